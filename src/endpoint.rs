@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    future::Future,
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
@@ -13,7 +12,7 @@ use http::{
     header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST},
 };
 use http_body::Body;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tower::{BoxError, ServiceExt, util::BoxCloneService};
 use tower_service::Service;
 use zeroize::Zeroizing;
@@ -115,6 +114,11 @@ impl TokenEndpoint {
         })
     }
 
+    /// Whether the credentials were rotated between the provider's answer and the endpoint's.
+    async fn have_credentials_changed(&self, refused: &Credentials) -> bool {
+        self.ask_for_credentials().await.is_ok_and(|credentials| !credentials.equal(refused))
+    }
+
     fn request(&self, credentials: &Credentials) -> Request<Bytes> {
         let body = encode_token_request(credentials.client_id(), credentials.expose_client_secret());
         let length = HeaderValue::from(body.len());
@@ -144,42 +148,31 @@ impl Source for Fetches {
 }
 
 impl Fetches {
-    // A plain `async fn` would borrow the service across its await points, and the service needs not be `Sync`.
-    fn fetch_once<'a>(
-        &'a mut self,
-        clearance: &'a Clearance,
-    ) -> impl Future<Output = Result<Issued, Failure>> + Send + 'a {
-        async move {
-            let credentials = self.endpoint.ask_for_credentials().await?;
-            self.exchange.ready().await.map_err(unreachable)?;
-            let request = self.endpoint.request(&credentials);
-            // The last moment: the readiness above may have taken its time.
-            let sent_at = clearance.take()?;
-            let response = self.exchange.call(request).await.map_err(unreachable)?;
-            let limits = RateLimits::read(response.headers(), SystemTime::now());
-            match read(&response, &limits) {
-                Ok(answer) => Ok(Issued {
-                    authorization: authorization(&answer.access_token),
-                    lifetime: answer.lifetime,
-                    sent_at,
-                    limits,
-                    request_id: answer.request_id,
-                }),
-                Err(error) => {
-                    let refused = error.kind() == TokenErrorKind::InvalidCredentials;
-                    let mut failure = Failure { limits, ..error.into() };
-                    if refused && self.have_credentials_changed(&credentials).await {
-                        failure.again = Again::AtOnce;
-                    }
-                    Err(failure)
+    async fn fetch_once(&mut self, clearance: &Clearance) -> Result<Issued, Failure> {
+        let credentials = self.endpoint.ask_for_credentials().await?;
+        self.exchange.ready().await.map_err(unreachable)?;
+        let request = self.endpoint.request(&credentials);
+        // The last moment: the readiness above may have taken its time.
+        let sent_at = clearance.take()?;
+        let response = self.exchange.call(request).await.map_err(unreachable)?;
+        let limits = RateLimits::read(response.headers(), SystemTime::now());
+        match read(&response, &limits) {
+            Ok(answer) => Ok(Issued {
+                authorization: authorization(&answer.access_token),
+                lifetime: answer.lifetime,
+                sent_at,
+                limits,
+                request_id: answer.request_id,
+            }),
+            Err(error) => {
+                let refused = error.kind() == TokenErrorKind::InvalidCredentials;
+                let mut failure = Failure { limits, ..error.into() };
+                if refused && self.endpoint.have_credentials_changed(&credentials).await {
+                    failure.again = Again::AtOnce;
                 }
+                Err(failure)
             }
         }
-    }
-
-    /// Whether the credentials were rotated between the provider's answer and the endpoint's.
-    async fn have_credentials_changed(&self, refused: &Credentials) -> bool {
-        self.endpoint.ask_for_credentials().await.is_ok_and(|credentials| !credentials.equal(refused))
     }
 }
 
@@ -205,7 +198,9 @@ fn read(response: &Response<Bytes>, limits: &RateLimits) -> Result<TokenAnswer, 
         });
     }
     let (kind, reason) = match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => (InvalidCredentials, "the token endpoint refused the credentials"),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            (InvalidCredentials, "the token endpoint refused the credentials")
+        }
         StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
             (InvalidCredentials, "the token endpoint could not use the credentials")
         }
@@ -232,8 +227,8 @@ fn authorization(access_token: &str) -> HeaderValue {
     value.extend_from_slice(SCHEME);
     value.extend_from_slice(access_token.as_bytes());
     // A decoded token has only characters that a header value may have, so the fallback is never taken.
-    let mut header = HeaderValue::from_maybe_shared(Bytes::from_owner(value))
-        .unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
+    let mut header =
+        HeaderValue::from_maybe_shared(Bytes::from_owner(value)).unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
     header.set_sensitive(true);
     header
 }

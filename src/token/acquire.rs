@@ -68,7 +68,7 @@ impl Acquire {
             let landing = ready!(wait.poll(cx, cache));
             waiting.set(None);
             match landing {
-                Ok(Landing::Token(token)) if !token.refused.is_set() => return Poll::Ready(Ok(token)),
+                Ok(Landing::Token(token)) if !token.is_refused() => return Poll::Ready(Ok(token)),
                 Ok(Landing::Failed(error)) | Err(error) => return Poll::Ready(Err(error)),
                 // Another flight on this runtime would end the same way at once, and this would be a busy loop.
                 Ok(Landing::Abandoned) if Runtime::current().is_none_or(|here| here.id() == flight.runtime) => {

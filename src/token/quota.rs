@@ -92,13 +92,6 @@ impl Quota {
         }
     }
 
-    /// How many fetches could be made now, with any purpose.
-    pub(super) fn free(&mut self, now: Instant) -> u64 {
-        self.forget(now);
-        let own = self.limit.saturating_sub(self.taken_until.len() + self.under_way) as u64;
-        self.server.as_ref().map_or(own, |server| own.min(server.remaining))
-    }
-
     fn forget(&mut self, now: Instant) {
         while self.taken_until.front().is_some_and(|until| *until <= now) {
             self.taken_until.pop_front();

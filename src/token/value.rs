@@ -51,7 +51,8 @@ impl Token {
         let lifetime = issued.lifetime.clamp(SHORTEST_LIFETIME, LONGEST_LIFETIME);
         // No subtraction underflows: the last moments are at most a twentieth of the lifetime, the margin five twelfths.
         let valid_for = lifetime.saturating_sub(LONGEST_LAST_MOMENTS.min(lifetime / LAST_MOMENTS_SHARE));
-        let margin = refresh_before.min(lifetime / REFRESH_SHARE).mul_f64(1.0 + REFRESH_JITTER * jitter.clamp(0.0, 1.0));
+        let margin =
+            refresh_before.min(lifetime / REFRESH_SHARE).mul_f64(1.0 + REFRESH_JITTER * jitter.clamp(0.0, 1.0));
         let refresh_after = valid_for.min(lifetime.saturating_sub(margin));
         Self {
             authorization: issued.authorization,
@@ -85,6 +86,11 @@ impl Token {
 
     pub(crate) fn is_refresh_due(&self, now: Instant) -> bool {
         self.refresh.has_come(self.age(now))
+    }
+
+    /// Whether a 401 or an invalidation has struck it, so that nobody may be handed it any longer.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused.is_set()
     }
 
     pub(super) fn claim_refresh(&self, now: Instant) -> bool {

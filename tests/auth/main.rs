@@ -1,0 +1,4 @@
+//! `TurrisAuthLayer` from the outside: scripted services, paused time.
+
+mod flight;
+mod support;
