@@ -1,5 +1,7 @@
 //! What cannot work is refused where it is made, with an error that says what to do about it.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a helper that panics fails the test that called it")]
+
 use std::process::Command;
 
 use turris_auth::{ConfigError, Credentials, Environment};
@@ -122,7 +124,6 @@ fn what_is_not_an_absolute_url_is_refused() {
         "https://::1",
         "https://[gateway.example]",
         "https://[]",
-        "https://[::1]x",
         "https://[127.0.0.1]",
         "https://exämple.com",
         "https://gateway.example/é",
@@ -166,7 +167,7 @@ fn a_port_that_cannot_be_connected_to_is_refused() {
         let shown = refused(&url).to_string();
         assert!(shown.contains(&url) && shown.contains("port from 1 to 65535"), "{shown}");
     }
-    for authority in ["gateway.example:-1", "gateway.example:http", "gateway.example:80:80"] {
+    for authority in ["gateway.example:-1", "gateway.example:http", "gateway.example:80:80", "[::1]x", "[::1]80"] {
         refused(&format!("https://{authority}"));
     }
 }
