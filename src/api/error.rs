@@ -21,11 +21,25 @@ impl ErrorAnswer {
     ///
     /// The `requestId` is in answers that are not errors as well.
     pub(crate) fn decode(body: &[u8]) -> Self {
+        Self::read(body, printable)
+    }
+
+    /// As [`decode`](Self::decode), for the answer to a request with a secret in it: some servers quote what they
+    /// refuse.
+    pub(crate) fn decode_without(body: &[u8], secret: &str) -> Self {
+        if secret.is_empty() {
+            return Self::decode(body);
+        }
+        // Before the text is cut, which could leave the beginning of a secret at its end.
+        Self::read(body, |text| printable(&text.replace(secret, "[secret]")))
+    }
+
+    fn read(body: &[u8], clean: impl Fn(&str) -> Option<Box<str>>) -> Self {
         let Ok(Value::Object(fields)) = serde_json::from_slice(body) else { return Self::default() };
-        let text = |name| fields.get(name).and_then(Value::as_str).and_then(printable);
+        let text = |name| fields.get(name).and_then(Value::as_str).and_then(&clean);
         let messages = match fields.get("errorMessage") {
             Some(Value::Array(messages)) => {
-                messages.iter().filter_map(Value::as_str).filter_map(printable).take(MOST_MESSAGES).collect()
+                messages.iter().filter_map(Value::as_str).filter_map(&clean).take(MOST_MESSAGES).collect()
             }
             _ => text("errorMessage").into_iter().collect(),
         };

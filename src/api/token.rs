@@ -98,10 +98,7 @@ impl TokenAnswer {
             Ok(Node::Object(top)) => top,
             Ok(_) => return Err(error("body", "is JSON, but not an object; expected one with `data.accessToken`")),
             Err(_) => {
-                return Err(error(
-                    "body",
-                    "is not JSON of a sensible depth; expected an object with `data.accessToken`",
-                ));
+                return Err(error("body", "is not JSON, or nested too deeply; expected `data.accessToken` in it"));
             }
         };
         if let Some(key) = top.repeated {
@@ -116,7 +113,10 @@ impl TokenAnswer {
             return Err(error(key.name(place), REPEATED));
         }
         token_type(fields).map_err(|problem| error(Key::TokenType.name(place), problem))?;
-        let access_token = access_token(fields).map_err(|problem| error(Key::AccessToken.name(place), problem))?;
+        // One that is nowhere is missing where the schema has it.
+        let token_place = if fields.access_token.is_none() { Place::Data } else { place };
+        let access_token =
+            access_token(fields).map_err(|problem| error(Key::AccessToken.name(token_place), problem))?;
         let lifetime = expires_in(fields)
             .map_err(|problem| error(Key::ExpiresIn.name(place), problem))?
             .or_else(|| jwt::lifetime(access_token))

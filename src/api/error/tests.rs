@@ -88,6 +88,20 @@ fn an_answer_that_is_no_error_has_its_request_id() {
     assert_eq!(ErrorAnswer::decode(&body), expected(Some("dev-1"), None, &[]));
 }
 
+#[test]
+fn a_secret_that_the_server_quotes_is_left_out() {
+    let cut = format!("{}s3cret", "x".repeat(509));
+    let messages = ["clientSecret 's3cret' is too short, s3cret", &cut, "harmless"];
+    let body = encode::error_answer(400, "s3cret", "s3cret_refused", &messages, TIMESTAMP);
+    let answer = ErrorAnswer::decode_without(&body, "s3cret");
+    assert_eq!(answer.request_id.as_deref(), Some("[secret]"));
+    assert_eq!(answer.error_type.as_deref(), Some("[secret]_refused"));
+    assert_eq!(&*answer.messages[0], "clientSecret '[secret]' is too short, [secret]");
+    assert!(answer.messages[1].ends_with("x[se"), "{}", answer.messages[1]);
+    assert_eq!(&*answer.messages[2], "harmless");
+    assert_eq!(ErrorAnswer::decode_without(&body, ""), ErrorAnswer::decode(&body));
+}
+
 proptest! {
     #[test]
     fn no_body_panics(body in any::<Vec<u8>>()) {

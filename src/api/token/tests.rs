@@ -219,7 +219,7 @@ fn a_field_that_is_there_twice_is_an_error() {
 fn what_is_not_an_object_is_an_error_of_the_body() {
     let empty_object_bodies = ["{}", r#"{"statusCode": 201}"#, r#"{"data": null}"#];
     for body in empty_object_bodies {
-        assert_eq!(fault(body, ""), "accessToken", "{body}");
+        assert_eq!(fault(body, ""), "data.accessToken", "{body}");
     }
     for body in ["", " ", "<html>s3cret</html>", "null", "\"s3cret\"", "[]", r#"["s3cret", 3600, "Bearer"]"#, "1", "{"]
     {
