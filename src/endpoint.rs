@@ -156,7 +156,7 @@ impl Fetches {
         let sent_at = clearance.take()?;
         let response = self.exchange.call(request).await.map_err(unreachable)?;
         let limits = RateLimits::read(response.headers(), SystemTime::now());
-        match read(&response, &limits) {
+        match read(&response, &limits, &credentials) {
             Ok(answer) => Ok(Issued {
                 authorization: authorization(&answer.access_token),
                 lifetime: answer.lifetime,
@@ -184,7 +184,7 @@ fn unreachable(error: BoxError) -> TokenError {
 }
 
 /// The token in an answer, or what the answer means instead.
-fn read(response: &Response<Bytes>, limits: &RateLimits) -> Result<TokenAnswer, TokenError> {
+fn read(response: &Response<Bytes>, limits: &RateLimits, credentials: &Credentials) -> Result<TokenAnswer, TokenError> {
     use TokenErrorKind::{InvalidCredentials, Protocol, RateLimited, Unavailable};
     let status = response.status();
     if status.is_success() {
@@ -210,7 +210,7 @@ fn read(response: &Response<Bytes>, limits: &RateLimits) -> Result<TokenAnswer, 
         _ if status.is_redirection() => (Protocol, "the token endpoint redirects, which a secret does not follow"),
         _ => (Protocol, "the token endpoint answered with an unexpected status"),
     };
-    let answer = ErrorAnswer::decode(response.body());
+    let answer = ErrorAnswer::decode_without(response.body(), credentials.expose_client_secret());
     let wait = match kind {
         RateLimited => limits.retry_after.or(limits.reset_after),
         _ => limits.retry_after,
