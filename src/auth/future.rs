@@ -90,14 +90,17 @@ impl<S, T, ReqBody, ResBody> ResponseFuture<S, T, ReqBody, ResBody>
 where
     S: Service<Request<ReqBody>>,
 {
+    #[inline]
     pub(super) fn passing(response: S::Future) -> Self {
         Self { state: State::Passing { response } }
     }
 
+    #[inline]
     pub(super) fn waiting(pending: Pending<S, T, ReqBody>) -> Self {
         Self { state: State::Waiting { acquire: Acquire::default(), pending: Some(pending) } }
     }
 
+    #[inline]
     pub(super) fn sent(
         response: S::Future,
         carried: Carried,
@@ -165,11 +168,10 @@ where
             }
             StateProj::Sent { response, carried, shared, kept } => {
                 let response = ready!(response.poll(cx)).map_err(Into::into)?;
-                let Some((kept, inner)) = shared.judge(response.status(), *carried, kept.take()) else {
+                let Some((request, inner)) = shared.judge(response.status(), *carried, kept.take()) else {
                     return Poll::Ready(Ok(response));
                 };
-                let shared = Arc::clone(shared);
-                let pending = Pending { request: kept.into_request(), inner, shared, retrying: true };
+                let pending = Pending { request, inner, shared: Arc::clone(shared), retrying: true };
                 State::Draining { drain: Box::pin(Drain::new(response.into_body())), pending: Some(pending) }
             }
             StateProj::Draining { drain, pending } => {
@@ -206,14 +208,14 @@ impl<T> Shared<T> {
         candidates.into_iter().find(|token| token.is_valid(now) && !token.is_refused()).cloned()
     }
 
-    /// What the status of a response says of the token, and whether the request is to be sent again: then `kept` is
-    /// returned, otherwise the response is the caller's.
+    /// What the status of a response says of the token. The request that was kept, if it is to be sent again; otherwise
+    /// the response is the caller's.
     fn judge<B: TryCloneBody, S>(
         &self,
         status: StatusCode,
         carried: Carried,
         kept: Option<(KeptRequest<B>, S)>,
-    ) -> Option<(KeptRequest<B>, S)> {
+    ) -> Option<(Request<B>, S)> {
         let Carried { generation, unproven, retrying } = carried;
         if status != StatusCode::UNAUTHORIZED {
             if (unproven || retrying) && proves_token(status) {
@@ -225,9 +227,9 @@ impl<T> Shared<T> {
             self.cache.refuse_again(generation);
             return None;
         }
-        let kept = kept.filter(|(kept, _)| kept.is_replayable());
-        match self.cache.refuse(generation, kept.is_some()) {
-            Verdict::Renew => kept,
+        let again = kept.and_then(|(kept, inner)| Some((kept.into_request()?, inner)));
+        match self.cache.refuse(generation, again.is_some()) {
+            Verdict::Renew => again,
             Verdict::Keep => None,
         }
     }

@@ -77,7 +77,7 @@ impl<T> TurrisAuthLayer<T> {
     fn from_builder(builder: TurrisAuthLayerBuilder<T>) -> Self {
         let scope = Scope {
             origins: builder.origins,
-            token_url: builder.endpoint.url.clone(),
+            token_path: builder.endpoint.url.path().into(),
             relative_uris_belong_here: builder.relative_uris_belong_here,
             keep_authorization: builder.keep_authorization,
         };

@@ -24,7 +24,7 @@ pub struct SkipAuthorization;
 #[derive(Clone, Debug)]
 pub(super) struct Scope {
     pub(super) origins: Vec<Origin>,
-    pub(super) token_url: Uri,
+    pub(super) token_path: Box<str>,
     pub(super) relative_uris_belong_here: bool,
     pub(super) keep_authorization: bool,
 }
@@ -49,6 +49,6 @@ impl Scope {
         };
         // A request for a token cannot need one; with a token service that leads back through this layer it would wait
         // for itself.
-        belongs && uri.path() != self.token_url.path()
+        belongs && *uri.path() != *self.token_path
     }
 }

@@ -116,13 +116,29 @@ impl TokenCache {
         })
     }
 
-    /// The current token, which may have expired.
+    /// The current token, which may have expired: see [`usable`](Self::usable).
+    #[inline]
     pub(crate) fn load(&self) -> Loaded<Token> {
         self.current.load()
     }
 
+    /// Whether `token` can be sent now. If its refresh is due, this starts it in the background.
+    #[inline]
+    pub(crate) fn usable(self: &Arc<Self>, token: &Token, now: Instant, source: impl Fn() -> Box<dyn Source>) -> bool {
+        token.is_fresh(now) || self.usable_though_old(token, now, source)
+    }
+
+    #[cold]
+    fn usable_though_old(self: &Arc<Self>, token: &Token, now: Instant, source: impl Fn() -> Box<dyn Source>) -> bool {
+        let valid = token.is_valid(now);
+        if valid {
+            self.refresh(token, now, source);
+        }
+        valid
+    }
+
     /// Starts the refresh of `token` in the background, if it is due and nobody has started it yet.
-    pub(crate) fn refresh(self: &Arc<Self>, token: &Token, now: Instant, source: impl Fn() -> Box<dyn Source>) {
+    fn refresh(self: &Arc<Self>, token: &Token, now: Instant, source: impl Fn() -> Box<dyn Source>) {
         if !token.claim_refresh(now) {
             return;
         }
