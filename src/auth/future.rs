@@ -86,6 +86,14 @@ pub(super) struct Carried {
     pub(super) retrying: bool,
 }
 
+impl Carried {
+    /// Whether a response with this status is the caller's without further thought.
+    #[inline]
+    fn says_nothing_of(self, status: StatusCode) -> bool {
+        status != StatusCode::UNAUTHORIZED && !self.unproven && !self.retrying
+    }
+}
+
 impl<S, T, ReqBody, ResBody> ResponseFuture<S, T, ReqBody, ResBody>
 where
     S: Service<Request<ReqBody>>,
@@ -111,6 +119,16 @@ where
     }
 }
 
+impl<S, T, ReqBody, ResBody> State<S, T, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>>,
+    ResBody: Body,
+{
+    fn draining(body: ResBody, pending: Pending<S, T, ReqBody>) -> Self {
+        Self::Draining { drain: Box::pin(Drain::new(body)), pending: Some(pending) }
+    }
+}
+
 impl<S, T, ReqBody, ResBody> Future for ResponseFuture<S, T, ReqBody, ResBody>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
@@ -123,16 +141,44 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
-        let result = ready!(advance(state.as_mut(), cx));
-        state.set(State::Done);
-        Poll::Ready(result)
+        loop {
+            // A response is moved as seldom as can be: its head is a large value, and nearly all requests come by here.
+            let result = match state.as_mut().project() {
+                StateProj::Passing { response } => ready!(response.poll(cx)),
+                StateProj::Sent { response, carried, shared, kept } => match ready!(response.poll(cx)) {
+                    Ok(response) if carried.says_nothing_of(response.status()) => Ok(response),
+                    Ok(response) => match shared.judge(response.status(), *carried, kept.take()) {
+                        None => Ok(response),
+                        Some((request, inner)) => {
+                            let pending = Pending { request, inner, shared: Arc::clone(shared), retrying: true };
+                            state.set(State::draining(response.into_body(), pending));
+                            continue;
+                        }
+                    },
+                    Err(error) => Err(error),
+                },
+                _ => match ready!(on_the_way(state.as_mut(), cx)) {
+                    Ok(next) => {
+                        state.set(next);
+                        continue;
+                    }
+                    Err(error) => {
+                        state.set(State::Done);
+                        return Poll::Ready(Err(error));
+                    }
+                },
+            };
+            state.set(State::Done);
+            return Poll::Ready(result.map_err(Into::into));
+        }
     }
 }
 
-fn advance<S, T, ReqBody, ResBody>(
-    mut state: Pin<&mut State<S, T, ReqBody, ResBody>>,
+/// The states in which nothing is sent: what comes next, once it does.
+fn on_the_way<S, T, ReqBody, ResBody>(
+    state: Pin<&mut State<S, T, ReqBody, ResBody>>,
     cx: &mut Context<'_>,
-) -> Poll<Result<Response<ResBody>, BoxError>>
+) -> Poll<Result<State<S, T, ReqBody, ResBody>, BoxError>>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
     S::Error: Into<BoxError>,
@@ -140,48 +186,38 @@ where
     ReqBody: TryCloneBody,
     ResBody: Body,
 {
-    loop {
-        let next = match state.as_mut().project() {
-            StateProj::Passing { response } => return response.poll(cx).map_err(Into::into),
-            StateProj::Waiting { acquire, pending } => {
-                let Some(waiting) = pending.as_ref() else { return Poll::Pending };
-                let source = || waiting.shared.source(&waiting.inner);
-                let token = ready!(acquire.poll(cx, &waiting.shared.cache, source))?;
-                State::Readying { token, waited: false, pending: pending.take() }
-            }
-            StateProj::Readying { token, waited, pending } => {
-                let Some(readying) = pending.as_mut() else { return Poll::Pending };
-                match readying.inner.poll_ready(cx) {
-                    Poll::Ready(readiness) => readiness.map_err(Into::into)?,
-                    Poll::Pending => {
-                        *waited = true;
-                        return Poll::Pending;
-                    }
-                }
-                // A token that this request has just waited for is used, however short its life.
-                let token = if *waited { readying.shared.still_good(token) } else { Some(Arc::clone(token)) };
-                match (pending.take(), token) {
-                    (Some(pending), Some(token)) => pending.send(&token).state,
-                    (Some(pending), None) => ResponseFuture::waiting(pending.without_readiness()).state,
-                    (None, _) => return Poll::Pending,
+    let next = match state.project() {
+        StateProj::Waiting { acquire, pending } => {
+            let Some(waiting) = pending.as_ref() else { return Poll::Pending };
+            let source = || waiting.shared.source(&waiting.inner);
+            let token = ready!(acquire.poll(cx, &waiting.shared.cache, source))?;
+            State::Readying { token, waited: false, pending: pending.take() }
+        }
+        StateProj::Readying { token, waited, pending } => {
+            let Some(readying) = pending.as_mut() else { return Poll::Pending };
+            match readying.inner.poll_ready(cx) {
+                Poll::Ready(readiness) => readiness.map_err(Into::into)?,
+                Poll::Pending => {
+                    *waited = true;
+                    return Poll::Pending;
                 }
             }
-            StateProj::Sent { response, carried, shared, kept } => {
-                let response = ready!(response.poll(cx)).map_err(Into::into)?;
-                let Some((request, inner)) = shared.judge(response.status(), *carried, kept.take()) else {
-                    return Poll::Ready(Ok(response));
-                };
-                let pending = Pending { request, inner, shared: Arc::clone(shared), retrying: true };
-                State::Draining { drain: Box::pin(Drain::new(response.into_body())), pending: Some(pending) }
+            // A token that this request has just waited for is used, however short its life.
+            let token = if *waited { readying.shared.still_good(token) } else { Some(Arc::clone(token)) };
+            match (pending.take(), token) {
+                (Some(pending), Some(token)) => pending.send(&token).state,
+                (Some(pending), None) => ResponseFuture::waiting(pending.without_readiness()).state,
+                (None, _) => return Poll::Pending,
             }
-            StateProj::Draining { drain, pending } => {
-                ready!(drain.as_mut().poll(cx));
-                State::Waiting { acquire: Acquire::default(), pending: pending.take() }
-            }
-            StateProj::Done => return Poll::Pending,
-        };
-        state.set(next);
-    }
+        }
+        StateProj::Draining { drain, pending } => {
+            ready!(drain.as_mut().poll(cx));
+            State::Waiting { acquire: Acquire::default(), pending: pending.take() }
+        }
+        // A future that has given its answer has no other.
+        StateProj::Passing { .. } | StateProj::Sent { .. } | StateProj::Done => return Poll::Pending,
+    };
+    Poll::Ready(Ok(next))
 }
 
 impl<S, T, ReqBody, ResBody> Pending<S, T, ReqBody>
@@ -218,8 +254,10 @@ impl<T> Shared<T> {
     ) -> Option<(Request<B>, S)> {
         let Carried { generation, unproven, retrying } = carried;
         if status != StatusCode::UNAUTHORIZED {
-            if (unproven || retrying) && proves_token(status) {
-                if retrying { self.cache.cure(generation) } else { self.cache.prove(generation) }
+            match proves_token(status) {
+                true if retrying => self.cache.cure(generation),
+                true if unproven => self.cache.prove(generation),
+                _ => {}
             }
             return None;
         }

@@ -135,7 +135,7 @@ where
 }
 
 /// Sends `request` with `token` through `ready`, a service that has been polled ready.
-#[inline]
+#[inline(always)]
 pub(super) fn send<S, T, ReqBody, ResBody>(
     mut request: Request<ReqBody>,
     token: &Token,
