@@ -130,6 +130,11 @@ pub(super) struct Windows {
 }
 
 impl Windows {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.running.len()
+    }
+
     /// Client ids come from outside, so windows that are over are swept out once there are this many.
     const SWEEP_AT: usize = 1024;
 

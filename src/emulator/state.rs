@@ -1,9 +1,6 @@
 //! What all parts of one emulator share.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
@@ -27,19 +24,13 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(
-        clients: Clients,
-        token_lifetime: Duration,
-        limits: Limits,
-        rate_limit_headers: RateLimitHeaders,
-        clock_skew_seconds: i64,
-    ) -> Self {
+    pub(super) fn new(clock: Clock, clients: Clients, tokens: Tokens, limits: Limits) -> Self {
         Self {
-            clock: Clock::new(clock_skew_seconds),
+            clock,
             clients,
-            tokens: Tokens::new(token_lifetime),
+            tokens,
             limits,
-            rate_limit_headers,
+            rate_limit_headers: RateLimitHeaders::default(),
             windows: Windows::default(),
             answers: Answers::default(),
             faults: Faults::default(),

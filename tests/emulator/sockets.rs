@@ -1,7 +1,5 @@
 //! The emulator over loopback sockets.
 
-use std::error::Error;
-
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
@@ -147,8 +145,7 @@ async fn a_truncated_answer_arrives_in_part() {
         emulator.fault(Endpoint::Token, Fault::truncated());
         let mut body = send(&emulator, &client(http2), token_request()).await.into_body();
         assert!(!body.frame().await.unwrap().unwrap().into_data().unwrap().is_empty());
-        let error = body.frame().await.unwrap().unwrap_err();
-        assert!(http2 || error.is_incomplete_message() || error.is_body_write_aborted() || error.source().is_some());
+        body.frame().await.unwrap().unwrap_err();
     }
 }
 
