@@ -95,7 +95,7 @@ impl RateLimitHeaders {
             Self::Always => true,
             Self::Near { remaining_percent } => {
                 let left = u64::from(allowance.remaining) * 100;
-                !allowance.admitted || left <= u64::from(allowance.limit) * u64::from(remaining_percent)
+                left <= u64::from(allowance.limit) * u64::from(remaining_percent)
             }
             Self::Never => false,
         }
