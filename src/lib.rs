@@ -10,10 +10,16 @@ pub mod emulator;
 
 mod api;
 mod credentials;
+mod drain;
+mod endpoint;
 mod environment;
 mod error;
+mod kept;
+mod token;
 
+pub use auth::{TokenHandle, TokenStatus, TurrisAuth, TurrisAuthLayer};
 pub use credentials::{Credentials, CredentialsFuture, CredentialsProvider};
+pub use endpoint::TokenService;
 pub use environment::{CustomEnvironment, Environment};
 pub use error::{ConfigError, TokenError, TokenErrorKind};
 

@@ -1,0 +1,54 @@
+//! Which requests get the token.
+
+use http::{Method, Request, Uri, header::AUTHORIZATION};
+
+use super::origin::Origin;
+
+/// Keeps a layer away from one request: as an extension of the request, it makes
+/// [`TurrisAuth`](crate::TurrisAuth) pass the request and its answer through untouched.
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::auth::SkipAuthorization;
+///
+/// let request = http::Request::get("https://public.api.live.turrisfi.com/v1/status")
+///     .extension(SkipAuthorization)
+///     .body(())?;
+/// # Ok::<(), http::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SkipAuthorization;
+
+/// The rule. Anything that it does not cover passes through untouched.
+#[derive(Clone, Debug)]
+pub(super) struct Scope {
+    pub(super) origins: Vec<Origin>,
+    pub(super) token_url: Uri,
+    pub(super) relative_uris_belong_here: bool,
+    pub(super) keep_authorization: bool,
+}
+
+impl Scope {
+    pub(super) fn covers<B>(&self, request: &Request<B>) -> bool {
+        if !self.covers_uri(request.uri()) || *request.method() == Method::CONNECT {
+            return false;
+        }
+        if self.keep_authorization && request.headers().contains_key(AUTHORIZATION) {
+            return false;
+        }
+        request.extensions().is_empty() || request.extensions().get::<SkipAuthorization>().is_none()
+    }
+
+    fn covers_uri(&self, uri: &Uri) -> bool {
+        let belongs = match (uri.scheme(), uri.authority()) {
+            (Some(scheme), Some(authority)) => self.origins.iter().any(|origin| origin.matches(scheme, authority)),
+            (None, None) => self.relative_uris_belong_here,
+            // The authority form, which only `CONNECT` uses.
+            _ => false,
+        };
+        // A request for a token cannot need one; with a token service that leads back through this layer it would wait
+        // for itself.
+        belongs && uri.path() != self.token_url.path()
+    }
+}

@@ -1,0 +1,10 @@
+//! `TurrisAuthLayer` from the outside: scripted services, paused time.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    reason = "a panic in a helper fails the test, as it should; nothing here is anybody's API"
+)]
+
+mod flight;
+mod support;

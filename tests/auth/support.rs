@@ -1,0 +1,175 @@
+//! A scripted token endpoint and a scripted API, both counting, both on tokio's (paused) time.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use tokio::time::Instant;
+use tower::{BoxError, Service};
+use turris_auth::{Credentials, Environment, TokenService, TurrisAuthLayer, auth::TurrisAuthLayerBuilder};
+
+pub type Body = Full<Bytes>;
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>;
+
+pub const SECRET: &str = "s3cr3t-that-must-never-show";
+pub const API: &str = "https://public.api.live.turrisfi.com/v1/agencies";
+
+/// An endpoint that answers the n-th request (from 1) as its script says, and remembers when it was asked.
+#[derive(Clone)]
+pub struct Script {
+    answer: Arc<dyn Fn(usize) -> Answer + Send + Sync>,
+    seen: Arc<Mutex<Vec<Instant>>>,
+}
+
+impl Script {
+    pub fn new<F>(answer: impl Fn(usize) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Response<Body>, BoxError>> + Send + 'static,
+    {
+        Self { answer: Arc::new(move |n| Box::pin(answer(n))), seen: Arc::default() }
+    }
+
+    /// Issues `token-1`, `token-2`, ..., each for an hour, each after `delay`.
+    pub fn issuing(delay: Duration) -> Self {
+        Self::new(move |n| async move {
+            tokio::time::sleep(delay).await;
+            Ok(token(n))
+        })
+    }
+
+    pub fn requests(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
+    pub fn instants(&self) -> Vec<Instant> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// The most requests that any window of `length` has seen.
+    pub fn most_in_any(&self, length: Duration) -> usize {
+        let seen = self.instants();
+        let in_window_from = |i: usize| seen[i..].iter().take_while(|at| **at - seen[i] < length).count();
+        (0..seen.len()).map(in_window_from).max().unwrap_or(0)
+    }
+}
+
+impl Service<Request<Body>> for Script {
+    type Response = Response<Body>;
+    type Error = BoxError;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Answer {
+        assert_eq!(request.uri().path(), "/v1/auth/jwt");
+        let n = {
+            let mut seen = self.seen.lock().unwrap();
+            seen.push(Instant::now());
+            seen.len()
+        };
+        (self.answer)(n)
+    }
+}
+
+pub fn token(n: usize) -> Response<Body> {
+    issued(&format!("token-{n}"), "3600")
+}
+
+pub fn issued(token: &str, expires_in: &str) -> Response<Body> {
+    let body = format!(
+        r#"{{"data":{{"accessToken":"{token}","expiresIn":{expires_in},"tokenType":"Bearer"}},"requestId":"r","timestamp":"t"}}"#
+    );
+    Response::builder().status(201).body(body.into()).unwrap()
+}
+
+pub fn status(status: u16) -> Response<Body> {
+    let body = format!(
+        r#"{{"statusCode":{status},"requestId":"request-7","errorType":"scripted","errorMessage":["as scripted"],"timestamp":"t","details":{{}}}}"#
+    );
+    Response::builder().status(status).body(body.into()).unwrap()
+}
+
+pub fn credentials() -> Credentials {
+    Credentials::new("client", SECRET).unwrap()
+}
+
+pub fn builder() -> TurrisAuthLayerBuilder {
+    TurrisAuthLayer::builder(credentials(), Environment::Production)
+}
+
+pub fn layer(script: &Script) -> TurrisAuthLayer<TokenService> {
+    builder().token_service(script.clone()).build().unwrap()
+}
+
+pub fn get(uri: &str) -> Request<Body> {
+    Request::get(uri).body(Body::default()).unwrap()
+}
+
+/// An API that accepts the tokens that `accepts` says, and counts.
+#[derive(Clone)]
+pub struct Api {
+    accepts: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    pub accepted: Arc<AtomicUsize>,
+    pub refused: Arc<AtomicUsize>,
+}
+
+impl Api {
+    pub fn accepting(accepts: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Self { accepts: Arc::new(accepts), accepted: Arc::default(), refused: Arc::default() }
+    }
+
+    pub fn accepting_all() -> Self {
+        Self::accepting(|_| true)
+    }
+
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+
+    pub fn refused(&self) -> usize {
+        self.refused.load(Ordering::SeqCst)
+    }
+}
+
+impl<B: http_body::Body> Service<Request<B>> for Api {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let token = request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
+        let accepted = token.as_deref().and_then(|value| value.strip_prefix("Bearer ")).is_some_and(&*self.accepts);
+        let (counter, answer) = match accepted {
+            true => (&self.accepted, Response::new(Body::from(token.unwrap_or_default()))),
+            false => (&self.refused, status(401)),
+        };
+        counter.fetch_add(1, Ordering::SeqCst);
+        std::future::ready(Ok(answer))
+    }
+}
+
+pub async fn text(response: Response<Body>) -> String {
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+/// How the requests of a test end, as far as it matters to a test.
+pub fn status_of(result: &Result<Response<Body>, BoxError>) -> Result<StatusCode, String> {
+    result.as_ref().map(Response::status).map_err(ToString::to_string)
+}
