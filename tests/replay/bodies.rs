@@ -17,7 +17,7 @@ fn full() -> Full<Bytes> {
     Full::new(Bytes::from_static(b"content"))
 }
 
-fn stream() -> StreamBody<futures_util::stream::Iter<std::array::IntoIter<Result<Frame<Bytes>, Infallible>, 1>>> {
+fn stream() -> impl TryCloneBody + Body<Data = Bytes, Error = Infallible> {
     StreamBody::new(futures_util::stream::iter([Ok(Frame::data(Bytes::from_static(b"content")))]))
 }
 

@@ -1,5 +1,8 @@
 //! `turris_auth::replay`: bodies that can be sent twice.
 
+// The lints' exemption for tests does not reach the helper functions of an integration test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod attempts;
 mod bodies;
 mod bound;
