@@ -61,6 +61,43 @@ fn bodies_around_one_that_holds_its_content() {
     twice(Either::<Empty<Bytes>, _>::Right(full()));
 }
 
+/// Clones of it share one content, as those of a queue's receiver do. A copy has its own.
+#[derive(Clone)]
+struct Queue(std::sync::Arc<std::sync::Mutex<Full<Bytes>>>);
+
+impl Body for Queue {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        std::pin::Pin::new(&mut *self.0.lock().unwrap()).poll_frame(cx)
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.0.lock().unwrap().size_hint()
+    }
+}
+
+impl TryCloneBody for Queue {
+    fn try_clone(&self) -> Option<Self> {
+        let content = self.0.lock().unwrap().clone();
+        Some(Self(std::sync::Arc::new(content.into())))
+    }
+}
+
+#[test]
+fn a_body_around_another_asks_it_for_a_copy_rather_than_cloning_it() {
+    let queue = || Queue(std::sync::Arc::new(full().into()));
+    twice(queue());
+    twice(queue().map_err(|error| error));
+    twice(queue().map_frame(|frame| frame));
+    twice(queue().inspect_frame(|_| ()));
+    twice(queue().inspect_err(|_| ()));
+}
+
 #[test]
 fn empty_bodies() {
     assert!(Empty::<Bytes>::new().try_clone().is_some_and(|copy| copy.is_end_stream()));

@@ -77,6 +77,16 @@ fn what_was_kept_is_dropped_at_the_bound() {
 }
 
 #[test]
+fn what_was_kept_is_dropped_when_the_source_fails() {
+    let large = Bytes::from(vec![b'x'; 1000]);
+    let mut first = attempt(ReplayBody::new(Source::stream([Step::Data(large.clone()), Step::Error("broken")])));
+    drop(next(&mut first));
+    assert!(!large.is_unique());
+    assert!(poll(&mut first).is_ready());
+    assert!(large.is_unique());
+}
+
+#[test]
 fn a_body_that_says_it_is_longer_is_not_kept_at_all() {
     let large = Bytes::from(vec![b'x'; 1000]);
     let body = ReplayBody::with_bound(Source::exact([Step::Data(large.clone()), data("1")]), 1000);
