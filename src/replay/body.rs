@@ -50,6 +50,15 @@ use crate::BoxError;
 /// # Panics
 ///
 /// Never by itself. A panic of the source goes through to whoever polls it.
+///
+/// # Threads
+///
+/// Copies may be polled on different threads at once. The source is polled under a lock that they share, so a source that
+/// blocks in its `poll_frame` blocks the others as well.
+///
+/// [`ReplayBodyError::Superseded`]: super::ReplayBodyError::Superseded
+/// [`ReplayBodyError::BoundPassed`]: super::ReplayBodyError::BoundPassed
+/// [`ReplayBodyError::SourceFailed`]: super::ReplayBodyError::SourceFailed
 pub struct ReplayBody<B> {
     inner: Inner<B>,
 }
