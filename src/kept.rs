@@ -53,7 +53,10 @@ impl<B: TryCloneBody> KeptRequest<B> {
 /// A clone of a map takes two blocks, and one more for each value that has not been shared yet. Here the URI's scheme,
 /// authority and path come first, each as a header without a name, so that one form serves all. A header is a [`Lengths`]
 /// word, the name, and the value, in the map's own order: appended in this order to an empty map, they make an equal one.
-struct PackedHead(Box<[u8]>);
+struct PackedHead(Vec<u8>);
+
+const TYPICAL_URI: usize = 128;
+const TYPICAL_HEADER: usize = 64;
 
 /// The length of a name in the upper 16 bits (a `HeaderName` has at most 65,535 bytes), whether the value is sensitive in
 /// the next, the length of the value in the lower 47 (no address space has more).
@@ -90,10 +93,8 @@ impl PackedHead {
             uri.authority().map_or("", Authority::as_str),
             uri.path_and_query().map_or("", PathAndQuery::as_str),
         ];
-        let uri_size: usize = uri.iter().map(|part| Lengths::SIZE + part.len()).sum();
-        let headers_size: usize =
-            headers.iter().map(|(name, value)| Lengths::SIZE + name.as_str().len() + value.len()).sum();
-        let mut packed = Vec::with_capacity(uri_size + headers_size);
+        // A guess that most requests stay below: to add the lengths up first costs more than the rare second block.
+        let mut packed = Vec::with_capacity(TYPICAL_URI + headers.len() * TYPICAL_HEADER);
         for part in uri {
             packed.extend_from_slice(&Lengths::of(0, part.len(), false));
             packed.extend_from_slice(part.as_bytes());
@@ -104,7 +105,7 @@ impl PackedHead {
             packed.extend_from_slice(name);
             packed.extend_from_slice(value.as_bytes());
         }
-        Self(packed.into_boxed_slice())
+        Self(packed)
     }
 
     /// What was packed. Whatever was valid once is so again, so this is `None` for no request there can be; if it were, a
