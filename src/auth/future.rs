@@ -18,7 +18,7 @@ use super::{
     transport::TokenTransport,
 };
 use crate::{
-    BoxError,
+    BoxError, ResponseClass,
     drain::Drain,
     kept::KeptRequest,
     replay::TryCloneBody,
@@ -86,14 +86,6 @@ pub(super) struct Carried {
     pub(super) retrying: bool,
 }
 
-impl Carried {
-    /// Whether a response with this status is the caller's without further thought.
-    #[inline]
-    fn says_nothing_of(self, status: StatusCode) -> bool {
-        status != StatusCode::UNAUTHORIZED && !self.unproven && !self.retrying
-    }
-}
-
 impl<S, T, ReqBody, ResBody> ResponseFuture<S, T, ReqBody, ResBody>
 where
     S: Service<Request<ReqBody>>,
@@ -146,8 +138,7 @@ where
             let result = match state.as_mut().project() {
                 StateProj::Passing { response } => ready!(response.poll(cx)),
                 StateProj::Sent { response, carried, shared, kept } => match ready!(response.poll(cx)) {
-                    Ok(response) if carried.says_nothing_of(response.status()) => Ok(response),
-                    Ok(response) => match shared.judge(response.status(), *carried, kept.take()) {
+                    Ok(response) => match shared.judge(&response, *carried, kept) {
                         None => Ok(response),
                         Some((request, inner)) => {
                             let pending = Pending { request, inner, shared: Arc::clone(shared), retrying: true };
@@ -244,20 +235,20 @@ impl<T> Shared<T> {
         candidates.into_iter().find(|token| token.is_valid(now) && !token.is_refused()).cloned()
     }
 
-    /// What the status of a response says of the token. The request that was kept, if it is to be sent again; otherwise
-    /// the response is the caller's.
-    fn judge<B: TryCloneBody, S>(
+    /// What a response says of the token. The request that was kept, if it is to be sent again; otherwise the response is
+    /// the caller's.
+    #[inline]
+    fn judge<ReqBody: TryCloneBody, ResBody, S>(
         &self,
-        status: StatusCode,
+        response: &Response<ResBody>,
         carried: Carried,
-        kept: Option<(KeptRequest<B>, S)>,
-    ) -> Option<(Request<B>, S)> {
+        kept: &mut Option<(KeptRequest<ReqBody>, S)>,
+    ) -> Option<(Request<ReqBody>, S)> {
         let Carried { generation, unproven, retrying } = carried;
-        if status != StatusCode::UNAUTHORIZED {
-            match proves_token(status) {
-                true if retrying => self.cache.cure(generation),
-                true if unproven => self.cache.prove(generation),
-                _ => {}
+        let class = self.classifier.classify(response);
+        if class != ResponseClass::Unauthorized {
+            if (unproven || retrying) && class == ResponseClass::Ordinary && proves_token(response.status()) {
+                if retrying { self.cache.cure(generation) } else { self.cache.prove(generation) }
             }
             return None;
         }
@@ -265,7 +256,7 @@ impl<T> Shared<T> {
             self.cache.refuse_again(generation);
             return None;
         }
-        let again = kept.and_then(|(kept, inner)| Some((kept.into_request()?, inner)));
+        let again = kept.take().and_then(|(kept, inner)| Some((kept.into_request()?, inner)));
         match self.cache.refuse(generation, again.is_some()) {
             Verdict::Renew => again,
             Verdict::Keep => None,
@@ -273,11 +264,11 @@ impl<T> Shared<T> {
     }
 }
 
-/// Whether an answer that is not a 401 shows that the server has looked at the token and accepted it.
+/// Whether an ordinary answer shows that the server has looked at the token and accepted it.
 fn proves_token(status: StatusCode) -> bool {
-    // A gateway that fails, is busy or wants its own authentication answers before anybody looks.
-    const BEFORE_AUTHENTICATION: [StatusCode; 3] =
-        [StatusCode::PROXY_AUTHENTICATION_REQUIRED, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+    // A gateway that fails, has waited too long or wants its own authentication answers before anybody looks.
+    const BEFORE_AUTHENTICATION: [StatusCode; 2] =
+        [StatusCode::PROXY_AUTHENTICATION_REQUIRED, StatusCode::REQUEST_TIMEOUT];
     !status.is_server_error() && !BEFORE_AUTHENTICATION.contains(&status)
 }
 

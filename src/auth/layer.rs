@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
 use tower_layer::Layer;
@@ -17,7 +17,8 @@ use super::{
     transport::ThroughInner,
 };
 use crate::{
-    BoxError, ConfigError, CredentialsProvider, Environment, TokenService,
+    BoxError, ConfigError, CredentialsProvider, Environment, ResponseClass, TokenService,
+    classify::Classifier,
     endpoint::TokenEndpoint,
     token::{DOCUMENTED_LIMIT, Settings, TokenCache},
 };
@@ -59,6 +60,7 @@ impl TurrisAuthLayer {
             retry: true,
             keep_authorization: false,
             relative_uris_belong_here: false,
+            classifier: Classifier::default(),
             refused: None,
         }
     }
@@ -87,6 +89,7 @@ impl<T> TurrisAuthLayer<T> {
                 endpoint: Arc::new(builder.endpoint),
                 transport: builder.transport,
                 scope,
+                classifier: builder.classifier,
                 retry: builder.retry,
             }),
         }
@@ -144,6 +147,7 @@ pub struct TurrisAuthLayerBuilder<T = ThroughInner> {
     retry: bool,
     keep_authorization: bool,
     relative_uris_belong_here: bool,
+    classifier: Classifier,
     /// The first value that was refused; `build` reports it.
     refused: Option<ConfigError>,
 }
@@ -230,6 +234,15 @@ impl<T> TurrisAuthLayerBuilder<T> {
         self
     }
 
+    /// Judges responses by `classify` where [`ResponseClass::of`] does not fit. Only `Unauthorized` matters to this layer.
+    pub fn classify_responses(
+        mut self,
+        classify: impl Fn(StatusCode, &HeaderMap) -> ResponseClass + Send + Sync + 'static,
+    ) -> Self {
+        self.classifier = Classifier::new(classify);
+        self
+    }
+
     /// Fetches tokens through `service`, not through the service that the layer wraps.
     ///
     /// It is for stacks whose requests are not plain HTTP (tonic), whose bodies are not `From<Bytes>`, or whose other
@@ -252,6 +265,7 @@ impl<T> TurrisAuthLayerBuilder<T> {
             retry: self.retry,
             keep_authorization: self.keep_authorization,
             relative_uris_belong_here: self.relative_uris_belong_here,
+            classifier: self.classifier,
             refused: self.refused,
         }
     }

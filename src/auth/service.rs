@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     BoxError, TokenService,
+    classify::Classifier,
     endpoint::TokenEndpoint,
     kept::KeptRequest,
     replay::TryCloneBody,
@@ -39,6 +40,7 @@ pub(super) struct Shared<T> {
     pub(super) endpoint: Arc<TokenEndpoint>,
     pub(super) transport: T,
     pub(super) scope: Scope,
+    pub(super) classifier: Classifier,
     pub(super) retry: bool,
 }
 
