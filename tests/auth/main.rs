@@ -11,6 +11,7 @@ mod builder;
 mod flight;
 mod handle;
 mod readiness;
+mod runtimes;
 mod scope;
 mod secrets;
 mod stacks;

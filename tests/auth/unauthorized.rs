@@ -148,7 +148,7 @@ impl Drop for Watched {
 }
 
 /// Sends a request of which the first attempt gets a 401 with `body`. Returns what was read of that body, and how long
-/// the request took. `accepted`: whether the second attempt is.
+/// the request took.
 async fn drained(body: fn() -> UnsyncBoxBody<Bytes, BoxError>) -> (usize, Duration) {
     let (read, dropped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let counters = (Arc::clone(&read), Arc::clone(&dropped));
