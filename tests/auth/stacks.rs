@@ -227,3 +227,23 @@ async fn services_of_different_types_from_one_layer_share_one_token() {
     assert_eq!((one.unwrap().status().as_u16(), two.unwrap().status().as_u16()), (200, 200));
     assert_eq!(fetches(&api), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_does_not_follow_redirects_that_are_followed_below() {
+    for code in [301, 302, 303, 307, 308] {
+        let api = Recorder::new(move |seen| match seen.uri.host() {
+            Some("evil.example") => status(404),
+            _ => Response::builder()
+                .status(code)
+                .header("location", "https://evil.example/v1/auth/jwt")
+                .body(Body::default())
+                .unwrap(),
+        });
+        let service =
+            ServiceBuilder::new().layer(through_inner()).layer(FollowRedirectLayer::new()).service(api.clone());
+        let error = token_error(service.oneshot(get(API)).await);
+        assert_eq!(error.kind(), TokenErrorKind::Protocol);
+        let with_secret = api.seen().iter().filter(|seen| String::from_utf8_lossy(&seen.body).contains(SECRET)).count();
+        assert_eq!((with_secret, api.seen()[0].uri.host()), (1, Some("public.api.live.turrisfi.com")));
+    }
+}
