@@ -51,6 +51,8 @@ pin_project! {
     {
         // The request is none of this layer's.
         Passing { #[pin] response: S::Future },
+        // The request could not be given a token, and is not sent without.
+        Unsent { error: Option<BoxError> },
         // For a token. `pending` is there until the state is left.
         Waiting { #[pin] acquire: Acquire, pending: Option<Pending<S, T, ReqBody>> },
         // For the inner service. As above.
@@ -92,6 +94,10 @@ where
 {
     pub(super) fn passing(response: S::Future) -> Self {
         Self { state: State::Passing { response } }
+    }
+
+    pub(super) fn unsent(error: BoxError) -> Self {
+        Self { state: State::Unsent { error: Some(error) } }
     }
 
     pub(super) fn waiting(pending: Pending<S, T, ReqBody>) -> Self {
@@ -140,6 +146,7 @@ where
     loop {
         let next = match state.as_mut().project() {
             StateProj::Passing { response } => return response.poll(cx).map_err(Into::into),
+            StateProj::Unsent { error } => return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
             StateProj::Waiting { acquire, pending } => {
                 let Some(waiting) = pending.as_ref() else { return Poll::Pending };
                 let source = || waiting.shared.source(&waiting.inner);

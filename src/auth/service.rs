@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
+use http::{Request, Response, header::AUTHORIZATION};
 use http_body::Body;
 use tower_service::Service;
 
@@ -148,14 +148,13 @@ where
     ReqBody: TryCloneBody,
 {
     let kept = if shared.retry && !retrying { super::kept::KeptRequest::of(&request) } else { None };
-    attach(&mut request, token.authorization().clone());
+    // The one way to fail: a header map has room for some 24,000 fields.
+    if let Err(error) = request.headers_mut().try_insert(AUTHORIZATION, token.authorization().clone()) {
+        return ResponseFuture::unsent(error.into());
+    }
     let carried = Carried { generation: token.generation(), unproven: token.is_unproven(), retrying };
     let response = ready.call(request);
     ResponseFuture::sent(response, carried, Arc::clone(shared), kept.map(|kept| (kept, ready.clone())))
-}
-
-fn attach<B>(request: &mut Request<B>, authorization: HeaderValue) {
-    request.headers_mut().insert(AUTHORIZATION, authorization);
 }
 
 impl<S: Clone, T> Clone for TurrisAuth<S, T> {

@@ -304,3 +304,18 @@ async fn an_authorization_of_the_caller_is_kept_where_asked_and_its_401_is_the_c
     assert_eq!(text(service.oneshot(get(API)).await.unwrap()).await, "token-1");
     assert_eq!(script.requests(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_without_room_for_another_header_is_an_error_and_no_panic() {
+    let mut request = get(API);
+    let mut n = 0;
+    while request.headers_mut().try_insert(http::HeaderName::try_from(format!("x-{n}")).unwrap(), n.into()).is_ok() {
+        n += 1;
+    }
+    let recorder = Recorder::echo();
+    let mut service = layer(&Script::issuing(Duration::ZERO)).layer(recorder.clone());
+    let error = service.ready().await.unwrap().call(request).await.unwrap_err();
+    assert!(error.is::<http::header::MaxSizeReached>(), "{error}");
+    assert!(recorder.seen().is_empty(), "never without the token");
+    assert_eq!(service.ready().await.unwrap().call(get(API)).await.unwrap().status(), 200);
+}
