@@ -51,6 +51,8 @@ pin_project! {
     {
         // The request is none of this layer's.
         Passing { #[pin] response: S::Future },
+        // The request could not be given a token, and is not sent without.
+        Unsent { error: Option<BoxError> },
         // For a token. `pending` is there until the state is left.
         Waiting { #[pin] acquire: Acquire, pending: Option<Pending<S, T, ReqBody>> },
         // For the inner service. As above.
@@ -93,6 +95,10 @@ where
     #[inline]
     pub(super) fn passing(response: S::Future) -> Self {
         Self { state: State::Passing { response } }
+    }
+
+    pub(super) fn unsent(error: BoxError) -> Self {
+        Self { state: State::Unsent { error: Some(error) } }
     }
 
     #[inline]
@@ -178,6 +184,7 @@ where
     ResBody: Body,
 {
     let next = match state.project() {
+        StateProj::Unsent { error } => return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
         StateProj::Waiting { acquire, pending } => {
             let Some(waiting) = pending.as_ref() else { return Poll::Pending };
             let source = || waiting.shared.source(&waiting.inner);
