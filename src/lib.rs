@@ -7,6 +7,9 @@ pub mod replay;
 
 #[cfg(feature = "emulator")]
 pub mod emulator;
+#[cfg(feature = "reqwest")]
+#[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
+pub mod reqwest;
 
 mod api;
 mod classify;
