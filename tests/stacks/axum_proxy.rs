@@ -19,7 +19,7 @@ use turris_auth::{
     emulator::{Emulator, Endpoint, Fault},
 };
 
-use super::support::{get, layer, serve, started, text, uri};
+use super::support::{get, layer, serve, soon, started, text, uri};
 
 #[path = "../../examples/axum_proxy/proxy/mod.rs"]
 mod proxy;
@@ -105,11 +105,11 @@ async fn both_bodies_stream_at_once() {
 
     let (mut frames, body) = Channel::<Bytes>::new(1);
     let request = Request::post(uri(&url, "/v1/stream")).body(body).unwrap();
-    let mut answer = caller().request(request).await.unwrap().into_body();
+    let mut answer = soon(caller().request(request)).await.unwrap().into_body();
     // Each word comes back before the next one is sent, so neither direction waits for an end.
     for word in ["one", "two", "three"] {
         frames.send_data(Bytes::from(word)).await.unwrap();
-        assert_eq!(answer.frame().await.unwrap().unwrap().into_data().unwrap(), word);
+        assert_eq!(soon(answer.frame()).await.unwrap().unwrap().into_data().unwrap(), word);
     }
     drop(frames);
     assert!(answer.frame().await.is_none());
@@ -222,14 +222,17 @@ async fn a_shutdown_finishes_what_is_under_way() {
     emulator.until(|counters| counters.requests == 2).await;
 
     stop.send(()).unwrap();
-    while TcpStream::connect(address).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    soon(async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     assert!(!serving.is_finished());
     emulator.clear_faults();
     let answer = under_way.await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("agent-1"), "{answer}");
-    serving.await.unwrap().unwrap();
+    soon(serving).await.unwrap().unwrap();
 }
 
 #[tokio::test]

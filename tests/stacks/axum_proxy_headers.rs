@@ -34,8 +34,13 @@ async fn showing() -> Uri {
 
 async fn exchange(head: &str) -> (String, String) {
     let environment = Environment::custom(format!("{}gateway", showing().await)).unwrap();
+    exchange_with(&environment, &environment, head).await
+}
+
+/// Through a proxy to `upstream` whose layer is for `environment`.
+async fn exchange_with(environment: &Environment, upstream: &Environment, head: &str) -> (String, String) {
     let layer = TurrisAuthLayer::new(Credentials::new("client", "secret").unwrap(), environment.clone());
-    let url = serve(proxy_to(layer, &environment, PATIENT).router()).await;
+    let url = serve(proxy_to(layer, upstream, PATIENT).router()).await;
     let answer = raw(&url, head).await;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.to_owned(), body.to_owned())
@@ -76,6 +81,14 @@ async fn a_request_loses_what_was_for_the_proxy_only() {
     );
     // The host is that of Turris, with its port.
     assert_eq!(seen.lines().count(), lines.len() + 1);
+}
+
+#[tokio::test]
+async fn a_callers_authorization_does_not_get_through_where_no_other_takes_its_place() {
+    let upstream = Environment::custom(showing().await.to_string()).unwrap();
+    let head = "GET /v1/agencies HTTP/1.1\r\nauthorization: Bearer the-callers-own";
+    let (head, seen) = exchange_with(&Environment::Sandbox, &upstream, head).await;
+    assert!(head.starts_with("HTTP/1.1 200 ") && !seen.contains("authorization"), "{head}\n{seen}");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use turris_auth::{
 };
 
 use super::{
-    support::{get, post, started, text, uri},
+    support::{get, post, soon, started, text, uri},
     tls::TlsFront,
 };
 
@@ -78,7 +78,7 @@ async fn a_stream_is_sent_again_while_it_still_comes() {
         let answer = tokio::spawn(api.oneshot(echo));
         frames.send_data(Bytes::from_static(b"one, ")).await.unwrap();
         // The token endpoint twice, then the request itself: the second attempt has arrived, and the body has not ended.
-        emulator.until(|counters| counters.tokens_issued == 2 && counters.requests == 4).await;
+        soon(emulator.until(|counters| counters.tokens_issued == 2 && counters.requests == 4)).await;
         frames.send_data(Bytes::from_static(b"two")).await.unwrap();
         drop(frames);
 
@@ -101,7 +101,7 @@ async fn an_answer_streams() {
         emulator.fault(Endpoint::path("/v1/agencies"), Fault::stalled());
         let response = api.oneshot(get(&front.environment().base_url(), "/v1/agencies")).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
-        let first = response.into_body().frame().await.unwrap().unwrap();
+        let first = soon(response.into_body().frame()).await.unwrap().unwrap();
         assert!(!first.into_data().unwrap().is_empty());
     }
 }

@@ -1,6 +1,9 @@
 //! What the modules share: requests, answers, and servers that are not Turris.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::{Router, extract::State, routing::any};
 use bytes::Bytes;
@@ -42,6 +45,11 @@ where
 
 pub(crate) fn token_error(error: &BoxError) -> TokenError {
     TokenError::find_in(&**error).unwrap_or_else(|| panic!("expected a token error, got {error:?}")).clone()
+}
+
+/// What would wait for ever, if it did not work, fails instead.
+pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(60), future).await.expect("nothing happens any more")
 }
 
 /// A request as some server received it.
