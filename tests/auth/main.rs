@@ -6,5 +6,9 @@
     reason = "a panic in a helper fails the test, as it should; nothing here is anybody's API"
 )]
 
+mod cancellation;
 mod flight;
+mod invalidation;
+mod runtimes;
+mod sources;
 mod support;
