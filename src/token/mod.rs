@@ -296,8 +296,8 @@ impl TokenCache {
             // Somebody else's 401 came first.
             return Verdict::Renew;
         };
-        if !repeatable && token.is_unproven() {
-            state.refusals.judge_vain(generation, now);
+        // Not only a retry shows that the new token cures nothing: any request may be the first to hear of it.
+        if token.is_unproven() && state.refusals.judge_vain(generation, now) {
             return Verdict::Keep;
         }
         if !state.refusals.pause_left(now).is_zero() {
@@ -309,9 +309,7 @@ impl TokenCache {
         if !replaceable {
             return Verdict::Keep;
         }
-        if !repeatable {
-            state.refusals.suspect(generation, now);
-        }
+        state.refusals.force(generation, repeatable, now);
         token.refused.set(true);
         state.refusals.refuse(token.authorization().clone());
         self.current.store(None);
@@ -359,7 +357,10 @@ impl TokenCache {
         Snapshot {
             valid_for: current.as_ref().filter(|token| token.is_valid(now)).map(|token| token.valid_for(now)),
             fetching: state.under_way.is_some(),
-            failure: state.cooldown.error().map(|error| (error.clone(), state.cooldown.wait(now))),
+            failure: state.cooldown.error().map(|error| {
+                let wait = state.cooldown.wait(now);
+                (error.clone().with_retry_after(Some(wait)), wait)
+            }),
         }
     }
 }
