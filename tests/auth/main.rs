@@ -6,9 +6,12 @@
     reason = "a panic in a helper fails the test, as it should; nothing here is anybody's API"
 )]
 
+mod allowance;
 mod cancellation;
 mod flight;
 mod invalidation;
+mod refresh;
 mod runtimes;
 mod sources;
 mod support;
+mod vain;
