@@ -8,8 +8,10 @@
 
 mod allowance;
 mod cancellation;
+mod errors;
 mod flight;
 mod invalidation;
+mod provider;
 mod refresh;
 mod runtimes;
 mod sources;

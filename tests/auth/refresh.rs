@@ -125,6 +125,7 @@ async fn a_fleet_does_not_refresh_as_one() {
     let services: Vec<_> = scripts.iter().map(|script| layer(script).layer(Api::accepting_all())).collect();
     let begun = Instant::now();
     join_all(services.iter().map(carried)).await;
+    sleep(Duration::from_secs(3_200)).await;
     while begun.elapsed() < HOUR {
         join_all(services.iter().map(carried)).await;
         sleep(SECOND).await;
