@@ -11,6 +11,7 @@ mod cancellation;
 mod errors;
 mod flight;
 mod invalidation;
+mod model;
 mod provider;
 mod refresh;
 mod runtimes;
