@@ -119,3 +119,6 @@ impl Refusals {
 fn pause_after(vain: u32) -> Duration {
     SHORTEST_PAUSE.saturating_mul(1_u32.checked_shl(vain).unwrap_or(u32::MAX)).min(LONGEST_PAUSE)
 }
+
+#[cfg(test)]
+mod tests;
