@@ -87,6 +87,57 @@ fn a_fetch_that_was_sent_on_a_runtime_that_is_not_driven_is_superseded() {
 }
 
 #[test]
+fn a_waiter_that_moves_to_another_runtime_is_not_left_behind() {
+    let script = Script::issuing(Duration::ZERO);
+    let layer = builder().token_timeout(Duration::from_millis(200)).token_service(script.clone()).build().unwrap();
+    let service = layer.layer(Api::accepting_all());
+    let undriven = runtime();
+    let mut moving = tokio_test::task::spawn(service.oneshot(get(API)));
+    undriven.block_on(async { assert!(moving.poll().is_pending()) });
+    assert_eq!(runtime().block_on(async { text(moving.await.unwrap()).await }), "Bearer token-1");
+}
+
+#[test]
+fn a_superseded_fetch_that_ends_late_touches_nothing_newer() {
+    for late in [Answering::Tokens, Answering::Status(401), Answering::Unreachable] {
+        // The first fetch blocks its thread, so that it cannot be aborted before it ends.
+        let (release, released) = std::sync::mpsc::channel();
+        let released = std::sync::Mutex::new(Some(released));
+        let script = Script::new(move |n| {
+            let released = (n == 1).then(|| released.lock().unwrap().take().unwrap());
+            async move {
+                if let Some(released) = released {
+                    released.recv().unwrap();
+                    match late {
+                        Answering::Status(code) => return Ok(status(code)),
+                        Answering::Unreachable => return Err("connection refused".into()),
+                        Answering::Tokens | Answering::Nothing => {}
+                    }
+                }
+                Ok(token(n))
+            }
+        });
+        let layer = builder().token_timeout(Duration::from_millis(200)).token_service(script.clone()).build().unwrap();
+        let service = layer.layer(Api::accepting_all());
+        let blocked = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let left_behind = blocked.spawn(service.clone().oneshot(get(API)));
+        while script.requests() == 0 {
+            std::thread::yield_now();
+        }
+        let elsewhere = runtime();
+        assert_eq!(elsewhere.block_on(carried(&service)).unwrap(), "Bearer token-2");
+        release.send(()).unwrap();
+        let late_answer = elsewhere.block_on(left_behind).unwrap().unwrap();
+        assert_eq!(elsewhere.block_on(text(late_answer)), "Bearer token-2", "{late:?}");
+        drop(blocked);
+        assert_eq!(elsewhere.block_on(carried(&service)).unwrap(), "Bearer token-2", "{late:?}");
+        let status = layer.handle().status();
+        assert!(status.failure().is_none() && !status.is_fetching(), "{late:?}: {status}");
+        assert_eq!(script.requests(), 2);
+    }
+}
+
+#[test]
 fn many_threads_and_runtimes_share_one_fetch() {
     let script = Script::issuing(Duration::from_millis(100));
     let service = layer(&script).layer(Api::accepting_all());
