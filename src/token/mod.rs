@@ -148,10 +148,10 @@ impl TokenCache {
         };
         let now = Instant::now();
         let mut state = self.state.lock();
-        if let Some(token) = &*self.current.load() {
-            if token.is_valid(now) {
-                return Joined::Token(Arc::clone(token));
-            }
+        if let Some(token) = &*self.current.load()
+            && token.is_valid(now)
+        {
+            return Joined::Token(Arc::clone(token));
         }
         if let Some(under_way) = &state.under_way {
             return Joined::Flight(Arc::clone(&under_way.flight));

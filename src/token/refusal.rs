@@ -96,12 +96,12 @@ impl Refusals {
 
     /// The retry that carried this generation was not refused.
     pub(super) fn judge_cured(&mut self, generation: u64) {
-        if let Some(forced) = &mut self.forced {
-            if forced.generation == generation {
-                forced.verdict = Verdict::Cured;
-                self.vain = 0;
-                self.paused_until = None;
-            }
+        if let Some(forced) = &mut self.forced
+            && forced.generation == generation
+        {
+            forced.verdict = Verdict::Cured;
+            self.vain = 0;
+            self.paused_until = None;
         }
     }
 

@@ -71,12 +71,11 @@ fn a_fetch_that_was_sent_on_a_runtime_that_is_not_driven_is_superseded() {
     let layer = builder().token_timeout(Duration::from_millis(200)).token_service(script.clone()).build().unwrap();
     let service = layer.layer(Api::accepting_all());
     let undriven = runtime();
-    let left_behind = undriven.block_on(async {
-        let call = tokio::spawn(service.clone().oneshot(get(API)));
+    let left_behind = undriven.spawn(service.clone().oneshot(get(API)));
+    undriven.block_on(async {
         while script.requests() == 0 {
             tokio::task::yield_now().await;
         }
-        call
     });
     let elsewhere = runtime();
     assert_eq!(elsewhere.block_on(carried(&service)).unwrap(), "Bearer token-2");
