@@ -41,6 +41,8 @@ enum Step {
     /// The API refuses every token, for good or until it is healed.
     RefuseAll,
     Invalidate,
+    /// Throws a token away and asks for the next, again and again.
+    Churn(usize),
     Endpoint(Answering),
     Heal,
     Wait(Duration),
@@ -61,6 +63,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Revoke),
         1 => Just(Step::RefuseAll),
         2 => Just(Step::Invalidate),
+        1 => (2_usize..7).prop_map(Step::Churn),
         2 => broken.prop_map(Step::Endpoint),
         2 => Just(Step::Heal),
         4 => (0_u64..3_000).prop_map(|ms| Step::Wait(Duration::from_millis(ms))),
@@ -125,12 +128,21 @@ impl World {
         self.layer.handle()
     }
 
+    fn call(&mut self) {
+        let call = call(self.service.clone(), self.handle(), Arc::clone(&self.refused));
+        self.calls.push(tokio::spawn(call));
+    }
+
+    fn invalidate(&self) {
+        self.handle().invalidate();
+        self.known.lock().unwrap().struck = self.script.requests();
+    }
+
     async fn apply(&mut self, step: Step) {
         match step {
             Step::Call(calls) => {
                 for _ in 0..calls {
-                    let call = call(self.service.clone(), self.handle(), Arc::clone(&self.refused));
-                    self.calls.push(tokio::spawn(call));
+                    self.call();
                 }
             }
             Step::Drop(kept) => {
@@ -142,9 +154,13 @@ impl World {
             }
             Step::Revoke => self.known.lock().unwrap().revoked = self.script.requests(),
             Step::RefuseAll => self.known.lock().unwrap().refuses_all = true,
-            Step::Invalidate => {
-                self.handle().invalidate();
-                self.known.lock().unwrap().struck = self.script.requests();
+            Step::Invalidate => self.invalidate(),
+            Step::Churn(times) => {
+                for _ in 0..times {
+                    self.invalidate();
+                    self.call();
+                    sleep(Duration::from_millis(100)).await;
+                }
             }
             Step::Endpoint(answering) => self.switch.to(answering),
             Step::Heal => {
@@ -213,7 +229,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_history_keeps_the_invariants(steps in prop::collection::vec(step(), 1..60)) {

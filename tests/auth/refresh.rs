@@ -46,8 +46,12 @@ async fn an_idle_process_fetches_nothing_and_spawns_nothing() {
     assert_eq!((script.requests(), metrics.num_alive_tasks()), (0, 0));
     handle.warm_up().await.unwrap();
     carried(&service).await.unwrap();
+    settle().await;
     // Nothing is scheduled for the token's expiry, or for its refresh.
-    sleep(24 * HOUR).await;
+    for _ in 0..24 {
+        assert_eq!((script.requests(), metrics.num_alive_tasks()), (1, 0));
+        sleep(HOUR).await;
+    }
     assert_eq!((script.requests(), metrics.num_alive_tasks()), (1, 0));
     assert!(handle.status().valid_for().is_none());
     carried(&service).await.unwrap();

@@ -3,11 +3,19 @@
 //! Two runtimes cannot share one paused clock, so these run on real time. What they assert is what happened, never how
 //! long it took.
 
-use std::{future::pending, time::Duration};
+use std::{
+    future::pending,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
 
 use tokio::runtime::{Builder, Runtime};
 use tower::{Layer, ServiceExt};
-use turris_auth::TokenErrorKind;
+use turris_auth::{CredentialsFuture, CredentialsProvider, Environment, TokenErrorKind, TurrisAuthLayer};
 
 use crate::support::*;
 
@@ -100,8 +108,8 @@ fn a_waiter_that_moves_to_another_runtime_is_not_left_behind() {
 fn a_superseded_fetch_that_ends_late_touches_nothing_newer() {
     for late in [Answering::Tokens, Answering::Status(401), Answering::Unreachable] {
         // The first fetch blocks its thread, so that it cannot be aborted before it ends.
-        let (release, released) = std::sync::mpsc::channel();
-        let released = std::sync::Mutex::new(Some(released));
+        let (release, released) = mpsc::channel();
+        let released = Mutex::new(Some(released));
         let script = Script::new(move |n| {
             let released = (n == 1).then(|| released.lock().unwrap().take().unwrap());
             async move {
@@ -134,6 +142,49 @@ fn a_superseded_fetch_that_ends_late_touches_nothing_newer() {
         assert!(status.failure().is_none() && !status.is_fetching(), "{late:?}: {status}");
         assert_eq!(script.requests(), 2);
     }
+}
+
+/// Blocks the thread of the first who asks until it is released.
+struct Blocking {
+    asked: AtomicUsize,
+    released: Mutex<mpsc::Receiver<()>>,
+}
+
+impl CredentialsProvider for Blocking {
+    fn credentials(&self) -> CredentialsFuture<'_> {
+        Box::pin(async {
+            if self.asked.fetch_add(1, Ordering::SeqCst) == 0 {
+                self.released.lock().unwrap().recv().unwrap();
+            }
+            Ok(credentials())
+        })
+    }
+}
+
+#[test]
+fn a_superseded_flight_that_gets_on_again_sends_nothing() {
+    let (release, released) = mpsc::channel();
+    let provider = Arc::new(Blocking { asked: AtomicUsize::new(0), released: Mutex::new(released) });
+    let script = Script::issuing(Duration::ZERO);
+    let layer = TurrisAuthLayer::builder(Arc::clone(&provider), Environment::Production)
+        .token_timeout(Duration::from_millis(200))
+        .token_service(script.clone())
+        .build()
+        .unwrap();
+    let service = layer.layer(Api::accepting_all());
+    let blocked = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let left_behind = blocked.spawn(service.clone().oneshot(get(API)));
+    while provider.asked.load(Ordering::SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    let elsewhere = runtime();
+    assert_eq!(elsewhere.block_on(carried(&service)).unwrap(), "Bearer token-1");
+    // It goes on in the middle of a poll, where no abort stops it.
+    release.send(()).unwrap();
+    let late_answer = elsewhere.block_on(left_behind).unwrap().unwrap();
+    assert_eq!(elsewhere.block_on(text(late_answer)), "Bearer token-1");
+    drop(blocked);
+    assert_eq!(script.requests(), 1);
 }
 
 #[test]

@@ -280,3 +280,18 @@ async fn a_lifetime_counts_from_when_the_request_was_sent() {
     assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 200);
     assert_eq!(script.requests(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_expired_on_its_way_serves_those_who_waited_for_it() {
+    let script = Script::new(|n| async move {
+        sleep(Duration::from_secs(2)).await;
+        Ok(issued(&format!("token-{n}"), "1"))
+    });
+    let service = layer(&script).layer(Api::accepting_all());
+    for result in join_all((0..10).map(|_| carried(&service))).await {
+        assert_eq!(result.unwrap(), "Bearer token-1");
+    }
+    assert_eq!(script.requests(), 1);
+    // Later ones fetch their own.
+    assert_eq!(carried(&service).await.unwrap(), "Bearer token-2");
+}

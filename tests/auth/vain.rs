@@ -261,6 +261,42 @@ async fn the_second_401_is_returned_and_throws_nothing_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_second_401_throws_nothing_away_that_others_succeed_with() {
+    let script = Script::issuing(Duration::ZERO);
+    let layer = layer(&script);
+    let service = layer.layer(sick::<Body>(|_| true));
+    layer.handle().warm_up().await.unwrap();
+    let late = tokio::spawn(service.clone().oneshot(get(SICK)));
+    settle().await;
+    // A newer token, not because of a 401, and good for the others.
+    layer.handle().invalidate();
+    assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 200);
+    // The retry carries it.
+    assert_eq!(late.await.unwrap().unwrap().status(), 401);
+    assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 200);
+    assert_eq!(script.requests(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_401_on_a_forced_token_that_nobody_succeeded_with_keeps_it_for_the_pause() {
+    let script = Script::issuing(Duration::ZERO);
+    let layer = layer(&script);
+    let service = layer.layer(sick::<Boxed>(|_| false));
+    for _ in 0..10 {
+        assert_eq!(service.clone().oneshot(once(API)).await.unwrap().status(), 401);
+        // The first 401 throws `token-1` away; those on `token-2` change nothing.
+    }
+    assert_eq!(script.requests(), 2);
+    assert!(layer.handle().status().valid_for().is_some());
+    sleep(Duration::from_secs(1)).await;
+    // Its pause is over: one more attempt to cure it.
+    for _ in 0..10 {
+        assert_eq!(service.clone().oneshot(once(API)).await.unwrap().status(), 401);
+    }
+    assert_eq!(script.requests(), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_recovery_that_fails_is_an_error_and_not_an_unauthenticated_request() {
     let (script, switch) = Script::switched(Duration::ZERO);
     let api = Api::accepting(|token| token != "token-1");

@@ -28,12 +28,21 @@ fn age_when(sent_at: Instant, is: impl Fn(Instant) -> bool) -> Duration {
 
 proptest! {
     #[test]
-    fn every_lifetime_gives_a_sensible_life(lifetime: Duration, margin: Duration, jitter in -1.0_f64..2.0) {
+    fn every_lifetime_gives_a_sensible_life(
+        lifetime in prop_oneof![
+            any::<Duration>(),
+            (0_u64..2_000_000_000).prop_map(Duration::from_nanos),
+            (0_u64..100_000).prop_map(Duration::from_secs),
+        ],
+        margin in prop_oneof![any::<Duration>(), (0_u64..5_000).prop_map(Duration::from_secs)],
+        jitter in -1.0_f64..2.0,
+    ) {
         // The builder refuses more.
         let margin = margin.min(Duration::from_secs(24 * 60 * 60));
         let sent_at = Instant::now();
         let token = token(sent_at, lifetime, margin, jitter);
         let clamped = lifetime.clamp(SHORTEST_LIFETIME, LONGEST_LIFETIME);
+        prop_assert!(clamped >= Duration::from_secs(1) && clamped <= Duration::from_secs(24 * 60 * 60));
         prop_assert_eq!(token.expires_in(sent_at), clamped);
         let valid_for = token.valid_for(sent_at);
         let last_moments = clamped.saturating_sub(valid_for);
