@@ -69,6 +69,19 @@ async fn invalidated_after_a_flight() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn invalidated_between_the_landing_and_the_wake_of_a_waiter() {
+    let script = Script::issuing(DELAY);
+    let layer = layer(&script);
+    let service = layer.layer(Api::accepting_all());
+    let mut slow = tokio_test::task::spawn(service.clone().oneshot(get(API)));
+    assert!(slow.poll().is_pending());
+    assert_eq!(carried(&service).await.unwrap(), "Bearer token-1");
+    assert!(slow.is_woken(), "the token has landed for it too");
+    layer.handle().invalidate();
+    assert_eq!(text(slow.await.unwrap()).await, "Bearer token-2");
+}
+
+#[tokio::test(start_paused = true)]
 async fn invalidated_during_a_refresh_neither_token_is_used() {
     let script = Script::issuing(DELAY);
     let layer = layer(&script);
