@@ -14,7 +14,7 @@ mod invalidation;
 mod model;
 mod provider;
 mod refresh;
-mod runtimes;
+mod other_runtimes;
 mod sources;
 mod support;
 mod vain;
