@@ -40,7 +40,8 @@ impl EmulatorBuilder {
         self
     }
 
-    /// How long tokens live: 60 minutes by default. `expiresIn` says it in whole seconds.
+    /// How long tokens live: 60 minutes by default. `expiresIn` says it in whole seconds, rounded down; the
+    /// emulator itself goes by the exact time.
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
         self.token_lifetime = lifetime;
         self

@@ -13,7 +13,7 @@ use jsonwebtoken::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::clock::{epoch_seconds, epoch_seconds_up};
+use super::clock::epoch_seconds;
 
 #[derive(Serialize, Deserialize)]
 struct Claims {
@@ -89,22 +89,22 @@ impl Tokens {
     }
 
     pub(super) fn issue(&mut self, client_id: &str, now: SystemTime) -> Result<Issued, JwtError> {
-        // A lifetime beyond what the clock can count means that the token never expires.
+        // A lifetime beyond what dates can be written for means that the token never expires.
         const FOREVER: Duration = Duration::from_secs(1 << 40);
-        let expires = now.checked_add(self.lifetime.min(FOREVER)).unwrap_or(now);
-        let claims = Claims {
-            sub: client_id.to_owned(),
-            jti: random_uuid(),
-            iat: epoch_seconds(now),
-            exp: epoch_seconds_up(expires),
-        };
+        let lifetime = self.lifetime.min(FOREVER);
+        // Whole seconds, rounded down: no client is promised more than it gets.
+        let expires_in_seconds = lifetime.as_secs();
+        let iat = epoch_seconds(now);
+        let claims =
+            Claims { sub: client_id.to_owned(), jti: random_uuid(), iat, exp: iat.saturating_add(expires_in_seconds) };
         let access_token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing)?;
         if self.live.len() >= self.sweep_at {
             self.live.retain(|_, token| now < token.expires);
             self.sweep_at = self.live.len().saturating_mul(2).max(Self::FIRST_SWEEP);
         }
+        let expires = now.checked_add(lifetime).unwrap_or(now);
         self.live.insert(claims.jti, Live { client_id: client_id.into(), expires });
-        Ok(Issued { access_token, expires_in_seconds: self.lifetime.as_secs() })
+        Ok(Issued { access_token, expires_in_seconds })
     }
 
     /// The client id that `token` was issued to, when it is good at `now`.
