@@ -4,8 +4,8 @@
 //! 1 when something was not as it should be.
 
 mod load;
-mod phases;
-mod report;
+pub(crate) mod phases;
+pub(crate) mod report;
 mod stack;
 
 use std::{process::ExitCode, time::Duration};
@@ -37,23 +37,27 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let phases = match run(json).await {
-        Ok(phases) => phases,
+    match demonstrate(json).await {
+        Ok(problems) if problems.is_empty() => ExitCode::SUCCESS,
+        Ok(problems) => {
+            problems.iter().for_each(|problem| eprintln!("not as it should be: {problem}"));
+            ExitCode::FAILURE
+        }
         Err(error) => {
             eprintln!("the demonstration could not be run: {error}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
-    };
-    if json {
-        println!("{}", report::json(&phases));
-    } else {
-        println!("\n{}", report::table(&phases));
     }
-    let problems: Vec<_> = phases.iter().flat_map(Phase::problems).collect();
-    for problem in &problems {
-        eprintln!("not as it should be: {problem}");
+}
+
+/// Shows all phases and their numbers, and returns what was not as it should be.
+async fn demonstrate(json: bool) -> Result<Vec<String>, BoxError> {
+    let phases = run(json).await?;
+    match json {
+        true => println!("{}", report::json(&phases)?),
+        false => println!("\n{}", report::table(&phases)),
     }
-    if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    Ok(phases.iter().flat_map(Phase::problems).cloned().collect())
 }
 
 /// Runs one phase after the other, and says what happened in each unless the numbers alone are wanted.

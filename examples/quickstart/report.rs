@@ -82,8 +82,12 @@ fn percentile(sorted: &[Duration], percent: usize) -> u64 {
     u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)
 }
 
-pub(crate) fn json(phases: &[Phase]) -> serde_json::Value {
-    serde_json::json!({ "phases": phases })
+pub(crate) fn json(phases: &[Phase]) -> Result<String, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Report<'a> {
+        phases: &'a [Phase],
+    }
+    serde_json::to_string(&Report { phases })
 }
 
 pub(crate) fn table(phases: &[Phase]) -> String {
