@@ -23,6 +23,9 @@ Usage: cargo run --release --example quickstart [-- OPTIONS]
   --help    this text
 ";
 
+/// Several times what it takes, so that it ends even where something hangs.
+const MOST_TIME: Duration = Duration::from_secs(60);
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let json = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
@@ -37,7 +40,8 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match demonstrate(json).await {
+    let late = |_| Err(format!("it was not over within {} s", MOST_TIME.as_secs()).into());
+    match tokio::time::timeout(MOST_TIME, demonstrate(json)).await.unwrap_or_else(late) {
         Ok(problems) if problems.is_empty() => ExitCode::SUCCESS,
         Ok(problems) => {
             problems.iter().for_each(|problem| eprintln!("not as it should be: {problem}"));

@@ -48,13 +48,16 @@ async fn an_upgrade_gets_the_token_and_its_connection_passes_through() {
 async fn connect_passes_without_a_token() {
     let emulator = started().await;
     let api = api(&emulator, Version::HTTP_11);
-    let base_url = emulator.base_url();
-    let request = empty(Request::builder().method(Method::CONNECT).uri(base_url.authority().unwrap().as_str()));
-    let answer = send(&api, request).await.unwrap();
-    // The emulator is no proxy. What counts is that it was asked without a token.
-    assert!(answer.status.is_client_error(), "{answer:?}");
+    let authority = emulator.base_url().authority().unwrap().to_string();
+    for target in [authority.clone(), format!("http://{authority}/")] {
+        let request = empty(Request::builder().method(Method::CONNECT).uri(target));
+        let answer = send(&api, request).await.unwrap();
+        // The emulator is no proxy. What counts is that it was asked without a token.
+        assert!(answer.status.is_client_error(), "{answer:?}");
+    }
     let seen = emulator.requests();
-    assert_eq!((seen.len(), &seen[0].method, seen[0].has_authorization), (1, &Method::CONNECT, false));
+    assert_eq!(seen.len(), 2);
+    assert!(seen.iter().all(|request| request.method == Method::CONNECT && !request.has_authorization), "{seen:?}");
 }
 
 #[tokio::test]

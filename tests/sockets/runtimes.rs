@@ -10,6 +10,7 @@ use tokio::{
     runtime::{Builder, Runtime},
     task::JoinSet,
 };
+use tokio_test::{assert_pending, task};
 use tower::Layer;
 use turris_auth::emulator::{Endpoint, Fault};
 
@@ -84,9 +85,13 @@ fn a_caller_elsewhere_survives_the_end_of_the_runtime_that_fetches() {
         let replacement = runtime();
         let api = layer.layer(client(version));
         let request = get(&emulator, "/v1/agencies");
-        let waiting = replacement.spawn(async move { send(&api, request).await });
-        doomed.shutdown_background();
-        let answer = replacement.block_on(waiting).unwrap().unwrap();
+        let answer = replacement.block_on(async {
+            let mut waiting = task::spawn(send(&api, request));
+            // Now it waits for the token that the other runtime fetches.
+            assert_pending!(waiting.poll());
+            doomed.shutdown_background();
+            waiting.await.unwrap()
+        });
         assert_eq!(answer.status, StatusCode::OK);
         assert!(servers.block_on(lost).is_err());
         assert_eq!(emulator.counters().token_requests, 2, "{version:?}");

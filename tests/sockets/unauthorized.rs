@@ -22,6 +22,22 @@ async fn a_connection_survives_a_401_and_carries_the_new_token_and_the_retry() {
 }
 
 #[tokio::test]
+async fn a_connection_survives_a_401_whose_body_does_not_arrive_at_once() {
+    for version in VERSIONS {
+        let emulator = started().await;
+        let api = api(&emulator, version);
+        // More than the client has read when it hands out the head, less than what is worth a new connection.
+        let refusal = Fault::status(StatusCode::UNAUTHORIZED).with_body("no".repeat(30_000));
+        emulator.fault(Endpoint::path("/v1/agencies"), refusal.times(1));
+        let answer = send(&api, get(&emulator, "/v1/agencies")).await.unwrap();
+        assert_eq!(answer.status, StatusCode::OK);
+        let counters = emulator.counters();
+        assert_eq!((counters.unauthorized, counters.token_requests), (1, 2), "{version:?}");
+        assert_eq!(counters.connections, 1, "{version:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_is_sent_again_whole_after_a_401() {
     for version in VERSIONS {
         let emulator = started().await;
