@@ -3,6 +3,7 @@
 
 pub mod auth;
 pub mod backoff;
+pub mod observe;
 pub mod replay;
 
 #[cfg(feature = "emulator")]
