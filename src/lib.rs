@@ -10,6 +10,7 @@ pub mod emulator;
 
 mod api;
 mod credentials;
+mod drain;
 mod environment;
 mod error;
 
