@@ -41,14 +41,22 @@ impl Credentials {
     /// an end.
     pub fn new(client_id: impl Into<String>, client_secret: impl Into<String>) -> Result<Self, ConfigError> {
         let client_secret = Zeroizing::new(client_secret.into());
-        let client_id = client_id.into();
+        Self::checked("client id", client_id.into(), "client secret", client_secret)
+    }
+
+    fn checked(
+        id_setting: &'static str,
+        client_id: String,
+        secret_setting: &'static str,
+        client_secret: Zeroizing<String>,
+    ) -> Result<Self, ConfigError> {
         const EXPECTED: &str =
             "a text that is not empty, without control characters and without white space at its ends";
         if !usable(&client_id) {
-            return Err(ConfigError::new("client id", client_id, EXPECTED));
+            return Err(ConfigError::new(id_setting, client_id, EXPECTED));
         }
         if !usable(&client_secret) {
-            return Err(ConfigError::without_value("client secret", EXPECTED));
+            return Err(ConfigError::without_value(secret_setting, EXPECTED));
         }
         Ok(Self { client_id: client_id.into(), client_secret: Arc::new(client_secret) })
     }
@@ -65,7 +73,8 @@ impl Credentials {
             env::var(name).map_err(|_| ConfigError::without_value(name, "an environment variable set to Unicode text"))
         };
         let client_id = read(Self::CLIENT_ID_VARIABLE)?;
-        Self::new(client_id, read(Self::CLIENT_SECRET_VARIABLE)?)
+        let client_secret = Zeroizing::new(read(Self::CLIENT_SECRET_VARIABLE)?);
+        Self::checked(Self::CLIENT_ID_VARIABLE, client_id, Self::CLIENT_SECRET_VARIABLE, client_secret)
     }
 
     /// The client id, which is not a secret.

@@ -1,15 +1,18 @@
 //! Where the Turris API is: its base URL, and with it the token URL and the origin that the token belongs to.
 
-use std::{fmt, net::IpAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+};
 
 use http::{
     Uri,
-    uri::{Authority, PathAndQuery, Scheme},
+    uri::{PathAndQuery, Scheme},
 };
 
 use crate::ConfigError;
 
-/// The token endpoint's path under every base URL.
+/// The token endpoint's path under a base URL.
 const TOKEN_PATH: &str = "/v1/auth/jwt";
 
 /// Where the Turris API is.
@@ -39,8 +42,9 @@ pub enum Environment {
 /// A base URL that has been found usable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CustomEnvironment {
-    // Invariant: has a scheme, an authority with a host, and a path without a slash at its end or a query.
+    // Invariant: both have a scheme and an authority with a host, and a path without a slash at its end or a query.
     base_url: Uri,
+    token_url: Uri,
 }
 
 impl Environment {
@@ -51,8 +55,8 @@ impl Environment {
     ///
     /// # Errors
     ///
-    /// When the URL is not absolute, is neither `https` nor `http` to a loopback host, or has user information, a query
-    /// or a fragment. Credentials sent over plain HTTP can be read by whoever is in between, hence the loopback rule.
+    /// When the URL is not absolute, is neither `https` nor `http` to a loopback host, has a port that cannot be
+    /// connected to, or has user information, a query or a fragment. Credentials sent over plain HTTP can be read by whoever is in between, hence the loopback rule.
     pub fn custom(base_url: impl AsRef<str>) -> Result<Self, ConfigError> {
         Self::parse(base_url.as_ref(), false)
     }
@@ -69,23 +73,28 @@ impl Environment {
 
     fn parse(text: &str, insecure: bool) -> Result<Self, ConfigError> {
         const SETTING: &str = "base URL";
+        const ABSOLUTE: &str = "an absolute URL such as `https://gateway.example`";
         // A password may stand before the `@`, so a URL that has one is refused without being shown.
         if text.contains('@') {
             return Err(ConfigError::without_value(SETTING, "a URL without user information (no `@`)"));
         }
-        let refused = |expected| ConfigError::new(SETTING, text, expected);
-        let absolute = "an absolute URL such as `https://gateway.example`";
-        let uri: Uri = text.parse().map_err(|_| refused(absolute))?;
-        let (Some(scheme), Some(host)) = (uri.scheme(), uri.host().filter(|host| !host.is_empty())) else {
-            return Err(refused(absolute));
-        };
-        // `http::Uri` drops a fragment without a word, so it is looked for in the text.
-        if uri.query().is_some() || text.contains('#') {
+        // A query may hold a key, so it is not shown. `http::Uri` drops a fragment without a word, so both are looked
+        // for in the text.
+        let shown = text.split(['?', '#']).next().unwrap_or_default();
+        let refused = |expected| ConfigError::new(SETTING, shown, expected);
+        if shown.len() < text.len() {
             return Err(refused("a URL without a query and without a fragment"));
         }
-        let authority = uri.authority().map_or("", Authority::as_str);
-        if authority.rsplit(']').next().is_some_and(|rest| rest.contains(':')) && uri.port_u16().is_none() {
-            return Err(refused("a port from 0 to 65535 after the colon"));
+        let uri: Uri = text.parse().map_err(|_| refused(ABSOLUTE))?;
+        let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else { return Err(refused(ABSOLUTE)) };
+        let host = authority.host();
+        // `http::Uri` takes any text in brackets for a host, and characters that RFC 3986 does not allow in a path.
+        let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        if host.is_empty() || address.is_some_and(|address| address.parse::<Ipv6Addr>().is_err()) || !text.is_ascii() {
+            return Err(refused(ABSOLUTE));
+        }
+        if !authority.as_str().strip_prefix(host).is_some_and(is_port) {
+            return Err(refused("nothing behind the host but a path and a port from 1 to 65535"));
         }
         if *scheme == Scheme::HTTP {
             if !insecure && !is_loopback(host) {
@@ -95,8 +104,9 @@ impl Environment {
             return Err(refused("the scheme `https`, or `http` to a loopback host"));
         }
         let path = uri.path().trim_end_matches('/').to_owned();
-        let base_url = with_path(uri, &path).ok_or_else(|| refused(absolute))?;
-        Ok(Self::Custom(CustomEnvironment { base_url }))
+        let token_url = with_path(uri.clone(), &format!("{path}{TOKEN_PATH}")).ok_or_else(|| refused(ABSOLUTE))?;
+        let base_url = with_path(uri, &path).ok_or_else(|| refused(ABSOLUTE))?;
+        Ok(Self::Custom(CustomEnvironment { base_url, token_url }))
     }
 
     /// The base URL. A path in it has no slash at its end.
@@ -110,10 +120,11 @@ impl Environment {
 
     /// The URL of the token endpoint, `POST /v1/auth/jwt` under the base URL.
     pub fn token_url(&self) -> Uri {
-        let base_url = self.base_url();
-        let path = format!("{}{TOKEN_PATH}", base_url.path().trim_end_matches('/'));
-        // A path that was valid stays valid with more ASCII path segments behind it.
-        with_path(base_url.clone(), &path).unwrap_or(base_url)
+        match self {
+            Self::Production => Uri::from_static("https://public.api.live.turrisfi.com/v1/auth/jwt"),
+            Self::Sandbox => Uri::from_static("https://public.api.sandbox.turrisfi.com/v1/auth/jwt"),
+            Self::Custom(custom) => custom.token_url.clone(),
+        }
     }
 }
 
@@ -122,6 +133,13 @@ fn with_path(uri: Uri, path: &str) -> Option<Uri> {
     let mut parts = uri.into_parts();
     parts.path_and_query = Some(PathAndQuery::try_from(path).ok()?);
     Uri::from_parts(parts).ok()
+}
+
+/// Whether `text`, what follows the host in an authority, is nothing or a port that can be connected to.
+fn is_port(text: &str) -> bool {
+    let digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let port = text.strip_prefix(':').filter(|port| digits(port)).and_then(|port| port.parse().ok());
+    text.is_empty() || port.is_some_and(|port: u16| port != 0)
 }
 
 /// Whether plain HTTP to `host` stays on this machine: `localhost` (RFC 6761 reserves it) or a loopback address.

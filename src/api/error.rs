@@ -1,5 +1,12 @@
 //! The error object that comes with every answer that is not 2xx.
 
+use serde_json::Value;
+
+use super::printable;
+
+/// More messages than this say nothing more.
+const MOST_MESSAGES: usize = 8;
+
 /// What an error answer says, as far as it says anything: bounded, and without control characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ErrorAnswer {
@@ -9,9 +16,36 @@ pub(crate) struct ErrorAnswer {
 }
 
 impl ErrorAnswer {
-    /// Reads what there is to read. A body that is not the documented object, HTML for instance, has nothing to say.
+    /// Reads what there is to read. A body that is not the documented object, HTML for instance, has nothing to say,
+    /// and neither has a field that is not of the documented type. One message may stand without its array.
+    ///
+    /// The `requestId` is in answers that are not errors as well.
     pub(crate) fn decode(body: &[u8]) -> Self {
-        let _ = body;
-        todo!()
+        Self::read(body, printable)
+    }
+
+    /// As [`decode`](Self::decode), for the answer to a request with a secret in it: some servers quote what they
+    /// refuse.
+    pub(crate) fn decode_without(body: &[u8], secret: &str) -> Self {
+        if secret.is_empty() {
+            return Self::decode(body);
+        }
+        // Before the text is cut, which could leave the beginning of a secret at its end.
+        Self::read(body, |text| printable(&text.replace(secret, "[secret]")))
+    }
+
+    fn read(body: &[u8], clean: impl Fn(&str) -> Option<Box<str>>) -> Self {
+        let Ok(Value::Object(fields)) = serde_json::from_slice(body) else { return Self::default() };
+        let text = |name| fields.get(name).and_then(Value::as_str).and_then(&clean);
+        let messages = match fields.get("errorMessage") {
+            Some(Value::Array(messages)) => {
+                messages.iter().filter_map(Value::as_str).filter_map(&clean).take(MOST_MESSAGES).collect()
+            }
+            _ => text("errorMessage").into_iter().collect(),
+        };
+        Self { request_id: text("requestId"), error_type: text("errorType"), messages }
     }
 }
+
+#[cfg(test)]
+mod tests;

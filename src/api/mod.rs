@@ -1,5 +1,31 @@
 //! The wire contract of the Turris API: bytes in, values out. No IO and no clock.
 
+#[cfg(any(test, feature = "emulator"))]
+pub(crate) mod encode;
 pub(crate) mod error;
+mod json;
+mod jwt;
 pub(crate) mod limits;
 pub(crate) mod token;
+
+use std::time::Duration;
+
+/// Seconds as a duration: none for negative ones (and for NaN), [`Duration::MAX`] for more than it can hold.
+fn saturating_seconds(seconds: f64) -> Duration {
+    if seconds > 0.0 { Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX) } else { Duration::ZERO }
+}
+
+/// The part of a text from outside that is safe to keep and to log, if anything is left of it.
+///
+/// It loses control characters and those that reorder, join or hide text around them, which could forge or garble a
+/// log line, and everything after 512 characters.
+fn printable(text: &str) -> Option<Box<str>> {
+    const KEPT: usize = 512;
+    let reorders_or_hides = |c| matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    let kept: String = text.chars().filter(|&c| !c.is_control() && !reorders_or_hides(c)).take(KEPT).collect();
+    let kept = kept.trim();
+    (!kept.is_empty()).then(|| kept.into())
+}
+
+#[cfg(test)]
+mod tests;

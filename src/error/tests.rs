@@ -1,0 +1,112 @@
+use std::io;
+
+use super::*;
+
+fn rate_limited() -> TokenError {
+    TokenError::new(TokenErrorKind::RateLimited, "the token endpoint refused the request")
+        .with_source(io::Error::other("the cause"))
+        .with_answer(
+            429,
+            Some("dev-1".into()),
+            Some("rate_limit_exceeded".into()),
+            Box::new(["Too many".into(), "requests".into()]),
+        )
+        .with_retry_after(Some(Duration::from_millis(1_500)))
+}
+
+#[test]
+fn everything_that_was_put_in_can_be_read() {
+    let error = rate_limited();
+    assert_eq!(error.kind(), TokenErrorKind::RateLimited);
+    assert_eq!(error.status(), Some(429));
+    assert_eq!(error.request_id(), Some("dev-1"));
+    assert_eq!(error.error_type(), Some("rate_limit_exceeded"));
+    assert_eq!(error.messages().collect::<Vec<_>>(), ["Too many", "requests"]);
+    assert_eq!(error.retry_after(), Some(Duration::from_millis(1_500)));
+    assert_eq!(error.source().unwrap().to_string(), "the cause");
+
+    let bare = TokenError::new(TokenErrorKind::Timeout, "no answer");
+    assert_eq!((bare.status(), bare.request_id(), bare.error_type()), (None, None, None));
+    assert_eq!((bare.messages().len(), bare.retry_after()), (0, None));
+    assert!(bare.source().is_none());
+}
+
+#[test]
+fn the_message_says_what_happened_and_what_to_do_and_leaves_the_source_to_the_source() {
+    let shown = rate_limited().to_string();
+    assert_eq!(
+        shown,
+        "no access token: the token endpoint refused the request (status 429, rate_limit_exceeded, Too many, requests, \
+         requestId dev-1); wait, and let processes share one client id only within its 10 tokens a minute; a new \
+         attempt is possible in 1.5 s"
+    );
+    assert!(!shown.contains("the cause"));
+    // The longest wait is no overflow.
+    let shown = rate_limited().with_retry_after(Some(Duration::MAX)).to_string();
+    assert!(shown.contains("a new attempt"), "{shown}");
+}
+
+#[test]
+fn every_kind_has_a_name_and_an_advice_of_its_own() {
+    use TokenErrorKind::*;
+    let kinds = [InvalidCredentials, RateLimited, Unavailable, Timeout, Protocol, Credentials, Runtime];
+    let names: std::collections::HashSet<_> = kinds.iter().map(ToString::to_string).collect();
+    let advices: std::collections::HashSet<_> = kinds.iter().map(|kind| kind.advice()).collect();
+    assert_eq!((names.len(), advices.len()), (kinds.len(), kinds.len()));
+    for kind in kinds {
+        assert!(TokenError::new(kind, "reason").to_string().ends_with(kind.advice()));
+    }
+}
+
+#[test]
+fn clones_share_all_but_the_wait() {
+    let error = rate_limited();
+    let later = error.clone().with_retry_after(None);
+    assert!(Arc::ptr_eq(&error.details, &later.details));
+    assert_eq!(error.retry_after(), Some(Duration::from_millis(1_500)));
+    assert_eq!(later.retry_after(), None);
+}
+
+#[derive(Debug)]
+struct Wrapper(BoxError);
+
+impl fmt::Display for Wrapper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("another layer")
+    }
+}
+
+impl Error for Wrapper {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.0)
+    }
+}
+
+#[test]
+fn it_is_found_under_the_errors_of_other_layers() {
+    let error: BoxError = rate_limited().into();
+    assert_eq!(TokenError::find_in(&*error).unwrap().status(), Some(429));
+    let error: BoxError = Wrapper(Wrapper(error).into()).into();
+    assert_eq!(TokenError::find_in(&*error).unwrap().status(), Some(429));
+    // The outermost one counts.
+    let inner: BoxError = rate_limited().into();
+    let outer = TokenError::new(TokenErrorKind::Credentials, "the vault failed").with_source(inner);
+    assert_eq!(TokenError::find_in(&Wrapper(outer.into())).unwrap().kind(), TokenErrorKind::Credentials);
+    assert!(TokenError::find_in(&io::Error::other("no token involved")).is_none());
+}
+
+#[test]
+fn errors_go_wherever_errors_go() {
+    fn anywhere<T: Error + Clone + Send + Sync + Unpin + 'static>() {}
+    anywhere::<TokenError>();
+    anywhere::<ConfigError>();
+}
+
+#[test]
+fn a_config_error_shows_a_bounded_and_escaped_value() {
+    let error = ConfigError::new("refresh margin", "1\n\u{202e}2", "a shorter one");
+    assert_eq!(error.to_string(), r"unusable refresh margin `1\n\u{202e}2`: expected a shorter one");
+    let long = ConfigError::new("refresh margin", "x".repeat(1_000_000), "a shorter one");
+    assert!(long.to_string().len() < 300);
+    assert_eq!(ConfigError::without_value("client secret", "one").to_string(), "unusable client secret: expected one");
+}
