@@ -1,0 +1,232 @@
+//! [`ResponseFuture`].
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tokio::{runtime::Handle, time::Instant};
+use tower_service::Service;
+
+use super::{
+    kept::Kept,
+    layer::Shared,
+    policy,
+    report::Progress,
+    ticket::{Departed, InLine},
+    waiting::{Leaving, Waiting},
+};
+use crate::{BoxError, TokenError, drain::Drain, replay::TryCloneBody};
+
+pin_project! {
+    /// The response future of [`TurrisBackoff`](super::TurrisBackoff).
+    ///
+    /// While a request is in flight it holds the inner future, the copy that is kept for a retry, and a clone of the
+    /// service to send it on. What is needed only while waiting is on the heap.
+    pub struct ResponseFuture<S, B, R>
+    where
+        S: Service<Request<B>>,
+    {
+        #[pin]
+        state: State<S::Future, S, B, R>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    #[project_replace = StateOwn]
+    enum State<F, S, B, R> {
+        // The request passes by the layer.
+        Passing { #[pin] future: F },
+        // An attempt is in flight.
+        Sending { #[pin] future: F, attempt: Attempt<S, B> },
+        // An attempt was refused; the rest of its answer is read, and its connection saved, before it waits.
+        Draining { drain: Pin<Box<Drain<R>>>, waiting: Box<Waiting<S, B>>, shared: Arc<Shared> },
+        // Nothing of this request is in flight, and no readiness is held.
+        Waiting { waiting: Box<Waiting<S, B>>, shared: Arc<Shared> },
+        // It has been answered.
+        Done,
+    }
+}
+
+/// What is known of the attempt in flight.
+struct Attempt<S, B> {
+    service: S,
+    /// `None` where the request will not be repeated: it cannot be, or has been often enough.
+    kept: Option<Kept<B>>,
+    departed: Departed,
+    progress: Progress,
+    shared: Arc<Shared>,
+}
+
+impl<S, B, R> ResponseFuture<S, B, R>
+where
+    S: Service<Request<B>>,
+{
+    pub(super) fn passing(future: S::Future) -> Self {
+        Self { state: State::Passing { future } }
+    }
+
+    pub(super) fn waiting(service: S, request: Request<B>, in_line: InLine, shared: Arc<Shared>) -> Self
+    where
+        S: Clone,
+    {
+        let waiting = Box::new(Waiting::new(service, request, in_line, Progress::default()));
+        Self { state: State::Waiting { waiting, shared } }
+    }
+
+    /// Calls `service`, which is ready.
+    #[inline]
+    pub(super) fn sending(service: S, request: Request<B>, departed: Departed, shared: Arc<Shared>) -> Self
+    where
+        B: TryCloneBody,
+    {
+        Self { state: send(Leaving { service, request, departed, progress: Progress::default() }, shared) }
+    }
+}
+
+#[inline]
+fn send<S, B, R>(leaving: Leaving<S, B>, shared: Arc<Shared>) -> State<S::Future, S, B, R>
+where
+    S: Service<Request<B>>,
+    B: TryCloneBody,
+{
+    let Leaving { mut service, request, departed, mut progress } = leaving;
+    let kept = if progress.attempts < shared.settings.max_retries { Kept::of(&request) } else { None };
+    progress.attempts += 1;
+    let future = service.call(request);
+    State::Sending { future, attempt: Attempt { service, kept, departed, progress, shared } }
+}
+
+impl<S, B, R> Future for ResponseFuture<S, B, R>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    S::Error: Into<BoxError>,
+    B: TryCloneBody,
+    R: Body,
+{
+    type Output = Result<Response<R>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let next = match state.as_mut().project() {
+                StateProj::Passing { future } => {
+                    let result = ready!(future.poll(cx));
+                    state.set(State::Done);
+                    return Poll::Ready(result.map_err(Into::into));
+                }
+                StateProj::Sending { future, attempt } => {
+                    let result = ready!(future.poll(cx));
+                    let result = match result {
+                        Ok(response) if response.status() != StatusCode::TOO_MANY_REQUESTS => {
+                            attempt.accepted(&response);
+                            let response = attempt.progress.report(response);
+                            state.set(State::Done);
+                            return Poll::Ready(Ok(response));
+                        }
+                        result => result.map_err(Into::into),
+                    };
+                    let StateOwn::Sending { attempt, .. } = state.as_mut().project_replace(State::Done) else {
+                        return Poll::Pending;
+                    };
+                    match attempt.failed(result) {
+                        Ok(next) => next,
+                        Err(result) => return Poll::Ready(result),
+                    }
+                }
+                StateProj::Draining { drain, waiting, .. } => {
+                    waiting.join(cx.waker());
+                    ready!(drain.as_mut().poll(cx));
+                    let StateOwn::Draining { waiting, shared, .. } = state.as_mut().project_replace(State::Done) else {
+                        return Poll::Pending;
+                    };
+                    State::Waiting { waiting, shared }
+                }
+                StateProj::Waiting { waiting, shared } => match ready!(waiting.poll_leave(cx)) {
+                    Ok(leaving) => send(leaving, Arc::clone(shared)),
+                    Err(error) => {
+                        state.set(State::Done);
+                        return Poll::Ready(Err(error));
+                    }
+                },
+                StateProj::Done => return Poll::Pending,
+            };
+            state.set(next);
+        }
+    }
+}
+
+impl<S, B> Attempt<S, B> {
+    #[inline]
+    fn accepted<R>(&mut self, response: &Response<R>) {
+        self.departed.accepted(response.headers());
+        if let Some(budget) = &self.shared.settings.budget {
+            budget.deposit();
+        }
+    }
+}
+
+/// What follows a failed attempt: another state, or the end.
+type Next<F, S, B, R> = Result<State<F, S, B, R>, Result<Response<R>, BoxError>>;
+
+impl<S: Clone, B: TryCloneBody> Attempt<S, B> {
+    fn failed<F, R: Body>(self, result: Result<Response<R>, BoxError>) -> Next<F, S, B, R> {
+        match result {
+            Ok(response) => self.refused(response),
+            Err(error) => self.without_answer(error),
+        }
+    }
+
+    /// The answer is 429.
+    fn refused<F, R: Body>(mut self, response: Response<R>) -> Next<F, S, B, R> {
+        let refusal = self.departed.refused(response.headers());
+        let Some(refusal) = refusal.filter(|refusal| !refusal.too_long && self.may_retry()) else {
+            return Err(Ok(self.progress.report(response)));
+        };
+        let Self { service, kept, departed, progress, shared } = self;
+        let Some(kept) = kept else { return Err(Ok(progress.report(response))) };
+        // The last attempt is not spent on finding out whether a window is over.
+        let probe = progress.attempts < shared.settings.max_retries;
+        let in_line = InLine::joining(Arc::clone(departed.gate()), refusal.place, probe);
+        let waiting = Box::new(Waiting::new(service, kept.into_request(), in_line, progress));
+        Ok(State::Draining { drain: Box::pin(Drain::new(response.into_body())), waiting, shared })
+    }
+
+    /// The attempt failed. It is repeated where there was no token for it, and one can be had in time.
+    fn without_answer<F, R: Body>(mut self, error: BoxError) -> Next<F, S, B, R> {
+        let settings = &self.shared.settings;
+        let retry_after = TokenError::find_in(&*error).and_then(TokenError::retry_after);
+        let Some(wait) = retry_after.filter(|wait| *wait <= settings.max_wait) else { return Err(Err(error)) };
+        let place = self.departed.not_sent();
+        let Some(place) = place.filter(|_| self.may_retry()) else { return Err(Err(error)) };
+        let Self { service, kept, departed, progress, shared } = self;
+        let Some(kept) = kept else { return Err(Err(error)) };
+        // Requests of this class are not held up by it: those that have a token in hand need none.
+        let end = Instant::now() + policy::with_jitter(wait, shared.settings.max_wait, fastrand::f64());
+        let in_line = InLine::joining(Arc::clone(departed.gate()), place, false);
+        let waiting = Waiting::new(service, kept.into_request(), in_line, progress).pausing_until(end);
+        Ok(State::Waiting { waiting: Box::new(waiting), shared })
+    }
+
+    /// Whether there is a copy that can be sent, and the means to wait.
+    fn may_retry(&self) -> bool {
+        let withdraw = || self.shared.settings.budget.as_ref().is_none_or(|budget| budget.withdraw());
+        self.kept.as_ref().is_some_and(Kept::is_replayable) && Handle::try_current().is_ok() && withdraw()
+    }
+}
+
+impl<S, B, R> fmt::Debug for ResponseFuture<S, B, R>
+where
+    S: Service<Request<B>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,355 @@
+//! Pacing: how many requests of a class may leave, and when, so that the limit is met without being hit.
+//!
+//! Pure: the clock and chance come in as arguments.
+//!
+//! What is sure is counted; what the server says replaces it:
+//!
+//! 1. Until the server has said otherwise, a request occupies a place of the documented allowance from when it is sent
+//!    until one window after its answer. The server counted it between the two, so that no window of the server, however it
+//!    is aligned, holds more than the allowance. (The usual arithmetic of a leaky bucket, as in `governor`, lets a
+//!    burst and a window's refill pass within one window: twice the allowance.)
+//! 2. An answer with `X-RateLimit-Remaining` and `-Reset` describes the present window: it replaces the count, up and
+//!    down, until the window ends. Then all places that were answered are free.
+//! 3. A refusal means that nothing is left of the present window. Where it does not say when the window ends, it is
+//!    taken to end when the oldest place is free, and what this window carried becomes the limit.
+//! 4. A window that was used up although it carried less than the limit was shared with others. Requests then keep a gap, so that
+//!    each process loses one request to a refusal when the window is used up, not all of them, and each gets its share.
+//! 5. What was learned is forgotten when it has not been said for [`MEMORY`] windows.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::time::Instant;
+
+use super::policy::GRANULARITY;
+use crate::api::limits::RateLimits;
+
+/// The windows after which a limit that the server no longer states is forgotten.
+const MEMORY: u32 = 5;
+
+/// Places are counted together when they were answered within this part of a window: it bounds the memory of a class.
+const GRAIN_DIVISOR: u32 = 256;
+
+/// In a shared window requests leave at most at this multiple of the even rate: a process that is alone again uses up
+/// its window in a quarter of it, and four that share one overshoot by a request each.
+const SHARED_RATE: u32 = 4;
+
+/// The gap is worked out from this limit where none is known.
+const UNKNOWN_LIMIT: u64 = 60;
+
+/// Where no limit is known the gap is halved after this many successes, and gone after [`EASED`].
+const EASE_STEP: u32 = 4;
+const EASED: u32 = 24;
+
+/// Pulls the processes of a fleet apart when a window ends.
+const MOST_WINDOW_JITTER: Duration = Duration::from_millis(250);
+
+/// How many requests a window carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Allowance {
+    pub(super) requests: u64,
+    pub(super) window: Duration,
+}
+
+/// What became of a request that was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outcome {
+    /// Answered, and not with 429.
+    Accepted(RateLimits),
+    /// Answered with 429.
+    Refused(RateLimits),
+    /// Given up or failed: the server may have counted it.
+    Lost,
+    /// Failed before it could reach the server.
+    NotSent,
+}
+
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// The allowance to begin with; without one nothing is held back until the server has stated a limit.
+    documented: Option<u64>,
+    length: Duration,
+    max_wait: Duration,
+    limit: Option<u64>,
+    learned: Option<Learned>,
+    in_flight: u64,
+    answered: VecDeque<Places>,
+    window: Option<Window>,
+    /// Since when this class is known to share its windows with others.
+    shared_since: Option<Instant>,
+    /// The successes since then, where no limit is known.
+    eased: u32,
+    gap_ends: Option<Instant>,
+}
+
+/// A limit that is not the documented one.
+#[derive(Clone, Copy, Debug)]
+enum Learned {
+    Stated { at: Instant },
+    Inferred { at: Instant },
+}
+
+/// Places that were answered at about the same time.
+#[derive(Clone, Copy, Debug)]
+struct Places {
+    count: u64,
+    since: Instant,
+    free_at: Instant,
+}
+
+/// The window that the server counts in at present.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    /// Not earlier than its true end.
+    ends: Instant,
+    jitter: Duration,
+    /// What is left of it, requests in flight not yet subtracted.
+    left: u64,
+    /// Its end is our assumption, made at this time.
+    assumed: Option<Instant>,
+}
+
+impl Window {
+    fn opens(&self) -> Instant {
+        self.ends + self.jitter
+    }
+}
+
+impl Pace {
+    pub(super) fn new(allowance: Allowance, paced: bool, max_wait: Duration) -> Self {
+        let documented = paced.then_some(allowance.requests);
+        Self {
+            documented,
+            length: allowance.window,
+            max_wait,
+            limit: documented,
+            learned: None,
+            in_flight: 0,
+            answered: VecDeque::new(),
+            window: None,
+            shared_since: None,
+            eased: 0,
+            gap_ends: None,
+        }
+    }
+
+    /// `None` when the next request may leave, otherwise when to ask again. A `probe` may leave before a window is
+    /// over of which nobody has said when it ends.
+    pub(super) fn wait(&mut self, probe: bool, now: Instant) -> Option<Instant> {
+        self.roll(now);
+        if let Some(window) = &self.window {
+            let probing = probe && window.assumed.is_some() && self.learned.is_none();
+            if window.left <= self.in_flight && !probing {
+                return Some(window.opens());
+            }
+        } else if self.limit.is_some_and(|limit| self.in_flight + self.occupied() >= limit) {
+            // With everything in flight the next answer decides; it wakes whoever waits here.
+            return Some(self.answered.front().map_or(now + self.length, |places| places.free_at));
+        }
+        self.gap_ends.filter(|end| *end > now)
+    }
+
+    /// A request leaves.
+    pub(super) fn sent(&mut self, now: Instant) {
+        self.in_flight += 1;
+        if self.shared_since.is_some() {
+            let limit = self.limit.unwrap_or(UNKNOWN_LIMIT).max(1);
+            let even = self.length / u32::try_from(limit).unwrap_or(u32::MAX);
+            self.gap_ends = Some(now + even / SHARED_RATE / (1 << (self.eased / EASE_STEP)));
+        }
+    }
+
+    /// A request that left at `sent_at` has come back, or never will. `share` is chance, from 0 to below 1.
+    pub(super) fn returned(&mut self, outcome: Outcome, sent_at: Instant, now: Instant, share: f64) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        match outcome {
+            Outcome::NotSent => {}
+            Outcome::Lost => {
+                self.occupy(now);
+                self.one_less();
+            }
+            Outcome::Accepted(limits) => {
+                self.occupy(now);
+                self.ease();
+                if self.window.and_then(|window| window.assumed).is_some_and(|assumed| sent_at > assumed) {
+                    // Accepted where nothing should have been left: it was not our window that was used up.
+                    self.window = None;
+                    self.share(now);
+                }
+                self.learn_limit(&limits, now);
+                match (limits.remaining, limits.reset_after) {
+                    // A window that is over is not the one that this client sends into next.
+                    (Some(_), Some(Duration::ZERO)) => {}
+                    (Some(remaining), Some(reset)) => self.learn_window(remaining, reset, now, share),
+                    _ => self.one_less(),
+                }
+            }
+            Outcome::Refused(limits) => self.refused(&limits, now, share),
+        }
+    }
+
+    /// Whether this class is as it was when it was new, and nothing is held back.
+    pub(super) fn is_idle(&mut self, now: Instant) -> bool {
+        self.roll(now);
+        self.in_flight == 0
+            && self.answered.is_empty()
+            && self.window.is_none()
+            && self.learned.is_none()
+            && self.shared_since.is_none()
+    }
+
+    /// Whether requests may leave without being counted.
+    pub(super) fn is_unlimited(&mut self, now: Instant) -> bool {
+        self.documented.is_none() && self.is_idle(now)
+    }
+
+    fn occupied(&self) -> u64 {
+        self.answered.iter().map(|places| places.count).sum()
+    }
+
+    fn occupy(&mut self, now: Instant) {
+        let free_at = now + self.length;
+        match self.answered.back_mut() {
+            Some(last) if now < last.since + self.length / GRAIN_DIVISOR => {
+                last.count += 1;
+                last.free_at = free_at;
+            }
+            _ => self.answered.push_back(Places { count: 1, since: now, free_at }),
+        }
+    }
+
+    /// An answer that says nothing of the window has used a place of it. One that does counts itself.
+    fn one_less(&mut self) {
+        if let Some(window) = &mut self.window {
+            window.left = window.left.saturating_sub(1);
+        }
+    }
+
+    fn share(&mut self, now: Instant) {
+        self.shared_since = Some(now);
+        self.eased = 0;
+    }
+
+    fn stop_sharing(&mut self) {
+        self.shared_since = None;
+        self.gap_ends = None;
+    }
+
+    /// Where no limit is known, success after success narrows the gap until it is gone.
+    fn ease(&mut self) {
+        if self.shared_since.is_some() && self.limit.is_none() {
+            self.eased += 1;
+            if self.eased >= EASED {
+                self.stop_sharing();
+            }
+        }
+    }
+
+    fn learn_limit(&mut self, limits: &RateLimits, now: Instant) {
+        if let Some(limit) = limits.limit.filter(|limit| *limit > 0) {
+            self.limit = Some(limit);
+            self.learned = Some(Learned::Stated { at: now });
+        }
+    }
+
+    fn learn_window(&mut self, left: u64, reset: Duration, now: Instant, share: f64) {
+        let said = now + reset.min(self.max_wait);
+        let mut ends = said + GRANULARITY;
+        if let Some(first) = self.answered.front() {
+            // A window that began with our first request ends at the latest when its place is free, which we know to the
+            // millisecond. The header is a truncated difference: up to a second short, or two seconds long.
+            let plausible = first.free_at + 2 * GRANULARITY >= said && first.free_at < ends;
+            if plausible {
+                ends = first.free_at;
+            }
+        }
+        match &mut self.window {
+            // Answers may overtake each other: the lowest is the latest, and every end is a bound from above.
+            Some(window) if window.assumed.is_none() && ends < window.ends + self.length / 2 => {
+                window.left = window.left.min(left);
+                window.ends = window.ends.min(ends);
+            }
+            Some(window) if window.assumed.is_none() => {
+                self.finish_window(now);
+                self.window = Some(Window { ends, jitter: MOST_WINDOW_JITTER.mul_f64(share), left, assumed: None });
+            }
+            _ => self.window = Some(Window { ends, jitter: MOST_WINDOW_JITTER.mul_f64(share), left, assumed: None }),
+        }
+    }
+
+    fn refused(&mut self, limits: &RateLimits, now: Instant, share: f64) {
+        self.learn_limit(limits, now);
+        if let Some(asked) = limits.retry_after.or(limits.reset_after) {
+            self.learn_window(0, asked.max(GRANULARITY), now, share);
+        }
+        match (&mut self.window, self.answered.front()) {
+            (Some(window), _) => window.left = 0,
+            (None, Some(first)) => {
+                let jitter = MOST_WINDOW_JITTER.mul_f64(share);
+                self.window = Some(Window { ends: first.free_at, jitter, left: 0, assumed: Some(now) });
+            }
+            // Whoever used it up, it was not us.
+            (None, None) => self.share(now),
+        }
+    }
+
+    /// Brings everything up to date.
+    fn roll(&mut self, now: Instant) {
+        if self.window.is_some_and(|window| window.opens() <= now) {
+            self.finish_window(now);
+        }
+        while self.answered.front().is_some_and(|places| places.free_at <= now) {
+            self.answered.pop_front();
+        }
+        let length = self.length;
+        let past = |at: Instant, windows: u32| now.saturating_duration_since(at) > length * windows;
+        match self.learned {
+            Some(Learned::Stated { at }) if past(at, MEMORY) => self.forget(),
+            Some(Learned::Inferred { at }) if past(at, 2 * MEMORY) => self.forget(),
+            Some(Learned::Inferred { at }) if past(at, MEMORY) => {
+                // Nobody says when a limit that was inferred is raised again: it is tried, a little in every window.
+                let limit = self.limit.unwrap_or(UNKNOWN_LIMIT);
+                self.limit = Some(limit + (limit / 4).max(1));
+                self.learned = Some(Learned::Inferred { at: at + self.length });
+            }
+            _ => {}
+        }
+        if let (Some(limit), Some(documented), Some(Learned::Inferred { .. })) =
+            (self.limit, self.documented, self.learned)
+            && limit >= documented
+        {
+            self.forget();
+        }
+        if self.shared_since.is_some_and(|since| past(since, MEMORY)) {
+            self.stop_sharing();
+        }
+    }
+
+    fn forget(&mut self) {
+        self.limit = self.documented;
+        self.learned = None;
+    }
+
+    fn finish_window(&mut self, now: Instant) {
+        let Some(window) = self.window.take() else { return };
+        let carried = self.occupied() + self.in_flight;
+        let used_up = window.left == 0;
+        match self.limit {
+            Some(limit) if used_up && carried < limit => {
+                if window.assumed.is_some() && !matches!(self.learned, Some(Learned::Stated { .. })) && carried > 0 {
+                    self.limit = Some(carried);
+                    self.learned = Some(Learned::Inferred { at: now });
+                }
+                self.share(now);
+            }
+            Some(_) if used_up => self.stop_sharing(),
+            None if used_up => self.share(now),
+            _ => {}
+        }
+        if window.assumed.is_none() {
+            self.answered.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
