@@ -80,9 +80,9 @@ impl Scenario {
         let builder = match self {
             Self::ClockAhead => builder.clock_skew_seconds(600),
             Self::ClockBehind => builder.clock_skew_seconds(-600),
-            Self::NoHeaders => builder
-                .limits(Limits::default().mutating_requests(20))
-                .rate_limit_headers(RateLimitHeaders::Never),
+            Self::NoHeaders => {
+                builder.limits(Limits::default().mutating_requests(20)).rate_limit_headers(RateLimitHeaders::Never)
+            }
             _ => builder,
         };
         builder.build().expect("no setting of these can be refused")
@@ -209,10 +209,8 @@ fn remote(emulator: &Emulator) -> Client {
 
 async fn fetch_token(emulator: &Emulator) -> String {
     let credentials = emulator.credentials();
-    let body = format!(
-        r#"{{"clientId": "{}", "clientSecret": "the-emulators-client-secret"}}"#,
-        credentials.client_id()
-    );
+    let body =
+        format!(r#"{{"clientId": "{}", "clientSecret": "the-emulators-client-secret"}}"#, credentials.client_id());
     let request = Request::post("/v1/auth/jwt").header(header::CONTENT_TYPE, "application/json").body(body);
     let response = emulator.service().oneshot(request.expect("a valid request")).await.expect("an answer");
     let body = response.into_body().collect().await.expect("a body").to_bytes();

@@ -8,7 +8,9 @@
 //! 3. Nobody holds a turn. The front that may leave and does not, because its inner service is not ready or because it is
 //!    not polled, is put out of the line after [`PATIENCE`] by one of those behind it, each of which looks now and then.
 //!    It keeps its place by age: when it comes back it goes first.
-//! 4. `state` says without the lock whether requests may leave without being counted. That is so only while nobody stands in
+//! 4. After a refusal the gate opens by degrees: one request may be in flight, and one more for every success, until nobody
+//!    stands in line. One whose answer is slow in coming holds up the next for no longer than [`PATIENCE`].
+//! 5. `state` says without the lock whether requests may leave without being counted. That is so only while nobody stands in
 //!    line, the gate is open, and there is nothing to be learned from answers.
 
 use std::{
@@ -93,6 +95,11 @@ struct Line {
     epoch: u64,
     /// Closings since the last success whose length nobody had stated.
     refusals: u32,
+    /// How many requests of this epoch may be in flight, while the gate is not wide open.
+    ajar: Option<u64>,
+    /// Requests of this epoch that are in flight, and when the last one left.
+    in_flight: u64,
+    last_left: Option<Instant>,
     next_number: u64,
     standing: BTreeMap<Place, Standing>,
     /// Since when the front could have left.
@@ -112,6 +119,9 @@ impl Gate {
             opens: None,
             epoch: 0,
             refusals: 0,
+            ajar: None,
+            in_flight: 0,
+            last_left: None,
             next_number: 0,
             standing: BTreeMap::new(),
             overdue_since: None,
@@ -231,8 +241,12 @@ impl Gate {
         let Departure { epoch, counted: Some((_, sent_at)) } = departure else { return };
         let now = Instant::now();
         let mut line = self.lock();
-        if matches!(outcome, Outcome::Accepted(_)) && epoch == line.epoch {
-            line.refusals = 0;
+        if epoch == line.epoch {
+            line.in_flight = line.in_flight.saturating_sub(1);
+            if matches!(outcome, Outcome::Accepted(_)) {
+                line.refusals = 0;
+                line.ajar = line.ajar.map(|most| most.saturating_add(1)).filter(|_| !line.standing.is_empty());
+            }
         }
         if let Some(pace) = &mut line.pace {
             pace.returned(outcome, sent_at, now, fastrand::f64());
@@ -273,6 +287,10 @@ impl Gate {
         if let Some(wait) = wait {
             line.opens = line.opens.max(Some(now + wait));
             line.epoch = line.epoch.wrapping_add(1);
+            line.ajar = Some(1);
+            line.in_flight = 0;
+        } else if is_news {
+            line.in_flight = line.in_flight.saturating_sub(1);
         }
         self.publish(&mut line, now);
         // What the front waits for may have come nearer: an answer that is still out counts no more.
@@ -309,6 +327,12 @@ impl Line {
             Some(opens) if opens > now => return Some(opens),
             _ => self.opens = None,
         }
+        if let Some(last_left) = self.last_left
+            && self.ajar.is_some_and(|most| self.in_flight >= most)
+            && now < last_left + PATIENCE
+        {
+            return Some(last_left + PATIENCE);
+        }
         self.pace.as_mut()?.wait(probe, now)
     }
 
@@ -316,6 +340,8 @@ impl Line {
         if let Some(pace) = &mut self.pace {
             pace.sent(now);
         }
+        self.in_flight += 1;
+        self.last_left = Some(now);
         Departure { epoch: self.epoch, counted: Some((number, now)) }
     }
 
@@ -336,6 +362,7 @@ impl Line {
 
     fn is_free(&mut self, now: Instant) -> bool {
         self.standing.is_empty()
+            && self.ajar.is_none()
             && self.refusals == 0
             && self.opens.is_none_or(|opens| opens <= now)
             && self.pace.as_mut().is_none_or(|pace| pace.is_unlimited(now))

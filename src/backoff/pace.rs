@@ -84,8 +84,14 @@ pub(super) struct Pace {
 /// A limit that is not the documented one.
 #[derive(Clone, Copy, Debug)]
 enum Learned {
-    Stated { at: Instant },
-    Inferred { at: Instant },
+    Stated {
+        at: Instant,
+    },
+    /// `carried` is what a window did carry; the limit that is tried may be higher.
+    Inferred {
+        at: Instant,
+        carried: u64,
+    },
 }
 
 /// Places that were answered at about the same time.
@@ -160,6 +166,7 @@ impl Pace {
 
     /// A request that left at `sent_at` has come back, or never will. `share` is chance, from 0 to below 1.
     pub(super) fn returned(&mut self, outcome: Outcome, sent_at: Instant, now: Instant, share: f64) {
+        self.roll(now);
         self.in_flight = self.in_flight.saturating_sub(1);
         match outcome {
             Outcome::NotSent => {}
@@ -281,15 +288,31 @@ impl Pace {
         if let Some(asked) = limits.retry_after.or(limits.reset_after) {
             self.learn_window(0, asked.max(GRANULARITY), now, share);
         }
-        match (&mut self.window, self.answered.front()) {
+        let assumed_end = self.assumed_end();
+        match (&mut self.window, assumed_end) {
             (Some(window), _) => window.left = 0,
-            (None, Some(first)) => {
+            (None, Some(ends)) => {
                 let jitter = MOST_WINDOW_JITTER.mul_f64(share);
-                self.window = Some(Window { ends: first.free_at, jitter, left: 0, assumed: Some(now) });
+                self.window = Some(Window { ends, jitter, left: 0, assumed: Some(now) });
             }
             // Whoever used it up, it was not us.
             (None, None) => self.share(now),
         }
+    }
+
+    /// When the first request of the window that is now used up will be a window old. Places beyond what a window is
+    /// known to carry were those of the window before.
+    fn assumed_end(&self) -> Option<Instant> {
+        let mut carried = match self.learned {
+            Some(Learned::Inferred { carried, .. }) => carried,
+            _ => u64::MAX,
+        };
+        let mut belongs = |places: &&Places| {
+            let belongs = carried > 0;
+            carried = carried.saturating_sub(places.count);
+            belongs
+        };
+        self.answered.iter().rev().take_while(belongs).last().map(|first| first.free_at)
     }
 
     /// Brings everything up to date.
@@ -304,12 +327,12 @@ impl Pace {
         let past = |at: Instant, windows: u32| now.saturating_duration_since(at) > length * windows;
         match self.learned {
             Some(Learned::Stated { at }) if past(at, MEMORY) => self.forget(),
-            Some(Learned::Inferred { at }) if past(at, 2 * MEMORY) => self.forget(),
-            Some(Learned::Inferred { at }) if past(at, MEMORY) => {
+            Some(Learned::Inferred { at, .. }) if past(at, 2 * MEMORY) => self.forget(),
+            Some(Learned::Inferred { at, carried }) if past(at, MEMORY) => {
                 // Nobody says when a limit that was inferred is raised again: it is tried, a little in every window.
                 let limit = self.limit.unwrap_or(UNKNOWN_LIMIT);
                 self.limit = Some(limit + (limit / 4).max(1));
-                self.learned = Some(Learned::Inferred { at: at + self.length });
+                self.learned = Some(Learned::Inferred { at: at + self.length, carried });
             }
             _ => {}
         }
@@ -337,7 +360,7 @@ impl Pace {
             Some(limit) if used_up && carried < limit => {
                 if window.assumed.is_some() && !matches!(self.learned, Some(Learned::Stated { .. })) && carried > 0 {
                     self.limit = Some(carried);
-                    self.learned = Some(Learned::Inferred { at: now });
+                    self.learned = Some(Learned::Inferred { at: now, carried });
                 }
                 self.share(now);
             }
