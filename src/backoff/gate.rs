@@ -181,14 +181,22 @@ impl Gate {
                 line.overdue_since = None;
                 break Turn::Wait(if front == place { at } else { at + line.patience_of(place) });
             }
-            let since = match line.overdue_since {
-                Some((overdue, since)) if overdue == front => since,
-                _ => now,
-            };
-            line.overdue_since = Some((front, since));
             if front == place {
+                if line.overdue_since.is_none_or(|(overdue, _)| overdue != front) {
+                    line.overdue_since = Some((front, now));
+                }
+                woken = None;
                 break Turn::Leave;
             }
+            let since = match line.overdue_since {
+                Some((overdue, since)) if overdue == front => since,
+                _ => {
+                    // What held the front up may have passed with time alone, before the front's timer fires.
+                    woken = line.front_waker();
+                    line.overdue_since = Some((front, now));
+                    now
+                }
+            };
             if now < since + PATIENCE {
                 break Turn::Wait(since + line.patience_of(place));
             }
@@ -196,7 +204,7 @@ impl Gate {
             woken = line.front_waker();
         };
         drop(line);
-        wake(woken.filter(|_| turn != Turn::Leave));
+        wake(woken);
         turn
     }
 
