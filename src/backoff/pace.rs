@@ -20,7 +20,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-use super::policy::GRANULARITY;
+use super::policy::{self, GRANULARITY};
 use crate::api::limits::RateLimits;
 
 /// The windows after which a limit that the server no longer states is forgotten.
@@ -259,8 +259,9 @@ impl Pace {
     }
 
     fn learn_window(&mut self, left: u64, reset: Duration, now: Instant, share: f64) {
+        let latest = now + self.max_wait;
         let said = now + reset.min(self.max_wait);
-        let mut ends = said + GRANULARITY;
+        let mut ends = (said + GRANULARITY).min(latest);
         if let Some(first) = self.answered.front() {
             // A window that began with our first request ends at the latest when its place is free, which we know to the
             // millisecond. The header is a truncated difference: up to a second short, or two seconds long.
@@ -269,6 +270,7 @@ impl Pace {
                 ends = first.free_at;
             }
         }
+        let jitter = MOST_WINDOW_JITTER.mul_f64(share).min(latest - ends);
         match &mut self.window {
             // Answers may overtake each other: the lowest is the latest, and every end is a bound from above.
             Some(window) if window.assumed.is_none() && ends < window.ends + self.length / 2 => {
@@ -277,16 +279,19 @@ impl Pace {
             }
             Some(window) if window.assumed.is_none() => {
                 self.finish_window(now);
-                self.window = Some(Window { ends, jitter: MOST_WINDOW_JITTER.mul_f64(share), left, assumed: None });
+                self.window = Some(Window { ends, jitter, left, assumed: None });
             }
-            _ => self.window = Some(Window { ends, jitter: MOST_WINDOW_JITTER.mul_f64(share), left, assumed: None }),
+            _ => self.window = Some(Window { ends, jitter, left, assumed: None }),
         }
     }
 
     fn refused(&mut self, limits: &RateLimits, now: Instant, share: f64) {
         self.learn_limit(limits, now);
-        if let Some(asked) = limits.retry_after.or(limits.reset_after) {
-            self.learn_window(0, asked.max(GRANULARITY), now, share);
+        if let Some(asked) = policy::asked(limits) {
+            // The gate adds the jitter, and sees to it that nobody leaves before the server wants to be asked again.
+            let ends = now + asked.min(self.max_wait);
+            let known = self.window.filter(|window| window.assumed.is_none() && window.ends < ends);
+            self.window = Some(known.unwrap_or(Window { ends, jitter: Duration::ZERO, left: 0, assumed: None }));
         }
         let assumed_end = self.assumed_end();
         match (&mut self.window, assumed_end) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Response;
 
 /// What it took to get an answer. It is among the extensions of a response whose request was held back, or sent more than
-/// once, and of no other.
+/// once, and of no other. Of two such layers the outer one has the word.
 ///
 /// # Examples
 ///
@@ -56,12 +56,10 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Adds itself to `response`, where there is anything to tell. What another such layer inside has told is kept.
+    /// Adds itself to `response`, where there is anything to tell.
     pub(super) fn report<B>(self, mut response: Response<B>) -> Response<B> {
         if self.attempts > 1 || !self.waited.is_zero() {
-            let inside = response.extensions().get::<BackoffReport>().copied();
-            let attempts = self.attempts.saturating_add(inside.map_or(0, |inside| inside.attempts.saturating_sub(1)));
-            let waited = self.waited.saturating_add(inside.map_or(Duration::ZERO, |inside| inside.waited));
+            let Self { attempts, waited } = self;
             response.extensions_mut().insert(BackoffReport { attempts, waited });
         }
         response
