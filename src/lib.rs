@@ -14,6 +14,7 @@ mod drain;
 mod environment;
 mod error;
 
+pub use backoff::{TurrisBackoff, TurrisBackoffLayer};
 pub use credentials::{Credentials, CredentialsFuture, CredentialsProvider};
 pub use environment::{CustomEnvironment, Environment};
 pub use error::{ConfigError, TokenError, TokenErrorKind};

@@ -312,7 +312,7 @@ impl Pace {
             Some(Learned::Inferred { carried, .. }) => carried,
             _ => u64::MAX,
         };
-        let mut belongs = |places: &&Places| {
+        let belongs = |places: &&Places| {
             let belongs = carried > 0;
             carried = carried.saturating_sub(places.count);
             belongs

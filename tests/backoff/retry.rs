@@ -104,7 +104,7 @@ async fn a_body_that_cannot_be_repeated_gets_its_refusal_and_the_gate_closes() {
         }
     });
     let service = TurrisBackoff::with_defaults(inner);
-    let streaming = || post("/").map(|body| BoxBody::new(body));
+    let streaming = || post("/").map(BoxBody::new);
     let response = service.clone().oneshot(streaming()).await.unwrap();
     assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(report(&response).is_none());
