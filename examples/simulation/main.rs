@@ -1,25 +1,41 @@
 //! Six jobs against an emulated Turris in paused time: what this crate makes of them, and what others do.
-#[path = "scenarios.rs"]
+//!
+//! `cargo run --release --example simulation` prints the table. The server answers after 50 ms, and its windows begin
+//! with their first request. The ideal is the time of the last window that the load needs. Overtakers were
+//! answered before a request that had come earlier.
+#![allow(clippy::expect_used, clippy::indexing_slicing)]
+
+mod peers;
 mod scenarios;
 
-use scenarios::{Scenario, run};
-use tower::{Layer, util::BoxCloneSyncService};
-use turris_auth::backoff::TurrisBackoffLayer;
+use std::time::Duration;
 
-#[tokio::main(flavor = "current_thread")]
+use scenarios::{Outcome, Scenario};
+
+#[tokio::main(flavor = "current_thread", start_paused = true)]
 async fn main() {
-    tokio::time::pause();
     for scenario in Scenario::ALL {
-        let out = run(scenario, |s| BoxCloneSyncService::new(TurrisBackoffLayer::new().layer(s))).await;
+        let ideal = scenario.ideal();
+        println!("{scenario}: ideal {} s", ideal.as_secs());
         println!(
-            "{scenario:40} failed {} refused {} ({:.3}) makespan {:?} x{:.3} get {:?} overtakers {}",
-            out.failed,
-            out.refused,
-            out.refused_share(),
-            out.makespan,
-            out.makespan_over(scenario.ideal()),
-            out.longest_get,
-            out.overtakers
+            "  {:<24}{:>7}{:>7}{:>10}{:>10}{:>10}{:>12}{:>12}",
+            "", "failed", "429s", "makespan", "of ideal", "longest", "longest GET", "overtakers"
         );
+        for contender in &peers::ALL {
+            print(contender.name, &scenarios::run(scenario, contender.wrap).await, ideal);
+        }
+        println!();
     }
+}
+
+fn print(name: &str, outcome: &Outcome, ideal: Duration) {
+    let Outcome { failed, refused, makespan, longest, longest_get, overtakers, .. } = outcome;
+    let seconds = |time: &Duration| format!("{:.1} s", time.as_secs_f64());
+    println!(
+        "  {name:<24}{failed:>7}{refused:>7}{:>10}{:>10}{:>10}{:>12}{overtakers:>12}",
+        seconds(makespan),
+        if *failed > 0 { "-".to_owned() } else { format!("{:.1} %", 100.0 * outcome.makespan_over(ideal)) },
+        seconds(longest),
+        if longest_get.is_zero() { "-".to_owned() } else { seconds(longest_get) },
+    );
 }
