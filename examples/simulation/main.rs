@@ -1,4 +1,4 @@
-//! Six jobs against an emulated Turris in paused time: what this crate makes of them, and what others do.
+//! Jobs against an emulated Turris in paused time: what this crate makes of them, and what others do.
 //!
 //! `cargo run --release --example simulation` prints the table. The server answers after 50 ms, and its windows begin
 //! with their first request. The ideal is the time of the last window that the load needs. Overtakers were

@@ -21,7 +21,7 @@ const LATENCY: Duration = Duration::from_millis(25);
 
 pub(crate) type Client = BoxCloneSyncService<Request<Full<Bytes>>, Response<EmulatorBody>, BoxError>;
 
-/// One of the six jobs.
+/// One of the jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scenario {
     /// 300 `POST`s at once, 60 a minute.
@@ -38,10 +38,12 @@ pub(crate) enum Scenario {
     LowerLimit,
     /// The same, and a `GET` after each of them.
     Mix,
+    /// The same, 60 every 2 seconds, which only the headers say.
+    ShortWindows,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Burst,
         Self::SharedClient,
         Self::ClockAhead,
@@ -49,6 +51,7 @@ impl Scenario {
         Self::NoHeaders,
         Self::LowerLimit,
         Self::Mix,
+        Self::ShortWindows,
     ];
 
     /// The time of the last window that the load needs, when every window is used up as it begins.
@@ -56,6 +59,8 @@ impl Scenario {
         Duration::from_secs(match self {
             // 5 windows of 60.
             Self::Burst | Self::SharedClient | Self::ClockAhead | Self::ClockBehind | Self::Mix => 4 * 60,
+            // 5 windows of 60 again.
+            Self::ShortWindows => 4 * 2,
             // 15 windows of 20.
             Self::NoHeaders => 14 * 60,
             // 2 windows of 60, then 6 of 30.
@@ -83,6 +88,7 @@ impl Scenario {
             Self::NoHeaders => {
                 builder.limits(Limits::default().mutating_requests(20)).rate_limit_headers(RateLimitHeaders::Never)
             }
+            Self::ShortWindows => builder.limits(Limits::default().window(Duration::from_secs(2))),
             _ => builder,
         };
         builder.build().expect("no setting of these can be refused")
@@ -99,6 +105,7 @@ impl fmt::Display for Scenario {
             Self::NoHeaders => "(d) no headers, 20 a minute",
             Self::LowerLimit => "(e) limit halved after 90 s",
             Self::Mix => "(f) and 300 GETs between them",
+            Self::ShortWindows => "(g) 60 every 2 s",
         })
     }
 }

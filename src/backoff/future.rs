@@ -4,7 +4,6 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -16,7 +15,6 @@ use tower_service::Service;
 
 use super::{
     kept::Kept,
-    layer::Shared,
     policy,
     report::Progress,
     ticket::{Departed, InLine},
@@ -47,9 +45,9 @@ pin_project! {
         // An attempt is in flight.
         Sending { #[pin] future: F, attempt: Attempt<S, B> },
         // An attempt was refused; the rest of its answer is read, and its connection saved, before it waits.
-        Draining { drain: Pin<Box<Drain<R>>>, waiting: Box<Waiting<S, B>>, shared: Arc<Shared> },
+        Draining { drain: Pin<Box<Drain<R>>>, waiting: Box<Waiting<S, B>> },
         // Nothing of this request is in flight, and no readiness is held.
-        Waiting { waiting: Box<Waiting<S, B>>, shared: Arc<Shared> },
+        Waiting { waiting: Box<Waiting<S, B>> },
         // It has been answered.
         Done,
     }
@@ -62,7 +60,6 @@ struct Attempt<S, B> {
     kept: Option<Kept<B>>,
     departed: Departed,
     progress: Progress,
-    shared: Arc<Shared>,
 }
 
 impl<S, B, R> ResponseFuture<S, B, R>
@@ -73,35 +70,32 @@ where
         Self { state: State::Passing { future } }
     }
 
-    pub(super) fn waiting(service: S, request: Request<B>, in_line: InLine, shared: Arc<Shared>) -> Self
+    pub(super) fn waiting(service: S, request: Request<B>, in_line: InLine) -> Self
     where
         S: Clone,
     {
         let waiting = Box::new(Waiting::new(service, request, in_line, Progress::default()));
-        Self { state: State::Waiting { waiting, shared } }
+        Self { state: State::Waiting { waiting } }
     }
 
     /// Calls `service`, which is ready.
     #[inline]
-    pub(super) fn sending(service: S, request: Request<B>, departed: Departed, shared: Arc<Shared>) -> Self
+    pub(super) fn sending(service: S, request: Request<B>, departed: Departed) -> Self
     where
         B: TryCloneBody,
     {
-        Self { state: send(Leaving { service, request, departed, progress: Progress::default() }, shared) }
+        Self { state: State::sending(service, request, departed, Progress::default()) }
     }
 }
 
-#[inline]
-fn send<S, B, R>(leaving: Leaving<S, B>, shared: Arc<Shared>) -> State<S::Future, S, B, R>
-where
-    S: Service<Request<B>>,
-    B: TryCloneBody,
-{
-    let Leaving { mut service, request, departed, mut progress } = leaving;
-    let kept = if progress.attempts < shared.settings.max_retries { Kept::of(&request) } else { None };
-    progress.attempts += 1;
-    let future = service.call(request);
-    State::Sending { future, attempt: Attempt { service, kept, departed, progress, shared } }
+impl<S: Service<Request<B>>, B: TryCloneBody, R> State<S::Future, S, B, R> {
+    #[inline]
+    fn sending(mut service: S, request: Request<B>, departed: Departed, mut progress: Progress) -> Self {
+        let kept = if progress.attempts < departed.settings().max_retries { Kept::of(&request) } else { None };
+        progress.attempts += 1;
+        let future = service.call(request);
+        State::Sending { future, attempt: Attempt { service, kept, departed, progress } }
+    }
 }
 
 impl<S, B, R> Future for ResponseFuture<S, B, R>
@@ -123,20 +117,19 @@ where
                     return Poll::Ready(result.map_err(Into::into));
                 }
                 StateProj::Sending { future, attempt } => {
-                    let result = ready!(future.poll(cx));
-                    let result = match result {
-                        Ok(response) if response.status() != StatusCode::TOO_MANY_REQUESTS => {
-                            attempt.accepted(&response);
-                            let response = attempt.progress.report(response);
-                            state.set(State::Done);
-                            return Poll::Ready(Ok(response));
-                        }
-                        result => result.map_err(Into::into),
-                    };
+                    let mut result = ready!(future.poll(cx));
+                    if let Ok(response) = &mut result
+                        && response.status() != StatusCode::TOO_MANY_REQUESTS
+                    {
+                        attempt.accepted(response);
+                        attempt.progress.report(response);
+                        state.set(State::Done);
+                        return Poll::Ready(result.map_err(Into::into));
+                    }
                     let StateOwn::Sending { attempt, .. } = state.as_mut().project_replace(State::Done) else {
                         return Poll::Pending;
                     };
-                    match attempt.failed(result) {
+                    match attempt.failed(result.map_err(Into::into)) {
                         Ok(next) => next,
                         Err(result) => return Poll::Ready(result),
                     }
@@ -144,13 +137,15 @@ where
                 StateProj::Draining { drain, waiting, .. } => {
                     waiting.join(cx.waker());
                     ready!(drain.as_mut().poll(cx));
-                    let StateOwn::Draining { waiting, shared, .. } = state.as_mut().project_replace(State::Done) else {
+                    let StateOwn::Draining { waiting, .. } = state.as_mut().project_replace(State::Done) else {
                         return Poll::Pending;
                     };
-                    State::Waiting { waiting, shared }
+                    State::Waiting { waiting }
                 }
-                StateProj::Waiting { waiting, shared } => match ready!(waiting.poll_leave(cx)) {
-                    Ok(leaving) => send(leaving, Arc::clone(shared)),
+                StateProj::Waiting { waiting } => match ready!(waiting.poll_leave(cx)) {
+                    Ok(Leaving { service, request, departed, progress }) => {
+                        State::sending(service, request, departed, progress)
+                    }
                     Err(error) => {
                         state.set(State::Done);
                         return Poll::Ready(Err(error));
@@ -167,7 +162,7 @@ impl<S, B> Attempt<S, B> {
     #[inline]
     fn accepted<R>(&mut self, response: &Response<R>) {
         self.departed.accepted(response.headers());
-        if let Some(budget) = &self.shared.settings.budget {
+        if let Some(budget) = &self.departed.settings().budget {
             budget.deposit();
         }
     }
@@ -185,39 +180,40 @@ impl<S: Clone, B: TryCloneBody> Attempt<S, B> {
     }
 
     /// The answer is 429.
-    fn refused<F, R: Body>(mut self, response: Response<R>) -> Next<F, S, B, R> {
+    fn refused<F, R: Body>(mut self, mut response: Response<R>) -> Next<F, S, B, R> {
         let refusal = self.departed.refused(response.headers());
         let Some(refusal) = refusal.filter(|refusal| !refusal.too_long && self.may_retry()) else {
-            return Err(Ok(self.progress.report(response)));
+            self.progress.report(&mut response);
+            return Err(Ok(response));
         };
-        let Self { service, kept, departed, progress, shared } = self;
-        let Some(kept) = kept else { return Err(Ok(progress.report(response))) };
+        let Self { service, kept, departed, progress } = self;
+        let Some(kept) = kept else { return Err(Ok(response)) };
         // The last attempt is not spent on finding out whether a window is over.
-        let probe = progress.attempts < shared.settings.max_retries;
-        let in_line = InLine::joining(Arc::clone(departed.gate()), refusal.place, probe);
+        let probe = progress.attempts < departed.settings().max_retries;
+        let in_line = departed.rejoin(refusal.place, probe);
         let waiting = Box::new(Waiting::new(service, kept.into_request(), in_line, progress));
-        Ok(State::Draining { drain: Box::pin(Drain::new(response.into_body())), waiting, shared })
+        Ok(State::Draining { drain: Box::pin(Drain::new(response.into_body())), waiting })
     }
 
     /// The attempt failed. It is repeated where there was no token for it, and one can be had in time.
     fn without_answer<F, R: Body>(mut self, error: BoxError) -> Next<F, S, B, R> {
-        let settings = &self.shared.settings;
+        let max_wait = self.departed.settings().max_wait;
         let retry_after = TokenError::find_in(&*error).and_then(TokenError::retry_after);
-        let Some(wait) = retry_after.filter(|wait| *wait <= settings.max_wait) else { return Err(Err(error)) };
+        let Some(wait) = retry_after.filter(|wait| *wait <= max_wait) else { return Err(Err(error)) };
         let place = self.departed.not_sent();
         let Some(place) = place.filter(|_| self.may_retry()) else { return Err(Err(error)) };
-        let Self { service, kept, departed, progress, shared } = self;
+        let Self { service, kept, departed, progress } = self;
         let Some(kept) = kept else { return Err(Err(error)) };
         // Requests of this class are not held up by it: those that have a token in hand need none.
-        let end = Instant::now() + policy::with_jitter(wait, shared.settings.max_wait, fastrand::f64());
-        let in_line = InLine::joining(Arc::clone(departed.gate()), place, false);
+        let end = Instant::now() + policy::with_jitter(wait, max_wait, fastrand::f64());
+        let in_line = departed.rejoin(place, false);
         let waiting = Waiting::new(service, kept.into_request(), in_line, progress).pausing_until(end);
-        Ok(State::Waiting { waiting: Box::new(waiting), shared })
+        Ok(State::Waiting { waiting: Box::new(waiting) })
     }
 
     /// Whether there is a copy that can be sent, and the means to wait.
     fn may_retry(&self) -> bool {
-        let withdraw = || self.shared.settings.budget.as_ref().is_none_or(|budget| budget.withdraw());
+        let withdraw = || self.departed.settings().budget.as_ref().is_none_or(|budget| budget.withdraw());
         self.kept.as_ref().is_some_and(Kept::is_replayable) && Handle::try_current().is_ok() && withdraw()
     }
 }

@@ -17,7 +17,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     task::Waker,
@@ -27,6 +27,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
+    layer::Settings,
     pace::{Outcome, Pace},
     policy,
 };
@@ -86,7 +87,7 @@ pub(super) struct Refusal {
 
 pub(super) struct Gate {
     state: AtomicU64,
-    max_wait: Duration,
+    settings: Arc<Settings>,
     line: Mutex<Line>,
 }
 
@@ -114,7 +115,7 @@ struct Standing {
 }
 
 impl Gate {
-    pub(super) fn new(pace: Option<Pace>, max_wait: Duration) -> Self {
+    pub(super) fn new(pace: Option<Pace>, settings: Arc<Settings>) -> Self {
         let mut line = Line {
             opens: None,
             epoch: 0,
@@ -128,7 +129,12 @@ impl Gate {
             pace,
         };
         let counted = !line.is_free(Instant::now());
-        Self { state: AtomicU64::new(u64::from(counted)), max_wait, line: Mutex::new(line) }
+        Self { state: AtomicU64::new(u64::from(counted)), settings, line: Mutex::new(line) }
+    }
+
+    /// The settings of the layer. They are here so that a request needs to hold nothing but its gate.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// A request arrives.
@@ -282,11 +288,11 @@ impl Gate {
         let is_news = departure.epoch == line.epoch;
         let still_closed = |until: Instant| line.opens.is_some_and(|opens| opens >= until);
         let wait = match asked {
-            Some(asked) if is_news || !still_closed(now + asked.min(self.max_wait)) => {
-                Some(policy::with_jitter(asked, self.max_wait, fastrand::f64()))
+            Some(asked) if is_news || !still_closed(now + asked.min(self.settings.max_wait)) => {
+                Some(policy::with_jitter(asked, self.settings.max_wait, fastrand::f64()))
             }
             None if is_news => {
-                let wait = policy::exponential(line.refusals, self.max_wait, fastrand::f64());
+                let wait = policy::exponential(line.refusals, self.settings.max_wait, fastrand::f64());
                 line.refusals = line.refusals.saturating_add(1);
                 Some(wait)
             }
@@ -305,7 +311,10 @@ impl Gate {
         let front = line.front_waker();
         drop(line);
         wake(front);
-        Refusal { place: Place { newcomer: false, number }, too_long: asked.is_some_and(|asked| asked > self.max_wait) }
+        Refusal {
+            place: Place { newcomer: false, number },
+            too_long: asked.is_some_and(|asked| asked > self.settings.max_wait),
+        }
     }
 
     /// Whether nothing would be lost with this gate.

@@ -34,7 +34,7 @@ struct Key {
 }
 
 /// A gate, with the URI's parts exactly as they were spelled in the request that it was found for.
-struct Recent {
+pub(super) struct Recent {
     scheme: Option<Scheme>,
     authority: Option<Authority>,
     class: RequestClass,
@@ -42,7 +42,12 @@ struct Recent {
 }
 
 impl Recent {
-    fn is_for(&self, uri: &Uri, class: RequestClass) -> bool {
+    pub(super) fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    #[inline]
+    pub(super) fn is_for(&self, uri: &Uri, class: RequestClass) -> bool {
         self.class == class
             && self.authority.as_ref().map(Authority::as_str) == uri.authority().map(Authority::as_str)
             && self.scheme.as_ref() == uri.scheme()
@@ -55,30 +60,24 @@ impl Gates {
     }
 
     /// The gate for `uri` and `class`. A new one is made by `new`.
-    #[inline]
-    pub(super) fn find(&self, uri: &Uri, class: RequestClass, new: impl FnOnce() -> Gate) -> Arc<Gate> {
-        let slot = slot(uri, class);
-        if let Some(recent) = self.recent.get(slot)
-            && let Some(recent) = &*recent.load()
+    pub(super) fn find(&self, uri: &Uri, class: RequestClass, new: impl FnOnce() -> Gate) -> Arc<Recent> {
+        let slot = self.recent.get(slot(uri, class));
+        if let Some(slot) = slot
+            && let Some(recent) = &*slot.load()
             && recent.is_for(uri, class)
         {
-            return Arc::clone(&recent.gate);
+            return Arc::clone(recent);
         }
-        self.find_slowly(uri, class, slot, new)
-    }
-
-    #[cold]
-    fn find_slowly(&self, uri: &Uri, class: RequestClass, slot: usize, new: impl FnOnce() -> Gate) -> Arc<Gate> {
-        let gate = self.find_or_insert(Key { authority: normalised(uri), class }, new);
-        if let Some(recent) = self.recent.get(slot) {
-            recent.store(Some(Arc::new(Recent {
-                scheme: uri.scheme().cloned(),
-                authority: uri.authority().cloned(),
-                class,
-                gate: Arc::clone(&gate),
-            })));
+        let found = Arc::new(Recent {
+            scheme: uri.scheme().cloned(),
+            authority: uri.authority().cloned(),
+            class,
+            gate: self.find_or_insert(Key { authority: normalised(uri), class }, new),
+        });
+        if let Some(slot) = slot {
+            slot.store(Some(Arc::clone(&found)));
         }
-        gate
+        found
     }
 
     fn find_or_insert(&self, mut key: Key, new: impl FnOnce() -> Gate) -> Arc<Gate> {

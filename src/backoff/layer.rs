@@ -9,7 +9,7 @@ use tower_layer::Layer;
 use super::{
     class::{Classifier, RequestClass},
     gate::Gate,
-    gates::Gates,
+    gates::{Gates, Recent},
     pace::{Allowance, Pace},
     service::TurrisBackoff,
 };
@@ -41,8 +41,8 @@ pub struct TurrisBackoffLayer {
 /// What the services of one layer share. It holds no service.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) settings: Settings,
-    pub(super) gates: Gates,
+    settings: Arc<Settings>,
+    gates: Gates,
 }
 
 pub(super) struct Settings {
@@ -54,31 +54,36 @@ pub(super) struct Settings {
 }
 
 impl Shared {
-    /// The gate that `request` has to pass.
+    /// The gate that `request` has to pass. `recent` is the one that was found last.
     #[inline]
-    pub(super) fn gate<B>(&self, request: &http::Request<B>) -> Arc<Gate> {
+    pub(super) fn gate<B>(&self, request: &http::Request<B>, recent: &mut Option<Arc<Recent>>) -> Arc<Gate> {
         let class = self.settings.classifier.classify(request);
-        self.gates.find(request.uri(), class, || self.settings.new_gate(class))
+        if let Some(recent) = recent
+            && recent.is_for(request.uri(), class)
+        {
+            return Arc::clone(recent.gate());
+        }
+        let found = self.gates.find(request.uri(), class, || self.new_gate(class));
+        let gate = Arc::clone(found.gate());
+        *recent = Some(found);
+        gate
     }
-}
 
-impl Settings {
     fn new_gate(&self, class: RequestClass) -> Gate {
-        let pace = self.pacing.map(|allowance| Pace::new(allowance, class.is_paced(), self.max_wait));
-        Gate::new(pace, self.max_wait)
+        let settings = &self.settings;
+        let pace = settings.pacing.map(|allowance| Pace::new(allowance, class.is_paced(), settings.max_wait));
+        Gate::new(pace, Arc::clone(settings))
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
     }
 }
 
 impl TurrisBackoffLayer {
     /// A layer with the defaults, which suit the Turris API.
     pub fn new() -> Self {
-        Self::from(Settings {
-            max_retries: MAX_RETRIES,
-            max_wait: MAX_WAIT,
-            classifier: Classifier::default(),
-            budget: None,
-            pacing: Some(DOCUMENTED),
-        })
+        Self::from(Settings::default())
     }
 
     /// A builder, for other settings.
@@ -94,6 +99,18 @@ impl TurrisBackoffLayer {
     }
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_retries: MAX_RETRIES,
+            max_wait: MAX_WAIT,
+            classifier: Classifier::default(),
+            budget: None,
+            pacing: Some(DOCUMENTED),
+        }
+    }
+}
+
 impl Default for TurrisBackoffLayer {
     fn default() -> Self {
         Self::new()
@@ -102,7 +119,7 @@ impl Default for TurrisBackoffLayer {
 
 impl From<Settings> for TurrisBackoffLayer {
     fn from(settings: Settings) -> Self {
-        Self { shared: Arc::new(Shared { settings, gates: Gates::new() }) }
+        Self { shared: Arc::new(Shared { settings: Arc::new(settings), gates: Gates::new() }) }
     }
 }
 

@@ -72,7 +72,11 @@ pub(super) struct Pace {
     limit: Option<u64>,
     learned: Option<Learned>,
     in_flight: u64,
+    /// Oldest first, and how many they are.
     answered: VecDeque<Places>,
+    occupied: u64,
+    /// When the last one became free by itself.
+    expired: Option<Instant>,
     window: Option<Window>,
     /// Since when this class is known to share its windows with others.
     shared_since: Option<Instant>,
@@ -107,6 +111,8 @@ struct Places {
 struct Window {
     /// Not earlier than its true end.
     ends: Instant,
+    /// Not later than its true end: what was answered by then was not counted in the next window.
+    certain: Instant,
     jitter: Duration,
     /// What is left of it, requests in flight not yet subtracted.
     left: u64,
@@ -131,6 +137,8 @@ impl Pace {
             learned: None,
             in_flight: 0,
             answered: VecDeque::new(),
+            occupied: 0,
+            expired: None,
             window: None,
             shared_since: None,
             eased: 0,
@@ -147,7 +155,7 @@ impl Pace {
             if window.left <= self.in_flight && !probing {
                 return Some(window.opens());
             }
-        } else if self.limit.is_some_and(|limit| self.in_flight + self.occupied() >= limit) {
+        } else if self.limit.is_some_and(|limit| self.in_flight + self.occupied >= limit) {
             // With everything in flight the next answer decides; it wakes whoever waits here.
             return Some(self.answered.front().map_or(now + self.length, |places| places.free_at));
         }
@@ -184,9 +192,14 @@ impl Pace {
                 }
                 self.learn_limit(&limits, now);
                 match (limits.remaining, limits.reset_after) {
-                    // A window that is over is not the one that this client sends into next.
-                    (Some(_), Some(Duration::ZERO)) => {}
-                    (Some(remaining), Some(reset)) => self.learn_window(remaining, reset, now, share),
+                    // It ends within the second, or has ended, and no end can be told from that. What is left of it can.
+                    (Some(remaining), Some(Duration::ZERO)) => {
+                        self.one_less();
+                        if let Some(window) = &mut self.window {
+                            window.left = window.left.min(remaining);
+                        }
+                    }
+                    (Some(remaining), Some(reset)) => self.learn_window(remaining, reset, sent_at, now, share),
                     _ => self.one_less(),
                 }
             }
@@ -209,12 +222,9 @@ impl Pace {
         self.documented.is_none() && self.is_idle(now)
     }
 
-    fn occupied(&self) -> u64 {
-        self.answered.iter().map(|places| places.count).sum()
-    }
-
     fn occupy(&mut self, now: Instant) {
         let free_at = now + self.length;
+        self.occupied += 1;
         match self.answered.back_mut() {
             Some(last) if now < last.since + self.length / GRAIN_DIVISOR => {
                 last.count += 1;
@@ -251,6 +261,17 @@ impl Pace {
         }
     }
 
+    /// Frees the places that are free by `time`, and returns when the last of them was.
+    fn free(&mut self, time: Instant) -> Option<Instant> {
+        let mut last = None;
+        while let Some(places) = self.answered.front().filter(|places| places.free_at <= time) {
+            last = Some(places.free_at);
+            self.occupied -= places.count;
+            self.answered.pop_front();
+        }
+        last
+    }
+
     fn learn_limit(&mut self, limits: &RateLimits, now: Instant) {
         if let Some(limit) = limits.limit.filter(|limit| *limit > 0) {
             self.limit = Some(limit);
@@ -258,30 +279,42 @@ impl Pace {
         }
     }
 
-    fn learn_window(&mut self, left: u64, reset: Duration, now: Instant, share: f64) {
-        let latest = now + self.max_wait;
-        let said = now + reset.min(self.max_wait);
+    /// An answer said what is left of the window, and in how long it ends: a difference of whole seconds, up to a second
+    /// short of the truth, or two seconds beyond it, at some time between `sent_at` and `now`.
+    fn learn_window(&mut self, left: u64, reset: Duration, sent_at: Instant, now: Instant, share: f64) {
+        let reset = reset.min(self.max_wait);
+        let (said, latest) = (now + reset, now + self.max_wait);
         let mut ends = (said + GRANULARITY).min(latest);
-        if let Some(first) = self.answered.front() {
-            // A window that began with our first request ends at the latest when its place is free, which we know to the
-            // millisecond. The header is a truncated difference: up to a second short, or two seconds long.
-            let plausible = first.free_at + 2 * GRANULARITY >= said && first.free_at < ends;
-            if plausible {
-                ends = first.free_at;
+        let mut certain = sent_at + reset.saturating_sub(2 * GRANULARITY);
+        let counted = self.limit.and_then(|limit| limit.checked_sub(left));
+        let nothing_expired = self.expired.is_none_or(|expired| expired < sent_at);
+        if nothing_expired && counted == Some(self.occupied + self.in_flight) {
+            // All that the server has counted are ours, and all of ours are in this window. (A place that expired since
+            // could stand in for one of the next window.) Then it ends at the latest when the place of the first is free,
+            // which we know to the millisecond.
+            certain = certain.max(now);
+            if let Some(first) = self.answered.front()
+                && first.free_at + 2 * GRANULARITY >= said
+            {
+                ends = ends.min(first.free_at);
             }
         }
         let jitter = MOST_WINDOW_JITTER.mul_f64(share).min(latest - ends);
         match &mut self.window {
+            // An answer that comes late, from the window before.
+            Some(window) if window.assumed.is_none() && ends + self.length / 2 < window.ends => {}
             // Answers may overtake each other: the lowest is the latest, and every end is a bound from above.
             Some(window) if window.assumed.is_none() && ends < window.ends + self.length / 2 => {
                 window.left = window.left.min(left);
                 window.ends = window.ends.min(ends);
+                window.certain = window.certain.max(certain);
             }
-            Some(window) if window.assumed.is_none() => {
-                self.finish_window(now);
-                self.window = Some(Window { ends, jitter, left, assumed: None });
+            known => {
+                if known.is_some_and(|window| window.assumed.is_none()) {
+                    self.finish_window(now);
+                }
+                self.window = Some(Window { ends, certain, jitter, left, assumed: None });
             }
-            _ => self.window = Some(Window { ends, jitter, left, assumed: None }),
         }
     }
 
@@ -291,14 +324,18 @@ impl Pace {
             // The gate adds the jitter, and sees to it that nobody leaves before the server wants to be asked again.
             let ends = now + asked.min(self.max_wait);
             let known = self.window.filter(|window| window.assumed.is_none() && window.ends < ends);
-            self.window = Some(known.unwrap_or(Window { ends, jitter: Duration::ZERO, left: 0, assumed: None }));
+            let said = Window { ends, certain: ends, jitter: Duration::ZERO, left: 0, assumed: None };
+            self.window = Some(known.unwrap_or(said));
         }
         let assumed_end = self.assumed_end();
         match (&mut self.window, assumed_end) {
             (Some(window), _) => window.left = 0,
             (None, Some(ends)) => {
                 let jitter = MOST_WINDOW_JITTER.mul_f64(share);
-                self.window = Some(Window { ends, jitter, left: 0, assumed: Some(now) });
+                // Where nobody has said that it ends, every place stays taken until it is free by itself. (All were
+                // answered at least a window before their end.)
+                let certain = ends - self.length;
+                self.window = Some(Window { ends, certain, jitter, left: 0, assumed: Some(now) });
             }
             // Whoever used it up, it was not us.
             (None, None) => self.share(now),
@@ -325,9 +362,7 @@ impl Pace {
         if self.window.is_some_and(|window| window.opens() <= now) {
             self.finish_window(now);
         }
-        while self.answered.front().is_some_and(|places| places.free_at <= now) {
-            self.answered.pop_front();
-        }
+        self.expired = self.free(now).or(self.expired);
         let length = self.length;
         let past = |at: Instant, windows: u32| now.saturating_duration_since(at) > length * windows;
         match self.learned {
@@ -359,7 +394,7 @@ impl Pace {
 
     fn finish_window(&mut self, now: Instant) {
         let Some(window) = self.window.take() else { return };
-        let carried = self.occupied() + self.in_flight;
+        let carried = self.occupied + self.in_flight;
         let used_up = window.left == 0;
         match self.limit {
             Some(limit) if used_up && carried < limit => {
@@ -373,9 +408,7 @@ impl Pace {
             None if used_up => self.share(now),
             _ => {}
         }
-        if window.assumed.is_none() {
-            self.answered.clear();
-        }
+        self.free(window.certain + self.length);
     }
 }
 

@@ -57,11 +57,11 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Adds itself to `response`, where there is anything to tell.
-    pub(super) fn report<B>(self, mut response: Response<B>) -> Response<B> {
+    #[inline]
+    pub(super) fn report<B>(self, response: &mut Response<B>) {
         if self.attempts > 1 || !self.waited.is_zero() {
             let Self { attempts, waited } = self;
             response.extensions_mut().insert(BackoffReport { attempts, waited });
         }
-        response
     }
 }

@@ -13,6 +13,7 @@ use tower_service::Service;
 use super::{
     future::ResponseFuture,
     gate::Entry,
+    gates::Recent,
     layer::{Shared, TurrisBackoffLayer},
     report::WithoutBackoff,
     ticket::{Departed, InLine},
@@ -32,11 +33,13 @@ use crate::{BoxError, replay::TryCloneBody};
 pub struct TurrisBackoff<S> {
     inner: S,
     shared: Arc<Shared>,
+    /// The gate that was used last, which is most often the next one too. Clones take it along.
+    recent: Option<Arc<Recent>>,
 }
 
 impl<S> TurrisBackoff<S> {
     pub(super) fn new(inner: S, shared: Arc<Shared>) -> Self {
-        Self { inner, shared }
+        Self { inner, shared, recent: None }
     }
 
     /// Wraps `inner` alone, with the defaults. Its clones share a gate with it, nothing else does.
@@ -84,17 +87,15 @@ where
         if request.extensions().get::<WithoutBackoff>().is_some() {
             return ResponseFuture::passing(service.call(request));
         }
-        let gate = self.shared.gate(&request);
+        let gate = self.shared.gate(&request, &mut self.recent);
         match gate.enter() {
-            Entry::Leave(departure) => {
-                ResponseFuture::sending(service, request, Departed::new(gate, departure), Arc::clone(&self.shared))
-            }
+            Entry::Leave(departure) => ResponseFuture::sending(service, request, Departed::new(gate, departure)),
             Entry::Stand(place) => {
                 let in_line = InLine::standing(gate, place);
                 // Dropping the ready service gives its readiness back, a permit for instance.
                 let unready = service.clone();
                 drop(service);
-                ResponseFuture::waiting(unready, request, in_line, Arc::clone(&self.shared))
+                ResponseFuture::waiting(unready, request, in_line)
             }
         }
     }
@@ -104,7 +105,7 @@ impl<S: fmt::Debug> fmt::Debug for TurrisBackoff<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TurrisBackoff")
             .field("inner", &self.inner)
-            .field("settings", &self.shared.settings)
+            .field("settings", self.shared.settings())
             .finish_non_exhaustive()
     }
 }

@@ -7,9 +7,10 @@ use tokio::time::Instant;
 
 use super::{
     gate::{Departure, Gate, Place, Refusal, Turn},
+    layer::Settings,
     pace::Outcome,
 };
-use crate::api::limits::RateLimits;
+use crate::api::limits::{RateLimits, X_RATE_LIMIT_LIMIT, X_RATE_LIMIT_REMAINING};
 
 /// A request that has left and has not come back. Dropped, it counts as sent.
 #[derive(Debug)]
@@ -27,7 +28,11 @@ impl Departed {
     /// It was answered, and not refused.
     #[inline]
     pub(super) fn accepted(&mut self, headers: &HeaderMap) {
-        self.returned(|| Outcome::Accepted(read(headers)));
+        self.returned(|| {
+            // Most answers say nothing, and need no clock to be read against.
+            let says = headers.contains_key(&X_RATE_LIMIT_LIMIT) || headers.contains_key(&X_RATE_LIMIT_REMAINING);
+            Outcome::Accepted(if says { read(headers) } else { RateLimits::default() })
+        });
     }
 
     /// It was answered with 429.
@@ -42,8 +47,15 @@ impl Departed {
         Some(self.gate.place_after(departure))
     }
 
-    pub(super) fn gate(&self) -> &Arc<Gate> {
-        &self.gate
+    #[inline]
+    pub(super) fn settings(&self) -> &Settings {
+        self.gate.settings()
+    }
+
+    /// A place in the line that this request left by, taken when it first asks for its turn. A `probe` may leave early,
+    /// to see whether a window of unknown end is over.
+    pub(super) fn rejoin(&self, place: Place, probe: bool) -> InLine {
+        InLine { gate: Arc::clone(&self.gate), place, probe, standing: false }
     }
 
     #[inline]
@@ -79,11 +91,6 @@ impl InLine {
     /// One that has been put in line by the gate.
     pub(super) fn standing(gate: Arc<Gate>, place: Place) -> Self {
         Self { gate, place, probe: false, standing: true }
-    }
-
-    /// One that joins the line when it first asks for its turn.
-    pub(super) fn joining(gate: Arc<Gate>, place: Place, probe: bool) -> Self {
-        Self { gate, place, probe, standing: false }
     }
 
     /// Joins the line, if it has not.

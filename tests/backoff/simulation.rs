@@ -11,6 +11,7 @@ async fn run(scenario: Scenario) -> Outcome {
     let outcome =
         scenarios::run(scenario, |client: Client| BoxCloneSyncService::new(TurrisBackoffLayer::new().layer(client)))
             .await;
+    assert!(Scenario::ALL.contains(&scenario) && outcome.longest <= outcome.makespan);
     assert_eq!(outcome.failed, 0, "{outcome:?}");
     assert_eq!(outcome.overtakers, 0, "{outcome:?}");
     outcome
@@ -45,6 +46,14 @@ async fn a_limit_that_nobody_states_is_found_out() {
     // 40 cannot be known before.
     assert!(outcome.refused <= 40 + 20, "{outcome:?}");
     assert_makespan(Scenario::NoHeaders, &outcome, 1.10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn windows_that_are_much_shorter_than_documented_are_used() {
+    let outcome = run(Scenario::ShortWindows).await;
+    assert!(outcome.refused_share() <= 0.05, "{outcome:?}");
+    // The headers count whole seconds, which is coarse here.
+    assert_makespan(Scenario::ShortWindows, &outcome, 2.5);
 }
 
 #[tokio::test(start_paused = true)]

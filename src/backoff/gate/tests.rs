@@ -24,11 +24,11 @@ fn accepted() -> Outcome {
 }
 
 fn unpaced() -> Gate {
-    Gate::new(None, MAX_WAIT)
+    Gate::new(None, Arc::default())
 }
 
 fn paced(requests: u64) -> Gate {
-    Gate::new(Some(Pace::new(Allowance { requests, window: WINDOW }, true, MAX_WAIT)), MAX_WAIT)
+    Gate::new(Some(Pace::new(Allowance { requests, window: WINDOW }, true, MAX_WAIT)), Arc::default())
 }
 
 fn leave(gate: &Gate) -> Departure {

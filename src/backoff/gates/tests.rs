@@ -1,13 +1,12 @@
-use std::time::Duration;
-
 use super::*;
+use crate::backoff::layer::Settings;
 
 fn gate() -> Gate {
-    Gate::new(None, Duration::from_secs(120))
+    Gate::new(None, Arc::new(Settings::default()))
 }
 
 fn find(gates: &Gates, uri: &str, class: RequestClass) -> Arc<Gate> {
-    gates.find(&uri.parse().expect("a URI"), class, gate)
+    Arc::clone(gates.find(&uri.parse().expect("a URI"), class, gate).gate())
 }
 
 #[test]
