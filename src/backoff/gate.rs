@@ -13,19 +13,21 @@
 //! 5. `state` says without the lock whether requests may leave without being counted. That is so only while nobody stands in
 //!    line, the gate is open, and there is nothing to be learned from answers.
 
+mod line;
+
 use std::{
-    collections::BTreeMap,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     task::Waker,
-    time::Duration,
 };
 
 use tokio::time::Instant;
 
+pub(super) use self::line::{Departure, Place};
+use self::line::{Line, PATIENCE, Standing};
 use super::{
     layer::Settings,
     pace::{Outcome, Pace},
@@ -33,30 +35,8 @@ use super::{
 };
 use crate::api::limits::RateLimits;
 
-/// How long the front may keep others waiting although it could leave.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Those behind look at the front the more rarely the further back they stand, counted up to here.
-const FURTHEST: usize = 256;
-
 /// The bit of `state` that says that requests are counted. Above it is the epoch.
 const COUNTED: u64 = 1;
-
-/// A place in the line, smallest first: the refused ones, then the others, each by age.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    newcomer: bool,
-    number: u64,
-}
-
-/// A request that has left.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Departure {
-    /// How many times the gate had closed.
-    epoch: u64,
-    /// Set where it is counted: the number of its place, and when it left.
-    counted: Option<(u64, Instant)>,
-}
 
 /// What a newcomer may do.
 #[derive(Debug)]
@@ -91,43 +71,9 @@ pub(super) struct Gate {
     line: Mutex<Line>,
 }
 
-struct Line {
-    opens: Option<Instant>,
-    epoch: u64,
-    /// Closings since the last success whose length nobody had stated.
-    refusals: u32,
-    /// How many requests of this epoch may be in flight, while the gate is not wide open.
-    ajar: Option<u64>,
-    /// Requests of this epoch that are in flight, and when the last one left.
-    in_flight: u64,
-    last_left: Option<Instant>,
-    next_number: u64,
-    standing: BTreeMap<Place, Standing>,
-    /// Since when the front could have left.
-    overdue_since: Option<(Place, Instant)>,
-    /// `None` with pacing turned off.
-    pace: Option<Pace>,
-}
-
-struct Standing {
-    waker: Waker,
-    probe: bool,
-}
-
 impl Gate {
     pub(super) fn new(pace: Option<Pace>, settings: Arc<Settings>) -> Self {
-        let mut line = Line {
-            opens: None,
-            epoch: 0,
-            refusals: 0,
-            ajar: None,
-            in_flight: 0,
-            last_left: None,
-            next_number: 0,
-            standing: BTreeMap::new(),
-            overdue_since: None,
-            pace,
-        };
+        let mut line = Line::new(pace);
         let counted = !line.is_free(Instant::now());
         Self { state: AtomicU64::new(u64::from(counted)), settings, line: Mutex::new(line) }
     }
@@ -334,55 +280,6 @@ impl Gate {
     fn publish(&self, line: &mut Line, now: Instant) {
         let counted = u64::from(!line.is_free(now));
         self.state.store(line.epoch << 1 | counted, Ordering::Relaxed);
-    }
-}
-
-impl Line {
-    /// `None` when the front may leave, otherwise the time until which it may not.
-    fn wait(&mut self, probe: bool, now: Instant) -> Option<Instant> {
-        match self.opens {
-            Some(opens) if opens > now => return Some(opens),
-            _ => self.opens = None,
-        }
-        if let Some(last_left) = self.last_left
-            && self.ajar.is_some_and(|most| self.in_flight >= most)
-            && now < last_left + PATIENCE
-        {
-            return Some(last_left + PATIENCE);
-        }
-        self.pace.as_mut()?.wait(probe, now)
-    }
-
-    fn leave(&mut self, number: u64, now: Instant) -> Departure {
-        if let Some(pace) = &mut self.pace {
-            pace.sent(now);
-        }
-        self.in_flight += 1;
-        self.last_left = Some(now);
-        Departure { epoch: self.epoch, counted: Some((number, now)) }
-    }
-
-    fn take_number(&mut self) -> u64 {
-        let number = self.next_number;
-        self.next_number = number.wrapping_add(1);
-        number
-    }
-
-    fn patience_of(&self, place: Place) -> Duration {
-        let before = self.standing.range(..place).take(FURTHEST).count();
-        PATIENCE + PATIENCE / 8 * u32::try_from(before).unwrap_or(u32::MAX)
-    }
-
-    fn front_waker(&self) -> Option<Waker> {
-        self.standing.first_key_value().map(|(_, standing)| standing.waker.clone())
-    }
-
-    fn is_free(&mut self, now: Instant) -> bool {
-        self.standing.is_empty()
-            && self.ajar.is_none()
-            && self.refusals == 0
-            && self.opens.is_none_or(|opens| opens <= now)
-            && self.pace.as_mut().is_none_or(|pace| pace.is_unlimited(now))
     }
 }
 

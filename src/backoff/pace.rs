@@ -16,29 +16,19 @@
 //!    each process loses one request to a refusal when the window is used up, not all of them, and each gets its share.
 //! 5. What was learned is forgotten when it has not been said for [`MEMORY`] windows.
 
-use std::{collections::VecDeque, time::Duration};
+mod places;
+mod sharing;
+
+use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::{places::Places, sharing::Sharing};
 use super::policy::{self, GRANULARITY};
 use crate::api::limits::RateLimits;
 
 /// The windows after which a limit that the server no longer states is forgotten.
 const MEMORY: u32 = 5;
-
-/// Places are counted together when they were answered within this part of a window: it bounds the memory of a class.
-const GRAIN_DIVISOR: u32 = 256;
-
-/// In a shared window requests leave at most at this multiple of the even rate: a process that is alone again uses up
-/// its window in a quarter of it, and four that share one overshoot by a request each.
-const SHARED_RATE: u32 = 4;
-
-/// The gap is worked out from this limit where none is known.
-const UNKNOWN_LIMIT: u64 = 60;
-
-/// Where no limit is known the gap is halved after this many successes, and gone after [`EASED`].
-const EASE_STEP: u32 = 4;
-const EASED: u32 = 24;
 
 /// Pulls the processes of a fleet apart when a window ends.
 const MOST_WINDOW_JITTER: Duration = Duration::from_millis(250);
@@ -72,17 +62,9 @@ pub(super) struct Pace {
     limit: Option<u64>,
     learned: Option<Learned>,
     in_flight: u64,
-    /// Oldest first, and how many they are.
-    answered: VecDeque<Places>,
-    occupied: u64,
-    /// When the last one became free by itself.
-    expired: Option<Instant>,
+    answered: Places,
     window: Option<Window>,
-    /// Since when this class is known to share its windows with others.
-    shared_since: Option<Instant>,
-    /// The successes since then, where no limit is known.
-    eased: u32,
-    gap_ends: Option<Instant>,
+    sharing: Sharing,
 }
 
 /// A limit that is not the documented one.
@@ -96,14 +78,6 @@ enum Learned {
         at: Instant,
         carried: u64,
     },
-}
-
-/// Places that were answered at about the same time.
-#[derive(Clone, Copy, Debug)]
-struct Places {
-    count: u64,
-    since: Instant,
-    free_at: Instant,
 }
 
 /// The window that the server counts in at present.
@@ -136,13 +110,9 @@ impl Pace {
             limit: documented,
             learned: None,
             in_flight: 0,
-            answered: VecDeque::new(),
-            occupied: 0,
-            expired: None,
+            answered: Places::new(allowance.window),
             window: None,
-            shared_since: None,
-            eased: 0,
-            gap_ends: None,
+            sharing: Sharing::default(),
         }
     }
 
@@ -155,21 +125,17 @@ impl Pace {
             if window.left <= self.in_flight && !probing {
                 return Some(window.opens());
             }
-        } else if self.limit.is_some_and(|limit| self.in_flight + self.occupied >= limit) {
+        } else if self.limit.is_some_and(|limit| self.in_flight + self.answered.count() >= limit) {
             // With everything in flight the next answer decides; it wakes whoever waits here.
-            return Some(self.answered.front().map_or(now + self.length, |places| places.free_at));
+            return Some(self.answered.first_free_at().unwrap_or(now + self.length));
         }
-        self.gap_ends.filter(|end| *end > now)
+        self.sharing.wait(now)
     }
 
     /// A request leaves.
     pub(super) fn sent(&mut self, now: Instant) {
         self.in_flight += 1;
-        if self.shared_since.is_some() {
-            let limit = self.limit.unwrap_or(UNKNOWN_LIMIT).max(1);
-            let even = self.length / u32::try_from(limit).unwrap_or(u32::MAX);
-            self.gap_ends = Some(now + even / SHARED_RATE / (1 << (self.eased / EASE_STEP)));
-        }
+        self.sharing.sent(self.limit, self.length, now);
     }
 
     /// A request that left at `sent_at` has come back, or never will. `share` is chance, from 0 to below 1.
@@ -179,16 +145,18 @@ impl Pace {
         match outcome {
             Outcome::NotSent => {}
             Outcome::Lost => {
-                self.occupy(now);
+                self.answered.take(now);
                 self.one_less();
             }
             Outcome::Accepted(limits) => {
-                self.occupy(now);
-                self.ease();
+                self.answered.take(now);
+                if self.limit.is_none() {
+                    self.sharing.ease();
+                }
                 if self.window.and_then(|window| window.assumed).is_some_and(|assumed| sent_at > assumed) {
                     // Accepted where nothing should have been left: it was not our window that was used up.
                     self.window = None;
-                    self.share(now);
+                    self.sharing.notice(now);
                 }
                 self.learn_limit(&limits, now);
                 match (limits.remaining, limits.reset_after) {
@@ -211,10 +179,10 @@ impl Pace {
     pub(super) fn is_idle(&mut self, now: Instant) -> bool {
         self.roll(now);
         self.in_flight == 0
-            && self.answered.is_empty()
+            && self.answered.count() == 0
             && self.window.is_none()
             && self.learned.is_none()
-            && self.shared_since.is_none()
+            && !self.sharing.is_known()
     }
 
     /// Whether requests may leave without being counted.
@@ -222,54 +190,11 @@ impl Pace {
         self.documented.is_none() && self.is_idle(now)
     }
 
-    fn occupy(&mut self, now: Instant) {
-        let free_at = now + self.length;
-        self.occupied += 1;
-        match self.answered.back_mut() {
-            Some(last) if now < last.since + self.length / GRAIN_DIVISOR => {
-                last.count += 1;
-                last.free_at = free_at;
-            }
-            _ => self.answered.push_back(Places { count: 1, since: now, free_at }),
-        }
-    }
-
     /// An answer that says nothing of the window has used a place of it. One that does counts itself.
     fn one_less(&mut self) {
         if let Some(window) = &mut self.window {
             window.left = window.left.saturating_sub(1);
         }
-    }
-
-    fn share(&mut self, now: Instant) {
-        self.shared_since = Some(now);
-        self.eased = 0;
-    }
-
-    fn stop_sharing(&mut self) {
-        self.shared_since = None;
-        self.gap_ends = None;
-    }
-
-    /// Where no limit is known, success after success narrows the gap until it is gone.
-    fn ease(&mut self) {
-        if self.shared_since.is_some() && self.limit.is_none() {
-            self.eased += 1;
-            if self.eased >= EASED {
-                self.stop_sharing();
-            }
-        }
-    }
-
-    /// Frees the places that are free by `time`, and returns when the last of them was.
-    fn free(&mut self, time: Instant) -> Option<Instant> {
-        let mut last = None;
-        while let Some(places) = self.answered.front().filter(|places| places.free_at <= time) {
-            last = Some(places.free_at);
-            self.occupied -= places.count;
-            self.answered.pop_front();
-        }
-        last
     }
 
     fn learn_limit(&mut self, limits: &RateLimits, now: Instant) {
@@ -287,16 +212,15 @@ impl Pace {
         let mut ends = (said + GRANULARITY).min(latest);
         let mut certain = sent_at + reset.saturating_sub(2 * GRANULARITY);
         let counted = self.limit.and_then(|limit| limit.checked_sub(left));
-        let nothing_expired = self.expired.is_none_or(|expired| expired < sent_at);
-        if nothing_expired && counted == Some(self.occupied + self.in_flight) {
+        if counted == Some(self.answered.count() + self.in_flight) && !self.answered.have_expired_since(sent_at) {
             // All that the server has counted are ours, and all of ours are in this window. (A place that expired since
             // could stand in for one of the next window.) Then it ends at the latest when the place of the first is free,
             // which we know to the millisecond.
             certain = certain.max(now);
-            if let Some(first) = self.answered.front()
-                && first.free_at + 2 * GRANULARITY >= said
+            if let Some(first) = self.answered.first_free_at()
+                && first + 2 * GRANULARITY >= said
             {
-                ends = ends.min(first.free_at);
+                ends = ends.min(first);
             }
         }
         let jitter = MOST_WINDOW_JITTER.mul_f64(share).min(latest - ends);
@@ -338,23 +262,18 @@ impl Pace {
                 self.window = Some(Window { ends, certain, jitter, left: 0, assumed: Some(now) });
             }
             // Whoever used it up, it was not us.
-            (None, None) => self.share(now),
+            (None, None) => self.sharing.notice(now),
         }
     }
 
     /// When the first request of the window that is now used up will be a window old. Places beyond what a window is
     /// known to carry were those of the window before.
     fn assumed_end(&self) -> Option<Instant> {
-        let mut carried = match self.learned {
+        let carried = match self.learned {
             Some(Learned::Inferred { carried, .. }) => carried,
             _ => u64::MAX,
         };
-        let belongs = |places: &&Places| {
-            let belongs = carried > 0;
-            carried = carried.saturating_sub(places.count);
-            belongs
-        };
-        self.answered.iter().rev().take_while(belongs).last().map(|first| first.free_at)
+        self.answered.free_at_of_newest(carried)
     }
 
     /// Brings everything up to date.
@@ -362,7 +281,8 @@ impl Pace {
         if self.window.is_some_and(|window| window.opens() <= now) {
             self.finish_window(now);
         }
-        self.expired = self.free(now).or(self.expired);
+        self.answered.expire(now);
+        self.sharing.forget_after(self.length * MEMORY, now);
         let length = self.length;
         let past = |at: Instant, windows: u32| now.saturating_duration_since(at) > length * windows;
         match self.learned {
@@ -370,8 +290,7 @@ impl Pace {
             Some(Learned::Inferred { at, .. }) if past(at, 2 * MEMORY) => self.forget(),
             Some(Learned::Inferred { at, carried }) if past(at, MEMORY) => {
                 // Nobody says when a limit that was inferred is raised again: it is tried, a little in every window.
-                let limit = self.limit.unwrap_or(UNKNOWN_LIMIT);
-                self.limit = Some(limit + (limit / 4).max(1));
+                self.limit = self.limit.map(|limit| limit + (limit / 4).max(1));
                 self.learned = Some(Learned::Inferred { at: at + self.length, carried });
             }
             _ => {}
@@ -382,9 +301,6 @@ impl Pace {
         {
             self.forget();
         }
-        if self.shared_since.is_some_and(|since| past(since, MEMORY)) {
-            self.stop_sharing();
-        }
     }
 
     fn forget(&mut self) {
@@ -394,7 +310,7 @@ impl Pace {
 
     fn finish_window(&mut self, now: Instant) {
         let Some(window) = self.window.take() else { return };
-        let carried = self.occupied + self.in_flight;
+        let carried = self.answered.count() + self.in_flight;
         let used_up = window.left == 0;
         match self.limit {
             Some(limit) if used_up && carried < limit => {
@@ -402,13 +318,13 @@ impl Pace {
                     self.limit = Some(carried);
                     self.learned = Some(Learned::Inferred { at: now, carried });
                 }
-                self.share(now);
+                self.sharing.notice(now);
             }
-            Some(_) if used_up => self.stop_sharing(),
-            None if used_up => self.share(now),
+            Some(_) if used_up => self.sharing.end(),
+            None if used_up => self.sharing.notice(now),
             _ => {}
         }
-        self.free(window.certain + self.length);
+        self.answered.free_those_taken_by(window.certain);
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::Wake,
+    time::Duration,
 };
 
 use proptest::prelude::*;

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::*;
+use super::{sharing::EASED, *};
 
 const ALLOWANCE: Allowance = Allowance { requests: 60, window: Duration::from_secs(60) };
 const MAX_WAIT: Duration = Duration::from_secs(120);
