@@ -26,7 +26,8 @@ pin_project! {
     /// Reads a body to its end and discards it: at most 64 KiB, for at most one second.
     ///
     /// Errors, and bodies beyond the bounds, are dropped where they stand: the connection is lost then, nothing else. A
-    /// body that is there at once is read without a timer. Where no timer can be had, an unfinished body is dropped too.
+    /// body that is there at once is read without a timer. Where no timer can be had, an unfinished body is dropped
+    /// too.
     pub(crate) struct Drain<B> {
         #[pin]
         body: B,

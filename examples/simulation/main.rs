@@ -18,8 +18,8 @@ async fn main() {
         let ideal = scenario.ideal();
         println!("{scenario}: ideal {} s", ideal.as_secs());
         println!(
-            "  {:<24}{:>7}{:>7}{:>10}{:>10}{:>10}{:>12}{:>12}",
-            "", "failed", "429s", "makespan", "of ideal", "longest", "longest GET", "overtakers"
+            "  {:<24}{:>7}{:>7}{:>9}{:>10}{:>10}{:>10}{:>12}{:>12}",
+            "", "failed", "429s", "refused", "makespan", "of ideal", "longest", "longest GET", "overtakers"
         );
         for contender in &peers::ALL {
             print(contender.name, &scenarios::run(scenario, contender.wrap).await, ideal);
@@ -32,7 +32,8 @@ fn print(name: &str, outcome: &Outcome, ideal: Duration) {
     let Outcome { failed, refused, makespan, longest, longest_get, overtakers, .. } = outcome;
     let seconds = |time: &Duration| format!("{:.1} s", time.as_secs_f64());
     println!(
-        "  {name:<24}{failed:>7}{refused:>7}{:>10}{:>10}{:>10}{:>12}{overtakers:>12}",
+        "  {name:<24}{failed:>7}{refused:>7}{:>9}{:>10}{:>10}{:>10}{:>12}{overtakers:>12}",
+        format!("{:.1} %", 100.0 * outcome.refused_share()),
         seconds(makespan),
         if *failed > 0 { "-".to_owned() } else { format!("{:.1} %", 100.0 * outcome.makespan_over(ideal)) },
         seconds(longest),

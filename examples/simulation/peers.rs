@@ -51,7 +51,8 @@ fn backoff() -> ExponentialBackoff {
         .make_backoff()
 }
 
-/// Sixty requests a minute from when the first one is made, `GET`s among them, and a retry for those that are refused all the same.
+/// Sixty requests a minute from when the first one is made, `GET`s among them, and a retry for those that are refused
+/// all the same.
 fn limit(client: Client) -> Client {
     let limited = RateLimitLayer::new(60, Duration::from_secs(60)).layer(client);
     retry(BoxCloneSyncService::new(BufferLayer::new(1024).layer(limited)), usize::MAX)

@@ -5,13 +5,13 @@
 //! 1. Only the front of the line may leave, and only when the gate is open and the pace allows it. A newcomer leaves at
 //!    once only when nobody stands in line. Those that were refused stand before all others, and in their old order.
 //! 2. The front is awake or has a timer: whoever changes who is the front, or what the front waits for, wakes it.
-//! 3. Nobody holds a turn. The front that may leave and does not, because its inner service is not ready or because it is
-//!    not polled, is put out of the line after [`PATIENCE`] by one of those behind it, each of which looks now and then.
-//!    It keeps its place by age: when it comes back it goes first.
-//! 4. After a refusal the gate opens by degrees: one request may be in flight, and one more for every success, until nobody
-//!    stands in line. One whose answer is slow in coming holds up the next for no longer than [`PATIENCE`].
-//! 5. `state` says without the lock whether requests may leave without being counted. That is so only while nobody stands in
-//!    line, the gate is open, and there is nothing to be learned from answers.
+//! 3. Nobody holds a turn. The front that may leave and does not, because its inner service is not ready or because it
+//!    is not polled, is put out of the line after [`PATIENCE`] by one of those behind it, each of which looks now and
+//!    then. It keeps its place by age: when it comes back it goes first.
+//! 4. After a refusal the gate opens by degrees: one request may be in flight, and one more for every success, until
+//!    nobody stands in line. One whose answer is slow in coming holds up the next for no longer than [`PATIENCE`].
+//! 5. `state` says without the lock whether requests may leave without being counted. That is so only while nobody
+//!    stands in line, the gate is open, and there is nothing to be learned from answers.
 
 mod line;
 

@@ -31,8 +31,8 @@ const MOST_REQUESTS: u64 = 1_000_000_000;
 
 /// Puts a [`TurrisBackoff`] around a service.
 ///
-/// All services made from one layer, or from its clones, share one gate and one count per authority and class of requests.
-/// See the [module](super) for what it does, and for an example.
+/// All services made from one layer, or from its clones, share one gate and one count per authority and class of
+/// requests. See the [module](super) for what it does, and for an example.
 #[derive(Clone, Debug)]
 pub struct TurrisBackoffLayer {
     shared: Arc<Shared>,
@@ -160,15 +160,15 @@ pub struct TurrisBackoffLayerBuilder {
 }
 
 impl TurrisBackoffLayerBuilder {
-    /// How often a request is repeated, after 429 and after a failed token together. Default: 3, the vendor's advice. With
-    /// 0 nothing is repeated, no copy of the request is kept, and refusals still close the gate for the others.
+    /// How often a request is repeated, after 429 and after a failed token together. Default: 3, the vendor's advice.
+    /// With 0 nothing is repeated, no copy of the request is kept, and refusals still close the gate for the others.
     pub fn max_retries(mut self, max_retries: u32) -> Self {
         self.max_retries = max_retries;
         self
     }
 
-    /// The longest time that a server can make this class of requests wait at once. Default: 2 minutes. A 429 that asks for
-    /// more goes back to its caller at once; the gate then closes for this long.
+    /// The longest time that a server can make this class of requests wait at once. Default: 2 minutes. A 429 that asks
+    /// for more goes back to its caller at once; the gate then closes for this long.
     ///
     /// It does not bound standing in line, which a timeout around this layer does.
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
@@ -183,8 +183,8 @@ impl TurrisBackoffLayerBuilder {
         self
     }
 
-    /// The limit that pacing starts from, for classes that are [`WRITES`](RequestClass::WRITES). Default: the documented 60
-    /// requests in 60 seconds. What the server says of its limit replaces it.
+    /// The limit that pacing starts from, for classes that are [`WRITES`](RequestClass::WRITES). Default: the
+    /// documented 60 requests in 60 seconds. What the server says of its limit replaces it.
     pub fn allowance(mut self, requests: u64, window: Duration) -> Self {
         self.allowance = Allowance { requests, window };
         self

@@ -5,15 +5,16 @@
 //! What is sure is counted; what the server says replaces it:
 //!
 //! 1. Until the server has said otherwise, a request occupies a place of the documented allowance from when it is sent
-//!    until one window after its answer. The server counted it between the two, so that no window of the server, however it
-//!    is aligned, holds more than the allowance. (The usual arithmetic of a leaky bucket, as in `governor`, lets a
-//!    burst and a window's refill pass within one window: twice the allowance.)
+//!    until one window after its answer. The server counted it between the two, so that no window of the server,
+//!    however it is aligned, holds more than the allowance. (The usual arithmetic of a leaky bucket, as in `governor`,
+//!    lets a burst and a window's refill pass within one window: twice the allowance.)
 //! 2. An answer with `X-RateLimit-Remaining` and `-Reset` describes the present window: it replaces the count, up and
 //!    down, until the window ends. Then all places that were answered are free.
 //! 3. A refusal means that nothing is left of the present window. Where it does not say when the window ends, it is
 //!    taken to end when the oldest place is free, and what this window carried becomes the limit.
-//! 4. A window that was used up although it carried less than the limit was shared with others. Requests then keep a gap, so that
-//!    each process loses one request to a refusal when the window is used up, not all of them, and each gets its share.
+//! 4. A window that was used up although it carried less than the limit was shared with others. Requests then keep a
+//!    gap, so that each process loses one request to a refusal when the window is used up, not all of them, and each
+//!    gets its share.
 //! 5. What was learned is forgotten when it has not been said for [`MEMORY`] windows.
 
 mod places;
@@ -160,7 +161,8 @@ impl Pace {
                 }
                 self.learn_limit(&limits, now);
                 match (limits.remaining, limits.reset_after) {
-                    // It ends within the second, or has ended, and no end can be told from that. What is left of it can.
+                    // It ends within the second, or has ended, and no end can be told from that. What is left of it
+                    // can.
                     (Some(remaining), Some(Duration::ZERO)) => {
                         self.one_less();
                         if let Some(window) = &mut self.window {
@@ -204,8 +206,8 @@ impl Pace {
         }
     }
 
-    /// An answer said what is left of the window, and in how long it ends: a difference of whole seconds, up to a second
-    /// short of the truth, or two seconds beyond it, at some time between `sent_at` and `now`.
+    /// An answer said what is left of the window, and in how long it ends: a difference of whole seconds, up to a
+    /// second short of the truth, or two seconds beyond it, at some time between `sent_at` and `now`.
     fn learn_window(&mut self, left: u64, reset: Duration, sent_at: Instant, now: Instant, share: f64) {
         let reset = reset.min(self.max_wait);
         let (said, latest) = (now + reset, now + self.max_wait);
@@ -214,8 +216,8 @@ impl Pace {
         let counted = self.limit.and_then(|limit| limit.checked_sub(left));
         if counted == Some(self.answered.count() + self.in_flight) && !self.answered.have_expired_since(sent_at) {
             // All that the server has counted are ours, and all of ours are in this window. (A place that expired since
-            // could stand in for one of the next window.) Then it ends at the latest when the place of the first is free,
-            // which we know to the millisecond.
+            // could stand in for one of the next window.) Then it ends at the latest when the place of the first is
+            // free, which we know to the millisecond.
             certain = certain.max(now);
             if let Some(first) = self.answered.first_free_at()
                 && first + 2 * GRANULARITY >= said

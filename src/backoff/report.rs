@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::Response;
 
-/// What it took to get an answer. It is among the extensions of a response whose request was held back, or sent more than
-/// once, and of no other. Of two such layers the outer one has the word.
+/// What it took to get an answer. It is among the extensions of a response whose request was held back, or sent more
+/// than once, and of no other. Of two such layers the outer one has the word.
 ///
 /// # Examples
 ///
@@ -30,7 +30,8 @@ impl BackoffReport {
         self.attempts
     }
 
-    /// The time it stood in line, waited for the gate, or for a token to become possible. Not the time that answers took.
+    /// The time it stood in line, waited for the gate, or for a token to become possible. Not the time that answers
+    /// took.
     pub fn waited(&self) -> Duration {
         self.waited
     }

@@ -22,8 +22,8 @@ use crate::{BoxError, replay::TryCloneBody};
 
 /// Waits out rate limits for the service inside, and paces its requests. Made by [`TurrisBackoffLayer`].
 ///
-/// The inner service has to be `Clone`: while a request waits, the readiness of the service that it was called on is given
-/// back, and a clone is made ready when its turn comes.
+/// The inner service has to be `Clone`: while a request waits, the readiness of the service that it was called on is
+/// given back, and a clone is made ready when its turn comes.
 ///
 /// # Cancel safety
 ///

@@ -34,10 +34,12 @@ pub(crate) struct Server {
     state: Arc<Mutex<State>>,
 }
 
+type Answer = Box<dyn Fn(&Seen) -> Response<Body> + Send>;
+
 #[derive(Default)]
 struct State {
     script: VecDeque<Response<Body>>,
-    always: Option<Box<dyn Fn(&Seen) -> Response<Body> + Send>>,
+    always: Option<Answer>,
     seen: Vec<Seen>,
 }
 
