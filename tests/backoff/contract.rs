@@ -246,8 +246,8 @@ fn the_futures_size_is_that_of_its_parts() {
         + size_of::<Inner>()
         + size_of::<http::request::Parts>()
         + size_of::<Body>();
-    // The ticket of the gate, the progress, the shared settings, and the state.
-    assert!(future <= parts + 112, "{future} of {parts}");
+    // The ticket of the gate, the progress, and the state.
+    assert!(future <= parts + 64, "{future} of {parts}");
 }
 
 #[test]
