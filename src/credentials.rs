@@ -82,6 +82,10 @@ impl Credentials {
         &self.client_id
     }
 
+    pub(crate) fn equal(&self, other: &Self) -> bool {
+        self.client_id == other.client_id && self.client_secret == other.client_secret
+    }
+
     pub(crate) fn expose_client_secret(&self) -> &str {
         &self.client_secret
     }

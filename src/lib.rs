@@ -9,13 +9,20 @@ pub mod replay;
 pub mod emulator;
 
 mod api;
+mod classify;
 mod credentials;
 mod drain;
+mod endpoint;
 mod environment;
 mod error;
+mod kept;
+mod token;
 
+pub use auth::{TokenHandle, TokenStatus, TurrisAuth, TurrisAuthLayer};
 pub use backoff::{TurrisBackoff, TurrisBackoffLayer};
+pub use classify::ResponseClass;
 pub use credentials::{Credentials, CredentialsFuture, CredentialsProvider};
+pub use endpoint::TokenService;
 pub use environment::{CustomEnvironment, Environment};
 pub use error::{ConfigError, TokenError, TokenErrorKind};
 

@@ -75,9 +75,9 @@ type Closure = dyn Fn(&Method, &Uri, &HeaderMap) -> RequestClass + Send + Sync;
 
 /// How requests are classified: by method, or as the user says.
 #[derive(Clone, Default)]
-pub(super) struct Classifier(Option<Arc<Closure>>);
+pub(super) struct RequestClassifier(Option<Arc<Closure>>);
 
-impl Classifier {
+impl RequestClassifier {
     pub(super) fn new(closure: impl Fn(&Method, &Uri, &HeaderMap) -> RequestClass + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(closure)))
     }
@@ -90,7 +90,7 @@ impl Classifier {
     }
 }
 
-impl fmt::Debug for Classifier {
+impl fmt::Debug for RequestClassifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_some() { "closure" } else { "by method" })
     }

@@ -7,26 +7,25 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::{runtime::Handle, time::Instant};
 use tower_service::Service;
 
 use super::{
-    kept::Kept,
     policy,
     report::Progress,
     ticket::{Departed, InLine},
     waiting::{Leaving, Waiting},
 };
-use crate::{BoxError, TokenError, drain::Drain, replay::TryCloneBody};
+use crate::{BoxError, ResponseClass, TokenError, drain::Drain, kept::KeptRequest, replay::TryCloneBody};
 
 pin_project! {
     /// The response future of [`TurrisBackoff`](super::TurrisBackoff).
     ///
-    /// While a request is in flight it holds the inner future, the copy that is kept for a retry (its head takes 224
-    /// bytes, beside the body), a clone of the service to send it on, and 64 bytes of its own. What is needed
+    /// While a request is in flight it holds the inner future, the copy that is kept for a retry (64 bytes
+    /// beside its body), a clone of the service to send it on, and 64 bytes of its own. What is needed
     /// only while waiting is on the heap. Polled after its end it is pending for ever.
     pub struct ResponseFuture<S, B, R>
     where
@@ -58,7 +57,7 @@ pin_project! {
 struct Attempt<S, B> {
     service: S,
     /// `None` where the request will not be repeated: it cannot be, or has been often enough.
-    kept: Option<Kept<B>>,
+    kept: Option<KeptRequest<B>>,
     departed: Departed,
     progress: Progress,
 }
@@ -92,7 +91,7 @@ where
 impl<S: Service<Request<B>>, B: TryCloneBody, R> State<S::Future, S, B, R> {
     #[inline]
     fn sending(mut service: S, request: Request<B>, departed: Departed, mut progress: Progress) -> Self {
-        let kept = if progress.attempts < departed.settings().max_retries { Kept::of(&request) } else { None };
+        let kept = if progress.attempts < departed.settings().max_retries { KeptRequest::of(&request) } else { None };
         progress.attempts += 1;
         let future = service.call(request);
         State::Sending { future, attempt: Attempt { service, kept, departed, progress } }
@@ -120,7 +119,7 @@ where
                 StateProj::Sending { future, attempt } => {
                     let mut result = ready!(future.poll(cx));
                     if let Ok(response) = &mut result
-                        && response.status() != StatusCode::TOO_MANY_REQUESTS
+                        && attempt.departed.settings().responses.classify(response) != ResponseClass::RateLimited
                     {
                         attempt.accepted(response);
                         attempt.progress.report(response);
@@ -180,19 +179,19 @@ impl<S: Clone, B: TryCloneBody> Attempt<S, B> {
         }
     }
 
-    /// The answer is 429.
+    /// The answer is 429, or means the same.
     fn refused<F, R: Body>(mut self, mut response: Response<R>) -> Next<F, S, B, R> {
         let refusal = self.departed.refused(response.headers());
-        let Some(refusal) = refusal.filter(|refusal| !refusal.too_long && self.may_retry()) else {
+        let refusal = refusal.filter(|refusal| !refusal.too_long);
+        let Some((refusal, request)) = refusal.and_then(|refusal| Some((refusal, self.retry()?))) else {
             self.progress.report(&mut response);
             return Err(Ok(response));
         };
-        let Self { service, kept, departed, progress } = self;
-        let Some(kept) = kept else { return Err(Ok(response)) };
+        let Self { service, departed, progress, .. } = self;
         // The last attempt is not spent on finding out whether a window is over.
         let probe = progress.attempts < departed.settings().max_retries;
         let in_line = departed.rejoin(refusal.place, probe);
-        let waiting = Box::new(Waiting::new(service, kept.into_request(), in_line, progress));
+        let waiting = Box::new(Waiting::new(service, request, in_line, progress));
         Ok(State::Draining { drain: Box::pin(Drain::new(response.into_body())), waiting })
     }
 
@@ -202,20 +201,23 @@ impl<S: Clone, B: TryCloneBody> Attempt<S, B> {
         let retry_after = TokenError::find_in(&*error).and_then(TokenError::retry_after);
         let Some(wait) = retry_after.filter(|wait| *wait <= max_wait) else { return Err(Err(error)) };
         let place = self.departed.not_sent();
-        let Some(place) = place.filter(|_| self.may_retry()) else { return Err(Err(error)) };
-        let Self { service, kept, departed, progress } = self;
-        let Some(kept) = kept else { return Err(Err(error)) };
+        let Some((place, request)) = place.and_then(|place| Some((place, self.retry()?))) else {
+            return Err(Err(error));
+        };
+        let Self { service, departed, progress, .. } = self;
         // Requests of this class are not held up by it: those that have a token in hand need none.
         let end = Instant::now() + policy::with_jitter(wait, max_wait, fastrand::f64());
         let in_line = departed.rejoin(place, false);
-        let waiting = Waiting::new(service, kept.into_request(), in_line, progress).pausing_until(end);
+        let waiting = Waiting::new(service, request, in_line, progress).pausing_until(end);
         Ok(State::Waiting { waiting: Box::new(waiting) })
     }
 
-    /// Whether there is a copy that can be sent, and the means to wait.
-    fn may_retry(&self) -> bool {
-        let withdraw = || self.departed.settings().budget.as_ref().is_none_or(|budget| budget.withdraw());
-        self.kept.as_ref().is_some_and(Kept::is_replayable) && Handle::try_current().is_ok() && withdraw()
+    /// The copy, where it can still be sent, and there are the means to wait and to retry.
+    fn retry(&mut self) -> Option<Request<B>> {
+        Handle::try_current().ok()?;
+        let request = self.kept.take()?.into_request()?;
+        let budget = self.departed.settings().budget.as_ref();
+        budget.is_none_or(|budget| budget.withdraw()).then_some(request)
     }
 }
 

@@ -2,18 +2,18 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use tower::retry::budget::Budget;
 use tower_layer::Layer;
 
 use super::{
-    class::{Classifier, RequestClass},
+    class::{RequestClass, RequestClassifier},
     gate::Gate,
     gates::{Gates, Recent},
     pace::{Allowance, Pace},
     service::TurrisBackoff,
 };
-use crate::ConfigError;
+use crate::{ConfigError, ResponseClass, classify::Classifier};
 
 /// The vendor's advice.
 const MAX_RETRIES: u32 = 3;
@@ -48,7 +48,8 @@ pub(super) struct Shared {
 pub(super) struct Settings {
     pub(super) max_retries: u32,
     pub(super) max_wait: Duration,
-    pub(super) classifier: Classifier,
+    pub(super) classifier: RequestClassifier,
+    pub(super) responses: Classifier,
     pub(super) budget: Option<Arc<dyn Budget + Send + Sync>>,
     pacing: Option<Allowance>,
 }
@@ -91,7 +92,8 @@ impl TurrisBackoffLayer {
         TurrisBackoffLayerBuilder {
             max_retries: MAX_RETRIES,
             max_wait: MAX_WAIT,
-            classifier: Classifier::default(),
+            classifier: RequestClassifier::default(),
+            responses: Classifier::default(),
             budget: None,
             pacing: true,
             allowance: DOCUMENTED,
@@ -104,7 +106,8 @@ impl Default for Settings {
         Self {
             max_retries: MAX_RETRIES,
             max_wait: MAX_WAIT,
-            classifier: Classifier::default(),
+            classifier: RequestClassifier::default(),
+            responses: Classifier::default(),
             budget: None,
             pacing: Some(DOCUMENTED),
         }
@@ -153,7 +156,8 @@ impl<S> Layer<S> for TurrisBackoffLayer {
 pub struct TurrisBackoffLayerBuilder {
     max_retries: u32,
     max_wait: Duration,
-    classifier: Classifier,
+    classifier: RequestClassifier,
+    responses: Classifier,
     budget: Option<Arc<dyn Budget + Send + Sync>>,
     pacing: bool,
     allowance: Allowance,
@@ -197,7 +201,17 @@ impl TurrisBackoffLayerBuilder {
     where
         F: Fn(&Method, &Uri, &HeaderMap) -> RequestClass + Send + Sync + 'static,
     {
-        self.classifier = Classifier::new(classify);
+        self.classifier = RequestClassifier::new(classify);
+        self
+    }
+
+    /// Which responses say that a limit was met. Default: [`ResponseClass::of`], which knows 429 and what gRPC says in its
+    /// place. Those that are [`RateLimited`](ResponseClass::RateLimited) are waited out, all others are left alone.
+    pub fn classify_responses<F>(mut self, classify: F) -> Self
+    where
+        F: Fn(StatusCode, &HeaderMap) -> ResponseClass + Send + Sync + 'static,
+    {
+        self.responses = Classifier::new(classify);
         self
     }
 
@@ -217,7 +231,7 @@ impl TurrisBackoffLayerBuilder {
     /// - `max_wait` of less than a second (the shortest wait that the vendor asks for), or of more than a day,
     /// - an `allowance` of no requests or of more than a billion, or over less than 10 ms or more than a day.
     pub fn build(self) -> Result<TurrisBackoffLayer, ConfigError> {
-        let Self { max_retries, max_wait, classifier, budget, pacing, allowance } = self;
+        let Self { max_retries, max_wait, classifier, responses, budget, pacing, allowance } = self;
         if max_retries > MOST_RETRIES {
             return Err(ConfigError::new("max_retries", max_retries, "at most 100"));
         }
@@ -231,7 +245,7 @@ impl TurrisBackoffLayerBuilder {
             return Err(ConfigError::new("allowance", Shown(allowance.window), "a window of 10 ms to 24 hours"));
         }
         let pacing = pacing.then_some(allowance);
-        Ok(TurrisBackoffLayer::from(Settings { max_retries, max_wait, classifier, budget, pacing }))
+        Ok(TurrisBackoffLayer::from(Settings { max_retries, max_wait, classifier, responses, budget, pacing }))
     }
 }
 
@@ -251,6 +265,7 @@ impl fmt::Debug for TurrisBackoffLayerBuilder {
             .field("pacing", &self.pacing)
             .field("allowance", &self.allowance)
             .field("classify", &self.classifier)
+            .field("classify_responses", &self.responses)
             .field("retry_budget", &self.budget.is_some())
             .finish()
     }
@@ -263,6 +278,7 @@ impl fmt::Debug for Settings {
             .field("max_wait", &self.max_wait)
             .field("pacing", &self.pacing)
             .field("classify", &self.classifier)
+            .field("classify_responses", &self.responses)
             .field("retry_budget", &self.budget.is_some())
             .finish()
     }

@@ -93,7 +93,6 @@ mod class;
 mod future;
 mod gate;
 mod gates;
-mod kept;
 mod layer;
 mod pace;
 mod policy;

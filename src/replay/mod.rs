@@ -1,5 +1,81 @@
 //! Bodies that can be sent twice.
+//!
+//! To repeat a request, a layer needs a second copy of its body. [`TryCloneBody`] is how it asks for one. Bodies in memory,
+//! such as `http_body_util::Full`, have it at once and need nothing from here: put no layer above them, there is nothing to
+//! gain. For all others, streams above all, [`ReplayBodyLayer`] makes a [`ReplayBody`] of whatever comes: it keeps the
+//! frames as they pass, up to a bound, and reads them to the next attempt before it goes on with the source.
+//!
+//! A body longer than the bound is sent all the same. It then cannot be repeated, which the layers below find out with
+//! [`TryCloneBody::is_replayable`]: they return the response that they would else have repeated the request for.
+//!
+//! Place it above the layers that repeat. Two of them, such as [`auth`](crate::auth) under [`backoff`](crate::backoff), make
+//! their copies of one and the same [`ReplayBody`] and share what it keeps. A second `ReplayBodyLayer` is of no use, and
+//! little harm: it shares the bytes too, and only its list of frames comes on top.
+//!
+//! # Examples
+//!
+//! With the defaults, over a service that asks to be called twice:
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::{Request, Response, StatusCode};
+//! use http_body_util::{BodyExt, Empty, StreamBody};
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//! use turris_auth::{BoxError, replay::{ReplayBody, ReplayBodyLayer, TryCloneBody}};
+//! # use http_body::Frame;
+//! # type Stream = StreamBody<futures_util::stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, BoxError>>>>;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! let mut client = ServiceBuilder::new().layer(ReplayBodyLayer::new()).service(service_fn(
+//!     async |request: Request<ReplayBody<Stream>>| {
+//!         let copy = request.body().try_clone().expect("nothing has passed the bound yet");
+//!         // The first attempt gets no further than the first frame.
+//!         let mut first = request.into_body();
+//!         let _ = first.frame().await;
+//!         // The second one sends everything.
+//!         assert!(copy.is_replayable());
+//!         assert_eq!(copy.collect().await?.to_bytes(), "to be sent twice");
+//!         // Whoever still holds the first one is told.
+//!         assert!(first.frame().await.is_some_and(|frame| frame.is_err()));
+//!         Ok::<_, BoxError>(Response::new(Empty::<Bytes>::new()))
+//!     },
+//! ));
+//!
+//! let frames = ["to be ", "sent ", "twice"].map(|data| Ok(Frame::data(Bytes::from(data))));
+//! let body = StreamBody::new(futures_util::stream::iter(Vec::from(frames)));
+//! let response = client.ready().await?.call(Request::post("/").body(body)?).await?;
+//! assert_eq!(response.status(), StatusCode::OK);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With a bound of its own, for documents of up to 8 MiB:
+//!
+//! ```
+//! use turris_auth::replay::ReplayBodyLayer;
+//!
+//! let layer = ReplayBodyLayer::new().bound(8 * 1024 * 1024);
+//! # let _ = layer;
+//! ```
 
+mod attempt;
+mod body;
+mod error;
+mod foreign;
+mod kept;
+mod layer;
+mod recording;
+mod service;
 mod try_clone;
 
+pub use body::ReplayBody;
+pub use error::ReplayBodyError;
+pub use layer::ReplayBodyLayer;
+pub use service::ReplayBodyService;
 pub use try_clone::TryCloneBody;
+
+/// How many bytes are kept of each body, unless set otherwise: 64 KiB.
+///
+/// Enough for the JSON of an ordinary API request, and little enough for a thousand of them at once.
+pub const DEFAULT_BOUND: usize = 64 * 1024;

@@ -15,7 +15,10 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody, combinators::BoxBody};
 use tower::{Layer, ServiceExt, retry::budget::TpsBudget};
-use turris_auth::backoff::{TurrisBackoff, TurrisBackoffLayer, WithoutBackoff};
+use turris_auth::{
+    ResponseClass,
+    backoff::{TurrisBackoff, TurrisBackoffLayer, WithoutBackoff},
+};
 
 use crate::support::*;
 
@@ -89,6 +92,38 @@ async fn other_statuses_are_not_touched() {
         assert_eq!(server.times().len(), 2);
         assert!(server.times()[1] < seconds(0.1));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_means_the_same_as_429_is_waited_out_too() {
+    // gRPC over HTTP/2 says it in a header of a 200.
+    let exhausted = || {
+        let mut response = ok();
+        *response.version_mut() = http::Version::HTTP_2;
+        response.headers_mut().insert("grpc-status", 8.into());
+        response
+    };
+    let server = Server::new([exhausted()]);
+    let response = server.layered(&TurrisBackoffLayer::new()).oneshot(post("/")).await.unwrap();
+    assert!(!response.headers().contains_key("grpc-status"));
+    assert_eq!(server.times().len(), 2);
+    // A gateway that says 503 where it means 429.
+    let unavailable = || {
+        let mut response = refused(&[("retry-after", "5")]);
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        response
+    };
+    let layer = TurrisBackoffLayer::builder()
+        .classify_responses(|status, headers| match status {
+            StatusCode::SERVICE_UNAVAILABLE => ResponseClass::RateLimited,
+            _ => ResponseClass::of(status, headers),
+        })
+        .build()
+        .unwrap();
+    let server = Server::new([unavailable()]);
+    let response = server.layered(&layer).oneshot(get("/")).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(server.times()[1] >= seconds(5.0));
 }
 
 #[tokio::test(start_paused = true)]

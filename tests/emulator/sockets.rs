@@ -1,7 +1,5 @@
 //! The emulator over loopback sockets.
 
-use std::error::Error;
-
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
@@ -84,6 +82,21 @@ async fn both_versions_of_http_are_served_and_connections_kept() {
 }
 
 #[tokio::test]
+async fn a_client_that_goes_away_is_no_longer_counted() {
+    let emulator = started().await;
+    emulator.fault(Endpoint::Token, Fault::hang());
+    for (http2, connections) in [(false, 1), (true, 2)] {
+        let client = client(http2);
+        let waiting = tokio::spawn(client.request(over_socket(&emulator, token_request())));
+        let counters = emulator.until(|counters| counters.in_flight == 1).await;
+        assert_eq!((counters.connections, counters.open_connections), (connections, 1));
+        waiting.abort();
+        drop(client);
+        emulator.until(|counters| counters.in_flight == 0 && counters.open_connections == 0).await;
+    }
+}
+
+#[tokio::test]
 async fn the_service_in_memory_shares_tokens_with_the_sockets() {
     let emulator = started().await;
     let token = token(&emulator).await;
@@ -147,8 +160,7 @@ async fn a_truncated_answer_arrives_in_part() {
         emulator.fault(Endpoint::Token, Fault::truncated());
         let mut body = send(&emulator, &client(http2), token_request()).await.into_body();
         assert!(!body.frame().await.unwrap().unwrap().into_data().unwrap().is_empty());
-        let error = body.frame().await.unwrap().unwrap_err();
-        assert!(http2 || error.is_incomplete_message() || error.is_body_write_aborted() || error.source().is_some());
+        body.frame().await.unwrap().unwrap_err();
     }
 }
 
@@ -170,9 +182,7 @@ async fn connections_are_closed_gracefully_while_requests_are_under_way() {
         let token = token(&emulator).await;
         emulator.fault(Endpoint::path("/v1/agents"), Fault::hang());
         let under_way = tokio::spawn(client.request(over_socket(&emulator, get("/v1/agents", &token))));
-        while emulator.counters().in_flight == 0 {
-            tokio::task::yield_now().await;
-        }
+        emulator.until(|counters| counters.in_flight == 1).await;
         emulator.close_connections();
         // The request under way is answered on the old connection; a new one may use a new connection.
         assert_eq!(exchange(&emulator, &client, get("/v1/agencies", &token)).await.0, StatusCode::OK);

@@ -1,0 +1,95 @@
+//! What must hold: the limits that the crate has set itself, and no rise above the committed table.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    callgrind,
+    contenders::{AUTH, AUTH_WITHOUT_RETRY, STATIC_HEADER, TOWER_RETRY},
+    measure::Table,
+};
+
+/// How much a ratio may rise above the committed table: compilers and allocators differ by less.
+const ALLOWED_RISE: f64 = 1.03;
+
+/// A limit and what was measured.
+pub struct Target {
+    pub what: &'static str,
+    pub measured: f64,
+    pub at_most: f64,
+}
+
+impl Target {
+    pub fn is_met(&self) -> bool {
+        self.measured <= self.at_most
+    }
+}
+
+pub fn targets(table: &Table) -> Vec<Target> {
+    let instructions = |name| table[name].instructions as f64;
+    let allocations = |name| table[name].allocations;
+    vec![
+        Target {
+            what: "without retry, to the static header",
+            measured: instructions(AUTH_WITHOUT_RETRY) / instructions(STATIC_HEADER),
+            at_most: 1.20,
+        },
+        Target {
+            what: "allocations without retry beyond the static header's",
+            measured: allocations(AUTH_WITHOUT_RETRY) - allocations(STATIC_HEADER),
+            at_most: 0.0,
+        },
+        Target {
+            what: "with retry, to tower's retry over the static header",
+            measured: instructions(AUTH) / instructions(TOWER_RETRY),
+            at_most: 0.80,
+        },
+        Target { what: "allocations with retry", measured: allocations(AUTH), at_most: 4.0 },
+    ]
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+struct Entry {
+    ratio: f64,
+    allocations: f64,
+}
+
+fn path() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("baseline.json")
+}
+
+/// Makes `table` the one to compare with.
+pub fn bless(table: &Table) -> Result<(), callgrind::Error> {
+    let round = |value: f64| (value * 1_000.0).round() / 1_000.0;
+    let entries: BTreeMap<&str, Entry> = table
+        .iter()
+        .map(|(name, own)| (*name, Entry { ratio: round(own.ratio), allocations: round(own.allocations) }))
+        .collect();
+    let mut text = serde_json::to_string_pretty(&entries)?;
+    text.push('\n');
+    Ok(fs::write(path(), text)?)
+}
+
+/// What costs more than in the committed table, and what is missing there.
+pub fn rises(table: &Table) -> Result<Vec<String>, callgrind::Error> {
+    let text = fs::read_to_string(path()).map_err(|error| format!("baseline.json: {error}; `--bless` writes it"))?;
+    let committed: BTreeMap<String, Entry> =
+        serde_json::from_str(&text).map_err(|error| format!("baseline.json: {error}; `--bless` rewrites it"))?;
+    Ok(table
+        .iter()
+        .filter_map(|(name, own)| {
+            let Some(entry) = committed.get(*name) else {
+                return Some(format!("{name} is not in the committed table"));
+            };
+            if own.ratio > entry.ratio * ALLOWED_RISE {
+                return Some(format!(
+                    "{name}: instructions rose from {:.3} to {:.3} of the static header's",
+                    entry.ratio, own.ratio
+                ));
+            }
+            (own.allocations > entry.allocations + 0.05)
+                .then(|| format!("{name}: allocations rose from {} to {}", entry.allocations, own.allocations))
+        })
+        .collect())
+}

@@ -1,0 +1,289 @@
+//! The future of [`TurrisAuth`](super::TurrisAuth).
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::{
+    service::{Shared, send},
+    transport::TokenTransport,
+};
+use crate::{
+    BoxError, ResponseClass,
+    drain::Drain,
+    kept::KeptRequest,
+    replay::TryCloneBody,
+    token::{Acquire, Instant, Token, Verdict},
+};
+
+pin_project! {
+    /// The response of a request that went through [`TurrisAuth`](super::TurrisAuth).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops the request. A fetch of a token that it waited for goes on for the others.
+    pub struct ResponseFuture<S, T, ReqBody, ResBody>
+    where
+        S: Service<Request<ReqBody>>,
+    {
+        #[pin]
+        state: State<S, T, ReqBody, ResBody>,
+    }
+}
+
+pin_project! {
+    /// 1. Only `Readying` holds readiness of the inner service, and only until the request leaves in the same poll.
+    /// 2. The copy of the request is made when the first attempt is sent, and is gone once the second one is.
+    /// 3. There is no way from a second attempt back to `Waiting`, but for want of a token.
+    #[project = StateProj]
+    enum State<S, T, ReqBody, ResBody>
+    where
+        S: Service<Request<ReqBody>>,
+    {
+        // The request is none of this layer's.
+        Passing { #[pin] response: S::Future },
+        // The request could not be given a token, and is not sent without.
+        Unsent { error: Option<BoxError> },
+        // For a token. `pending` is there until the state is left.
+        Waiting { #[pin] acquire: Acquire, pending: Option<Pending<S, T, ReqBody>> },
+        // For the inner service. As above.
+        Readying { token: Arc<Token>, waited: bool, pending: Option<Pending<S, T, ReqBody>> },
+        // For the response.
+        Sent {
+            #[pin]
+            response: S::Future,
+            carried: Carried,
+            shared: Arc<Shared<T>>,
+            kept: Option<(KeptRequest<ReqBody>, S)>,
+        },
+        // For the end of a refused attempt's response, so that its connection can be used again.
+        Draining { drain: Pin<Box<Drain<ResBody>>>, pending: Option<Pending<S, T, ReqBody>> },
+        Done,
+    }
+}
+
+/// A request that is not sent yet, and what is needed to send it.
+pub(super) struct Pending<S, T, ReqBody> {
+    pub(super) request: Request<ReqBody>,
+    /// Not polled ready, or in `Readying` only.
+    pub(super) inner: S,
+    pub(super) shared: Arc<Shared<T>>,
+    pub(super) retrying: bool,
+}
+
+/// What a request was sent with.
+#[derive(Clone, Copy)]
+pub(super) struct Carried {
+    pub(super) generation: u64,
+    pub(super) unproven: bool,
+    pub(super) retrying: bool,
+}
+
+impl<S, T, ReqBody, ResBody> ResponseFuture<S, T, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>>,
+{
+    #[inline]
+    pub(super) fn passing(response: S::Future) -> Self {
+        Self { state: State::Passing { response } }
+    }
+
+    pub(super) fn unsent(error: BoxError) -> Self {
+        Self { state: State::Unsent { error: Some(error) } }
+    }
+
+    #[inline]
+    pub(super) fn waiting(pending: Pending<S, T, ReqBody>) -> Self {
+        Self { state: State::Waiting { acquire: Acquire::default(), pending: Some(pending) } }
+    }
+
+    #[inline]
+    pub(super) fn sent(
+        response: S::Future,
+        carried: Carried,
+        shared: Arc<Shared<T>>,
+        kept: Option<(KeptRequest<ReqBody>, S)>,
+    ) -> Self {
+        Self { state: State::Sent { response, carried, shared, kept } }
+    }
+}
+
+impl<S, T, ReqBody, ResBody> State<S, T, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>>,
+    ResBody: Body,
+{
+    fn draining(body: ResBody, pending: Pending<S, T, ReqBody>) -> Self {
+        Self::Draining { drain: Box::pin(Drain::new(body)), pending: Some(pending) }
+    }
+}
+
+impl<S, T, ReqBody, ResBody> Future for ResponseFuture<S, T, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    S::Error: Into<BoxError>,
+    T: TokenTransport<S, ReqBody>,
+    ReqBody: TryCloneBody,
+    ResBody: Body,
+{
+    type Output = Result<Response<ResBody>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            // A response is moved as seldom as can be: its head is a large value, and nearly all requests come by here.
+            let result = match state.as_mut().project() {
+                StateProj::Passing { response } => ready!(response.poll(cx)),
+                StateProj::Sent { response, carried, shared, kept } => match ready!(response.poll(cx)) {
+                    Ok(response) => match shared.judge(&response, *carried, kept) {
+                        None => Ok(response),
+                        Some((request, inner)) => {
+                            let pending = Pending { request, inner, shared: Arc::clone(shared), retrying: true };
+                            state.set(State::draining(response.into_body(), pending));
+                            continue;
+                        }
+                    },
+                    Err(error) => Err(error),
+                },
+                _ => match ready!(on_the_way(state.as_mut(), cx)) {
+                    Ok(next) => {
+                        state.set(next);
+                        continue;
+                    }
+                    Err(error) => {
+                        state.set(State::Done);
+                        return Poll::Ready(Err(error));
+                    }
+                },
+            };
+            state.set(State::Done);
+            return Poll::Ready(result.map_err(Into::into));
+        }
+    }
+}
+
+/// The states in which nothing is sent: what comes next, once it does.
+fn on_the_way<S, T, ReqBody, ResBody>(
+    state: Pin<&mut State<S, T, ReqBody, ResBody>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<State<S, T, ReqBody, ResBody>, BoxError>>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    S::Error: Into<BoxError>,
+    T: TokenTransport<S, ReqBody>,
+    ReqBody: TryCloneBody,
+    ResBody: Body,
+{
+    let next = match state.project() {
+        StateProj::Unsent { error } => return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
+        StateProj::Waiting { acquire, pending } => {
+            let Some(waiting) = pending.as_ref() else { return Poll::Pending };
+            let source = || waiting.shared.source(&waiting.inner);
+            let token = ready!(acquire.poll(cx, &waiting.shared.cache, source))?;
+            State::Readying { token, waited: false, pending: pending.take() }
+        }
+        StateProj::Readying { token, waited, pending } => {
+            let Some(readying) = pending.as_mut() else { return Poll::Pending };
+            match readying.inner.poll_ready(cx) {
+                Poll::Ready(readiness) => readiness.map_err(Into::into)?,
+                Poll::Pending => {
+                    *waited = true;
+                    return Poll::Pending;
+                }
+            }
+            // A token that this request has just waited for is used, however short its life.
+            let token = if *waited { readying.shared.still_good(token) } else { Some(Arc::clone(token)) };
+            match (pending.take(), token) {
+                (Some(pending), Some(token)) => pending.send(&token).state,
+                (Some(pending), None) => ResponseFuture::waiting(pending.without_readiness()).state,
+                (None, _) => return Poll::Pending,
+            }
+        }
+        StateProj::Draining { drain, pending } => {
+            ready!(drain.as_mut().poll(cx));
+            State::Waiting { acquire: Acquire::default(), pending: pending.take() }
+        }
+        // A future that has given its answer has no other.
+        StateProj::Passing { .. } | StateProj::Sent { .. } | StateProj::Done => return Poll::Pending,
+    };
+    Poll::Ready(Ok(next))
+}
+
+impl<S, T, ReqBody, ResBody> Pending<S, T, ReqBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    ReqBody: TryCloneBody,
+{
+    fn send(mut self, token: &Token) -> ResponseFuture<S, T, ReqBody, ResBody> {
+        send(self.request, token, &mut self.inner, &self.shared, self.retrying)
+    }
+
+    fn without_readiness(mut self) -> Self {
+        self.inner = self.inner.clone();
+        self
+    }
+}
+
+impl<T> Shared<T> {
+    /// The token to send after a wait for the inner service: the current one, else `token` if it has not gone bad.
+    fn still_good(&self, token: &Arc<Token>) -> Option<Arc<Token>> {
+        let now = Instant::now();
+        let current = self.cache.load();
+        let candidates = current.iter().chain([token]);
+        candidates.into_iter().find(|token| token.is_valid(now) && !token.is_refused()).cloned()
+    }
+
+    /// What a response says of the token. The request that was kept, if it is to be sent again; otherwise the response is
+    /// the caller's.
+    #[inline]
+    fn judge<ReqBody: TryCloneBody, ResBody, S>(
+        &self,
+        response: &Response<ResBody>,
+        carried: Carried,
+        kept: &mut Option<(KeptRequest<ReqBody>, S)>,
+    ) -> Option<(Request<ReqBody>, S)> {
+        let Carried { generation, unproven, retrying } = carried;
+        let class = self.classifier.classify(response);
+        if class != ResponseClass::Unauthorized {
+            if (unproven || retrying) && class == ResponseClass::Ordinary && proves_token(response.status()) {
+                if retrying { self.cache.cure(generation) } else { self.cache.prove(generation) }
+            }
+            return None;
+        }
+        if retrying {
+            self.cache.refuse_again(generation);
+            return None;
+        }
+        let again = kept.take().and_then(|(kept, inner)| Some((kept.into_request()?, inner)));
+        match self.cache.refuse(generation, again.is_some()) {
+            Verdict::Renew => again,
+            Verdict::Keep => None,
+        }
+    }
+}
+
+/// Whether an ordinary answer shows that the server has looked at the token and accepted it.
+fn proves_token(status: StatusCode) -> bool {
+    // A gateway that fails, has waited too long or wants its own authentication answers before anybody looks.
+    const BEFORE_AUTHENTICATION: [StatusCode; 2] =
+        [StatusCode::PROXY_AUTHENTICATION_REQUIRED, StatusCode::REQUEST_TIMEOUT];
+    !status.is_server_error() && !BEFORE_AUTHENTICATION.contains(&status)
+}
+
+impl<S, T, ReqBody, ResBody> fmt::Debug for ResponseFuture<S, T, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

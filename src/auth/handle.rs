@@ -1,0 +1,186 @@
+//! [`TokenHandle`]: the token without a request.
+
+use std::{fmt, future::poll_fn, pin::pin, sync::Arc, time::Duration};
+
+use http::HeaderValue;
+
+use crate::{
+    TokenError, TokenService,
+    endpoint::TokenEndpoint,
+    token::{Acquire, Instant, Token, TokenCache},
+};
+
+/// Access to a layer's token outside its requests: to fetch it early, to use it for something that is not a request, to
+/// throw it away, and to see how it is.
+///
+/// A clone is the same handle. It keeps the token, and a fetch under way, alive as a service does.
+///
+/// # Examples
+///
+/// ```
+/// # async fn start(emulator: turris_auth::emulator::Emulator) -> Result<(), turris_auth::BoxError> {
+/// use turris_auth::TurrisAuthLayer;
+///
+/// let layer = TurrisAuthLayer::builder(emulator.credentials(), emulator.environment())
+///     .token_service(emulator.service())
+///     .build()?;
+/// let handle = layer.handle();
+/// assert!(handle.status().valid_for().is_none());
+/// handle.warm_up().await?;
+/// assert!(handle.status().valid_for().is_some());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct TokenHandle {
+    pub(super) cache: Arc<TokenCache>,
+    pub(super) endpoint: Arc<TokenEndpoint>,
+    pub(super) tokens: TokenService,
+}
+
+impl TokenHandle {
+    /// Sees to it that there is a valid token, so that the first request need not wait for one.
+    ///
+    /// # Errors
+    ///
+    /// A [`TokenError`] when no token can be had.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves a fetch under way to itself: the token arrives for the next caller.
+    pub async fn warm_up(&self) -> Result<(), TokenError> {
+        self.acquire().await.map(drop)
+    }
+
+    /// The token, for what is not an HTTP request through the layer: a WebSocket's handshake, a child process.
+    ///
+    /// It is the one that requests carry, fetched if there is none.
+    ///
+    /// # Errors
+    ///
+    /// A [`TokenError`] when no token can be had.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`warm_up`](Self::warm_up).
+    pub async fn token(&self) -> Result<AccessToken, TokenError> {
+        let token = self.acquire().await?;
+        Ok(AccessToken { authorization: token.authorization().clone(), expires_in: token.expires_in(Instant::now()) })
+    }
+
+    /// Throws the token away: the next request fetches a new one.
+    ///
+    /// A fetch under way was perhaps answered before the reason for this call, so what it brings is thrown away too.
+    /// Each call can cost a fetch of the allowance; a 401 needs none, it invalidates by itself.
+    pub fn invalidate(&self) {
+        self.cache.invalidate();
+    }
+
+    /// How the token is right now. It fetches nothing and waits for nothing.
+    pub fn status(&self) -> TokenStatus {
+        let snapshot = self.cache.snapshot();
+        TokenStatus { valid_for: snapshot.valid_for, fetching: snapshot.fetching, failure: snapshot.failure }
+    }
+
+    async fn acquire(&self) -> Result<Arc<Token>, TokenError> {
+        let source = || self.tokens.source(&self.endpoint);
+        let now = Instant::now();
+        let current = self.cache.load().as_ref().filter(|token| self.cache.usable(token, now, source)).cloned();
+        if let Some(token) = current {
+            return Ok(token);
+        }
+        let mut acquire = pin!(Acquire::default());
+        poll_fn(|cx| acquire.as_mut().poll(cx, &self.cache, source)).await
+    }
+}
+
+impl fmt::Debug for TokenHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenHandle").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+/// An access token in the hands of the caller. `Debug` does not show it.
+#[derive(Clone)]
+pub struct AccessToken {
+    authorization: HeaderValue,
+    expires_in: Duration,
+}
+
+impl AccessToken {
+    /// The token itself, a secret.
+    pub fn as_str(&self) -> &str {
+        // Built from `Bearer ` and a token of visible ASCII characters, so neither step fails.
+        self.authorization.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default()
+    }
+
+    /// The whole `Authorization` value (RFC 6750, section 2.1), marked sensitive.
+    pub fn authorization(&self) -> &HeaderValue {
+        &self.authorization
+    }
+
+    /// How long the server accepts it, counted from when it was handed out.
+    pub fn expires_in(&self) -> Duration {
+        self.expires_in
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessToken").field("expires_in", &self.expires_in).finish_non_exhaustive()
+    }
+}
+
+/// How a layer's token is: what a health endpoint shows.
+///
+/// A valid token, a fetch under way and a failure do not exclude each other: a refresh that fails keeps the token.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TokenStatus {
+    valid_for: Option<Duration>,
+    fetching: bool,
+    failure: Option<(TokenError, Duration)>,
+}
+
+impl TokenStatus {
+    /// How much longer requests carry the current token, or `None` if there is none.
+    pub fn valid_for(&self) -> Option<Duration> {
+        self.valid_for
+    }
+
+    /// Whether a token is being fetched right now, the first one or a newer one.
+    pub fn is_fetching(&self) -> bool {
+        self.fetching
+    }
+
+    /// Why the last fetch failed, unless it succeeded.
+    pub fn failure(&self) -> Option<&TokenError> {
+        self.failure.as_ref().map(|(error, _)| error)
+    }
+
+    /// After a failed fetch, how long until the next request may fetch again. Zero when it may now.
+    pub fn retry_in(&self) -> Option<Duration> {
+        self.failure.as_ref().map(|(_, wait)| *wait)
+    }
+
+    /// Whether requests can be sent: there is a token, or nothing speaks against fetching one.
+    pub fn is_healthy(&self) -> bool {
+        self.valid_for.is_some() || self.failure.is_none()
+    }
+}
+
+impl fmt::Display for TokenStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.valid_for {
+            Some(valid_for) => write!(f, "valid for {} s", valid_for.as_secs())?,
+            None => f.write_str("absent")?,
+        }
+        if self.fetching {
+            f.write_str(", being fetched")?;
+        }
+        if let Some((error, wait)) = &self.failure {
+            write!(f, ", last fetch failed ({}), next one possible in {} s", error.kind(), wait.as_secs())?;
+        }
+        Ok(())
+    }
+}

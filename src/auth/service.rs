@@ -1,0 +1,172 @@
+//! [`TurrisAuth`].
+
+use std::{
+    fmt, mem,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, header::AUTHORIZATION};
+use http_body::Body;
+use tower_service::Service;
+
+use super::{
+    future::{Carried, Pending, ResponseFuture},
+    handle::TokenHandle,
+    scope::Scope,
+    transport::{ThroughInner, TokenTransport},
+};
+use crate::{
+    BoxError, TokenService,
+    classify::Classifier,
+    endpoint::TokenEndpoint,
+    kept::KeptRequest,
+    replay::TryCloneBody,
+    token::{Instant, Source, Token, TokenCache},
+};
+
+/// Attaches the access token to the requests of the service that it wraps, and renews it.
+///
+/// [`TurrisAuthLayer`](crate::TurrisAuthLayer) makes it; the [module](crate::auth) says what it does.
+pub struct TurrisAuth<S, T = ThroughInner> {
+    inner: S,
+    shared: Arc<Shared<T>>,
+}
+
+/// What all services of one layer share. It holds no service that was wrapped.
+pub(super) struct Shared<T> {
+    pub(super) cache: Arc<TokenCache>,
+    pub(super) endpoint: Arc<TokenEndpoint>,
+    pub(super) transport: T,
+    pub(super) scope: Scope,
+    pub(super) classifier: Classifier,
+    pub(super) retry: bool,
+}
+
+impl<T> Shared<T> {
+    pub(super) fn source<S, ReqBody>(&self, inner: &S) -> Box<dyn Source>
+    where
+        T: TokenTransport<S, ReqBody>,
+    {
+        self.transport.token_service(inner).source(&self.endpoint)
+    }
+
+    pub(super) fn handle(&self, tokens: TokenService) -> TokenHandle {
+        TokenHandle { cache: Arc::clone(&self.cache), endpoint: Arc::clone(&self.endpoint), tokens }
+    }
+}
+
+impl<S, T> TurrisAuth<S, T> {
+    pub(super) fn new(inner: S, shared: Arc<Shared<T>>) -> Self {
+        Self { inner, shared }
+    }
+
+    /// The wrapped service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The wrapped service, to change.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The wrapped service alone.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S> TurrisAuth<S, ThroughInner> {
+    /// A handle to the token. It fetches through a clone of the wrapped service.
+    pub fn handle<ReqBody, ResBody>(&self) -> TokenHandle
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+        ReqBody: From<Bytes> + 'static,
+        ResBody: Body + Send + 'static,
+        ResBody::Data: Send,
+        ResBody::Error: Into<BoxError>,
+    {
+        self.shared.handle(TokenService::new(self.inner.clone()))
+    }
+}
+
+impl<S> TurrisAuth<S, TokenService> {
+    /// A handle to the token. It fetches through the layer's own token service.
+    pub fn handle(&self) -> TokenHandle {
+        self.shared.handle(self.shared.transport.clone())
+    }
+}
+
+impl<S, T, ReqBody, ResBody> Service<Request<ReqBody>> for TurrisAuth<S, T>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    S::Error: Into<BoxError>,
+    T: TokenTransport<S, ReqBody>,
+    ReqBody: TryCloneBody,
+    ResBody: Body,
+{
+    type Response = Response<ResBody>;
+    type Error = BoxError;
+    type Future = ResponseFuture<S, T, ReqBody, ResBody>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    #[inline]
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        if !self.shared.scope.covers(&request) {
+            return ResponseFuture::passing(self.inner.call(request));
+        }
+        let current = self.shared.cache.load();
+        let source = || self.shared.source(&self.inner);
+        if let Some(token) = current.as_ref().filter(|token| self.shared.cache.usable(token, Instant::now(), source)) {
+            return send(request, token, &mut self.inner, &self.shared, false);
+        }
+        drop(current);
+        // There is no token, and waiting for one must not keep what readiness holds (a permit, a place in a buffer), so
+        // the service that was polled ready is dropped. The clones have never been polled.
+        let inner = self.inner.clone();
+        drop(mem::replace(&mut self.inner, inner.clone()));
+        ResponseFuture::waiting(Pending { request, inner, shared: Arc::clone(&self.shared), retrying: false })
+    }
+}
+
+/// Sends `request` with `token` through `ready`, a service that has been polled ready.
+#[inline(always)]
+pub(super) fn send<S, T, ReqBody, ResBody>(
+    mut request: Request<ReqBody>,
+    token: &Token,
+    ready: &mut S,
+    shared: &Arc<Shared<T>>,
+    retrying: bool,
+) -> ResponseFuture<S, T, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    ReqBody: TryCloneBody,
+{
+    let kept = if shared.retry && !retrying { KeptRequest::of(&request) } else { None };
+    // The one way to fail: a header map has room for some 24,000 fields.
+    if let Err(error) = request.headers_mut().try_insert(AUTHORIZATION, token.authorization().clone()) {
+        return ResponseFuture::unsent(error.into());
+    }
+    let carried = Carried { generation: token.generation(), unproven: token.is_unproven(), retrying };
+    let response = ready.call(request);
+    ResponseFuture::sent(response, carried, Arc::clone(shared), kept.map(|kept| (kept, ready.clone())))
+}
+
+impl<S: Clone, T> Clone for TurrisAuth<S, T> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<S: fmt::Debug, T> fmt::Debug for TurrisAuth<S, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TurrisAuth").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,234 @@
+//! The token endpoint: one fetch over an HTTP service.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Request, Response, StatusCode, Uri,
+    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST},
+};
+use http_body::Body;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tower::{BoxError, ServiceExt, util::BoxCloneService};
+use tower_service::Service;
+use zeroize::Zeroizing;
+
+use crate::{
+    Credentials, CredentialsProvider, Environment, TokenError, TokenErrorKind,
+    api::{
+        error::ErrorAnswer,
+        limits::RateLimits,
+        token::{TokenAnswer, encode_token_request},
+    },
+    token::{Again, Clearance, Failure, FetchFuture, Issued, Source},
+};
+
+/// A token and all that may come with it is far below this; an answer above it is not read to its end.
+const LARGEST_ANSWER: usize = 64 * 1024;
+
+type Exchange = BoxCloneService<Request<Bytes>, Response<Bytes>, BoxError>;
+
+/// The HTTP service that a layer fetches its tokens through: the `T` of
+/// [`TurrisAuthLayer`](crate::TurrisAuthLayer) and [`TurrisAuth`](crate::TurrisAuth).
+///
+/// [`TurrisAuthLayerBuilder::token_service`](crate::auth::TurrisAuthLayerBuilder::token_service) makes it. Its type says
+/// nothing of the service inside, so that services of every kind can share one layer.
+#[derive(Clone)]
+pub struct TokenService {
+    // Locked only to clone what is inside, which so needs not be `Sync`.
+    exchange: Arc<Mutex<Exchange>>,
+}
+
+impl TokenService {
+    pub(crate) fn new<S, ReqBody, ResBody>(service: S) -> Self
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+        ReqBody: From<Bytes> + 'static,
+        ResBody: Body + Send + 'static,
+        ResBody::Data: Send,
+        ResBody::Error: Into<BoxError>,
+    {
+        Self { exchange: Arc::new(Mutex::new(exchange(service))) }
+    }
+
+    /// What makes one flight's fetches.
+    pub(crate) fn source(&self, endpoint: &Arc<TokenEndpoint>) -> Box<dyn Source> {
+        let exchange = self.exchange.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Box::new(Fetches { exchange, endpoint: Arc::clone(endpoint) })
+    }
+}
+
+impl fmt::Debug for TokenService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenService").finish_non_exhaustive()
+    }
+}
+
+/// Fits a service to the one form that a fetch uses: whole bodies in and, within the bound, out.
+fn exchange<S, ReqBody, ResBody>(service: S) -> Exchange
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+    ReqBody: From<Bytes> + 'static,
+    ResBody: Body + Send + 'static,
+    ResBody::Data: Send,
+    ResBody::Error: Into<BoxError>,
+{
+    service
+        .map_request(|request: Request<Bytes>| request.map(ReqBody::from))
+        .map_err(Into::into)
+        .and_then(|response: Response<ResBody>| async {
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, LARGEST_ANSWER).collect().await?.to_bytes();
+            Ok(Response::from_parts(head, body))
+        })
+        .boxed_clone()
+}
+
+/// Where tokens are fetched, and as whom.
+pub(crate) struct TokenEndpoint {
+    pub(crate) url: Uri,
+    host: HeaderValue,
+    credentials: Box<dyn CredentialsProvider>,
+}
+
+impl TokenEndpoint {
+    pub(crate) fn new(environment: &Environment, credentials: impl CredentialsProvider) -> Self {
+        let url = environment.token_url();
+        let authority = url.authority().map_or("", |authority| authority.as_str());
+        // An authority has only characters that a header value may have, so the fallback is never taken.
+        let host = HeaderValue::from_str(authority).unwrap_or_else(|_| HeaderValue::from_static(""));
+        Self { url, host, credentials: Box::new(credentials) }
+    }
+
+    async fn ask_for_credentials(&self) -> Result<Credentials, TokenError> {
+        self.credentials.credentials().await.map_err(|error| {
+            TokenError::new(TokenErrorKind::Credentials, "the credentials provider failed").with_source(error)
+        })
+    }
+
+    /// Whether the credentials were rotated between the provider's answer and the endpoint's.
+    async fn have_credentials_changed(&self, refused: &Credentials) -> bool {
+        self.ask_for_credentials().await.is_ok_and(|credentials| !credentials.equal(refused))
+    }
+
+    fn request(&self, credentials: &Credentials) -> Request<Bytes> {
+        let body = encode_token_request(credentials.client_id(), credentials.expose_client_secret());
+        let length = HeaderValue::from(body.len());
+        // The owner of the bytes zeroises them, whoever drops them last.
+        let mut request = Request::new(Bytes::from_owner(body));
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = self.url.clone();
+        let headers = request.headers_mut();
+        headers.insert(HOST, self.host.clone());
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_LENGTH, length);
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        request
+    }
+}
+
+/// The fetches of one flight.
+struct Fetches {
+    exchange: Exchange,
+    endpoint: Arc<TokenEndpoint>,
+}
+
+impl Source for Fetches {
+    fn fetch<'a>(&'a mut self, clearance: &'a Clearance) -> FetchFuture<'a> {
+        Box::pin(self.fetch_once(clearance))
+    }
+}
+
+impl Fetches {
+    async fn fetch_once(&mut self, clearance: &Clearance) -> Result<Issued, Failure> {
+        let credentials = self.endpoint.ask_for_credentials().await?;
+        self.exchange.ready().await.map_err(unreachable)?;
+        let request = self.endpoint.request(&credentials);
+        // The last moment: the readiness above may have taken its time.
+        let sent_at = clearance.take()?;
+        let response = self.exchange.call(request).await.map_err(unreachable)?;
+        let limits = RateLimits::read(response.headers(), SystemTime::now());
+        match read(&response, &limits, &credentials) {
+            Ok(answer) => Ok(Issued {
+                authorization: authorization(&answer.access_token),
+                lifetime: answer.lifetime,
+                sent_at,
+                limits,
+                request_id: answer.request_id,
+            }),
+            Err(error) => {
+                let refused = error.kind() == TokenErrorKind::InvalidCredentials;
+                let mut failure = Failure { limits, ..error.into() };
+                if refused && self.endpoint.have_credentials_changed(&credentials).await {
+                    failure.again = Again::AtOnce;
+                }
+                Err(failure)
+            }
+        }
+    }
+}
+
+fn unreachable(error: BoxError) -> TokenError {
+    if error.is::<LengthLimitError>() {
+        return TokenError::new(TokenErrorKind::Protocol, "the token endpoint's answer is larger than 64 KiB");
+    }
+    TokenError::new(TokenErrorKind::Unavailable, "the token endpoint could not be reached").with_source(error)
+}
+
+/// The token in an answer, or what the answer means instead.
+fn read(response: &Response<Bytes>, limits: &RateLimits, credentials: &Credentials) -> Result<TokenAnswer, TokenError> {
+    use TokenErrorKind::{InvalidCredentials, Protocol, RateLimited, Unavailable};
+    let status = response.status();
+    if status.is_success() {
+        return TokenAnswer::decode(response.body()).map_err(|error| {
+            TokenError::new(Protocol, format!("in the token endpoint's answer, {error}")).with_answer(
+                status.as_u16(),
+                None,
+                None,
+                Box::default(),
+            )
+        });
+    }
+    let (kind, reason) = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            (InvalidCredentials, "the token endpoint refused the credentials")
+        }
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
+            (InvalidCredentials, "the token endpoint could not use the credentials")
+        }
+        StatusCode::TOO_MANY_REQUESTS => (RateLimited, "the token endpoint's rate limit is exceeded"),
+        StatusCode::REQUEST_TIMEOUT => (Unavailable, "the token endpoint gave up waiting"),
+        _ if status.is_server_error() => (Unavailable, "the token endpoint is failing"),
+        _ if status.is_redirection() => (Protocol, "the token endpoint redirects, which a secret does not follow"),
+        _ => (Protocol, "the token endpoint answered with an unexpected status"),
+    };
+    let answer = ErrorAnswer::decode_without(response.body(), credentials.expose_client_secret());
+    let wait = match kind {
+        RateLimited => limits.retry_after.or(limits.reset_after),
+        _ => limits.retry_after,
+    };
+    Err(TokenError::new(kind, reason)
+        .with_answer(status.as_u16(), answer.request_id, answer.error_type, answer.messages)
+        .with_retry_after(wait))
+}
+
+/// The header, built once for every request that will carry it, and zeroised with the last of them.
+fn authorization(access_token: &str) -> HeaderValue {
+    const SCHEME: &[u8] = b"Bearer ";
+    let mut value = Zeroizing::new(Vec::with_capacity(SCHEME.len() + access_token.len()));
+    value.extend_from_slice(SCHEME);
+    value.extend_from_slice(access_token.as_bytes());
+    // A decoded token has only characters that a header value may have, so the fallback is never taken.
+    let mut header =
+        HeaderValue::from_maybe_shared(Bytes::from_owner(value)).unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
+    header.set_sensitive(true);
+    header
+}

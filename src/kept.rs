@@ -1,0 +1,151 @@
+//! The copy of a request that another attempt needs.
+//!
+//! Nearly every copy is thrown away unused, so making one has to be cheap, and unpacking it may cost more.
+
+use bytes::{Buf, Bytes};
+use http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
+    uri::{self, Authority, PathAndQuery, Scheme},
+};
+
+use crate::replay::TryCloneBody;
+
+/// A request as it was before it was sent.
+pub(crate) struct KeptRequest<B> {
+    head: PackedHead,
+    method: Method,
+    version: Version,
+    extensions: Extensions,
+    body: B,
+}
+
+impl<B: TryCloneBody> KeptRequest<B> {
+    /// `None` if the body can be sent only once.
+    #[inline]
+    pub(crate) fn of(request: &Request<B>) -> Option<Self> {
+        Some(Self {
+            body: request.body().try_clone()?,
+            head: PackedHead::pack(request.uri(), request.headers()),
+            method: request.method().clone(),
+            version: request.version(),
+            extensions: request.extensions().clone(),
+        })
+    }
+
+    /// The request, or `None` if its body can no longer be sent from its beginning.
+    pub(crate) fn into_request(self) -> Option<Request<B>> {
+        if !self.body.is_replayable() {
+            return None;
+        }
+        let (uri, headers) = self.head.unpack()?;
+        let mut request = Request::new(self.body);
+        *request.method_mut() = self.method;
+        *request.uri_mut() = uri;
+        *request.version_mut() = self.version;
+        *request.headers_mut() = headers;
+        *request.extensions_mut() = self.extensions;
+        Some(request)
+    }
+}
+
+/// A URI and a header map in one block of memory.
+///
+/// A clone of a map takes two blocks, and one more for each value that has not been shared yet. Here the URI's scheme,
+/// authority and path come first, each as a header without a name, so that one form serves all. A header is a [`Lengths`]
+/// word, the name, and the value, in the map's own order: appended in this order to an empty map, they make an equal one.
+struct PackedHead(Vec<u8>);
+
+const TYPICAL_URI: usize = 128;
+const TYPICAL_HEADER: usize = 64;
+
+/// The length of a name in the upper 16 bits (a `HeaderName` has at most 65,535 bytes), whether the value is sensitive in
+/// the next, the length of the value in the lower 47 (no address space has more).
+struct Lengths(u64);
+
+impl Lengths {
+    const SIZE: usize = size_of::<u64>();
+    const SENSITIVE: u64 = 1 << 47;
+
+    #[inline]
+    fn of(name: usize, value: usize, sensitive: bool) -> [u8; Self::SIZE] {
+        let sensitive = if sensitive { Self::SENSITIVE } else { 0 };
+        ((name as u64) << 48 | sensitive | value as u64).to_ne_bytes()
+    }
+
+    fn name(&self) -> usize {
+        (self.0 >> 48) as usize
+    }
+
+    fn value(&self) -> usize {
+        (self.0 & (Self::SENSITIVE - 1)) as usize
+    }
+
+    fn is_sensitive(&self) -> bool {
+        self.0 & Self::SENSITIVE != 0
+    }
+}
+
+impl PackedHead {
+    #[inline]
+    fn pack(uri: &Uri, headers: &HeaderMap) -> Self {
+        let uri = [
+            uri.scheme_str().unwrap_or_default(),
+            uri.authority().map_or("", Authority::as_str),
+            uri.path_and_query().map_or("", PathAndQuery::as_str),
+        ];
+        // A guess that most requests stay below: to add the lengths up first costs more than the rare second block.
+        let mut packed = Vec::with_capacity(TYPICAL_URI + headers.len() * TYPICAL_HEADER);
+        for part in uri {
+            packed.extend_from_slice(&Lengths::of(0, part.len(), false));
+            packed.extend_from_slice(part.as_bytes());
+        }
+        for (name, value) in headers {
+            let name = name.as_str().as_bytes();
+            packed.extend_from_slice(&Lengths::of(name.len(), value.len(), value.is_sensitive()));
+            packed.extend_from_slice(name);
+            packed.extend_from_slice(value.as_bytes());
+        }
+        Self(packed)
+    }
+
+    /// What was packed. Whatever was valid once is so again, so this is `None` for no request there can be; if it were, a
+    /// request with a part missing would be worse than none.
+    fn unpack(self) -> Option<(Uri, HeaderMap)> {
+        let mut packed = Bytes::from(self.0);
+        let mut parts = uri::Parts::default();
+        let (_, scheme) = take(&mut packed)?;
+        let (_, authority) = take(&mut packed)?;
+        let (_, path_and_query) = take(&mut packed)?;
+        if !scheme.is_empty() {
+            parts.scheme = Some(Scheme::try_from(&*scheme).ok()?);
+        }
+        if !authority.is_empty() {
+            parts.authority = Some(Authority::from_maybe_shared(authority).ok()?);
+        }
+        if !path_and_query.is_empty() {
+            parts.path_and_query = Some(PathAndQuery::from_maybe_shared(path_and_query).ok()?);
+        }
+        let mut headers = HeaderMap::new();
+        while !packed.is_empty() {
+            let ((name, sensitive), value) = take(&mut packed)?;
+            let mut value = HeaderValue::from_maybe_shared(value).ok()?;
+            value.set_sensitive(sensitive);
+            headers.try_append(HeaderName::from_bytes(&name).ok()?, value).ok()?;
+        }
+        Some((Uri::from_parts(parts).ok()?, headers))
+    }
+}
+
+/// The name, whether the value is sensitive, and the value of the next header.
+fn take(packed: &mut Bytes) -> Option<((Bytes, bool), Bytes)> {
+    let lengths = Lengths(u64::from_ne_bytes(*packed.first_chunk()?));
+    packed.advance(Lengths::SIZE);
+    if packed.len() < lengths.name() + lengths.value() {
+        return None;
+    }
+    let name = packed.split_to(lengths.name());
+    Some(((name, lengths.is_sensitive()), packed.split_to(lengths.value())))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! [`ReplayBody`].
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::{DEFAULT_BOUND, TryCloneBody, attempt::Attempt};
+use crate::BoxError;
+
+/// A request body that can be sent again, whatever its source.
+///
+/// Its frames pass through as they are read. They are kept on the way, up to a bound, so that a copy made by
+/// [`try_clone`](TryCloneBody::try_clone) reads them again before it goes on with the source. Data is shared, not copied,
+/// where the source yields [`Bytes`]; frames of less than 256 bytes are copied together, and may come again as one frame.
+/// So a replay has the same bytes and trailers as the original in the same order, but not always the same frames.
+///
+/// # Attempts
+///
+/// Copies can be made at any time, before or after others are sent. A copy becomes an *attempt* when it is first polled.
+/// From then on the source is its own: every older attempt, held by a connection that is being given up, for
+/// instance, is woken and ends in [`ReplayBodyError::Superseded`], so that no server takes it for complete. An attempt
+/// that has been superseded cannot go on. Dropping an attempt, however far it got, takes nothing from the others.
+///
+/// # When it cannot be repeated
+///
+/// A body that proves to be longer than the bound streams on to its end, and what was kept of it is dropped. If its
+/// [`size_hint`](Body::size_hint) says so beforehand, nothing is kept at all. From then on `try_clone` returns `None`,
+/// and so it does after the source has failed or panicked. Copies that had been made and not begun are then without use:
+/// [`is_replayable`](TryCloneBody::is_replayable) is `false`, and polling one is an error, [`ReplayBodyError::BoundPassed`] or
+/// [`ReplayBodyError::SourceFailed`]. The error of the source itself, as it is, goes to the attempt that came upon it.
+///
+/// # Size
+///
+/// [`size_hint`](Body::size_hint) and [`is_end_stream`](Body::is_end_stream) are those of the source for every attempt, so
+/// `content-length` is sent with each of them.
+///
+/// # Memory
+///
+/// On the heap a request takes 136 bytes beside the source itself (on 64-bit targets), 32 more for each frame of 256 bytes or
+/// more (in a `Vec`, which starts with room for 4), and the bytes that are kept: these at most as many as the bound says,
+/// twice as many where they had to be copied together. A kept slice of a larger buffer keeps the whole of that buffer.
+/// Trailers count with their names and values. All copies, those of nested layers too, share all of it. A body that is at its
+/// end already, or was made from [`Bytes`], takes nothing.
+///
+/// # Panics
+///
+/// Never by itself. A panic of the source goes through to whoever polls it.
+///
+/// # Threads
+///
+/// Copies may be polled on different threads at once. The source is polled under a lock that they share, so a source that
+/// blocks in its `poll_frame` blocks the others as well.
+///
+/// [`ReplayBodyError::Superseded`]: super::ReplayBodyError::Superseded
+/// [`ReplayBodyError::BoundPassed`]: super::ReplayBodyError::BoundPassed
+/// [`ReplayBodyError::SourceFailed`]: super::ReplayBodyError::SourceFailed
+pub struct ReplayBody<B> {
+    inner: Inner<B>,
+}
+
+enum Inner<B> {
+    /// All of the body is at hand.
+    Buffered { data: Bytes, is_read: bool },
+    /// The body is read from a source, which other copies share.
+    Shared(Attempt<B>),
+}
+
+impl<B: Body> ReplayBody<B> {
+    /// Wraps a body, and keeps up to [`DEFAULT_BOUND`] bytes of it.
+    pub fn new(body: B) -> Self {
+        Self::with_bound(body, DEFAULT_BOUND)
+    }
+
+    /// Wraps a body, and keeps up to `bound` bytes of it.
+    pub fn with_bound(body: B, bound: usize) -> Self {
+        if body.is_end_stream() {
+            return Self::default();
+        }
+        Self { inner: Inner::Shared(Attempt::new(body, bound)) }
+    }
+}
+
+/// An empty body.
+impl<B> Default for ReplayBody<B> {
+    fn default() -> Self {
+        Bytes::new().into()
+    }
+}
+
+/// A body that is in memory anyway, without a bound.
+impl<B> From<Bytes> for ReplayBody<B> {
+    fn from(data: Bytes) -> Self {
+        Self { inner: Inner::Buffered { data, is_read: false } }
+    }
+}
+
+impl<B> TryCloneBody for ReplayBody<B> {
+    /// Another copy, which begins with the first byte whatever has been read of `self`.
+    fn try_clone(&self) -> Option<Self> {
+        let inner = match &self.inner {
+            Inner::Buffered { data, .. } => Inner::Buffered { data: data.clone(), is_read: false },
+            Inner::Shared(attempt) => Inner::Shared(attempt.another()?),
+        };
+        Some(Self { inner })
+    }
+
+    /// Whether polling this copy now would begin an attempt. It is `false` for one that has begun already.
+    fn is_replayable(&self) -> bool {
+        match &self.inner {
+            Inner::Buffered { is_read, .. } => !is_read,
+            Inner::Shared(attempt) => attempt.can_begin(),
+        }
+    }
+}
+
+impl<B> Body for ReplayBody<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut self.get_mut().inner {
+            Inner::Buffered { data, is_read } => {
+                let is_end = std::mem::replace(is_read, true) || data.is_empty();
+                Poll::Ready((!is_end).then(|| Ok(Frame::data(data.clone()))))
+            }
+            Inner::Shared(attempt) => attempt.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.inner {
+            Inner::Buffered { data, is_read } => *is_read || data.is_empty(),
+            Inner::Shared(attempt) => attempt.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.inner {
+            Inner::Buffered { is_read: true, .. } => SizeHint::with_exact(0),
+            Inner::Buffered { data, .. } => SizeHint::with_exact(u64::try_from(data.len()).unwrap_or(u64::MAX)),
+            Inner::Shared(attempt) => attempt.size_hint(),
+        }
+    }
+}
+
+impl<B> fmt::Debug for ReplayBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.inner {
+            Inner::Buffered { data, is_read } => {
+                f.debug_struct("ReplayBody").field("bytes", &data.len()).field("is_read", is_read).finish()
+            }
+            Inner::Shared(attempt) => f.debug_tuple("ReplayBody").field(attempt).finish(),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What can go wrong with an attempt beside the body itself.
+
+use std::{error::Error, fmt};
+
+/// Why an attempt at a [`ReplayBody`](super::ReplayBody) ended before its end, where the body itself is not to blame.
+///
+/// The body's own errors are passed on as they are. Both come as a [`BoxError`](crate::BoxError), which can be downcast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReplayBodyError {
+    /// A newer attempt has begun and goes on with the source.
+    Superseded,
+    /// The beginning of the body is not there any more: it was longer than could be kept.
+    BoundPassed,
+    /// The source of the body failed in an earlier attempt, with an error that was returned there.
+    SourceFailed,
+}
+
+impl fmt::Display for ReplayBodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Superseded => {
+                "the request body is being sent by a newer attempt, which ends this one; await the newer attempt's response"
+            }
+            Self::BoundPassed => {
+                "the request body cannot be sent again, it is longer than what was kept of it; \
+                 raise the bound of `ReplayBodyLayer` or make a new request"
+            }
+            Self::SourceFailed => {
+                "the request body cannot be sent again, reading it failed in an earlier attempt; \
+                 make a new request with a new body"
+            }
+        })
+    }
+}
+
+impl Error for ReplayBodyError {}

@@ -1,0 +1,58 @@
+//! [`ReplayBodyService`].
+
+use std::task::{Context, Poll};
+
+use http::Request;
+use http_body::Body;
+use tower_service::Service;
+
+use super::ReplayBody;
+
+/// The service of a [`ReplayBodyLayer`](super::ReplayBodyLayer).
+///
+/// It hands the request on with a [`ReplayBody`] in the place of its body. All else, readiness, response, error and future, is
+/// the inner service's own.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplayBodyService<S> {
+    inner: S,
+    bound: usize,
+}
+
+impl<S> ReplayBodyService<S> {
+    pub(super) fn new(inner: S, bound: usize) -> Self {
+        Self { inner, bound }
+    }
+
+    /// The wrapped service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The wrapped service, to be changed.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The wrapped service alone.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, B> Service<Request<B>> for ReplayBodyService<S>
+where
+    S: Service<Request<ReplayBody<B>>>,
+    B: Body,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        self.inner.call(request.map(|body| ReplayBody::with_bound(body, self.bound)))
+    }
+}

@@ -1,0 +1,112 @@
+//! One caller's way to a token.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+
+use super::{
+    Joined, TokenCache,
+    flight::{Flight, Landing, Source, no_timers},
+    sync::{Arrival, NoTimers, Runtime, Timer},
+    value::Token,
+};
+use crate::{TokenError, TokenErrorKind};
+
+/// How long after a flight's deadline a caller on another runtime still lets it land: its runtime may be busy.
+const GRACE: Duration = Duration::from_secs(1);
+
+pin_project! {
+    /// Waits for a token. Dropping it leaves the flight and the other waiters alone.
+    #[derive(Default)]
+    pub(crate) struct Acquire {
+        #[pin]
+        waiting: Option<Waiting>,
+    }
+}
+
+pin_project! {
+    struct Waiting {
+        flight: Arc<Flight>,
+        #[pin]
+        arrival: Arrival,
+        // Only where the flight is driven by a runtime that is not the caller's own.
+        patience: Option<Timer>,
+    }
+}
+
+impl Acquire {
+    /// A token to send now. `source` makes what fetches it, should this caller be the one to start the flight.
+    ///
+    /// # Errors
+    ///
+    /// The flight's own, the last failure's while it cools down, or `Runtime` without a tokio runtime.
+    pub(crate) fn poll(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        cache: &Arc<TokenCache>,
+        source: impl Fn() -> Box<dyn Source>,
+    ) -> Poll<Result<Arc<Token>, TokenError>> {
+        let mut waiting = self.project().waiting;
+        loop {
+            let Some(wait) = waiting.as_mut().as_pin_mut() else {
+                match cache.join(&source) {
+                    Joined::Token(token) => return Poll::Ready(Ok(token)),
+                    Joined::Refused(error) => return Poll::Ready(Err(error)),
+                    Joined::Flight(flight) => match Waiting::new(flight) {
+                        Ok(wait) => waiting.set(Some(wait)),
+                        Err(error) => return Poll::Ready(Err(error)),
+                    },
+                }
+                continue;
+            };
+            let flight = Arc::clone(&wait.flight);
+            let landing = ready!(wait.poll(cx, cache));
+            waiting.set(None);
+            match landing {
+                Ok(Landing::Token(token)) if !token.is_refused() => return Poll::Ready(Ok(token)),
+                Ok(Landing::Failed(error)) | Err(error) => return Poll::Ready(Err(error)),
+                // Another flight on this runtime would end the same way at once, and this would be a busy loop.
+                Ok(Landing::Abandoned) if Runtime::current().is_none_or(|here| here.id() == flight.runtime) => {
+                    let reason = "the tokio runtime was shut down while it fetched the token";
+                    return Poll::Ready(Err(TokenError::new(TokenErrorKind::Runtime, reason)));
+                }
+                Ok(Landing::Token(_) | Landing::Discarded | Landing::Abandoned) => {}
+            }
+        }
+    }
+}
+
+impl Waiting {
+    fn new(flight: Arc<Flight>) -> Result<Self, TokenError> {
+        let elsewhere = Runtime::current().is_none_or(|here| here.id() != flight.runtime);
+        let patience = match elsewhere {
+            true => Some(Timer::until(flight.deadline + GRACE).map_err(|NoTimers| no_timers())?),
+            false => None,
+        };
+        Ok(Self { arrival: flight.landing.arrival(), flight, patience })
+    }
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, cache: &TokenCache) -> Poll<Result<Landing, TokenError>> {
+        let this = self.project();
+        // Asked before waiting: the flight may have landed before `arrival` was made.
+        if let Some(landing) = this.flight.landing.get() {
+            return Poll::Ready(Ok(landing.clone()));
+        }
+        if this.arrival.poll(cx).is_ready() {
+            return Poll::Ready(Ok(this.flight.landing.get().cloned().unwrap_or(Landing::Discarded)));
+        }
+        let Some(patience) = this.patience else { return Poll::Pending };
+        match ready!(patience.poll(cx)) {
+            Ok(()) => {
+                cache.supersede(this.flight);
+                Poll::Ready(Ok(Landing::Discarded))
+            }
+            Err(NoTimers) => Poll::Ready(Err(no_timers())),
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The flight: the one fetch that all callers wait for, detached from every one of them.
+
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::{Arc, OnceLock, Weak},
+    thread,
+    time::Duration,
+};
+
+use super::{
+    TokenCache,
+    sync::{self, Flag, Instant, Outcome, RuntimeId, Task, Timer},
+    value::{Issued, Token},
+};
+use crate::{TokenError, TokenErrorKind, api::limits::RateLimits};
+
+/// How many fetches a flight makes at the most, while they end in a way that a further one may mend.
+const ATTEMPTS: u32 = 3;
+/// The pause before the second attempt; it doubles before the third. Jittered by half.
+const PAUSE: Duration = Duration::from_millis(400);
+
+/// Where tokens come from.
+pub(crate) trait Source: Send + 'static {
+    /// Makes one fetch. It asks for `clearance` at the last moment before something is sent, and sends nothing without.
+    fn fetch<'a>(&'a mut self, clearance: &'a Clearance) -> FetchFuture<'a>;
+}
+
+pub(crate) type FetchFuture<'a> = Pin<Box<dyn Future<Output = Result<Issued, Failure>> + Send + 'a>>;
+
+/// A fetch that brought no token.
+pub(crate) struct Failure {
+    pub(crate) error: TokenError,
+    /// What the answer, if there was one, says of the allowance.
+    pub(crate) limits: RateLimits,
+    pub(crate) again: Again,
+}
+
+/// Whether the same flight should make another fetch after one that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Again {
+    No,
+    /// The failure may be a passing one.
+    AfterPause,
+    /// What caused it has been mended; once in a flight.
+    AtOnce,
+}
+
+impl From<TokenError> for Failure {
+    fn from(error: TokenError) -> Self {
+        let passing = matches!(error.kind(), TokenErrorKind::Unavailable | TokenErrorKind::Timeout);
+        // A server that says when to come back is not asked before: that is a cool-down's matter, not a pause's.
+        let again = if passing && error.retry_after().is_none() { Again::AfterPause } else { Again::No };
+        Self { error, limits: RateLimits::default(), again }
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+/// How a flight ended.
+#[derive(Clone)]
+pub(super) enum Landing {
+    Token(Arc<Token>),
+    Failed(TokenError),
+    /// It brought what nobody may use any longer, or took too long for a caller elsewhere: wait for the next one.
+    Discarded,
+    /// Its runtime was shut down under it.
+    Abandoned,
+}
+
+/// What a flight and its waiters share.
+pub(super) struct Flight {
+    pub(super) deadline: Instant,
+    pub(super) runtime: RuntimeId,
+    pub(super) landing: Outcome<Landing>,
+    /// It has been replaced, and sends nothing any longer.
+    superseded: Flag,
+    task: OnceLock<Task>,
+}
+
+impl Flight {
+    pub(super) fn new(deadline: Instant, runtime: RuntimeId) -> Arc<Self> {
+        Arc::new(Self {
+            deadline,
+            runtime,
+            landing: Outcome::pending(),
+            superseded: Flag::new(false),
+            task: OnceLock::new(),
+        })
+    }
+
+    pub(super) fn started(&self, task: Task) {
+        if self.superseded.is_set() {
+            task.abort();
+        }
+        let _ = self.task.set(task);
+    }
+
+    /// Ends it from outside. A task that is being driven ends at its next await point; one that is not finds no
+    /// clearance to send once it is.
+    pub(super) fn supersede(&self) {
+        self.superseded.set(true);
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+        self.landing.set(Landing::Discarded);
+    }
+}
+
+/// The right of one flight to send.
+pub(crate) struct Clearance {
+    cache: Weak<TokenCache>,
+    flight: Arc<Flight>,
+}
+
+impl Clearance {
+    /// Takes a place in the allowance, to send right now. Returns the moment.
+    ///
+    /// # Errors
+    ///
+    /// When there is no place, or the flight has been superseded meanwhile.
+    pub(crate) fn take(&self) -> Result<Instant, TokenError> {
+        let cache = self.cache.upgrade().ok_or_else(nobody_waits)?;
+        cache.begin_fetch(&self.flight)
+    }
+}
+
+/// The error of a flight that nobody waits for any longer: nobody sees it.
+pub(super) fn nobody_waits() -> TokenError {
+    TokenError::new(TokenErrorKind::Unavailable, "the token request was superseded by a newer one")
+}
+
+/// The running flight. However it ends (dropped with its runtime and by a panic included), its waiters learn of it.
+pub(super) struct Pilot {
+    clearance: Clearance,
+    landed: bool,
+}
+
+impl Pilot {
+    pub(super) fn new(cache: &Arc<TokenCache>, flight: Arc<Flight>) -> Self {
+        Self { clearance: Clearance { cache: Arc::downgrade(cache), flight }, landed: false }
+    }
+
+    /// `probing`: the endpoint has failed before, so one fetch with all the time there is says all that is needed.
+    pub(super) async fn fly(mut self, mut source: Box<dyn Source>, token_timeout: Duration, probing: bool) {
+        let result = self.attempts(&mut *source, token_timeout, if probing { 1 } else { ATTEMPTS }).await;
+        self.land(result);
+    }
+
+    async fn attempts(
+        &mut self,
+        source: &mut dyn Source,
+        token_timeout: Duration,
+        attempts: u32,
+    ) -> Result<Issued, TokenError> {
+        let deadline = self.clearance.flight.deadline;
+        let mut attempt = 1;
+        let mut mended = false;
+        loop {
+            let attempt_ends =
+                if attempt == attempts { deadline } else { deadline.min(Instant::now() + token_timeout / attempts) };
+            let failure = match until(attempt_ends, source.fetch(&self.clearance)).await {
+                Ok(Ok(issued)) => return Ok(issued),
+                Ok(Err(failure)) => failure,
+                Err(error) => error.into(),
+            };
+            self.end_fetch(&failure.limits);
+            match failure.again {
+                Again::AtOnce if !mended && self.may_fetch_again() => mended = true,
+                Again::AfterPause if attempt < attempts && self.may_fetch_again() => {
+                    let pause = PAUSE.saturating_mul(1 << (attempt - 1)).mul_f64(0.5 + fastrand::f64() / 2.0);
+                    let resume = Instant::now() + pause;
+                    if resume >= deadline || sleep_until(resume).await.is_err() {
+                        return Err(failure.error);
+                    }
+                    attempt += 1;
+                }
+                _ => return Err(failure.error),
+            }
+        }
+    }
+
+    fn end_fetch(&self, limits: &RateLimits) {
+        if let Some(cache) = self.clearance.cache.upgrade() {
+            cache.end_fetch(&self.clearance.flight, limits);
+        }
+    }
+
+    /// Whether the allowance has a place for a further attempt, so that a pause before it is worth its time.
+    fn may_fetch_again(&self) -> bool {
+        self.clearance.cache.upgrade().is_some_and(|cache| cache.may_fetch_again(&self.clearance.flight))
+    }
+
+    fn land(&mut self, result: Result<Issued, TokenError>) {
+        self.landed = true;
+        match self.clearance.cache.upgrade() {
+            Some(cache) => cache.land(&self.clearance.flight, result),
+            None => self.clearance.flight.landing.set(Landing::Abandoned),
+        }
+    }
+}
+
+impl Drop for Pilot {
+    fn drop(&mut self) {
+        if self.landed {
+            return;
+        }
+        if thread::panicking() {
+            // Seen as a failure, so that a source that always panics meets the cool-down like any other.
+            self.land(Err(TokenError::new(TokenErrorKind::Unavailable, "the service that fetches tokens panicked")));
+        } else {
+            match self.clearance.cache.upgrade() {
+                Some(cache) => cache.abandon(&self.clearance.flight),
+                None => self.clearance.flight.landing.set(Landing::Abandoned),
+            }
+        }
+    }
+}
+
+/// `work`, unless it takes longer than until `deadline`.
+async fn until<T>(deadline: Instant, work: impl Future<Output = T>) -> Result<T, TokenError> {
+    let mut timer = Timer::until(deadline).map_err(|sync::NoTimers| no_timers())?;
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if let std::task::Poll::Ready(output) = work.as_mut().poll(cx) {
+            return std::task::Poll::Ready(Ok(output));
+        }
+        timer.poll(cx).map(|elapsed| match elapsed {
+            Ok(()) => Err(TokenError::new(TokenErrorKind::Timeout, "the token endpoint did not answer in time")),
+            Err(sync::NoTimers) => Err(no_timers()),
+        })
+    })
+    .await
+}
+
+async fn sleep_until(moment: Instant) -> Result<(), TokenError> {
+    until(moment, std::future::pending::<()>()).await.or_else(|error| match error.kind() {
+        TokenErrorKind::Timeout => Ok(()),
+        _ => Err(error),
+    })
+}
+
+pub(super) fn no_timers() -> TokenError {
+    TokenError::new(TokenErrorKind::Runtime, "the tokio runtime here has no timers (`enable_time`)")
+}
