@@ -8,4 +8,5 @@ mod line;
 mod pacing;
 mod retry;
 mod simulation;
+mod stacked;
 mod support;
