@@ -4,6 +4,7 @@ use std::{
     error::Error,
     fmt,
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll, Waker, ready},
 };
@@ -125,7 +126,9 @@ impl<S: Clone, B> Waiting<S, B> {
                 self.timer.insert(Box::pin(timer))
             }
         };
-        timer.as_mut().poll(cx).map(Ok)
+        // Polling it panics once its runtime is being shut down: there is nothing to wait with any more.
+        let polled = catch_unwind(AssertUnwindSafe(|| timer.as_mut().poll(cx).map(Ok)));
+        polled.unwrap_or(Poll::Ready(Err(NoTimer.into())))
     }
 }
 

@@ -242,6 +242,18 @@ fn without_a_runtime_a_refusal_goes_back_and_what_has_to_wait_fails_with_what_to
     assert!(error.to_string().contains("timers"), "{error}");
 }
 
+#[test]
+fn when_the_runtime_that_it_waits_on_is_shut_down_it_fails() {
+    let inner = tower::service_fn(|_: Request<Body>| async { Ok::<_, BoxError>(refused(&[("retry-after", "5")])) });
+    let service = TurrisBackoff::with_defaults(inner);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let mut waiting = Box::pin(service.oneshot(get("/")));
+    runtime.block_on(async { assert!(futures_util::FutureExt::now_or_never(waiting.as_mut()).is_none()) });
+    drop(runtime);
+    let error = assert_ready!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()))).unwrap_err();
+    assert!(error.to_string().contains("timers"), "{error}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_future_polled_after_its_end_does_not_panic() {
     let server = Server::new([]);
