@@ -1,6 +1,6 @@
 //! Waiting out rate limits, and keeping to them.
 //!
-//! [`TurrisBackoffLayer`] goes around any HTTP service, outside of [`TurrisAuthLayer`](crate::auth) where there is one,
+//! [`TurrisBackoffLayer`] goes around any HTTP service, outside of [`TurrisAuthLayer`](crate::TurrisAuthLayer) where there is one,
 //! so that a request that has waited a minute leaves with a fresh token. With it a bulk job ends as early as the
 //! server's allowance permits, first come, first served, and nobody has to tune anything.
 //!

@@ -182,3 +182,34 @@ async fn without_pacing_a_hundred_waiters_do_not_come_back_as_one_either() {
     // All hundred were refused once; after that one at a time found out.
     assert!(server.times().len() <= 200 + 12, "{}", server.times().len());
 }
+
+#[test]
+fn on_many_threads_everybody_gets_through() {
+    // Real time, so that threads race; nothing is asserted about it but that it comes to an end.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
+    runtime.block_on(async {
+        let count = std::sync::atomic::AtomicUsize::new(0);
+        let server = Server::answering(move |_| {
+            let nth = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            // The first of the second hundred is refused, without a word of when to come back.
+            if nth == 100 { refused(&[]) } else { ok() }
+        });
+        let layer = TurrisBackoffLayer::builder().allowance(100, seconds(0.02)).build().unwrap();
+        let service = server.layered(&layer);
+        let tasks: Vec<_> = (0..400)
+            .map(|n| {
+                let task = spawn(&service, post("/"));
+                if n % 7 == 0 {
+                    task.abort();
+                }
+                task
+            })
+            .collect();
+        for (n, task) in tasks.into_iter().enumerate() {
+            match timeout(seconds(60.0), task).await.expect("it hangs") {
+                Ok(response) => assert_eq!(response.unwrap().status(), StatusCode::OK),
+                Err(_) => assert_eq!(n % 7, 0),
+            }
+        }
+    });
+}
