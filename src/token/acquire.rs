@@ -15,7 +15,7 @@ use super::{
     sync::{Arrival, NoTimers, Runtime, Timer},
     value::Token,
 };
-use crate::{TokenError, TokenErrorKind};
+use crate::{TokenError, TokenErrorKind, observe::Stopwatch};
 
 /// How long after a flight's deadline a caller on another runtime still lets it land: its runtime may be busy.
 const GRACE: Duration = Duration::from_secs(1);
@@ -34,8 +34,9 @@ pin_project! {
         flight: Arc<Flight>,
         #[pin]
         arrival: Arrival,
-        // Only where the flight is driven by a runtime that is not the caller's own.
+        // Only where the flight is driven by a runtime that is not the caller's own. Made when it is first needed.
         patience: Option<Timer>,
+        stopwatch: Stopwatch,
     }
 }
 
@@ -57,15 +58,14 @@ impl Acquire {
                 match cache.join(&source) {
                     Joined::Token(token) => return Poll::Ready(Ok(token)),
                     Joined::Refused(error) => return Poll::Ready(Err(error)),
-                    Joined::Flight(flight) => match Waiting::new(flight) {
-                        Ok(wait) => waiting.set(Some(wait)),
-                        Err(error) => return Poll::Ready(Err(error)),
-                    },
+                    Joined::Flight(flight) => waiting.set(Some(Waiting::new(flight))),
                 }
                 continue;
             };
             let flight = Arc::clone(&wait.flight);
+            let stopwatch = wait.stopwatch;
             let landing = ready!(wait.poll(cx, cache));
+            stopwatch.stop();
             waiting.set(None);
             match landing {
                 Ok(Landing::Token(token)) if !token.is_refused() => return Poll::Ready(Ok(token)),
@@ -82,13 +82,9 @@ impl Acquire {
 }
 
 impl Waiting {
-    fn new(flight: Arc<Flight>) -> Result<Self, TokenError> {
-        let elsewhere = Runtime::current().is_none_or(|here| here.id() != flight.runtime);
-        let patience = match elsewhere {
-            true => Some(Timer::until(flight.deadline + GRACE).map_err(|NoTimers| no_timers())?),
-            false => None,
-        };
-        Ok(Self { arrival: flight.landing.arrival(), flight, patience })
+    fn new(flight: Arc<Flight>) -> Self {
+        flight.waiters.increment();
+        Self { arrival: flight.landing.arrival(), flight, patience: None, stopwatch: Stopwatch::start() }
     }
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, cache: &TokenCache) -> Poll<Result<Landing, TokenError>> {
@@ -99,6 +95,16 @@ impl Waiting {
         }
         if this.arrival.poll(cx).is_ready() {
             return Poll::Ready(Ok(this.flight.landing.get().cloned().unwrap_or(Landing::Discarded)));
+        }
+        if this.patience.is_none() {
+            // Asked at every poll: a future can be moved to another runtime after its first one.
+            if Runtime::current().is_some_and(|here| here.id() == this.flight.runtime) {
+                return Poll::Pending;
+            }
+            match Timer::until(this.flight.deadline + GRACE) {
+                Ok(timer) => *this.patience = Some(timer),
+                Err(NoTimers) => return Poll::Ready(Err(no_timers())),
+            }
         }
         let Some(patience) = this.patience else { return Poll::Pending };
         match ready!(patience.poll(cx)) {
