@@ -36,15 +36,16 @@ impl Api {
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let emulator = Emulator::start().await?;
-    let base_url = emulator.base_url();
+    let turris = emulator.environment();
     let api = Api::new(&TurrisAuthLayer::new(emulator.credentials(), emulator.environment()))?;
 
-    let agencies = api.send(api.client.get(format!("{base_url}v1/agencies"))).await?.error_for_status()?;
+    let agencies = api.send(api.client.get(turris.url("/v1/agencies")?.to_string())).await?.error_for_status()?;
     show(agencies).await?;
 
     // The token is bad now. The body is in memory, so the request is sent again with a new one.
     emulator.revoke_all_tokens();
-    let echo = api.send(api.client.post(format!("{base_url}v1/echo")).body("sent twice")).await?.error_for_status()?;
+    let echo =
+        api.send(api.client.post(turris.url("/v1/echo")?.to_string()).body("sent twice")).await?.error_for_status()?;
     show(echo).await?;
 
     let counters = emulator.counters();

@@ -33,7 +33,7 @@
 //!     .layer(TurrisAuthLayer::new(turris.credentials(), turris.environment()))
 //!     .service(service);
 //!
-//! let request = client.get(format!("{}v1/agencies", turris.base_url())).build()?;
+//! let request = client.get(turris.environment().url("/v1/agencies")?.to_string()).build()?;
 //! let response = api.ready().await?.call(request.try_into()?).await?;
 //! let text = reqwest::Response::from(response).error_for_status()?.text().await?;
 //! assert!(text.contains("agency-1"));
@@ -41,13 +41,15 @@
 //! # }
 //! ```
 //!
-//! Customised: a timeout, streams that can be sent again, and redirects that are followed where the token is safe:
+//! The whole stack, customised: a timeout, streams that can be sent again, and redirects that are followed where the token is safe:
 //!
 //! ```
 //! use std::time::Duration;
 //! use tower::{ServiceBuilder, ServiceExt};
 //! use tower_http::follow_redirect::FollowRedirectLayer;
-//! use turris_auth::{TurrisAuthLayer, emulator::Emulator, replay::ReplayBodyLayer, reqwest::ReqwestService};
+//! use turris_auth::{
+//!     TurrisAuthLayer, TurrisBackoffLayer, emulator::Emulator, replay::ReplayBodyLayer, reqwest::ReqwestService,
+//! };
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), turris_auth::BoxError> {
@@ -57,10 +59,11 @@
 //! let api = ServiceBuilder::new()
 //!     .layer(FollowRedirectLayer::new())
 //!     .layer(ReplayBodyLayer::new())
+//!     .layer(TurrisBackoffLayer::new())
 //!     .layer(TurrisAuthLayer::new(turris.credentials(), turris.environment()))
 //!     .service(service);
 //!
-//! let request = http::Request::post(format!("{}v1/echo", turris.base_url())).body(reqwest::Body::from("text"))?;
+//! let request = http::Request::post(turris.environment().url("/v1/echo")?).body(reqwest::Body::from("text"))?;
 //! let response = api.oneshot(request).await?;
 //! assert_eq!(reqwest::Response::from(response).text().await?, "text");
 //! # Ok(())

@@ -46,14 +46,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
             let client = Client::builder(TokioExecutor::new()).build(https);
             println!("Forwarding to {environment}");
             let layer = TurrisAuthLayer::new(Credentials::from_env()?, environment.clone());
-            (Proxy::new(client, layer, &environment, ANSWER_TIMEOUT).router(), None)
+            (Proxy::new(client, layer, environment, ANSWER_TIMEOUT).router(), None)
         }
         None => {
             let emulator = Emulator::start().await?;
             let client = Client::builder(TokioExecutor::new()).build_http();
             println!("Forwarding to an embedded Turris at {}", emulator.base_url());
             let layer = TurrisAuthLayer::new(emulator.credentials(), emulator.environment());
-            let proxy = Proxy::new(client, layer, &emulator.environment(), ANSWER_TIMEOUT);
+            let proxy = Proxy::new(client, layer, emulator.environment(), ANSWER_TIMEOUT);
             (proxy.router(), Some(emulator))
         }
     };

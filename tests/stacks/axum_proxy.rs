@@ -29,12 +29,12 @@ pub(crate) use proxy::Proxy;
 /// Longer than any of these tests takes, unless it fails.
 pub(crate) const PATIENT: Duration = Duration::from_secs(60);
 
-pub(crate) fn proxy_to(layer: TurrisAuthLayer, environment: &Environment, timeout: Duration) -> Proxy<HttpConnector> {
+pub(crate) fn proxy_to(layer: TurrisAuthLayer, environment: Environment, timeout: Duration) -> Proxy<HttpConnector> {
     Proxy::new(Client::builder(TokioExecutor::new()).build_http(), layer, environment, timeout)
 }
 
 pub(crate) async fn proxied(emulator: &Emulator) -> Uri {
-    serve(proxy_to(layer(emulator), &emulator.environment(), PATIENT).router()).await
+    serve(proxy_to(layer(emulator), emulator.environment(), PATIENT).router()).await
 }
 
 pub(crate) fn caller<B>() -> Client<HttpConnector, B>
@@ -101,7 +101,7 @@ async fn both_bodies_stream_at_once() {
     let environment = Environment::custom(echoing().await.to_string()).unwrap();
     let credentials = turris_auth::Credentials::new("client", "secret").unwrap();
     let layer = TurrisAuthLayer::new(credentials, environment.clone());
-    let url = serve(proxy_to(layer, &environment, PATIENT).router()).await;
+    let url = serve(proxy_to(layer, environment, PATIENT).router()).await;
 
     let (mut frames, body) = Channel::<Bytes>::new(1);
     let request = Request::post(uri(&url, "/v1/stream")).body(body).unwrap();
@@ -207,7 +207,7 @@ async fn health_shows_the_token() {
 #[tokio::test]
 async fn a_shutdown_finishes_what_is_under_way() {
     let emulator = started().await;
-    let router = proxy_to(layer(&emulator), &emulator.environment(), PATIENT).router();
+    let router = proxy_to(layer(&emulator), emulator.environment(), PATIENT).router();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let url: Uri = format!("http://{address}/").parse().unwrap();

@@ -75,7 +75,7 @@ async fn a_token_endpoint_that_hangs_is_a_504() {
         .token_timeout(Duration::from_millis(10))
         .build()
         .unwrap();
-    let url = serve(proxy_to(layer, &emulator.environment(), PATIENT).router()).await;
+    let url = serve(proxy_to(layer, emulator.environment(), PATIENT).router()).await;
     let (status, _, object) = parts(&raw(&url, REQUEST).await);
     assert_eq!((status, &object["errorType"]), (504, &"gateway_timeout".into()));
     assert!(object["errorMessage"][0].as_str().unwrap().contains("no access token"), "{object}");
@@ -85,7 +85,7 @@ async fn a_token_endpoint_that_hangs_is_a_504() {
 async fn an_answer_that_does_not_come_in_time_is_a_504() {
     let emulator = started().await;
     emulator.fault(Endpoint::All, Fault::hang());
-    let url = serve(proxy_to(layer(&emulator), &emulator.environment(), Duration::from_millis(10)).router()).await;
+    let url = serve(proxy_to(layer(&emulator), emulator.environment(), Duration::from_millis(10)).router()).await;
     let (status, _, object) = parts(&raw(&url, REQUEST).await);
     assert_eq!((status, object.get("requestId")), (504, None));
     assert!(!object["errorMessage"][0].as_str().unwrap().contains("access token"), "{object}");
@@ -118,7 +118,7 @@ impl CredentialsProvider for Locked {
 async fn what_is_wrong_with_the_proxy_itself_is_a_500() {
     let emulator: Emulator = started().await;
     let layer = TurrisAuthLayer::new(Locked, emulator.environment());
-    let url = serve(proxy_to(layer, &emulator.environment(), PATIENT).router()).await;
+    let url = serve(proxy_to(layer, emulator.environment(), PATIENT).router()).await;
     let (status, _, object) = parts(&raw(&url, REQUEST).await);
     assert_eq!(status, 500);
     assert!(object["errorMessage"][0].as_str().unwrap().contains("the vault is locked"), "{object}");
@@ -130,7 +130,7 @@ async fn no_answer_shows_the_secret() {
     let secret = "a-secret-that-nobody-sees";
     let emulator = started().await;
     let layer = TurrisAuthLayer::new(Credentials::new("client", secret).unwrap(), emulator.environment());
-    let url = serve(proxy_to(layer, &emulator.environment(), PATIENT).router()).await;
+    let url = serve(proxy_to(layer, emulator.environment(), PATIENT).router()).await;
     for request in [REQUEST, "GET /health HTTP/1.1"] {
         let answer = raw(&url, request).await;
         assert!(answer.contains("401") && !answer.contains(secret), "{answer}");

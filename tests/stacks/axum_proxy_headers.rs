@@ -40,7 +40,7 @@ async fn exchange(head: &str) -> (String, String) {
 /// Through a proxy to `upstream` whose layer is for `environment`.
 async fn exchange_with(environment: &Environment, upstream: &Environment, head: &str) -> (String, String) {
     let layer = TurrisAuthLayer::new(Credentials::new("client", "secret").unwrap(), environment.clone());
-    let url = serve(proxy_to(layer, upstream, PATIENT).router()).await;
+    let url = serve(proxy_to(layer, upstream.clone(), PATIENT).router()).await;
     let answer = raw(&url, head).await;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.to_owned(), body.to_owned())

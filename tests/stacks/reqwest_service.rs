@@ -8,8 +8,9 @@ use http_body_util::{Full, StreamBody};
 use reqwest::{Body, Client};
 use tokio::net::TcpSocket;
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_http::follow_redirect::FollowRedirectLayer;
 use turris_auth::{
-    Credentials, TokenErrorKind, TurrisAuth, TurrisAuthLayer,
+    Credentials, TokenErrorKind, TurrisAuth, TurrisAuthLayer, TurrisBackoffLayer,
     emulator::{Emulator, Endpoint, Fault},
     replay::ReplayBodyLayer,
     reqwest::ReqwestService,
@@ -62,6 +63,31 @@ async fn one_connection_carries_the_token_the_401_and_its_cure() {
     }
     let counters = emulator.counters();
     assert_eq!((counters.unauthorized, counters.token_requests, counters.connections), (1, 2, 1));
+}
+
+#[tokio::test]
+async fn all_layers_stand_on_it() {
+    let emulator = started().await;
+    let api = ServiceBuilder::new()
+        .layer(FollowRedirectLayer::new())
+        .layer(ReplayBodyLayer::new())
+        .layer(TurrisBackoffLayer::new())
+        .layer(layer(&emulator))
+        .service(service());
+    let answered = async || api.clone().oneshot(get(&emulator.base_url(), "/v1/agencies")).await.unwrap();
+    assert_eq!(answered().await.status(), StatusCode::OK);
+    // A redirect within Turris is followed, and a 401 on its way is cured.
+    emulator.revoke_all_tokens();
+    let to = emulator.environment().url("/v1/agents").unwrap();
+    emulator.fault(Endpoint::path("/v1/agencies"), Fault::redirect(&to).times(1));
+    assert!(text(answered().await).await.contains("agent-1"));
+    // One that leads elsewhere is followed without the token.
+    let stranger = Stranger::start().await;
+    emulator.fault(Endpoint::path("/v1/agencies"), Fault::redirect(&stranger.url).times(1));
+    assert_eq!(answered().await.status(), StatusCode::OK);
+    let [received] = stranger.received().try_into().unwrap();
+    assert!(!received.headers.contains_key(AUTHORIZATION));
+    assert_eq!((emulator.counters().token_requests, emulator.counters().unauthorized), (2, 1));
 }
 
 fn stream() -> Body {

@@ -13,10 +13,7 @@ use axum::{
     response::Response,
     routing::{any, get},
 };
-use http::{
-    Request, StatusCode, Uri,
-    uri::{Authority, PathAndQuery, Scheme},
-};
+use http::{Request, StatusCode, uri::PathAndQuery};
 use hyper_util::client::legacy::{Client, connect::Connect};
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceBuilder, ServiceExt, timeout::Timeout};
@@ -33,7 +30,7 @@ pub(crate) type RequestBody = ReplayBody<Body>;
 pub(crate) struct Proxy<C> {
     turris: Timeout<ReplayBodyService<TurrisAuth<Client<C, RequestBody>>>>,
     tokens: TokenHandle,
-    base_url: Uri,
+    environment: Environment,
 }
 
 impl<C: Connect + Clone + Send + Sync + 'static> Proxy<C> {
@@ -42,13 +39,13 @@ impl<C: Connect + Clone + Send + Sync + 'static> Proxy<C> {
     pub(crate) fn new(
         client: Client<C, RequestBody>,
         layer: TurrisAuthLayer,
-        environment: &Environment,
+        environment: Environment,
         timeout: Duration,
     ) -> Self {
         let authenticated = layer.layer(client);
         let tokens = authenticated.handle();
         let turris = ServiceBuilder::new().timeout(timeout).layer(ReplayBodyLayer::new()).service(authenticated);
-        Self { turris, tokens, base_url: environment.base_url() }
+        Self { turris, tokens, environment }
     }
 
     pub(crate) fn router(self) -> Router {
@@ -74,7 +71,8 @@ impl<C: Connect + Clone + Send + Sync + 'static> Proxy<C> {
         let mut forwarded = Request::new(body);
         *forwarded.method_mut() = head.method;
         *forwarded.headers_mut() = head.headers;
-        match self.upstream(&head.uri) {
+        // Only the path and the query are the caller's, whatever form its request target has.
+        match self.environment.url(head.uri.path_and_query().map_or("/", PathAndQuery::as_str)) {
             Ok(uri) => *forwarded.uri_mut() = uri,
             Err(error) => return failure::answer(StatusCode::BAD_REQUEST, &error.to_string()),
         }
@@ -89,17 +87,6 @@ impl<C: Connect + Clone + Send + Sync + 'static> Proxy<C> {
             }
             Err(error) => failure::of(&*error),
         }
-    }
-
-    /// Only the path and the query are the caller's, whatever form its request target has.
-    fn upstream(&self, uri: &Uri) -> Result<Uri, http::Error> {
-        let base = self.base_url.path().trim_end_matches('/');
-        let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        Ok(Uri::builder()
-            .scheme(self.base_url.scheme().cloned().unwrap_or(Scheme::HTTPS))
-            .authority(self.base_url.authority().map_or("", Authority::as_str))
-            .path_and_query(format!("{base}{path}"))
-            .build()?)
     }
 }
 
