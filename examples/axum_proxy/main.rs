@@ -6,7 +6,7 @@
 
 mod proxy;
 
-use std::{error::Error, ffi::OsString, time::Duration};
+use std::{error::Error, ffi::OsString, process::ExitCode, time::Duration};
 
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
@@ -33,7 +33,17 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let Some(Arguments { vendor, port }) = Arguments::read()? else {
         print!("{HELP}");
         return Ok(());
@@ -42,10 +52,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let address = listener.local_addr()?;
     let (router, emulator) = match vendor {
         Some(environment) => {
+            let layer = TurrisAuthLayer::new(Credentials::from_env()?, environment.clone());
             let https = HttpsConnectorBuilder::new().with_native_roots()?.https_only().enable_all_versions().build();
             let client = Client::builder(TokioExecutor::new()).build(https);
             println!("Forwarding to {environment}");
-            let layer = TurrisAuthLayer::new(Credentials::from_env()?, environment.clone());
             (Proxy::new(client, layer, environment, ANSWER_TIMEOUT).router(), None)
         }
         None => {
