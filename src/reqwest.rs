@@ -1,8 +1,8 @@
-//! A client of [reqwest](::reqwest) for the layers here: [`ReqwestService`].
+//! A client of [reqwest] for the layers here: [`ReqwestService`].
 //!
-//! A [`reqwest::Client`](::reqwest::Client) is a Tower service of its own request type, and it follows redirects inside,
+//! A [`reqwest::Client`] is a Tower service of its own request type, and it follows redirects inside,
 //! where no layer sees them. A 307 from the token endpoint would post the client secret to whatever host it names.
-//! [`ReqwestService`] is made from a [`ClientBuilder`](::reqwest::ClientBuilder), turns redirects off, and speaks
+//! [`ReqwestService`] is made from a [`ClientBuilder`], turns redirects off, and speaks
 //! `http::Request` and `http::Response` like every other client. Redirects that are wanted are followed *above* the
 //! authentication (`tower_http::follow_redirect::FollowRedirectLayer`), which keeps the token to its own hosts.
 //!
@@ -13,7 +13,7 @@
 //! | any `http_body::Body` that is `Send + Sync` | as its [`TryCloneBody`](crate::replay::TryCloneBody) says |
 //!
 //! Timeouts, proxies, default headers and TLS are set on the `ClientBuilder` as always. They apply to each attempt, and to
-//! token requests. Errors are [`reqwest::Error`](::reqwest::Error), boxed by the layers above; a downcast finds them.
+//! token requests. Errors are [`reqwest::Error`], boxed by the layers above; a downcast finds them.
 //!
 //! # Examples
 //!

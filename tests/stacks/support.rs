@@ -53,6 +53,7 @@ pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
 }
 
 /// A request as some server received it.
+#[cfg_attr(not(feature = "reqwest"), allow(dead_code, reason = "only the tests of reqwest look inside"))]
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
     pub(crate) headers: HeaderMap,
