@@ -7,6 +7,8 @@ pub mod replay;
 
 #[cfg(feature = "emulator")]
 pub mod emulator;
+#[cfg(feature = "tonic")]
+pub mod grpc;
 
 mod api;
 mod classify;

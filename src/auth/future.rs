@@ -18,7 +18,7 @@ use super::{
     transport::TokenTransport,
 };
 use crate::{
-    BoxError, ResponseClass,
+    BoxError, ResponseClass, TokenError,
     drain::Drain,
     kept::KeptRequest,
     replay::TryCloneBody,
@@ -181,7 +181,8 @@ where
         StateProj::Waiting { acquire, pending } => {
             let Some(waiting) = pending.as_ref() else { return Poll::Pending };
             let source = || waiting.shared.source(&waiting.inner);
-            let token = ready!(acquire.poll(cx, &waiting.shared.cache, source))?;
+            let token = ready!(acquire.poll(cx, &waiting.shared.cache, source))
+                .map_err(|error| error_for(&waiting.request, error))?;
             State::Readying { token, waited: false, pending: pending.take() }
         }
         StateProj::Readying { token, waited, pending } => {
@@ -209,6 +210,16 @@ where
         StateProj::Passing { .. } | StateProj::Sent { .. } | StateProj::Done => return Poll::Pending,
     };
     Poll::Ready(Ok(next))
+}
+
+/// The error in the form that whoever sends such requests looks for.
+fn error_for<ReqBody>(request: &Request<ReqBody>, error: TokenError) -> BoxError {
+    #[cfg(feature = "tonic")]
+    if crate::grpc::is_grpc(request) {
+        return tonic::Status::from(error).into();
+    }
+    let _ = request;
+    error.into()
 }
 
 impl<S, T, ReqBody, ResBody> Pending<S, T, ReqBody>
