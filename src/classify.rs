@@ -58,6 +58,19 @@ impl ResponseClass {
     }
 }
 
+/// Whether an ordinary answer shows that the server has looked at the token and accepted it.
+pub(crate) fn proves_token<B>(response: &Response<B>) -> bool {
+    // A gateway that fails, has waited too long or wants its own authentication answers before anybody looks.
+    const BEFORE_AUTHENTICATION: [StatusCode; 2] =
+        [StatusCode::PROXY_AUTHENTICATION_REQUIRED, StatusCode::REQUEST_TIMEOUT];
+    // UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE and DATA_LOSS: what gRPC has for the 5xx statuses.
+    const GRPC_SERVER_ERRORS: [&[u8]; 6] = [b"2", b"4", b"12", b"13", b"14", b"15"];
+    let (status, grpc_status) = (response.status(), response.headers().get(GRPC_STATUS));
+    !status.is_server_error()
+        && !BEFORE_AUTHENTICATION.contains(&status)
+        && !grpc_status.is_some_and(|value| GRPC_SERVER_ERRORS.contains(&value.as_bytes()))
+}
+
 type Classify = dyn Fn(StatusCode, &HeaderMap) -> ResponseClass + Send + Sync;
 
 /// The layers' own judgement, or the one that a user put in its place.
@@ -116,5 +129,26 @@ mod tests {
         assert_eq!(Classifier::default().classify(&response), ResponseClass::Ordinary);
         *response.version_mut() = Version::HTTP_2;
         assert_eq!(Classifier::default().classify(&response), ResponseClass::Unauthorized);
+    }
+
+    #[test]
+    fn what_answers_before_anybody_looks_at_the_token_proves_nothing() {
+        let proves = |status: u16, grpc_status: Option<&'static str>| {
+            let mut response = Response::builder().status(status);
+            if let Some(grpc_status) = grpc_status {
+                response = response.header(GRPC_STATUS, grpc_status);
+            }
+            proves_token(&response.body(()).unwrap())
+        };
+        for (status, expected) in
+            [(200, true), (204, true), (404, true), (403, true), (407, false), (408, false), (503, false)]
+        {
+            assert_eq!(proves(status, None), expected, "{status}");
+        }
+        for (grpc_status, expected) in
+            [("0", true), ("5", true), ("7", true), ("2", false), ("4", false), ("13", false), ("14", false)]
+        {
+            assert_eq!(proves(200, Some(grpc_status)), expected, "{grpc_status}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     BoxError, ResponseClass, TokenError,
+    classify::proves_token,
     drain::Drain,
     kept::KeptRequest,
     replay::TryCloneBody,
@@ -51,6 +52,8 @@ pin_project! {
     {
         // The request is none of this layer's.
         Passing { #[pin] response: S::Future },
+        // The request could not be given a token, and is not sent without.
+        Unsent { error: Option<BoxError> },
         // For a token. `pending` is there until the state is left.
         Waiting { #[pin] acquire: Acquire, pending: Option<Pending<S, T, ReqBody>> },
         // For the inner service. As above.
@@ -93,6 +96,10 @@ where
     #[inline]
     pub(super) fn passing(response: S::Future) -> Self {
         Self { state: State::Passing { response } }
+    }
+
+    pub(super) fn unsent(error: BoxError) -> Self {
+        Self { state: State::Unsent { error: Some(error) } }
     }
 
     #[inline]
@@ -178,6 +185,7 @@ where
     ResBody: Body,
 {
     let next = match state.project() {
+        StateProj::Unsent { error } => return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
         StateProj::Waiting { acquire, pending } => {
             let Some(waiting) = pending.as_ref() else { return Poll::Pending };
             let source = || waiting.shared.source(&waiting.inner);
@@ -258,7 +266,7 @@ impl<T> Shared<T> {
         let Carried { generation, unproven, retrying } = carried;
         let class = self.classifier.classify(response);
         if class != ResponseClass::Unauthorized {
-            if (unproven || retrying) && class == ResponseClass::Ordinary && proves_token(response.status()) {
+            if (unproven || retrying) && class == ResponseClass::Ordinary && proves_token(response) {
                 if retrying { self.cache.cure(generation) } else { self.cache.prove(generation) }
             }
             return None;
@@ -273,14 +281,6 @@ impl<T> Shared<T> {
             Verdict::Keep => None,
         }
     }
-}
-
-/// Whether an ordinary answer shows that the server has looked at the token and accepted it.
-fn proves_token(status: StatusCode) -> bool {
-    // A gateway that fails, has waited too long or wants its own authentication answers before anybody looks.
-    const BEFORE_AUTHENTICATION: [StatusCode; 2] =
-        [StatusCode::PROXY_AUTHENTICATION_REQUIRED, StatusCode::REQUEST_TIMEOUT];
-    !status.is_server_error() && !BEFORE_AUTHENTICATION.contains(&status)
 }
 
 impl<S, T, ReqBody, ResBody> fmt::Debug for ResponseFuture<S, T, ReqBody, ResBody>

@@ -198,7 +198,8 @@ impl<T> TurrisAuthLayerBuilder<T> {
     /// Attaches the token to requests for this origin too, such as `https://uploads.example`.
     ///
     /// By default only the environment's own origin gets it. An origin that is reached over plain HTTP is refused,
-    /// unless it is a loopback host.
+    /// unless it is a loopback host. A request with a `Host` header that names another origin than its URI passes
+    /// through untouched, since a server of many hosts goes by that header.
     pub fn allow_origin(mut self, origin: impl AsRef<str>) -> Self {
         match Origin::parse(origin.as_ref()) {
             Ok(origin) => self.origins.push(origin),

@@ -150,7 +150,10 @@ where
     ReqBody: TryCloneBody,
 {
     let kept = if shared.retry && !retrying { KeptRequest::of(&request) } else { None };
-    request.headers_mut().insert(AUTHORIZATION, token.authorization().clone());
+    // The one way to fail: a header map has room for some 24,000 fields.
+    if let Err(error) = request.headers_mut().try_insert(AUTHORIZATION, token.authorization().clone()) {
+        return ResponseFuture::unsent(error.into());
+    }
     let carried = Carried { generation: token.generation(), unproven: token.is_unproven(), retrying };
     let response = ready.call(request);
     ResponseFuture::sent(response, carried, Arc::clone(shared), kept.map(|kept| (kept, ready.clone())))

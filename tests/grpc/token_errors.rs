@@ -5,9 +5,8 @@ use std::time::Duration;
 use http::StatusCode;
 use tonic::{Code, Status};
 use turris_auth::{
-    BoxError, Credentials, CredentialsFuture, CredentialsProvider, TokenError, TokenErrorKind,
+    BoxError, Credentials, CredentialsFuture, CredentialsProvider, TokenError, TokenErrorKind, TokenService,
     auth::TurrisAuthLayerBuilder,
-    TokenService,
     emulator::{Emulator, Endpoint, Fault, Limits},
 };
 
