@@ -1,4 +1,4 @@
-//! A tonic client with the layer on its channel, and all that it talks to: `cargo run --example tonic --features tonic`.
+//! A tonic client with the layer on its channel, and all that it talks to: `cargo run --example tonic`.
 //!
 //! It starts an emulated token endpoint and a gRPC server that wants its tokens, on loopback ports, and makes three
 //! calls: one with a fresh token, one after that token was refused, and one for which no token can be had.
@@ -55,7 +55,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut client = HealthClient::new(channel);
 
     let answer = client.check(HealthCheckRequest::default()).await?;
-    println!("1. {:?}, with a token that is valid for {:?}", answer.into_inner().status(), token_life(&layer));
+    println!("1. {:?}, with a token that is {}", answer.into_inner().status(), layer.handle().status());
 
     door.refuse_latest();
     let answer = client.check(HealthCheckRequest::default()).await?;
@@ -79,10 +79,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     server.abort();
     turris.shutdown().await;
     Ok(())
-}
-
-fn token_life(layer: &TurrisAuthLayer<turris_auth::TokenService>) -> Option<std::time::Duration> {
-    layer.handle().status().valid_for()
 }
 
 /// Lets calls in that have a bearer token, except with the one that was refused.

@@ -53,7 +53,7 @@
 //!     .body(Full::<bytes::Bytes>::default())?;
 //! let response = layer.layer(turris.service()).oneshot(request).await?;
 //! assert_eq!(response.status(), 200);
-//! assert_eq!(turris.counters().token_requests(), 1);
+//! assert_eq!(turris.counters().token_requests, 1);
 //! # Ok(())
 //! # }
 //! ```
