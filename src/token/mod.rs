@@ -164,10 +164,10 @@ impl TokenCache {
         };
         let now = Instant::now();
         let mut state = self.state.lock();
-        if let Some(token) = &*self.current.load() {
-            if token.is_valid(now) {
-                return Joined::Token(Arc::clone(token));
-            }
+        if let Some(token) = &*self.current.load()
+            && token.is_valid(now)
+        {
+            return Joined::Token(Arc::clone(token));
         }
         if let Some(under_way) = &state.under_way {
             return Joined::Flight(Arc::clone(&under_way.flight));
@@ -312,8 +312,8 @@ impl TokenCache {
             // Somebody else's 401 came first.
             return Verdict::Renew;
         };
-        if !repeatable && token.is_unproven() {
-            state.refusals.judge_vain(generation, now);
+        // Not only a retry shows that the new token cures nothing: any request may be the first to hear of it.
+        if token.is_unproven() && state.refusals.judge_vain(generation, now) {
             return Verdict::Keep;
         }
         if !state.refusals.pause_left(now).is_zero() {
@@ -325,9 +325,7 @@ impl TokenCache {
         if !replaceable {
             return Verdict::Keep;
         }
-        if !repeatable {
-            state.refusals.suspect(generation, now);
-        }
+        state.refusals.force(generation, repeatable, now);
         token.refused.set(true);
         state.refusals.refuse(token.authorization().clone());
         self.current.store(None);
@@ -375,7 +373,10 @@ impl TokenCache {
         Snapshot {
             valid_for: current.as_ref().filter(|token| token.is_valid(now)).map(|token| token.valid_for(now)),
             fetching: state.under_way.is_some(),
-            failure: state.cooldown.error().map(|error| (error.clone(), state.cooldown.wait(now))),
+            failure: state.cooldown.error().map(|error| {
+                let wait = state.cooldown.wait(now);
+                (error.clone().with_retry_after(Some(wait)), wait)
+            }),
         }
     }
 }

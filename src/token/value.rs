@@ -132,3 +132,6 @@ impl fmt::Debug for Token {
 fn nanoseconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
 }
+
+#[cfg(test)]
+mod tests;

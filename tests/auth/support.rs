@@ -309,3 +309,67 @@ pub fn token_error<R>(result: Result<R, BoxError>) -> TokenError {
 pub async fn soon<F: Future>(work: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(60 * 60), work).await.unwrap()
 }
+
+/// What the endpoint of [`Script::switched`] does with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answering {
+    Tokens,
+    Status(u16),
+    /// It accepts the request and never answers.
+    Nothing,
+    Unreachable,
+}
+
+/// The switch of an endpoint that a test breaks and heals.
+#[derive(Clone)]
+pub struct Switch(Arc<Mutex<Answering>>);
+
+impl Switch {
+    pub fn to(&self, answering: Answering) {
+        *self.0.lock().unwrap() = answering;
+    }
+
+    pub fn get(&self) -> Answering {
+        *self.0.lock().unwrap()
+    }
+}
+
+impl Script {
+    /// Does what the switch says: at first it issues tokens for an hour, as [`issuing`](Self::issuing) does.
+    pub fn switched(delay: Duration) -> (Self, Switch) {
+        let switch = Switch(Arc::new(Mutex::new(Answering::Tokens)));
+        let read = switch.clone();
+        let script = Self::new(move |n| {
+            let answering = read.get();
+            async move {
+                tokio::time::sleep(delay).await;
+                match answering {
+                    Answering::Tokens => Ok(token(n)),
+                    Answering::Status(code) => Ok(status(code)),
+                    Answering::Nothing => std::future::pending().await,
+                    Answering::Unreachable => Err("connection refused".into()),
+                }
+            }
+        });
+        (script, switch)
+    }
+}
+
+pub type Authorized = turris_auth::TurrisAuth<Api, TokenService>;
+
+/// Sends one `GET` and returns the `Authorization` that the API saw.
+pub async fn carried(service: &Authorized) -> Result<String, BoxError> {
+    let response = tower::ServiceExt::oneshot(service.clone(), get(API)).await?;
+    let status = response.status();
+    match status {
+        StatusCode::OK => Ok(text(response).await),
+        _ => Err(format!("status {status}").into()),
+    }
+}
+
+/// Lets every task that can run do so, without time passing.
+pub async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
