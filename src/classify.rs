@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, HeaderName, Response, StatusCode, Version};
 
+use crate::api::limits::forbids_retry;
+
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// What a response means to [`TurrisAuth`](crate::TurrisAuth) and [`TurrisBackoff`](crate::TurrisBackoff).
@@ -43,12 +45,13 @@ impl ResponseClass {
     /// 401 is `Unauthorized` and 429 is `RateLimited`. A gRPC response has the status 200; where there is nothing but an
     /// error to say, its `grpc-status` stands among the headers (the gRPC protocol calls it *trailers-only*), and 16
     /// (`UNAUTHENTICATED`) and 8 (`RESOURCE_EXHAUSTED`) there mean the same as the two. What stands in real trailers, or
-    /// is no number, is the caller's.
+    /// is no number, is the caller's; so is an 8 with a `grpc-retry-pushback-ms` that is negative or no number, by which
+    /// a server says that it wants no retry (gRPC proposal A6).
     pub fn of(status: StatusCode, headers: &HeaderMap) -> Self {
         match status {
             StatusCode::OK => match headers.get(GRPC_STATUS).map(|value| value.as_bytes()) {
                 Some(b"16") => Self::Unauthorized,
-                Some(b"8") => Self::RateLimited,
+                Some(b"8") if !forbids_retry(headers) => Self::RateLimited,
                 _ => Self::Ordinary,
             },
             StatusCode::UNAUTHORIZED => Self::Unauthorized,
@@ -120,6 +123,23 @@ mod tests {
     fn a_grpc_status_beside_another_http_status_says_nothing() {
         let headers = HeaderMap::from_iter([(GRPC_STATUS, "16".parse().unwrap())]);
         assert_eq!(ResponseClass::of(StatusCode::BAD_GATEWAY, &headers), ResponseClass::Ordinary);
+    }
+
+    #[test]
+    fn a_pushback_that_is_no_wait_means_that_no_retry_is_wanted() {
+        let of = |status: u16, pushback: &'static str| {
+            let mut headers = HeaderMap::from_iter([(GRPC_STATUS, "8".parse().unwrap())]);
+            headers.insert("grpc-retry-pushback-ms", pushback.parse().unwrap());
+            ResponseClass::of(StatusCode::from_u16(status).unwrap(), &headers)
+        };
+        for wait in ["0", "250", "99999999999999999999999"] {
+            assert_eq!(of(200, wait), ResponseClass::RateLimited, "{wait:?}");
+        }
+        for none in ["-1", "-250", "soon", "", "1.5"] {
+            assert_eq!(of(200, none), ResponseClass::Ordinary, "{none:?}");
+            // It is a word of gRPC; a 429 is judged by its own headers.
+            assert_eq!(of(429, none), ResponseClass::RateLimited, "{none:?}");
+        }
     }
 
     #[test]
