@@ -97,11 +97,28 @@
 //! | the same, to the repeated call or to one that is longer than the bound | returns it |
 //! | `UNAUTHENTICATED` after the response has begun | returns it: messages may have been delivered already |
 //! | `PERMISSION_DENIED` | returns it, as it does a 403 |
-//! | `RESOURCE_EXHAUSTED` | returns it, as it does a 429 |
+//! | `RESOURCE_EXHAUSTED` | returns it, as it does a 429: see below |
 //! | a status that is no number | returns it |
 //!
 //! [`ResponseClass::of`] is that judgement, and [`classify_responses`] replaces it. Everything else is as [`auth`](crate::auth)
 //! says.
+//!
+//! # Rate limits
+//!
+//! [`TurrisBackoffLayer`] goes between [`ReplayBodyLayer`] and the auth layer. It waits out a trailers-only
+//! `RESOURCE_EXHAUSTED` as it does a 429, for as long as `grpc-retry-pushback-ms` says, though not less than a second.
+//! A pushback that is negative or no number says that the call must not be repeated: the status is the caller's then.
+//!
+//! Every gRPC call is a `POST`. To keep to the documented limit of Turris's own API, the layer holds back more than 60 of
+//! those in a minute. For a server with limits of its own, switch that off:
+//!
+//! ```
+//! use turris_auth::backoff::TurrisBackoffLayer;
+//!
+//! let layer = TurrisBackoffLayer::builder().pacing(false).build()?;
+//! # let _ = layer;
+//! # Ok::<(), turris_auth::ConfigError>(())
+//! ```
 //!
 //! # Errors
 //!
@@ -135,6 +152,7 @@
 //! | `Protocol`, `Runtime` | `INTERNAL` |
 //!
 //! [`ReplayBodyLayer`]: crate::replay::ReplayBodyLayer
+//! [`TurrisBackoffLayer`]: crate::backoff::TurrisBackoffLayer
 //! [`ResponseClass::of`]: crate::ResponseClass::of
 //! [`classify_responses`]: crate::auth::TurrisAuthLayerBuilder::classify_responses
 

@@ -8,6 +8,7 @@
 )]
 
 mod calls;
+mod rate_limits;
 mod refusals;
 mod server;
 mod stack;

@@ -70,6 +70,8 @@ struct State {
     bad: HashSet<MetadataValue<Ascii>>,
     good: HashSet<MetadataValue<Ascii>>,
     refuses_all: bool,
+    /// The calls that are still to be told that a limit was met, with this pushback.
+    exhausted: (usize, Option<&'static str>),
     let_in: usize,
     refused: usize,
 }
@@ -86,6 +88,11 @@ impl Gate {
         self.state.lock().unwrap().refuses_all = true;
     }
 
+    /// The next `calls` meet a limit, and are told to wait for so many milliseconds.
+    pub fn exhaust(&self, calls: usize, pushback: Option<&'static str>) {
+        self.state.lock().unwrap().exhausted = (calls, pushback);
+    }
+
     /// How many calls were let in, and how many were refused.
     pub fn counts(&self) -> (usize, usize) {
         let state = self.state.lock().unwrap();
@@ -96,6 +103,15 @@ impl Gate {
 impl Interceptor for Gate {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
         let state = &mut *self.state.lock().unwrap();
+        if let (left @ 1.., pushback) = &mut state.exhausted {
+            *left -= 1;
+            state.refused += 1;
+            let mut status = Status::resource_exhausted("a limit was met");
+            if let Some(pushback) = pushback {
+                status.metadata_mut().insert("grpc-retry-pushback-ms", MetadataValue::from_static(pushback));
+            }
+            return Err(status);
+        }
         // A JWT begins with `{"`, in base64.
         let token = request.metadata().get("authorization").filter(|value| value.as_bytes().starts_with(b"Bearer eyJ"));
         match token.filter(|token| !state.refuses_all && !state.bad.contains(*token)) {

@@ -11,6 +11,7 @@ use tower::{BoxError, ServiceBuilder, util::BoxCloneService};
 use turris_auth::{
     Credentials, CredentialsProvider, TokenService, TurrisAuthLayer,
     auth::TurrisAuthLayerBuilder,
+    backoff::TurrisBackoffLayer,
     emulator::Emulator,
     replay::{ReplayBody, ReplayBodyLayer},
 };
@@ -50,6 +51,18 @@ pub fn replaying(server: &GrpcServer, layer: TurrisAuthLayer<TokenService>) -> S
     BoxCloneService::new(
         ServiceBuilder::new()
             .layer(ReplayBodyLayer::new())
+            .layer(layer)
+            .map_request(|request: http::Request<ReplayBody<Body>>| request.map(Body::new))
+            .service(channel(server)),
+    )
+}
+
+/// As above, with a `TurrisBackoffLayer`.
+pub fn backing_off(server: &GrpcServer, backoff: TurrisBackoffLayer, layer: TurrisAuthLayer<TokenService>) -> Stack {
+    BoxCloneService::new(
+        ServiceBuilder::new()
+            .layer(ReplayBodyLayer::new())
+            .layer(backoff)
             .layer(layer)
             .map_request(|request: http::Request<ReplayBody<Body>>| request.map(Body::new))
             .service(channel(server)),
