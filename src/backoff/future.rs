@@ -219,10 +219,12 @@ impl<S: Clone, B: TryCloneBody> Attempt<S, B> {
 
     /// The copy, where it can still be sent, and there are the means to wait and to retry.
     fn retry(&mut self) -> Option<Request<B>> {
-        drain::sleep_until(Instant::now())?;
-        let request = self.kept.take()?.into_request()?;
-        let budget = self.departed.settings().budget.as_ref();
-        budget.is_none_or(|budget| budget.withdraw()).then_some(request)
+        drop(drain::sleep_until(Instant::now())?);
+        let kept = self.kept.take().filter(KeptRequest::is_replayable)?;
+        if self.departed.settings().budget.as_ref().is_some_and(|budget| !budget.withdraw()) {
+            return None;
+        }
+        kept.into_request()
     }
 }
 
