@@ -275,8 +275,12 @@ impl<T> Shared<T> {
             self.cache.refuse_again(generation);
             return None;
         }
-        let again = kept.take().and_then(|(kept, inner)| Some((kept.into_request()?, inner)));
-        if self.cache.refuse(generation, again.is_some()) { again } else { None }
+        let kept = kept.take().filter(|(kept, _)| kept.is_replayable());
+        if !self.cache.refuse(generation, kept.is_some()) {
+            return None;
+        }
+        let (kept, inner) = kept?;
+        Some((kept.into_request()?, inner))
     }
 }
 

@@ -243,6 +243,15 @@ fn without_a_runtime_a_refusal_goes_back_and_what_has_to_wait_fails_with_what_to
 }
 
 #[test]
+fn on_a_runtime_without_timers_a_refusal_goes_back() {
+    let inner = tower::service_fn(|_: Request<Body>| async { Ok::<_, BoxError>(refused(&[("retry-after", "5")])) });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let response = runtime.block_on(TurrisBackoffLayer::new().layer(inner).oneshot(get("/"))).unwrap();
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(response.headers()["retry-after"], "5");
+}
+
+#[test]
 fn when_the_runtime_that_it_waits_on_is_shut_down_it_fails() {
     let inner = tower::service_fn(|_: Request<Body>| async { Ok::<_, BoxError>(refused(&[("retry-after", "5")])) });
     let service = TurrisBackoff::with_defaults(inner);
