@@ -4,7 +4,7 @@ use std::{convert::Infallible, future::Ready};
 
 use http::{Request, Response};
 use tower::{
-    Layer, Service, ServiceBuilder,
+    Layer, Service,
     retry::{Policy, RetryLayer},
 };
 use tower_http::auth::AddAuthorizationLayer;
@@ -20,8 +20,12 @@ pub struct Contender {
     pub name: &'static str,
     /// The contender whose cost is taken off, because it is not this one's.
     pub floor: &'static str,
-    pub run: fn(u64) -> Run,
+    /// Sets the service up.
+    pub prepare: fn() -> Runner,
 }
+
+/// Sends so many requests, one after another.
+pub type Runner = Box<dyn FnMut(u64) -> Run>;
 
 /// What a run shows beside what is counted around it.
 #[derive(Clone, Copy, Debug)]
@@ -40,36 +44,21 @@ pub const AUTH: &str = "auth";
 pub const REPLAY_AUTH: &str = "replay_auth";
 
 pub const CONTENDERS: &[Contender] = &[
-    Contender { name: BARE, floor: BARE, run: |requests| run(Inner, requests) },
-    Contender { name: BARE_READING, floor: BARE_READING, run: |requests| run(ReadingInner, requests) },
-    Contender { name: STATIC_HEADER, floor: BARE, run: |requests| run(static_header().layer(Inner), requests) },
-    Contender {
-        name: TOWER_RETRY,
-        floor: BARE,
-        run: |requests| {
-            let stack = ServiceBuilder::new().layer(RetryLayer::new(CloneAndGiveUp)).layer(static_header());
-            run(stack.service(Inner), requests)
-        },
-    },
+    Contender { name: BARE, floor: BARE, prepare: || runner(Inner) },
+    Contender { name: BARE_READING, floor: BARE_READING, prepare: || runner(ReadingInner) },
+    Contender { name: STATIC_HEADER, floor: BARE, prepare: || runner(static_header().layer(Inner)) },
+    Contender { name: TOWER_RETRY, floor: BARE, prepare: || runner(tower_retry().layer(static_header().layer(Inner))) },
     Contender {
         name: TWO_TOWER_RETRIES,
         floor: BARE,
-        run: |requests| {
-            let retries = ServiceBuilder::new()
-                .layer(RetryLayer::new(CloneAndGiveUp))
-                .layer(RetryLayer::new(CloneAndGiveUp))
-                .layer(static_header());
-            run(retries.service(Inner), requests)
-        },
+        prepare: || runner(tower_retry().layer(tower_retry().layer(static_header().layer(Inner)))),
     },
-    Contender { name: AUTH_WITHOUT_RETRY, floor: BARE, run: |requests| run(auth(false).layer(Inner), requests) },
-    Contender { name: AUTH, floor: BARE, run: |requests| run(auth(true).layer(Inner), requests) },
+    Contender { name: AUTH_WITHOUT_RETRY, floor: BARE, prepare: || runner(auth(false).layer(Inner)) },
+    Contender { name: AUTH, floor: BARE, prepare: || runner(auth(true).layer(Inner)) },
     Contender {
         name: REPLAY_AUTH,
         floor: BARE_READING,
-        run: |requests| {
-            run(ServiceBuilder::new().layer(ReplayBodyLayer::new()).layer(auth(true)).service(ReadingInner), requests)
-        },
+        prepare: || runner(ReplayBodyLayer::new().layer(auth(true).layer(ReadingInner))),
     },
 ];
 
@@ -77,12 +66,16 @@ pub fn contender(name: &str) -> Option<&'static Contender> {
     CONTENDERS.iter().find(|contender| contender.name == name)
 }
 
-fn run<S>(mut service: S, requests: u64) -> Run
+/// How to send requests through a service.
+pub fn runner<S>(mut service: S) -> Runner
 where
-    S: Service<Request<Content>, Response = Response<Content>>,
+    S: Service<Request<Content>, Response = Response<Content>> + 'static,
 {
-    let future_size = drive(&mut service, requests);
-    Run { service_size: size_of::<S>(), future_size }
+    Box::new(move |requests| Run { service_size: size_of::<S>(), future_size: drive(&mut service, requests) })
+}
+
+fn tower_retry() -> RetryLayer<CloneAndGiveUp> {
+    RetryLayer::new(CloneAndGiveUp)
 }
 
 /// A header that never changes: the least that any layer costs that adds one.

@@ -61,7 +61,7 @@ fn run(mode: Mode, requests: u64) -> Result<ExitCode, Error> {
         Mode::Annotate(name) => {
             annotate(known(&name)?)?;
         }
-        Mode::Run(name) => drop((known(&name)?.run)(requests)),
+        Mode::Run(name) => drop((known(&name)?.prepare)()(requests)),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -95,8 +95,8 @@ fn annotate(contender: &Contender) -> Result<(), Error> {
 }
 
 fn check(bless: bool) -> Result<ExitCode, Error> {
-    let table = measure::all()?;
-    measure::print(&table);
+    let table = measure::all(CONTENDERS)?;
+    measure::print(CONTENDERS, &table);
     println!();
     let mut is_well = true;
     for target in targets::targets(&table) {
