@@ -14,6 +14,7 @@ mod drain;
 mod endpoint;
 mod environment;
 mod error;
+mod kept;
 mod token;
 
 pub use auth::{TokenHandle, TokenStatus, TurrisAuth, TurrisAuthLayer};

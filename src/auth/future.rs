@@ -14,13 +14,13 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    kept::KeptRequest,
     service::{Shared, send},
     transport::TokenTransport,
 };
 use crate::{
     BoxError,
     drain::Drain,
+    kept::KeptRequest,
     replay::TryCloneBody,
     token::{Acquire, Instant, Token, Verdict},
 };

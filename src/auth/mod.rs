@@ -113,7 +113,6 @@
 
 mod future;
 mod handle;
-mod kept;
 mod layer;
 mod origin;
 mod scope;

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     BoxError, TokenService,
     endpoint::TokenEndpoint,
+    kept::KeptRequest,
     replay::TryCloneBody,
     token::{Instant, Source, Token, TokenCache},
 };
@@ -147,7 +148,7 @@ where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
     ReqBody: TryCloneBody,
 {
-    let kept = if shared.retry && !retrying { super::kept::KeptRequest::of(&request) } else { None };
+    let kept = if shared.retry && !retrying { KeptRequest::of(&request) } else { None };
     attach(&mut request, token.authorization().clone());
     let carried = Carried { generation: token.generation(), unproven: token.is_unproven(), retrying };
     let response = ready.call(request);
