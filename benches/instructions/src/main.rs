@@ -7,8 +7,12 @@ use lexopt::{Arg, ValueExt};
 use turris_auth_instructions::{
     callgrind::{self, Error},
     contenders::{CONTENDERS, Contender, contender},
+    counting::Counting,
     measure, targets,
 };
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 const HELP: &str = "\
 Counts instructions with valgrind's callgrind, and allocations. Fails when a limit is missed or something costs over
