@@ -21,7 +21,8 @@ mod work;
 use std::time::{Duration, Instant};
 
 use criterion::{
-    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
+    BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
+    measurement::WallTime,
 };
 use tower::Layer;
 
@@ -93,7 +94,7 @@ fn on_runtime(criterion: &mut Criterion) {
 /// The time from the end of the fetch until the last caller is through.
 fn cold(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("cold, release");
-    group.sample_size(10);
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
     for callers in [1, 100, 10_000, 100_000] {
         group.throughput(Throughput::Elements(callers as u64));
         each(&mut group, BenchmarkId::new("notify", callers), || cold::parked(callers, || 0).release);
@@ -103,7 +104,7 @@ fn cold(criterion: &mut Criterion) {
 
 fn failing(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("1,000 callers");
-    group.sample_size(10);
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
     each(&mut group, BenchmarkId::from_parameter("storm, first error to last"), || {
         let storm = storm::storm(storm::CALLERS, scenarios::auth);
         storm.last_error - storm.first_error
@@ -117,9 +118,9 @@ fn failing(criterion: &mut Criterion) {
 /// 32 callers, the time per request.
 fn over_loopback(criterion: &mut Criterion) {
     const EACH: usize = 100;
-    let server = end_to_end::server();
+    let server = end_to_end::server(end_to_end::ANSWER);
     let mut group = criterion.benchmark_group("loopback");
-    group.sample_size(10);
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
     for protocol in [Protocol::Http1, Protocol::Http2] {
         let per_request = |throughput: end_to_end::Throughput| {
             throughput.took / u32::try_from(throughput.latencies.len()).unwrap_or(u32::MAX)

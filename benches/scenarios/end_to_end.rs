@@ -39,8 +39,8 @@ pub fn client(protocol: Protocol) -> Connections {
     Client::builder(TokioExecutor::new()).http2_only(protocol == Protocol::Http2).build(HttpConnector::new())
 }
 
-/// A server that answers every request at once. It lives as long as the process.
-pub fn server() -> SocketAddr {
+/// A server that answers every request at once with `body`. It lives as long as the process.
+pub fn server(body: Bytes) -> SocketAddr {
     let (address, bound) = std::sync::mpsc::channel();
     thread::spawn(move || {
         runtime().block_on(async {
@@ -48,9 +48,11 @@ pub fn server() -> SocketAddr {
             address.send(listener.local_addr().expect("an address")).expect("somebody who waits");
             while let Ok((stream, _)) = listener.accept().await {
                 let _ = stream.set_nodelay(true);
+                let body = body.clone();
                 tokio::spawn(async move {
                     let builder = auto::Builder::new(TokioExecutor::new());
-                    drop(builder.serve_connection(TokioIo::new(stream), service_fn(answer)).await);
+                    let answer = service_fn(move |request| answer(request, body.clone()));
+                    drop(builder.serve_connection(TokioIo::new(stream), answer).await);
                 });
             }
         });
@@ -58,9 +60,12 @@ pub fn server() -> SocketAddr {
     bound.recv().expect("a server")
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+/// What the API answers.
+pub const ANSWER: Bytes = Bytes::from_static(br#"{"data":{"id":"agency-1"}}"#);
+
+async fn answer(request: Request<Incoming>, body: Bytes) -> Result<Response<Full<Bytes>>, Infallible> {
     drop(request.into_body().collect().await);
-    Ok(Response::new(Full::new(Bytes::from_static(br#"{"data":{"id":"agency-1"}}"#))))
+    Ok(Response::new(Full::new(body)))
 }
 
 /// A layer for the server, with a token that outlives the run.

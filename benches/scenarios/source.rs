@@ -1,6 +1,7 @@
 //! A token endpoint in memory that counts and takes its time.
 
 use std::{
+    fmt,
     future::Future,
     pin::Pin,
     sync::{
@@ -43,6 +44,14 @@ enum Gives {
 /// The source refused.
 #[derive(Clone, Copy, Debug)]
 pub struct Refused;
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the source refuses to issue a token")
+    }
+}
+
+impl std::error::Error for Refused {}
 
 impl Source {
     /// Issues tokens after `delay`.

@@ -16,6 +16,7 @@ use turris_auth::{
 use crate::work::{Content, Inner, ReadingInner, drive, jwt};
 
 /// A service to send requests through.
+#[derive(Clone, Copy)]
 pub struct Contender {
     pub name: &'static str,
     /// The contender whose cost is taken off, because it is not this one's.
