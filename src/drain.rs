@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -65,7 +66,9 @@ impl<B: Body> Future for Drain<B> {
             this.deadline.set(Some(sleep));
         }
         if let Some(deadline) = this.deadline.as_pin_mut() {
-            ready!(deadline.poll(cx));
+            // Polling it panics once its runtime is being shut down; the body is dropped then, as without a timer.
+            let elapsed = catch_unwind(AssertUnwindSafe(|| deadline.poll(cx))).unwrap_or(Poll::Ready(()));
+            ready!(elapsed);
         }
         Poll::Ready(())
     }
@@ -81,7 +84,7 @@ impl<B> fmt::Debug for Drain<B> {
 pub(crate) fn sleep_until(deadline: Instant) -> Option<Sleep> {
     Handle::try_current().ok()?;
     // Tokio has no way to ask a runtime whether its timers are enabled: it panics, before it has changed anything.
-    std::panic::catch_unwind(|| tokio::time::sleep_until(deadline)).ok()
+    catch_unwind(|| tokio::time::sleep_until(deadline)).ok()
 }
 
 #[cfg(test)]

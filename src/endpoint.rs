@@ -59,8 +59,11 @@ impl TokenService {
 
     /// What makes one flight's fetches.
     pub(crate) fn source(&self, endpoint: &Arc<TokenEndpoint>) -> Box<dyn Source> {
-        let exchange = self.exchange.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Box::new(Fetches { exchange, endpoint: Arc::clone(endpoint) })
+        Box::new(Fetches { service: self.clone(), exchange: None, endpoint: Arc::clone(endpoint) })
+    }
+
+    fn exchange(&self) -> Exchange {
+        self.exchange.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -137,7 +140,9 @@ impl TokenEndpoint {
 
 /// The fetches of one flight.
 struct Fetches {
-    exchange: Exchange,
+    service: TokenService,
+    // Cloned by the flight, not by the request that starts it: a clone that panics must not take the request along.
+    exchange: Option<Exchange>,
     endpoint: Arc<TokenEndpoint>,
 }
 
@@ -150,11 +155,12 @@ impl Source for Fetches {
 impl Fetches {
     async fn fetch_once(&mut self, clearance: &Clearance) -> Result<Issued, Failure> {
         let credentials = self.endpoint.ask_for_credentials().await?;
-        self.exchange.ready().await.map_err(unreachable)?;
+        let exchange = self.exchange.get_or_insert_with(|| self.service.exchange());
+        exchange.ready().await.map_err(unreachable)?;
         let request = self.endpoint.request(&credentials);
         // The last moment: the readiness above may have taken its time.
         let sent_at = clearance.take()?;
-        let response = self.exchange.call(request).await.map_err(unreachable)?;
+        let response = exchange.call(request).await.map_err(unreachable)?;
         let limits = RateLimits::read(response.headers(), SystemTime::now());
         match read(&response, &limits, &credentials) {
             Ok(answer) => Ok(Issued {

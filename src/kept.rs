@@ -2,17 +2,19 @@
 //!
 //! Nearly every copy is thrown away unused, so making one has to be cheap, and unpacking it may cost more.
 
-use bytes::Bytes;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use bytes::{Buf, Bytes};
+use http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
+    uri::{self, Authority, PathAndQuery, Scheme},
+};
 
 use crate::replay::TryCloneBody;
 
 /// A request as it was before it was sent.
 pub(crate) struct KeptRequest<B> {
+    head: PackedHead,
     method: Method,
-    uri: Uri,
     version: Version,
-    headers: PackedHeaders,
     extensions: Extensions,
     body: B,
 }
@@ -23,36 +25,38 @@ impl<B: TryCloneBody> KeptRequest<B> {
     pub(crate) fn of(request: &Request<B>) -> Option<Self> {
         Some(Self {
             body: request.body().try_clone()?,
+            head: PackedHead::pack(request.uri(), request.headers()),
             method: request.method().clone(),
-            uri: request.uri().clone(),
             version: request.version(),
-            headers: PackedHeaders::pack(request.headers()),
             extensions: request.extensions().clone(),
         })
     }
 
-    /// Whether the body can still be sent from its beginning.
-    pub(crate) fn is_replayable(&self) -> bool {
-        self.body.is_replayable()
-    }
-
-    pub(crate) fn into_request(self) -> Request<B> {
+    /// The request, or `None` if its body can no longer be sent from its beginning.
+    pub(crate) fn into_request(self) -> Option<Request<B>> {
+        if !self.body.is_replayable() {
+            return None;
+        }
+        let (uri, headers) = self.head.unpack()?;
         let mut request = Request::new(self.body);
         *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
+        *request.uri_mut() = uri;
         *request.version_mut() = self.version;
-        *request.headers_mut() = self.headers.unpack();
+        *request.headers_mut() = headers;
         *request.extensions_mut() = self.extensions;
-        request
+        Some(request)
     }
 }
 
-/// A header map in one block of memory.
+/// A URI and a header map in one block of memory.
 ///
-/// A clone of a map takes two blocks, and one more for each value that has not been shared yet. Here a header is a
-/// [`Lengths`] word, the name, and the value, in the map's own order: appended in this order to an empty map, they make an
-/// equal one.
-struct PackedHeaders(Vec<u8>);
+/// A clone of a map takes two blocks, and one more for each value that has not been shared yet. Here the URI's scheme,
+/// authority and path come first, each as a header without a name, so that one form serves all. A header is a [`Lengths`]
+/// word, the name, and the value, in the map's own order: appended in this order to an empty map, they make an equal one.
+struct PackedHead(Vec<u8>);
+
+const TYPICAL_URI: usize = 128;
+const TYPICAL_HEADER: usize = 64;
 
 /// The length of a name in the upper 16 bits (a `HeaderName` has at most 65,535 bytes), whether the value is sensitive in
 /// the next, the length of the value in the lower 47 (no address space has more).
@@ -63,9 +67,9 @@ impl Lengths {
     const SENSITIVE: u64 = 1 << 47;
 
     #[inline]
-    fn of(name: &str, value: &HeaderValue) -> Self {
-        let sensitive = if value.is_sensitive() { Self::SENSITIVE } else { 0 };
-        Self((name.len() as u64) << 48 | sensitive | value.len() as u64)
+    fn of(name: usize, value: usize, sensitive: bool) -> [u8; Self::SIZE] {
+        let sensitive = if sensitive { Self::SENSITIVE } else { 0 };
+        ((name as u64) << 48 | sensitive | value as u64).to_ne_bytes()
     }
 
     fn name(&self) -> usize {
@@ -81,37 +85,66 @@ impl Lengths {
     }
 }
 
-impl PackedHeaders {
+impl PackedHead {
     #[inline]
-    fn pack(headers: &HeaderMap) -> Self {
-        let size = headers.iter().map(|(name, value)| Lengths::SIZE + name.as_str().len() + value.len()).sum();
-        let mut packed = Vec::with_capacity(size);
+    fn pack(uri: &Uri, headers: &HeaderMap) -> Self {
+        let uri = [
+            uri.scheme_str().unwrap_or_default(),
+            uri.authority().map_or("", Authority::as_str),
+            uri.path_and_query().map_or("", PathAndQuery::as_str),
+        ];
+        // A guess that most requests stay below: to add the lengths up first costs more than the rare second block.
+        let mut packed = Vec::with_capacity(TYPICAL_URI + headers.len() * TYPICAL_HEADER);
+        for part in uri {
+            packed.extend_from_slice(&Lengths::of(0, part.len(), false));
+            packed.extend_from_slice(part.as_bytes());
+        }
         for (name, value) in headers {
-            let name = name.as_str();
-            packed.extend_from_slice(&Lengths::of(name, value).0.to_ne_bytes());
-            packed.extend_from_slice(name.as_bytes());
+            let name = name.as_str().as_bytes();
+            packed.extend_from_slice(&Lengths::of(name.len(), value.len(), value.is_sensitive()));
+            packed.extend_from_slice(name);
             packed.extend_from_slice(value.as_bytes());
         }
         Self(packed)
     }
 
-    fn unpack(self) -> HeaderMap {
-        let mut rest = Bytes::from(self.0);
-        let mut headers = HeaderMap::new();
-        while let Some((lengths, _)) = rest.split_first_chunk() {
-            let lengths = Lengths(u64::from_ne_bytes(*lengths));
-            // What `pack` has written is all there, so no split is out of bounds.
-            let mut header = rest.split_to(Lengths::SIZE + lengths.name() + lengths.value()).split_off(Lengths::SIZE);
-            let value = header.split_off(lengths.name());
-            // What has been a name or a value is one again, and as many as have fitted into a map fit into another.
-            if let (Ok(name), Ok(mut value)) = (HeaderName::from_bytes(&header), HeaderValue::from_maybe_shared(value))
-            {
-                value.set_sensitive(lengths.is_sensitive());
-                let _ = headers.try_append(name, value);
-            }
+    /// What was packed. Whatever was valid once is so again, so this is `None` for no request there can be; if it were, a
+    /// request with a part missing would be worse than none.
+    fn unpack(self) -> Option<(Uri, HeaderMap)> {
+        let mut packed = Bytes::from(self.0);
+        let mut parts = uri::Parts::default();
+        let (_, scheme) = take(&mut packed)?;
+        let (_, authority) = take(&mut packed)?;
+        let (_, path_and_query) = take(&mut packed)?;
+        if !scheme.is_empty() {
+            parts.scheme = Some(Scheme::try_from(&*scheme).ok()?);
         }
-        headers
+        if !authority.is_empty() {
+            parts.authority = Some(Authority::from_maybe_shared(authority).ok()?);
+        }
+        if !path_and_query.is_empty() {
+            parts.path_and_query = Some(PathAndQuery::from_maybe_shared(path_and_query).ok()?);
+        }
+        let mut headers = HeaderMap::new();
+        while !packed.is_empty() {
+            let ((name, sensitive), value) = take(&mut packed)?;
+            let mut value = HeaderValue::from_maybe_shared(value).ok()?;
+            value.set_sensitive(sensitive);
+            headers.try_append(HeaderName::from_bytes(&name).ok()?, value).ok()?;
+        }
+        Some((Uri::from_parts(parts).ok()?, headers))
     }
+}
+
+/// The name, whether the value is sensitive, and the value of the next header.
+fn take(packed: &mut Bytes) -> Option<((Bytes, bool), Bytes)> {
+    let lengths = Lengths(u64::from_ne_bytes(*packed.first_chunk()?));
+    packed.advance(Lengths::SIZE);
+    if packed.len() < lengths.name() + lengths.value() {
+        return None;
+    }
+    let name = packed.split_to(lengths.name());
+    Some(((name, lengths.is_sensitive()), packed.split_to(lengths.value())))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod replay;
 pub mod emulator;
 
 mod api;
+mod classify;
 mod credentials;
 mod drain;
 mod endpoint;
@@ -18,6 +19,7 @@ mod kept;
 mod token;
 
 pub use auth::{TokenHandle, TokenStatus, TurrisAuth, TurrisAuthLayer};
+pub use classify::ResponseClass;
 pub use credentials::{Credentials, CredentialsFuture, CredentialsProvider};
 pub use endpoint::TokenService;
 pub use environment::{CustomEnvironment, Environment};

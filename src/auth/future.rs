@@ -18,7 +18,7 @@ use super::{
     transport::TokenTransport,
 };
 use crate::{
-    BoxError,
+    BoxError, ResponseClass,
     drain::Drain,
     kept::KeptRequest,
     replay::TryCloneBody,
@@ -51,6 +51,8 @@ pin_project! {
     {
         // The request is none of this layer's.
         Passing { #[pin] response: S::Future },
+        // The request could not be given a token, and is not sent without.
+        Unsent { error: Option<BoxError> },
         // For a token. `pending` is there until the state is left.
         Waiting { #[pin] acquire: Acquire, pending: Option<Pending<S, T, ReqBody>> },
         // For the inner service. As above.
@@ -90,14 +92,21 @@ impl<S, T, ReqBody, ResBody> ResponseFuture<S, T, ReqBody, ResBody>
 where
     S: Service<Request<ReqBody>>,
 {
+    #[inline]
     pub(super) fn passing(response: S::Future) -> Self {
         Self { state: State::Passing { response } }
     }
 
+    pub(super) fn unsent(error: BoxError) -> Self {
+        Self { state: State::Unsent { error: Some(error) } }
+    }
+
+    #[inline]
     pub(super) fn waiting(pending: Pending<S, T, ReqBody>) -> Self {
         Self { state: State::Waiting { acquire: Acquire::default(), pending: Some(pending) } }
     }
 
+    #[inline]
     pub(super) fn sent(
         response: S::Future,
         carried: Carried,
@@ -105,6 +114,16 @@ where
         kept: Option<(KeptRequest<ReqBody>, S)>,
     ) -> Self {
         Self { state: State::Sent { response, carried, shared, kept } }
+    }
+}
+
+impl<S, T, ReqBody, ResBody> State<S, T, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>>,
+    ResBody: Body,
+{
+    fn draining(body: ResBody, pending: Pending<S, T, ReqBody>) -> Self {
+        Self::Draining { drain: Box::pin(Drain::new(body)), pending: Some(pending) }
     }
 }
 
@@ -120,16 +139,43 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
-        let result = ready!(advance(state.as_mut(), cx));
-        state.set(State::Done);
-        Poll::Ready(result)
+        loop {
+            // A response is moved as seldom as can be: its head is a large value, and nearly all requests come by here.
+            let result = match state.as_mut().project() {
+                StateProj::Passing { response } => ready!(response.poll(cx)),
+                StateProj::Sent { response, carried, shared, kept } => match ready!(response.poll(cx)) {
+                    Ok(response) => match shared.judge(&response, *carried, kept) {
+                        None => Ok(response),
+                        Some((request, inner)) => {
+                            let pending = Pending { request, inner, shared: Arc::clone(shared), retrying: true };
+                            state.set(State::draining(response.into_body(), pending));
+                            continue;
+                        }
+                    },
+                    Err(error) => Err(error),
+                },
+                _ => match ready!(on_the_way(state.as_mut(), cx)) {
+                    Ok(next) => {
+                        state.set(next);
+                        continue;
+                    }
+                    Err(error) => {
+                        state.set(State::Done);
+                        return Poll::Ready(Err(error));
+                    }
+                },
+            };
+            state.set(State::Done);
+            return Poll::Ready(result.map_err(Into::into));
+        }
     }
 }
 
-fn advance<S, T, ReqBody, ResBody>(
-    mut state: Pin<&mut State<S, T, ReqBody, ResBody>>,
+/// The states in which nothing is sent: what comes next, once it does.
+fn on_the_way<S, T, ReqBody, ResBody>(
+    state: Pin<&mut State<S, T, ReqBody, ResBody>>,
     cx: &mut Context<'_>,
-) -> Poll<Result<Response<ResBody>, BoxError>>
+) -> Poll<Result<State<S, T, ReqBody, ResBody>, BoxError>>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
     S::Error: Into<BoxError>,
@@ -137,49 +183,39 @@ where
     ReqBody: TryCloneBody,
     ResBody: Body,
 {
-    loop {
-        let next = match state.as_mut().project() {
-            StateProj::Passing { response } => return response.poll(cx).map_err(Into::into),
-            StateProj::Waiting { acquire, pending } => {
-                let Some(waiting) = pending.as_ref() else { return Poll::Pending };
-                let source = || waiting.shared.source(&waiting.inner);
-                let token = ready!(acquire.poll(cx, &waiting.shared.cache, source))?;
-                State::Readying { token, waited: false, pending: pending.take() }
-            }
-            StateProj::Readying { token, waited, pending } => {
-                let Some(readying) = pending.as_mut() else { return Poll::Pending };
-                match readying.inner.poll_ready(cx) {
-                    Poll::Ready(readiness) => readiness.map_err(Into::into)?,
-                    Poll::Pending => {
-                        *waited = true;
-                        return Poll::Pending;
-                    }
-                }
-                // A token that this request has just waited for is used, however short its life.
-                let token = if *waited { readying.shared.still_good(token) } else { Some(Arc::clone(token)) };
-                match (pending.take(), token) {
-                    (Some(pending), Some(token)) => pending.send(&token).state,
-                    (Some(pending), None) => ResponseFuture::waiting(pending.without_readiness()).state,
-                    (None, _) => return Poll::Pending,
+    let next = match state.project() {
+        StateProj::Unsent { error } => return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
+        StateProj::Waiting { acquire, pending } => {
+            let Some(waiting) = pending.as_ref() else { return Poll::Pending };
+            let source = || waiting.shared.source(&waiting.inner);
+            let token = ready!(acquire.poll(cx, &waiting.shared.cache, source))?;
+            State::Readying { token, waited: false, pending: pending.take() }
+        }
+        StateProj::Readying { token, waited, pending } => {
+            let Some(readying) = pending.as_mut() else { return Poll::Pending };
+            match readying.inner.poll_ready(cx) {
+                Poll::Ready(readiness) => readiness.map_err(Into::into)?,
+                Poll::Pending => {
+                    *waited = true;
+                    return Poll::Pending;
                 }
             }
-            StateProj::Sent { response, carried, shared, kept } => {
-                let response = ready!(response.poll(cx)).map_err(Into::into)?;
-                let Some((kept, inner)) = shared.judge(response.status(), *carried, kept.take()) else {
-                    return Poll::Ready(Ok(response));
-                };
-                let shared = Arc::clone(shared);
-                let pending = Pending { request: kept.into_request(), inner, shared, retrying: true };
-                State::Draining { drain: Box::pin(Drain::new(response.into_body())), pending: Some(pending) }
+            // A token that this request has just waited for is used, however short its life.
+            let token = if *waited { readying.shared.still_good(token) } else { Some(Arc::clone(token)) };
+            match (pending.take(), token) {
+                (Some(pending), Some(token)) => pending.send(&token).state,
+                (Some(pending), None) => ResponseFuture::waiting(pending.without_readiness()).state,
+                (None, _) => return Poll::Pending,
             }
-            StateProj::Draining { drain, pending } => {
-                ready!(drain.as_mut().poll(cx));
-                State::Waiting { acquire: Acquire::default(), pending: pending.take() }
-            }
-            StateProj::Done => return Poll::Pending,
-        };
-        state.set(next);
-    }
+        }
+        StateProj::Draining { drain, pending } => {
+            ready!(drain.as_mut().poll(cx));
+            State::Waiting { acquire: Acquire::default(), pending: pending.take() }
+        }
+        // A future that has given its answer has no other.
+        StateProj::Passing { .. } | StateProj::Sent { .. } | StateProj::Done => return Poll::Pending,
+    };
+    Poll::Ready(Ok(next))
 }
 
 impl<S, T, ReqBody, ResBody> Pending<S, T, ReqBody>
@@ -206,17 +242,19 @@ impl<T> Shared<T> {
         candidates.into_iter().find(|token| token.is_valid(now) && !token.is_refused()).cloned()
     }
 
-    /// What the status of a response says of the token, and whether the request is to be sent again: then `kept` is
-    /// returned, otherwise the response is the caller's.
-    fn judge<B: TryCloneBody, S>(
+    /// What a response says of the token. The request that was kept, if it is to be sent again; otherwise the response is
+    /// the caller's.
+    #[inline]
+    fn judge<ReqBody: TryCloneBody, ResBody, S>(
         &self,
-        status: StatusCode,
+        response: &Response<ResBody>,
         carried: Carried,
-        kept: Option<(KeptRequest<B>, S)>,
-    ) -> Option<(KeptRequest<B>, S)> {
+        kept: &mut Option<(KeptRequest<ReqBody>, S)>,
+    ) -> Option<(Request<ReqBody>, S)> {
         let Carried { generation, unproven, retrying } = carried;
-        if status != StatusCode::UNAUTHORIZED {
-            if (unproven || retrying) && proves_token(status) {
+        let class = self.classifier.classify(response);
+        if class != ResponseClass::Unauthorized {
+            if (unproven || retrying) && class == ResponseClass::Ordinary && proves_token(response.status()) {
                 if retrying { self.cache.cure(generation) } else { self.cache.prove(generation) }
             }
             return None;
@@ -225,19 +263,19 @@ impl<T> Shared<T> {
             self.cache.refuse_again(generation);
             return None;
         }
-        let kept = kept.filter(|(kept, _)| kept.is_replayable());
-        match self.cache.refuse(generation, kept.is_some()) {
-            Verdict::Renew => kept,
+        let again = kept.take().and_then(|(kept, inner)| Some((kept.into_request()?, inner)));
+        match self.cache.refuse(generation, again.is_some()) {
+            Verdict::Renew => again,
             Verdict::Keep => None,
         }
     }
 }
 
-/// Whether an answer that is not a 401 shows that the server has looked at the token and accepted it.
+/// Whether an ordinary answer shows that the server has looked at the token and accepted it.
 fn proves_token(status: StatusCode) -> bool {
-    // A gateway that fails, is busy or wants its own authentication answers before anybody looks.
-    const BEFORE_AUTHENTICATION: [StatusCode; 3] =
-        [StatusCode::PROXY_AUTHENTICATION_REQUIRED, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+    // A gateway that fails, has waited too long or wants its own authentication answers before anybody looks.
+    const BEFORE_AUTHENTICATION: [StatusCode; 2] =
+        [StatusCode::PROXY_AUTHENTICATION_REQUIRED, StatusCode::REQUEST_TIMEOUT];
     !status.is_server_error() && !BEFORE_AUTHENTICATION.contains(&status)
 }
 

@@ -85,11 +85,8 @@ impl TokenHandle {
     async fn acquire(&self) -> Result<Arc<Token>, TokenError> {
         let source = || self.tokens.source(&self.endpoint);
         let now = Instant::now();
-        let current = self.cache.load().as_ref().filter(|token| token.is_valid(now)).cloned();
+        let current = self.cache.load().as_ref().filter(|token| self.cache.usable(token, now, source)).cloned();
         if let Some(token) = current {
-            if token.is_refresh_due(now) {
-                self.cache.refresh(&token, now, source);
-            }
             return Ok(token);
         }
         let mut acquire = pin!(Acquire::default());

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
 use tower_layer::Layer;
@@ -17,7 +17,8 @@ use super::{
     transport::ThroughInner,
 };
 use crate::{
-    BoxError, ConfigError, CredentialsProvider, Environment, TokenService,
+    BoxError, ConfigError, CredentialsProvider, Environment, ResponseClass, TokenService,
+    classify::Classifier,
     endpoint::TokenEndpoint,
     token::{DOCUMENTED_LIMIT, Settings, TokenCache},
 };
@@ -59,6 +60,7 @@ impl TurrisAuthLayer {
             retry: true,
             keep_authorization: false,
             relative_uris_belong_here: false,
+            classifier: Classifier::default(),
             refused: None,
         }
     }
@@ -77,7 +79,7 @@ impl<T> TurrisAuthLayer<T> {
     fn from_builder(builder: TurrisAuthLayerBuilder<T>) -> Self {
         let scope = Scope {
             origins: builder.origins,
-            token_url: builder.endpoint.url.clone(),
+            token_path: builder.endpoint.url.path().into(),
             relative_uris_belong_here: builder.relative_uris_belong_here,
             keep_authorization: builder.keep_authorization,
         };
@@ -87,6 +89,7 @@ impl<T> TurrisAuthLayer<T> {
                 endpoint: Arc::new(builder.endpoint),
                 transport: builder.transport,
                 scope,
+                classifier: builder.classifier,
                 retry: builder.retry,
             }),
         }
@@ -144,6 +147,7 @@ pub struct TurrisAuthLayerBuilder<T = ThroughInner> {
     retry: bool,
     keep_authorization: bool,
     relative_uris_belong_here: bool,
+    classifier: Classifier,
     /// The first value that was refused; `build` reports it.
     refused: Option<ConfigError>,
 }
@@ -194,7 +198,8 @@ impl<T> TurrisAuthLayerBuilder<T> {
     /// Attaches the token to requests for this origin too, such as `https://uploads.example`.
     ///
     /// By default only the environment's own origin gets it. An origin that is reached over plain HTTP is refused,
-    /// unless it is a loopback host.
+    /// unless it is a loopback host. A request with a `Host` header that names another origin than its URI passes
+    /// through untouched, since a server of many hosts goes by that header.
     pub fn allow_origin(mut self, origin: impl AsRef<str>) -> Self {
         match Origin::parse(origin.as_ref()) {
             Ok(origin) => self.origins.push(origin),
@@ -230,6 +235,15 @@ impl<T> TurrisAuthLayerBuilder<T> {
         self
     }
 
+    /// Judges responses by `classify` where [`ResponseClass::of`] does not fit. Only `Unauthorized` matters to this layer.
+    pub fn classify_responses(
+        mut self,
+        classify: impl Fn(StatusCode, &HeaderMap) -> ResponseClass + Send + Sync + 'static,
+    ) -> Self {
+        self.classifier = Classifier::new(classify);
+        self
+    }
+
     /// Fetches tokens through `service`, not through the service that the layer wraps.
     ///
     /// It is for stacks whose requests are not plain HTTP (tonic), whose bodies are not `From<Bytes>`, or whose other
@@ -252,6 +266,7 @@ impl<T> TurrisAuthLayerBuilder<T> {
             retry: self.retry,
             keep_authorization: self.keep_authorization,
             relative_uris_belong_here: self.relative_uris_belong_here,
+            classifier: self.classifier,
             refused: self.refused,
         }
     }

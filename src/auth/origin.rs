@@ -27,14 +27,16 @@ impl Origin {
     pub(super) fn parse(text: &str) -> Result<Self, ConfigError> {
         const SETTING: &str = "allowed origin";
         let expected = "an origin such as `https://files.example:8443`, over `https` or to a loopback host";
+        // A query may hold a key.
+        let shown = text.split(['?', '#']).next().unwrap_or_default();
         // The same rules as for a base URL, as the same token goes there.
         match Environment::custom(text) {
             Ok(environment) if environment.base_url().path() == "/" => {
-                Self::of(&environment).ok_or_else(|| ConfigError::new(SETTING, text, expected))
+                Self::of(&environment).ok_or_else(|| ConfigError::new(SETTING, shown, expected))
             }
             // A password may stand before an `@`.
             Err(_) if text.contains('@') => Err(ConfigError::without_value(SETTING, expected)),
-            _ => Err(ConfigError::new(SETTING, text, expected)),
+            _ => Err(ConfigError::new(SETTING, shown, expected)),
         }
     }
 

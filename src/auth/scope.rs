@@ -1,6 +1,10 @@
 //! Which requests get the token.
 
-use http::{Method, Request, Uri, header::AUTHORIZATION};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Uri,
+    header::{AUTHORIZATION, HOST},
+    uri::{Authority, Scheme},
+};
 
 use super::origin::Origin;
 
@@ -24,14 +28,14 @@ pub struct SkipAuthorization;
 #[derive(Clone, Debug)]
 pub(super) struct Scope {
     pub(super) origins: Vec<Origin>,
-    pub(super) token_url: Uri,
+    pub(super) token_path: Box<str>,
     pub(super) relative_uris_belong_here: bool,
     pub(super) keep_authorization: bool,
 }
 
 impl Scope {
     pub(super) fn covers<B>(&self, request: &Request<B>) -> bool {
-        if !self.covers_uri(request.uri()) || *request.method() == Method::CONNECT {
+        if !self.covers_target(request.uri(), request.headers()) || *request.method() == Method::CONNECT {
             return false;
         }
         if self.keep_authorization && request.headers().contains_key(AUTHORIZATION) {
@@ -40,15 +44,31 @@ impl Scope {
         request.extensions().is_empty() || request.extensions().get::<SkipAuthorization>().is_none()
     }
 
-    fn covers_uri(&self, uri: &Uri) -> bool {
+    fn covers_target(&self, uri: &Uri, headers: &HeaderMap) -> bool {
         let belongs = match (uri.scheme(), uri.authority()) {
-            (Some(scheme), Some(authority)) => self.origins.iter().any(|origin| origin.matches(scheme, authority)),
+            (Some(scheme), Some(authority)) => {
+                let origin = self.origins.iter().find(|origin| origin.matches(scheme, authority));
+                origin.is_some_and(|origin| hosts_agree(headers, scheme, authority, origin))
+            }
             (None, None) => self.relative_uris_belong_here,
             // The authority form, which only `CONNECT` uses.
             _ => false,
         };
         // A request for a token cannot need one; with a token service that leads back through this layer it would wait
         // for itself.
-        belongs && uri.path() != self.token_url.path()
+        belongs && *uri.path() != *self.token_path
     }
+}
+
+/// Whether the `Host` fields, if there are any, name the origin that the URI has.
+///
+/// The connection goes where the URI says, but whoever answers there for many hosts (a gateway, a content delivery
+/// network) hands the request to the one that `Host` names.
+fn hosts_agree(headers: &HeaderMap, scheme: &Scheme, authority: &Authority, origin: &Origin) -> bool {
+    let agrees = |host: &HeaderValue| {
+        host.as_bytes() == authority.as_str().as_bytes()
+            || Authority::try_from(host.as_bytes()).is_ok_and(|host| origin.matches(scheme, &host))
+    };
+    // Most requests have none yet: clients add it last.
+    headers.get(HOST).is_none() || headers.get_all(HOST).iter().all(agrees)
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
+use http::{Request, Response, header::AUTHORIZATION};
 use http_body::Body;
 use tower_service::Service;
 
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     BoxError, TokenService,
+    classify::Classifier,
     endpoint::TokenEndpoint,
     kept::KeptRequest,
     replay::TryCloneBody,
@@ -39,6 +40,7 @@ pub(super) struct Shared<T> {
     pub(super) endpoint: Arc<TokenEndpoint>,
     pub(super) transport: T,
     pub(super) scope: Scope,
+    pub(super) classifier: Classifier,
     pub(super) retry: bool,
 }
 
@@ -115,16 +117,14 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         if !self.shared.scope.covers(&request) {
             return ResponseFuture::passing(self.inner.call(request));
         }
-        let now = Instant::now();
         let current = self.shared.cache.load();
-        if let Some(token) = current.as_ref().filter(|token| token.is_valid(now)) {
-            if token.is_refresh_due(now) {
-                self.shared.cache.refresh(token, now, || self.shared.source(&self.inner));
-            }
+        let source = || self.shared.source(&self.inner);
+        if let Some(token) = current.as_ref().filter(|token| self.shared.cache.usable(token, Instant::now(), source)) {
             return send(request, token, &mut self.inner, &self.shared, false);
         }
         drop(current);
@@ -137,6 +137,7 @@ where
 }
 
 /// Sends `request` with `token` through `ready`, a service that has been polled ready.
+#[inline(always)]
 pub(super) fn send<S, T, ReqBody, ResBody>(
     mut request: Request<ReqBody>,
     token: &Token,
@@ -149,14 +150,13 @@ where
     ReqBody: TryCloneBody,
 {
     let kept = if shared.retry && !retrying { KeptRequest::of(&request) } else { None };
-    attach(&mut request, token.authorization().clone());
+    // The one way to fail: a header map has room for some 24,000 fields.
+    if let Err(error) = request.headers_mut().try_insert(AUTHORIZATION, token.authorization().clone()) {
+        return ResponseFuture::unsent(error.into());
+    }
     let carried = Carried { generation: token.generation(), unproven: token.is_unproven(), retrying };
     let response = ready.call(request);
     ResponseFuture::sent(response, carried, Arc::clone(shared), kept.map(|kept| (kept, ready.clone())))
-}
-
-fn attach<B>(request: &mut Request<B>, authorization: HeaderValue) {
-    request.headers_mut().insert(AUTHORIZATION, authorization);
 }
 
 impl<S: Clone, T> Clone for TurrisAuth<S, T> {

@@ -11,7 +11,8 @@ use crate::{BoxError, TokenService};
 /// [`TurrisAuthLayer`](crate::TurrisAuthLayer) and [`TurrisAuth`](crate::TurrisAuth).
 ///
 /// Its request body has to be `From<Bytes>`, and it has to be `Clone + Send + 'static`, since a fetch outlives the
-/// request that started it.
+/// request that started it. It must not follow redirects by itself: what it makes of one that the token endpoint sends,
+/// and of an `Authorization` on the way, is its own affair.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ThroughInner;
 

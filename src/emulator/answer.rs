@@ -9,7 +9,7 @@ use http::{
 };
 use serde_json::{Value, json};
 
-use super::{clock::epoch_seconds, limits::Allowance, state::State, tokens::random_uuid};
+use super::{clock::epoch_seconds_up, limits::Allowance, state::State, tokens::random_uuid};
 use crate::api::encode;
 
 pub(super) type Answer = Response<Bytes>;
@@ -70,7 +70,8 @@ fn error_type(status: StatusCode) -> &'static str {
 pub(super) fn add_rate_limit_headers(answer: &mut Answer, allowance: &Allowance, state: &State) {
     if state.rate_limit_headers.apply_to(allowance) {
         let now = state.clock.now();
-        let resets = epoch_seconds(now.checked_add(allowance.resets_in).unwrap_or(now));
+        // Rounded up: who comes back then finds a new window.
+        let resets = epoch_seconds_up(now.checked_add(allowance.resets_in).unwrap_or(now));
         let (limit, remaining) = (u64::from(allowance.limit), u64::from(allowance.remaining));
         encode::rate_limit_headers(answer.headers_mut(), limit, remaining, resets);
     }

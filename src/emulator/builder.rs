@@ -1,11 +1,17 @@
 //! The settings of an emulator.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use super::{
     Emulator, Limits, RateLimitHeaders,
+    clock::Clock,
     server::Server,
     state::{Clients, Shared, State},
+    tokens::Tokens,
 };
 use crate::{ConfigError, Credentials, Environment};
 
@@ -17,6 +23,7 @@ pub struct EmulatorBuilder {
     token_lifetime: Duration,
     limits: Limits,
     rate_limit_headers: RateLimitHeaders,
+    started_at: Option<SystemTime>,
     clock_skew_seconds: i64,
     port: u16,
 }
@@ -28,6 +35,7 @@ impl EmulatorBuilder {
             token_lifetime: Duration::from_secs(60 * 60),
             limits: Limits::default(),
             rate_limit_headers: RateLimitHeaders::default(),
+            started_at: None,
             clock_skew_seconds: 0,
             port: 0,
         }
@@ -40,7 +48,8 @@ impl EmulatorBuilder {
         self
     }
 
-    /// How long tokens live: 60 minutes by default. `expiresIn` says it in whole seconds.
+    /// How long tokens live: 60 minutes by default. `expiresIn` says it in whole seconds, rounded down; the
+    /// emulator itself goes by the exact time.
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
         self.token_lifetime = lifetime;
         self
@@ -55,6 +64,13 @@ impl EmulatorBuilder {
     /// When answers carry the `X-RateLimit-*` headers: near the limit by default.
     pub fn rate_limit_headers(mut self, when: RateLimitHeaders) -> Self {
         self.rate_limit_headers = when;
+        self
+    }
+
+    /// What the time is when the emulator is made: by default what the system's clock shows then. A test that fixes it
+    /// (and pauses tokio's time) sees the same dates in every run.
+    pub fn started_at(mut self, time: SystemTime) -> Self {
+        self.started_at = Some(time);
         self
     }
 
@@ -99,7 +115,7 @@ impl EmulatorBuilder {
         Ok(Emulator::new(shared, Some(server), environment))
     }
 
-    fn shared(self) -> Result<(std::sync::Arc<Shared>, u16), ConfigError> {
+    fn shared(self) -> Result<(Arc<Shared>, u16), ConfigError> {
         let mut clients = self.clients.into_iter();
         let first = match clients.next() {
             Some(first) => first,
@@ -107,7 +123,10 @@ impl EmulatorBuilder {
         };
         let mut all = Clients::new(first);
         clients.for_each(|client| all.put(client));
-        let state = State::new(all, self.token_lifetime, self.limits, self.rate_limit_headers, self.clock_skew_seconds);
+        // The only reading of the system's clock.
+        let clock = Clock::new(self.started_at.unwrap_or_else(SystemTime::now), self.clock_skew_seconds);
+        let mut state = State::new(clock, all, Tokens::new(self.token_lifetime), self.limits);
+        state.rate_limit_headers = self.rate_limit_headers;
         Ok((Shared::new(state), self.port))
     }
 }

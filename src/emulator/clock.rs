@@ -15,9 +15,9 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    pub(super) fn new(skew_seconds: i64) -> Self {
-        // The only reading of the system's clock. Everything after it follows tokio's, which tests can pause.
-        Self { started: Instant::now(), started_at: SystemTime::now(), skew_seconds }
+    /// A clock that shows `started_at` now. From here on it follows tokio's, which tests can pause.
+    pub(super) fn new(started_at: SystemTime, skew_seconds: i64) -> Self {
+        Self { started: Instant::now(), started_at, skew_seconds }
     }
 
     pub(super) fn set_skew(&mut self, seconds: i64) {

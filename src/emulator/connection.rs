@@ -50,7 +50,7 @@ struct Open(Arc<Shared>);
 
 impl Open {
     fn new(shared: Arc<Shared>) -> Self {
-        shared.lock().recorder.connected();
+        shared.record(|state| state.recorder.connected());
         Self(shared)
     }
 
@@ -80,7 +80,7 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.lock().recorder.disconnected();
+        self.0.record(|state| state.recorder.disconnected());
     }
 }
 

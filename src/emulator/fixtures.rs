@@ -1,26 +1,34 @@
 //! The few agencies and agents that there are.
 
+use std::{collections::HashMap, sync::LazyLock};
+
 use serde_json::{Value, json};
 
+static BY_PATH: LazyLock<HashMap<String, Value>> = LazyLock::new(by_path);
+
 /// What `GET` finds at `path`.
-pub(super) fn get(path: &str) -> Option<Value> {
-    let mut segments = path.strip_prefix("/v1/")?.split('/');
-    let found = match (segments.next()?, segments.next(), segments.next()) {
-        ("agencies", None, None) => Value::Array(agencies()),
-        ("agencies", Some(id), None) => with_id(agencies(), id)?,
-        ("agencies", Some(id), Some("agents")) => {
-            with_id(agencies(), id)?;
-            Value::Array(agents().into_iter().filter(|agent| agent["agencyId"] == id).collect())
-        }
-        ("agents", None, None) => Value::Array(agents()),
-        ("agents", Some(id), None) => with_id(agents(), id)?,
-        _ => return None,
-    };
-    segments.next().is_none().then_some(found)
+pub(super) fn get(path: &str) -> Option<&'static Value> {
+    BY_PATH.get(path)
 }
 
-fn with_id(entities: Vec<Value>, id: &str) -> Option<Value> {
-    entities.into_iter().find(|entity| entity["id"] == id)
+fn by_path() -> HashMap<String, Value> {
+    let mut found = HashMap::new();
+    for agency in agencies() {
+        let id = id_of(&agency);
+        let agents = agents().into_iter().filter(|agent| agent["agencyId"] == id).collect();
+        found.insert(format!("/v1/agencies/{id}/agents"), Value::Array(agents));
+        found.insert(format!("/v1/agencies/{id}"), agency);
+    }
+    for agent in agents() {
+        found.insert(format!("/v1/agents/{}", id_of(&agent)), agent);
+    }
+    found.insert("/v1/agencies".to_owned(), Value::Array(agencies()));
+    found.insert("/v1/agents".to_owned(), Value::Array(agents()));
+    found
+}
+
+fn id_of(entity: &Value) -> String {
+    entity["id"].as_str().unwrap_or_default().to_owned()
 }
 
 fn agencies() -> Vec<Value> {

@@ -118,6 +118,37 @@ impl Emulator {
         self.shared.lock().recorder.counters
     }
 
+    /// Waits until the counters are as `condition` wants them, and returns them.
+    ///
+    /// This is how a test waits for what happens on other tasks, instead of sleeping and hoping.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use http::Request;
+    /// use tower::ServiceExt;
+    /// use turris_auth::emulator::{Emulator, Endpoint, Fault};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let emulator = Emulator::start().await?;
+    /// emulator.fault(Endpoint::All, Fault::hang());
+    /// let request = Request::get("/v1/agencies").body(String::new())?;
+    /// let waiting = tokio::spawn(emulator.service().oneshot(request));
+    /// emulator.until(|counters| counters.in_flight == 1).await;
+    /// emulator.clear_faults();
+    /// assert_eq!(waiting.await??.status(), 401);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn until(&self, condition: impl FnMut(&Counters) -> bool) -> Counters {
+        self.shared.until(condition).await
+    }
+
     /// The latest 10,000 requests, oldest first.
     pub fn requests(&self) -> Vec<SeenRequest> {
         self.shared.lock().recorder.seen()

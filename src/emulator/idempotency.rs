@@ -42,6 +42,11 @@ pub(super) struct Answers {
 }
 
 impl Answers {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
     pub(super) fn find(&self, client_id: &str, path: &str, key: Uuid, now: Instant) -> Option<(StatusCode, Bytes)> {
         let id = Id { client_id: client_id.into(), path: path.into(), key };
         let (at, status, body) = self.kept.get(&id)?;

@@ -95,7 +95,7 @@ impl RateLimitHeaders {
             Self::Always => true,
             Self::Near { remaining_percent } => {
                 let left = u64::from(allowance.remaining) * 100;
-                !allowance.admitted || left <= u64::from(allowance.limit) * u64::from(remaining_percent)
+                left <= u64::from(allowance.limit) * u64::from(remaining_percent)
             }
             Self::Never => false,
         }
@@ -130,6 +130,11 @@ pub(super) struct Windows {
 }
 
 impl Windows {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.running.len()
+    }
+
     /// Client ids come from outside, so windows that are over are swept out once there are this many.
     const SWEEP_AT: usize = 1024;
 

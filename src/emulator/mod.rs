@@ -105,6 +105,9 @@ mod service;
 mod state;
 mod tokens;
 
+#[cfg(test)]
+mod tests;
+
 pub use body::EmulatorBody;
 pub use builder::EmulatorBuilder;
 pub use counters::{Counters, SeenRequest};

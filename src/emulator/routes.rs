@@ -151,7 +151,7 @@ fn process(state: &mut State, request: &Parts, client_id: &str, body: Bytes) -> 
             answer::error(StatusCode::UPGRADE_REQUIRED, &["the request has no `upgrade` header"], now)
         }),
         path => match fixtures::get(path) {
-            Some(found) => answer::data(StatusCode::OK, &found, now),
+            Some(found) => answer::data(StatusCode::OK, found, now),
             None => answer::error(StatusCode::NOT_FOUND, &["there is nothing at this path"], now),
         },
     }

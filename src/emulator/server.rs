@@ -24,11 +24,11 @@ use super::{connection, state::Shared};
 pub(super) struct Server {
     address: SocketAddr,
     // Shared with the accept loop, so that the port is free as soon as this is dropped and not when the runtime next
-    // gets around to dropping an aborted task.
+    // gets around to the loop's task.
     listener: Arc<Mutex<Option<TcpListener>>>,
     goodbye: watch::Sender<()>,
     stop: watch::Sender<()>,
-    accepting: Option<JoinHandle<()>>,
+    accepting: JoinHandle<()>,
 }
 
 impl Server {
@@ -38,8 +38,7 @@ impl Server {
         let listener = Arc::new(Mutex::new(Some(listener)));
         let goodbye = watch::Sender::new(());
         let stop = watch::Sender::new(());
-        let accepting = accept(Arc::clone(&listener), shared, goodbye.clone(), stop.subscribe());
-        let accepting = Some(tokio::spawn(accepting));
+        let accepting = tokio::spawn(accept(Arc::clone(&listener), shared, goodbye.clone(), stop.subscribe()));
         Ok(Self { address, listener, goodbye, stop, accepting })
     }
 
@@ -52,26 +51,20 @@ impl Server {
     }
 
     pub(super) async fn shutdown(mut self) {
-        self.close_port();
-        self.stop.send_replace(());
-        if let Some(accepting) = self.accepting.take() {
-            // An error would mean that the task was aborted with its runtime, and then it has ended as well.
-            let _ = accepting.await;
-        }
+        self.stop();
+        // An error would mean that the task ended with its runtime, and then there is nothing to wait for.
+        let _ = (&mut self.accepting).await;
     }
 
-    fn close_port(&self) {
+    fn stop(&self) {
         self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.stop.send_replace(());
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.close_port();
-        if let Some(accepting) = &self.accepting {
-            // Drops the set of connections with it, which aborts them.
-            accepting.abort();
-        }
+        self.stop();
     }
 }
 
@@ -86,7 +79,7 @@ async fn accept(
         let accepted = poll_fn(|context| {
             match &*listener.lock().unwrap_or_else(PoisonError::into_inner) {
                 Some(listener) => listener.poll_accept(context),
-                // The port is closed and with it what would wake this task; `stop` or the abort ends it.
+                // The port is closed and with it what would wake this task: `stop` does.
                 None => Poll::Pending,
             }
         });

@@ -101,7 +101,7 @@ struct InFlight {
 impl InFlight {
     fn new<B>(shared: &Arc<Shared>, request: &Request<B>) -> Self {
         let is_token_request = request.uri().path() == TOKEN_PATH;
-        shared.lock().recorder.arrived(request, is_token_request);
+        shared.record(|state| state.recorder.arrived(request, is_token_request));
         Self { shared: Arc::clone(shared), is_token_request, is_head: request.method() == Method::HEAD }
     }
 
@@ -110,12 +110,11 @@ impl InFlight {
         B: Body,
         B::Error: Into<BoxError>,
     {
-        let (fault, mut cleared) = {
-            let mut state = self.shared.lock();
+        let (fault, mut cleared) = self.shared.record(|state| {
             let fault = state.faults.take(request.uri().path());
             state.recorder.counters.faults += u64::from(fault.is_some());
             (fault.unwrap_or_else(Fault::answer), self.shared.until_cleared())
-        };
+        });
         match fault.wait {
             Wait::None => {}
             Wait::For(delay) => sleep(delay).await,
@@ -204,6 +203,6 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.shared.lock().recorder.left();
+        self.shared.record(|state| state.recorder.left());
     }
 }

@@ -1,15 +1,15 @@
 //! What all parts of one emulator share.
 
 use std::{
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::{
-    Limits, RateLimitHeaders, clock::Clock, counters::Recorder, faults::Faults, idempotency::Answers, limits::Windows,
-    tokens::Tokens,
+    Counters, Limits, RateLimitHeaders, clock::Clock, counters::Recorder, faults::Faults, idempotency::Answers,
+    limits::Windows, tokens::Tokens,
 };
 use crate::Credentials;
 
@@ -27,19 +27,13 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(
-        clients: Clients,
-        token_lifetime: Duration,
-        limits: Limits,
-        rate_limit_headers: RateLimitHeaders,
-        clock_skew_seconds: i64,
-    ) -> Self {
+    pub(super) fn new(clock: Clock, clients: Clients, tokens: Tokens, limits: Limits) -> Self {
         Self {
-            clock: Clock::new(clock_skew_seconds),
+            clock,
             clients,
-            tokens: Tokens::new(token_lifetime),
+            tokens,
             limits,
-            rate_limit_headers,
+            rate_limit_headers: RateLimitHeaders::default(),
             windows: Windows::default(),
             answers: Answers::default(),
             faults: Faults::default(),
@@ -86,17 +80,39 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// Changes whenever the faults are cleared, which releases the requests that hang.
     cleared: watch::Sender<()>,
+    /// Tells those who wait for the counters to change.
+    counted: Notify,
 }
 
 impl Shared {
     pub(super) fn new(state: State) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(state), cleared: watch::Sender::new(()) })
+        Arc::new(Self { state: Mutex::new(state), cleared: watch::Sender::new(()), counted: Notify::new() })
     }
 
     /// Never held across an await point.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing leaves the state half changed, so a panic of another thread does not matter.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every change of the counters that is not followed by another at once comes through here.
+    pub(super) fn record<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        let result = change(&mut self.lock());
+        self.counted.notify_waiters();
+        result
+    }
+
+    pub(super) async fn until(&self, mut condition: impl FnMut(&Counters) -> bool) -> Counters {
+        loop {
+            let mut counted = pin!(self.counted.notified());
+            // Before the look at the counters: a change after it wakes this.
+            counted.as_mut().enable();
+            let counters = self.lock().recorder.counters;
+            if condition(&counters) {
+                return counters;
+            }
+            counted.await;
+        }
     }
 
     pub(super) fn clear_faults(&self) {

@@ -13,7 +13,7 @@ use jsonwebtoken::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::clock::{epoch_seconds, epoch_seconds_up};
+use super::clock::epoch_seconds;
 
 #[derive(Serialize, Deserialize)]
 struct Claims {
@@ -33,7 +33,8 @@ pub(super) struct Tokens {
     signing: EncodingKey,
     verifying: DecodingKey,
     validation: Validation,
-    live: HashMap<Uuid, Live>,
+    // By the token itself: who sends one of these texts has a token that was signed here.
+    live: HashMap<String, Live>,
     sweep_at: usize,
     lifetime: Duration,
 }
@@ -63,6 +64,11 @@ impl Refusal {
 }
 
 impl Tokens {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.live.len()
+    }
+
     const FIRST_SWEEP: usize = 1024;
 
     pub(super) fn new(lifetime: Duration) -> Self {
@@ -89,45 +95,42 @@ impl Tokens {
     }
 
     pub(super) fn issue(&mut self, client_id: &str, now: SystemTime) -> Result<Issued, JwtError> {
-        // A lifetime beyond what the clock can count means that the token never expires.
-        const FOREVER: Duration = Duration::from_secs(1 << 40);
-        let expires = now.checked_add(self.lifetime.min(FOREVER)).unwrap_or(now);
-        let claims = Claims {
-            sub: client_id.to_owned(),
-            jti: random_uuid(),
-            iat: epoch_seconds(now),
-            exp: epoch_seconds_up(expires),
-        };
+        // A lifetime beyond what dates can be written for means that the token never expires.
+        const FOREVER: Duration = Duration::from_secs(1 << 37);
+        let lifetime = self.lifetime.min(FOREVER);
+        // Whole seconds, rounded down: no client is promised more than it gets.
+        let expires_in_seconds = lifetime.as_secs();
+        let iat = epoch_seconds(now);
+        let claims =
+            Claims { sub: client_id.to_owned(), jti: random_uuid(), iat, exp: iat.saturating_add(expires_in_seconds) };
         let access_token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing)?;
         if self.live.len() >= self.sweep_at {
             self.live.retain(|_, token| now < token.expires);
             self.sweep_at = self.live.len().saturating_mul(2).max(Self::FIRST_SWEEP);
         }
-        self.live.insert(claims.jti, Live { client_id: client_id.into(), expires });
-        Ok(Issued { access_token, expires_in_seconds: self.lifetime.as_secs() })
+        let expires = now.checked_add(lifetime).unwrap_or(now);
+        self.live.insert(access_token.clone(), Live { client_id: client_id.into(), expires });
+        Ok(Issued { access_token, expires_in_seconds })
     }
 
     /// The client id that `token` was issued to, when it is good at `now`.
     pub(super) fn check(&self, token: &str, now: SystemTime) -> Result<Arc<str>, Refusal> {
-        let claims = self.claims(token).ok_or(Refusal::Malformed)?;
-        match self.live.get(&claims.jti) {
-            Some(live) if now < live.expires => Ok(Arc::clone(&live.client_id)),
-            Some(_) => Err(Refusal::Expired),
-            None if claims.exp <= epoch_seconds(now) => Err(Refusal::Expired),
-            None => Err(Refusal::Revoked),
+        if let Some(live) = self.live.get(token) {
+            return if now < live.expires { Ok(Arc::clone(&live.client_id)) } else { Err(Refusal::Expired) };
+        }
+        match jsonwebtoken::decode::<Claims>(token, &self.verifying, &self.validation) {
+            Ok(decoded) if epoch_seconds(now) < decoded.claims.exp => Err(Refusal::Revoked),
+            Ok(_) => Err(Refusal::Expired),
+            Err(_) => Err(Refusal::Malformed),
         }
     }
 
     pub(super) fn revoke(&mut self, token: &str) -> bool {
-        self.claims(token).is_some_and(|claims| self.live.remove(&claims.jti).is_some())
+        self.live.remove(token).is_some()
     }
 
     pub(super) fn revoke_all(&mut self) {
         self.live.clear();
-    }
-
-    fn claims(&self, token: &str) -> Option<Claims> {
-        Some(jsonwebtoken::decode(token, &self.verifying, &self.validation).ok()?.claims)
     }
 }
 

@@ -41,7 +41,7 @@ use crate::BoxError;
 ///
 /// # Memory
 ///
-/// On the heap a request takes 160 bytes beside the source itself (on 64-bit targets), 32 more for each frame of 256 bytes or
+/// On the heap a request takes 136 bytes beside the source itself (on 64-bit targets), 32 more for each frame of 256 bytes or
 /// more (in a `Vec`, which starts with room for 4), and the bytes that are kept: these at most as many as the bound says,
 /// twice as many where they had to be copied together. A kept slice of a larger buffer keeps the whole of that buffer.
 /// Trailers count with their names and values. All copies, those of nested layers too, share all of it. A body that is at its
@@ -50,6 +50,15 @@ use crate::BoxError;
 /// # Panics
 ///
 /// Never by itself. A panic of the source goes through to whoever polls it.
+///
+/// # Threads
+///
+/// Copies may be polled on different threads at once. The source is polled under a lock that they share, so a source that
+/// blocks in its `poll_frame` blocks the others as well.
+///
+/// [`ReplayBodyError::Superseded`]: super::ReplayBodyError::Superseded
+/// [`ReplayBodyError::BoundPassed`]: super::ReplayBodyError::BoundPassed
+/// [`ReplayBodyError::SourceFailed`]: super::ReplayBodyError::SourceFailed
 pub struct ReplayBody<B> {
     inner: Inner<B>,
 }

@@ -13,7 +13,8 @@ use http_body_util::{
 ///
 /// It is implemented for the bodies of `http-body-util`, and behind features of their names for those of hyper, axum,
 /// tonic and reqwest. Bodies that hold their content can be copied. Boxed and streaming ones cannot, unless they have
-/// nothing to send: [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) makes them so.
+/// nothing to send: [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) makes them so. It also helps where a body has no
+/// implementation at all, such as `MapErr` around a stream that is not `Clone`.
 ///
 /// # Examples
 ///

@@ -34,7 +34,7 @@ pin_project! {
         flight: Arc<Flight>,
         #[pin]
         arrival: Arrival,
-        // Only where the flight is driven by a runtime that is not the caller's own.
+        // Only where the flight is driven by a runtime that is not the caller's own. Made when it is first needed.
         patience: Option<Timer>,
     }
 }
@@ -57,10 +57,7 @@ impl Acquire {
                 match cache.join(&source) {
                     Joined::Token(token) => return Poll::Ready(Ok(token)),
                     Joined::Refused(error) => return Poll::Ready(Err(error)),
-                    Joined::Flight(flight) => match Waiting::new(flight) {
-                        Ok(wait) => waiting.set(Some(wait)),
-                        Err(error) => return Poll::Ready(Err(error)),
-                    },
+                    Joined::Flight(flight) => waiting.set(Some(Waiting::new(flight))),
                 }
                 continue;
             };
@@ -82,13 +79,8 @@ impl Acquire {
 }
 
 impl Waiting {
-    fn new(flight: Arc<Flight>) -> Result<Self, TokenError> {
-        let elsewhere = Runtime::current().is_none_or(|here| here.id() != flight.runtime);
-        let patience = match elsewhere {
-            true => Some(Timer::until(flight.deadline + GRACE).map_err(|NoTimers| no_timers())?),
-            false => None,
-        };
-        Ok(Self { arrival: flight.landing.arrival(), flight, patience })
+    fn new(flight: Arc<Flight>) -> Self {
+        Self { arrival: flight.landing.arrival(), flight, patience: None }
     }
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, cache: &TokenCache) -> Poll<Result<Landing, TokenError>> {
@@ -99,6 +91,16 @@ impl Waiting {
         }
         if this.arrival.poll(cx).is_ready() {
             return Poll::Ready(Ok(this.flight.landing.get().cloned().unwrap_or(Landing::Discarded)));
+        }
+        if this.patience.is_none() {
+            // Asked at every poll: a future can be moved to another runtime after its first one.
+            if Runtime::current().is_some_and(|here| here.id() == this.flight.runtime) {
+                return Poll::Pending;
+            }
+            match Timer::until(this.flight.deadline + GRACE) {
+                Ok(timer) => *this.patience = Some(timer),
+                Err(NoTimers) => return Poll::Ready(Err(no_timers())),
+            }
         }
         let Some(patience) = this.patience else { return Poll::Pending };
         match ready!(patience.poll(cx)) {

@@ -58,3 +58,6 @@ impl Cooldown {
         self.last.as_ref().map(|last| &last.error)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,10 +95,11 @@ impl Flight {
     }
 
     pub(super) fn started(&self, task: Task) {
-        if self.superseded.is_set() {
+        let _ = self.task.set(task);
+        // After the task is there for `supersede` to find: one of the two sees the other's.
+        if let (true, Some(task)) = (self.superseded.is_set(), self.task.get()) {
             task.abort();
         }
-        let _ = self.task.set(task);
     }
 
     /// Ends it from outside. A task that is being driven ends at its next await point; one that is not finds no

@@ -116,13 +116,29 @@ impl TokenCache {
         })
     }
 
-    /// The current token, which may have expired.
+    /// The current token, which may have expired: see [`usable`](Self::usable).
+    #[inline]
     pub(crate) fn load(&self) -> Loaded<Token> {
         self.current.load()
     }
 
+    /// Whether `token` can be sent now. If its refresh is due, this starts it in the background.
+    #[inline]
+    pub(crate) fn usable(self: &Arc<Self>, token: &Token, now: Instant, source: impl Fn() -> Box<dyn Source>) -> bool {
+        token.is_fresh(now) || self.usable_though_old(token, now, source)
+    }
+
+    #[cold]
+    fn usable_though_old(self: &Arc<Self>, token: &Token, now: Instant, source: impl Fn() -> Box<dyn Source>) -> bool {
+        let valid = token.is_valid(now);
+        if valid {
+            self.refresh(token, now, source);
+        }
+        valid
+    }
+
     /// Starts the refresh of `token` in the background, if it is due and nobody has started it yet.
-    pub(crate) fn refresh(self: &Arc<Self>, token: &Token, now: Instant, source: impl Fn() -> Box<dyn Source>) {
+    fn refresh(self: &Arc<Self>, token: &Token, now: Instant, source: impl Fn() -> Box<dyn Source>) {
         if !token.claim_refresh(now) {
             return;
         }
@@ -148,10 +164,10 @@ impl TokenCache {
         };
         let now = Instant::now();
         let mut state = self.state.lock();
-        if let Some(token) = &*self.current.load() {
-            if token.is_valid(now) {
-                return Joined::Token(Arc::clone(token));
-            }
+        if let Some(token) = &*self.current.load()
+            && token.is_valid(now)
+        {
+            return Joined::Token(Arc::clone(token));
         }
         if let Some(under_way) = &state.under_way {
             return Joined::Flight(Arc::clone(&under_way.flight));
@@ -296,8 +312,8 @@ impl TokenCache {
             // Somebody else's 401 came first.
             return Verdict::Renew;
         };
-        if !repeatable && token.is_unproven() {
-            state.refusals.judge_vain(generation, now);
+        // Not only a retry shows that the new token cures nothing: any request may be the first to hear of it.
+        if token.is_unproven() && state.refusals.judge_vain(generation, now) {
             return Verdict::Keep;
         }
         if !state.refusals.pause_left(now).is_zero() {
@@ -309,9 +325,7 @@ impl TokenCache {
         if !replaceable {
             return Verdict::Keep;
         }
-        if !repeatable {
-            state.refusals.suspect(generation, now);
-        }
+        state.refusals.force(generation, repeatable, now);
         token.refused.set(true);
         state.refusals.refuse(token.authorization().clone());
         self.current.store(None);
@@ -359,7 +373,10 @@ impl TokenCache {
         Snapshot {
             valid_for: current.as_ref().filter(|token| token.is_valid(now)).map(|token| token.valid_for(now)),
             fetching: state.under_way.is_some(),
-            failure: state.cooldown.error().map(|error| (error.clone(), state.cooldown.wait(now))),
+            failure: state.cooldown.error().map(|error| {
+                let wait = state.cooldown.wait(now);
+                (error.clone().with_retry_after(Some(wait)), wait)
+            }),
         }
     }
 }

@@ -101,3 +101,6 @@ impl Quota {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// 2. A *forced* generation is one that was published while its predecessor stood refused.
 /// 3. A forced generation is judged vain at most once; cured is final, and takes the verdict vain back.
 /// 4. Only a cure shortens the pause between forced refreshes.
+/// 5. Once one was in vain, the next pause begins with the next forced refresh, before there is a verdict on it.
 #[derive(Default)]
 pub(super) struct Refusals {
     refused: Option<HeaderValue>,
@@ -75,22 +76,32 @@ impl Refusals {
         }
     }
 
-    /// A 401 that cannot be followed by a retry, on a forced generation that others succeed with: no verdict is
-    /// possible, and without a pause a single path that always refuses would cost a fetch per request.
-    pub(super) fn suspect(&mut self, generation: u64, now: Instant) {
-        if self.forced.as_ref().is_some_and(|forced| forced.generation == generation) {
-            self.pause(now);
+    /// This generation is about to be replaced because of a 401.
+    ///
+    /// If it was itself forced, and others succeed with it, then it was revoked again, or this is a path that always
+    /// refuses. Without a pause that one would cost a fetch per request: until a verdict comes, and for ever where no
+    /// retry brings one.
+    pub(super) fn force(&mut self, generation: u64, repeatable: bool, now: Instant) {
+        match &self.forced {
+            Some(forced) if forced.generation == generation => match forced.verdict {
+                Verdict::Cured if repeatable => {}
+                Verdict::Open | Verdict::Cured => self.pause(now),
+                // Its own pause is over. The next one begins now, and the verdict on the next generation decides how
+                // long it really is.
+                Verdict::Vain => self.paused_until = Some(now + pause_after(self.vain.saturating_sub(1))),
+            },
+            _ => {}
         }
     }
 
     /// The retry that carried this generation was not refused.
     pub(super) fn judge_cured(&mut self, generation: u64) {
-        if let Some(forced) = &mut self.forced {
-            if forced.generation == generation {
-                forced.verdict = Verdict::Cured;
-                self.vain = 0;
-                self.paused_until = None;
-            }
+        if let Some(forced) = &mut self.forced
+            && forced.generation == generation
+        {
+            forced.verdict = Verdict::Cured;
+            self.vain = 0;
+            self.paused_until = None;
         }
     }
 
@@ -100,8 +111,14 @@ impl Refusals {
     }
 
     fn pause(&mut self, now: Instant) {
-        let pause = SHORTEST_PAUSE.saturating_mul(1_u32.checked_shl(self.vain).unwrap_or(u32::MAX)).min(LONGEST_PAUSE);
+        self.paused_until = Some(now + pause_after(self.vain));
         self.vain = self.vain.saturating_add(1).min(30);
-        self.paused_until = Some(now + pause);
     }
 }
+
+fn pause_after(vain: u32) -> Duration {
+    SHORTEST_PAUSE.saturating_mul(1_u32.checked_shl(vain).unwrap_or(u32::MAX)).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests;

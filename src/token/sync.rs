@@ -83,10 +83,6 @@ impl Due {
         Self(AtomicU64::new(moment.min(Self::CLAIMED - 1)))
     }
 
-    pub(super) fn has_come(&self, now: u64) -> bool {
-        now >= self.0.load(Ordering::Relaxed)
-    }
-
     /// Whether the moment has come and nobody else has claimed it.
     pub(super) fn claim(&self, now: u64) -> bool {
         let moment = self.0.load(Ordering::Relaxed);

@@ -35,10 +35,12 @@ pub(crate) struct Token {
     authorization: HeaderValue,
     generation: u64,
     sent_at: Instant,
-    /// In nanoseconds since `sent_at`, as the ages below: one subtraction serves both comparisons of the hot path.
+    /// Until then there is nothing to do but to send it: one comparison serves the hot path.
+    fresh_until: Instant,
+    /// In nanoseconds since `sent_at`, as the ages below.
     valid_for: u64,
     expires_after: u64,
-    pub(super) refresh: Due,
+    refresh: Due,
     /// A request that carried it got a 401.
     pub(super) refused: Flag,
     /// A 401 made it necessary, and no request has succeeded with it yet.
@@ -58,6 +60,8 @@ impl Token {
             authorization: issued.authorization,
             generation,
             sent_at: issued.sent_at,
+            // Both are at most 24 hours: no sum overflows.
+            fresh_until: issued.sent_at + refresh_after,
             valid_for: nanoseconds(valid_for),
             expires_after: nanoseconds(lifetime),
             refresh: Due::at(nanoseconds(refresh_after)),
@@ -80,12 +84,14 @@ impl Token {
         self.unproven.is_set()
     }
 
-    pub(crate) fn is_valid(&self, now: Instant) -> bool {
-        self.age(now) < self.valid_for
+    /// Whether it is valid and its refresh is not due.
+    #[inline]
+    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
+        now < self.fresh_until
     }
 
-    pub(crate) fn is_refresh_due(&self, now: Instant) -> bool {
-        self.refresh.has_come(self.age(now))
+    pub(crate) fn is_valid(&self, now: Instant) -> bool {
+        self.age(now) < self.valid_for
     }
 
     /// Whether a 401 or an invalidation has struck it, so that nobody may be handed it any longer.
@@ -126,3 +132,6 @@ impl fmt::Debug for Token {
 fn nanoseconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,5 +6,25 @@
     reason = "a panic in a helper fails the test, as it should; nothing here is anybody's API"
 )]
 
+mod allowance;
+mod bounds;
+mod builder;
+mod cancellation;
+mod errors;
 mod flight;
+mod handle;
+mod invalidation;
+mod model;
+mod other_runtimes;
+mod provider;
+mod readiness;
+mod refresh;
+mod runtimes;
+mod scope;
+mod secrets;
+mod sources;
+mod stacks;
 mod support;
+mod token_request;
+mod unauthorized;
+mod vain;

@@ -13,11 +13,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
 use tower::{BoxError, Service};
-use turris_auth::{Credentials, Environment, TokenService, TurrisAuthLayer, auth::TurrisAuthLayerBuilder};
+use turris_auth::{Credentials, Environment, TokenError, TokenService, TurrisAuthLayer, auth::TurrisAuthLayerBuilder};
 
 pub type Body = Full<Bytes>;
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>;
@@ -172,4 +172,204 @@ pub async fn text(response: Response<Body>) -> String {
 /// How the requests of a test end, as far as it matters to a test.
 pub fn status_of(result: &Result<Response<Body>, BoxError>) -> Result<StatusCode, String> {
     result.as_ref().map(Response::status).map_err(ToString::to_string)
+}
+
+/// A marker of the caller's in a request's extensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marker(pub &'static str);
+
+/// A request as the service below the layer saw it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub method: Method,
+    pub uri: Uri,
+    pub version: Version,
+    pub headers: HeaderMap,
+    pub marker: Option<Marker>,
+    pub body: Bytes,
+}
+
+impl Seen {
+    /// The one token that it carried.
+    pub fn token(&self) -> Option<&str> {
+        let mut values = self.headers.get_all("authorization").iter();
+        let value = values.next()?;
+        assert!(values.next().is_none(), "more than one `Authorization`: {:?}", self.headers);
+        value.to_str().unwrap().strip_prefix("Bearer ")
+    }
+}
+
+type Judge<R> = dyn Fn(&Seen) -> Response<R> + Send + Sync;
+
+/// A service that remembers every request, answers as it is told, and holds its caller to Tower's contract: only a
+/// service that was itself polled ready may be called, once, and its clones are not ready.
+pub struct Recorder<R = Body> {
+    answer: Arc<Judge<R>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    /// How many of the clones are ready and have not been called.
+    held: Arc<AtomicUsize>,
+    ready: bool,
+}
+
+impl<R> Recorder<R> {
+    pub fn new(answer: impl Fn(&Seen) -> Response<R> + Send + Sync + 'static) -> Self {
+        Self { answer: Arc::new(answer), seen: Arc::default(), held: Arc::default(), ready: false }
+    }
+
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    pub fn tokens(&self) -> Vec<Option<String>> {
+        self.seen().iter().map(|seen| seen.token().map(str::to_owned)).collect()
+    }
+
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::SeqCst)
+    }
+
+    fn give_back(&mut self) -> bool {
+        let was_ready = std::mem::take(&mut self.ready);
+        self.held.fetch_sub(usize::from(was_ready), Ordering::SeqCst);
+        was_ready
+    }
+}
+
+impl Recorder {
+    /// Answers every request with the `Authorization` that it carried.
+    pub fn echo() -> Self {
+        Self::new(|seen| Response::new(Body::from(seen.token().unwrap_or("none").to_owned())))
+    }
+
+    /// The whole API behind one service: issues `token-1`, `token-2`, ..., and answers 401 to those not in `accepted`.
+    pub fn turris(accepted: &'static [&'static str]) -> Self {
+        let issued = AtomicUsize::new(0);
+        Self::new(move |seen| match (seen.uri.path(), seen.token()) {
+            ("/v1/auth/jwt", _) => token(issued.fetch_add(1, Ordering::SeqCst) + 1),
+            (_, Some(token)) if accepted.contains(&token) => Response::new(Body::from(token.to_owned())),
+            _ => status(401),
+        })
+    }
+}
+
+impl<R> Clone for Recorder<R> {
+    fn clone(&self) -> Self {
+        let (answer, seen, held) = (Arc::clone(&self.answer), Arc::clone(&self.seen), Arc::clone(&self.held));
+        Self { answer, seen, held, ready: false }
+    }
+}
+
+impl<R> Drop for Recorder<R> {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+impl<R: 'static> Service<Request<Body>> for Recorder<R> {
+    type Response = Response<R>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<R>, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        if !std::mem::replace(&mut self.ready, true) {
+            self.held.fetch_add(1, Ordering::SeqCst);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        assert!(self.give_back(), "called without having been polled ready");
+        let (answer, seen) = (Arc::clone(&self.answer), Arc::clone(&self.seen));
+        Box::pin(async move {
+            let (head, body) = request.into_parts();
+            let this = Seen {
+                method: head.method,
+                uri: head.uri,
+                version: head.version,
+                headers: head.headers,
+                marker: head.extensions.get().cloned(),
+                body: body.collect().await.unwrap().to_bytes(),
+            };
+            let mut requests = seen.lock().unwrap();
+            assert!(requests.len() < 10_000, "requests for ever");
+            requests.push(this.clone());
+            drop(requests);
+            Ok(answer(&this))
+        })
+    }
+}
+
+/// The [`TokenError`] in what a service returned.
+pub fn token_error<R>(result: Result<R, BoxError>) -> TokenError {
+    let error = result.err().unwrap();
+    TokenError::find_in(&*error).unwrap().clone()
+}
+
+/// `work`, which has an hour of paused time: a test that would hang fails.
+pub async fn soon<F: Future>(work: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(60 * 60), work).await.unwrap()
+}
+
+/// What the endpoint of [`Script::switched`] does with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answering {
+    Tokens,
+    Status(u16),
+    /// It accepts the request and never answers.
+    Nothing,
+    Unreachable,
+}
+
+/// The switch of an endpoint that a test breaks and heals.
+#[derive(Clone)]
+pub struct Switch(Arc<Mutex<Answering>>);
+
+impl Switch {
+    pub fn to(&self, answering: Answering) {
+        *self.0.lock().unwrap() = answering;
+    }
+
+    pub fn get(&self) -> Answering {
+        *self.0.lock().unwrap()
+    }
+}
+
+impl Script {
+    /// Does what the switch says: at first it issues tokens for an hour, as [`issuing`](Self::issuing) does.
+    pub fn switched(delay: Duration) -> (Self, Switch) {
+        let switch = Switch(Arc::new(Mutex::new(Answering::Tokens)));
+        let read = switch.clone();
+        let script = Self::new(move |n| {
+            let answering = read.get();
+            async move {
+                tokio::time::sleep(delay).await;
+                match answering {
+                    Answering::Tokens => Ok(token(n)),
+                    Answering::Status(code) => Ok(status(code)),
+                    Answering::Nothing => std::future::pending().await,
+                    Answering::Unreachable => Err("connection refused".into()),
+                }
+            }
+        });
+        (script, switch)
+    }
+}
+
+pub type Authorized = turris_auth::TurrisAuth<Api, TokenService>;
+
+/// Sends one `GET` and returns the `Authorization` that the API saw.
+pub async fn carried(service: &Authorized) -> Result<String, BoxError> {
+    let response = tower::ServiceExt::oneshot(service.clone(), get(API)).await?;
+    let status = response.status();
+    match status {
+        StatusCode::OK => Ok(text(response).await),
+        _ => Err(format!("status {status}").into()),
+    }
+}
+
+/// Lets every task that can run do so, without time passing.
+pub async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
 }

@@ -1,1 +1,22 @@
+use std::sync::{Arc, atomic::AtomicUsize};
 
+use http_body_util::Empty;
+
+use super::*;
+
+/// What an `Arc` allocates: its two counts and the value.
+type Allocated<T> = (AtomicUsize, AtomicUsize, T);
+
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn a_request_takes_the_documented_heap() {
+    assert_eq!(size_of::<Allocated<Mutex<Recording<Empty<Bytes>>>>>(), 136);
+    // Nothing of the body is in there: its own box holds it.
+    assert_eq!(size_of::<Recording<[u8; 1000]>>(), size_of::<Recording<()>>());
+}
+
+#[test]
+fn a_recording_is_send_and_sync_where_the_body_is_send() {
+    fn assert<T: Send + Sync>() {}
+    assert::<Arc<Mutex<Recording<std::cell::Cell<u8>>>>>();
+}

@@ -1,0 +1,120 @@
+//! What a response means to the layers: which ones say that the token was refused, and which that a limit was met.
+
+use std::{fmt, sync::Arc};
+
+use http::{HeaderMap, HeaderName, Response, StatusCode, Version};
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// What a response means to [`TurrisAuth`](crate::TurrisAuth) and [`TurrisBackoff`](crate::TurrisBackoff).
+///
+/// A closure from a response's status and headers to one of these replaces the layers' own judgement, which is
+/// [`ResponseClass::of`].
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::{Credentials, Environment, ResponseClass, TurrisAuthLayer};
+///
+/// // A gateway that says 419 where it means that the token has expired.
+/// let layer = TurrisAuthLayer::builder(Credentials::new("m2m-client-abc123", "secret")?, Environment::Sandbox)
+///     .classify_responses(|status, headers| match status.as_u16() {
+///         419 => ResponseClass::Unauthorized,
+///         _ => ResponseClass::of(status, headers),
+///     })
+///     .build()?;
+/// # let _ = layer;
+/// # Ok::<(), turris_auth::ConfigError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ResponseClass {
+    /// The response is the caller's.
+    Ordinary,
+    /// The token was refused: it is replaced, and the request is sent once more.
+    Unauthorized,
+    /// A limit was met: the request is sent again when there is room.
+    RateLimited,
+}
+
+impl ResponseClass {
+    /// The class of a response by its status, and of a gRPC response without a body by its `grpc-status`.
+    ///
+    /// 401 is `Unauthorized` and 429 is `RateLimited`. A gRPC response has the status 200; where there is nothing but an
+    /// error to say, its `grpc-status` stands among the headers (the gRPC protocol calls it *trailers-only*), and 16
+    /// (`UNAUTHENTICATED`) and 8 (`RESOURCE_EXHAUSTED`) there mean the same as the two. What stands in real trailers, or
+    /// is no number, is the caller's.
+    pub fn of(status: StatusCode, headers: &HeaderMap) -> Self {
+        match status {
+            StatusCode::OK => match headers.get(GRPC_STATUS).map(|value| value.as_bytes()) {
+                Some(b"16") => Self::Unauthorized,
+                Some(b"8") => Self::RateLimited,
+                _ => Self::Ordinary,
+            },
+            StatusCode::UNAUTHORIZED => Self::Unauthorized,
+            StatusCode::TOO_MANY_REQUESTS => Self::RateLimited,
+            _ => Self::Ordinary,
+        }
+    }
+}
+
+type Classify = dyn Fn(StatusCode, &HeaderMap) -> ResponseClass + Send + Sync;
+
+/// The layers' own judgement, or the one that a user put in its place.
+#[derive(Clone, Default)]
+pub(crate) struct Classifier(Option<Arc<Classify>>);
+
+impl Classifier {
+    pub(crate) fn new(classify: impl Fn(StatusCode, &HeaderMap) -> ResponseClass + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(classify)))
+    }
+
+    #[inline]
+    pub(crate) fn classify<B>(&self, response: &Response<B>) -> ResponseClass {
+        let status = response.status();
+        match &self.0 {
+            Some(classify) => classify(status, response.headers()),
+            // gRPC needs HTTP/2, so nobody else pays for looking the header up.
+            None if status == StatusCode::OK && response.version() < Version::HTTP_2 => ResponseClass::Ordinary,
+            None => ResponseClass::of(status, response.headers()),
+        }
+    }
+}
+
+impl fmt::Debug for Classifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Classifier(custom)" } else { "Classifier(default)" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_that_is_not_exactly_one_of_the_two_is_ordinary() {
+        let of = |value: &'static str| {
+            ResponseClass::of(StatusCode::OK, &HeaderMap::from_iter([(GRPC_STATUS, value.parse().unwrap())]))
+        };
+        assert_eq!(of("16"), ResponseClass::Unauthorized);
+        assert_eq!(of("8"), ResponseClass::RateLimited);
+        for malformed in ["0", "016", "16 ", "1", "161", "-16", "sixteen", "", "99999999999999999999999"] {
+            assert_eq!(of(malformed), ResponseClass::Ordinary, "{malformed:?}");
+        }
+    }
+
+    #[test]
+    fn a_grpc_status_beside_another_http_status_says_nothing() {
+        let headers = HeaderMap::from_iter([(GRPC_STATUS, "16".parse().unwrap())]);
+        assert_eq!(ResponseClass::of(StatusCode::BAD_GATEWAY, &headers), ResponseClass::Ordinary);
+    }
+
+    #[test]
+    fn http_1_is_judged_by_its_status_alone() {
+        let mut response = Response::new(());
+        response.headers_mut().insert(GRPC_STATUS, "16".parse().unwrap());
+        assert_eq!(Classifier::default().classify(&response), ResponseClass::Ordinary);
+        *response.version_mut() = Version::HTTP_2;
+        assert_eq!(Classifier::default().classify(&response), ResponseClass::Unauthorized);
+    }
+}

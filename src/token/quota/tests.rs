@@ -1,0 +1,128 @@
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Pass(Duration),
+    /// Begins a fetch, if there is a place.
+    Begin(Purpose),
+    /// Ends the fetch that began first.
+    End,
+    Learn {
+        remaining: Option<u64>,
+        reset_after: Option<Duration>,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let seconds = |range: std::ops::Range<u64>| range.prop_map(Duration::from_secs);
+    prop_oneof![
+        3 => seconds(0..30).prop_map(Step::Pass),
+        1 => seconds(30..400).prop_map(Step::Pass),
+        6 => prop_oneof![Just(Purpose::Supply), Just(Purpose::Recovery)].prop_map(Step::Begin),
+        4 => Just(Step::End),
+        1 => (
+            prop::option::of(prop_oneof![0_u64..4, Just(u64::MAX)]),
+            prop::option::of(prop_oneof![seconds(0..90), Just(Duration::MAX)]),
+        )
+            .prop_map(|(remaining, reset_after)| Step::Learn { remaining, reset_after }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_window_has_more_fetches_than_the_limit(limit in 1_u32..15, steps in prop::collection::vec(step(), 1..200)) {
+        let mut quota = Quota::new(limit);
+        let limit = limit as usize;
+        let mut now = Instant::now();
+        let mut under_way = VecDeque::new();
+        let mut ended: Vec<Instant> = Vec::new();
+        let mut forbidden_until = now;
+        for step in steps {
+            match step {
+                Step::Pass(time) => now += time,
+                Step::Begin(purpose) => {
+                    if !quota.wait(now, purpose).is_zero() {
+                        continue;
+                    }
+                    prop_assert!(now >= forbidden_until, "the server had none left");
+                    quota.begin(now);
+                    under_way.push_back(now);
+                    let taken = under_way.len() + ended.iter().filter(|end| **end + WINDOW > now).count();
+                    let usable = match purpose {
+                        Purpose::Supply => (limit - limit / PLACES_PER_RESERVED).max(1),
+                        Purpose::Recovery => limit,
+                    };
+                    prop_assert!(taken <= usable, "{taken} places of {usable} are taken");
+                }
+                Step::End => {
+                    if under_way.pop_front().is_some() {
+                        quota.end(now);
+                        ended.push(now);
+                    }
+                }
+                Step::Learn { remaining, reset_after } => {
+                    quota.learn(now, &RateLimits { remaining, reset_after, ..RateLimits::default() });
+                    match remaining {
+                        Some(0) => forbidden_until = now + reset_after.unwrap_or(WINDOW).min(LONGEST_WINDOW),
+                        Some(_) => forbidden_until = now,
+                        None => {}
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_wait_is_as_long_as_it_takes_and_no_longer(
+        limit in 1_u32..15,
+        fetches in prop::collection::vec((0_u64..20, 0_u64..20), 1..60),
+    ) {
+        let mut quota = Quota::new(limit);
+        let mut now = Instant::now();
+        for (pause, length) in fetches {
+            now += Duration::from_secs(pause);
+            let wait = quota.wait(now, Purpose::Supply);
+            prop_assert!(wait <= WINDOW);
+            if !wait.is_zero() {
+                prop_assert!(!quota.wait(now + wait - Duration::from_nanos(1), Purpose::Supply).is_zero());
+            }
+            now += wait;
+            prop_assert!(quota.wait(now, Purpose::Supply).is_zero());
+            prop_assert!(quota.wait(now, Purpose::Recovery).is_zero());
+            quota.begin(now);
+            now += Duration::from_secs(length);
+            quota.end(now);
+        }
+    }
+}
+
+#[test]
+fn recovery_has_places_of_its_own() {
+    let now = Instant::now();
+    let mut quota = Quota::new(DOCUMENTED_LIMIT);
+    for _ in 0..8 {
+        assert!(quota.wait(now, Purpose::Supply).is_zero());
+        quota.begin(now);
+        quota.end(now);
+    }
+    assert_eq!(quota.wait(now, Purpose::Supply), WINDOW);
+    for _ in 0..2 {
+        assert!(quota.wait(now, Purpose::Recovery).is_zero());
+        quota.begin(now);
+        quota.end(now);
+    }
+    assert_eq!(quota.wait(now, Purpose::Recovery), WINDOW);
+}
+
+#[test]
+fn a_fetch_under_way_has_its_place_for_as_long_as_it_takes() {
+    let now = Instant::now();
+    let mut quota = Quota::new(1);
+    quota.begin(now);
+    let hours_later = now + Duration::from_secs(10_000);
+    assert_eq!(quota.wait(hours_later, Purpose::Recovery), WINDOW);
+    quota.end(hours_later);
+    assert_eq!(quota.wait(hours_later + WINDOW / 2, Purpose::Recovery), WINDOW / 2);
+}

@@ -1,0 +1,237 @@
+//! The allowance of the token endpoint, and what outages do to it.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tower::Layer;
+use turris_auth::{TokenErrorKind, TokenService, TurrisAuthLayer};
+
+use crate::support::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A day of an endpoint that is broken in one way, under constant demand, and then the day it heals.
+async fn outage(broken: Answering, step: Duration, at_least: usize) {
+    let (script, switch) = Script::switched(Duration::from_millis(50));
+    switch.to(broken);
+    let service = layer(&script).layer(Api::accepting_all());
+    let begun = Instant::now();
+    let tasks: Vec<_> = (0..2)
+        .map(|_| {
+            let service = service.clone();
+            tokio::spawn(async move {
+                while begun.elapsed() < DAY {
+                    let asked = Instant::now();
+                    let error = token_error(carried(&service).await);
+                    assert!(error.retry_after().unwrap() <= MINUTE, "{error}");
+                    assert!(asked.elapsed() <= Duration::from_secs(31));
+                    sleep(step).await;
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let fetches = script.requests();
+    assert!(script.most_in_any(MINUTE) <= 10, "{broken:?}: {} in a minute", script.most_in_any(MINUTE));
+    // It is never given up: about a fetch a minute, all day.
+    assert!(fetches >= at_least && fetches < 24 * 60 * 3, "{broken:?}: {fetches} fetches");
+
+    switch.to(Answering::Tokens);
+    let healed = Instant::now();
+    while carried(&service).await.is_err() {
+        assert!(healed.elapsed() <= MINUTE, "{broken:?} is over, and the longest cool-down too");
+        sleep(SECOND).await;
+    }
+    // And all is forgotten.
+    assert_eq!(carried(&service).await.unwrap(), carried(&service).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_day_of_server_errors() {
+    outage(Answering::Status(500), 4 * SECOND, 24 * 60).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_day_of_refused_credentials() {
+    outage(Answering::Status(401), 4 * SECOND, 24 * 60).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_day_of_rate_limits() {
+    outage(Answering::Status(429), 4 * SECOND, 24 * 60).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_day_of_no_connection() {
+    outage(Answering::Unreachable, 4 * SECOND, 24 * 60).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_day_of_no_answers() {
+    // Each fetch takes 30 s, and the cool-down comes on top.
+    outage(Answering::Nothing, 4 * SECOND, 24 * 60 / 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_minute_of_an_outage_is_bounded_too_however_many_ask() {
+    for broken in [Answering::Status(500), Answering::Status(401), Answering::Status(429), Answering::Unreachable] {
+        let (script, switch) = Script::switched(Duration::ZERO);
+        switch.to(broken);
+        let service = layer(&script).layer(Api::accepting_all());
+        for _ in 0..2_400 {
+            carried(&service).await.unwrap_err();
+            sleep(Duration::from_millis(50)).await;
+        }
+        assert!(script.most_in_any(MINUTE) <= 10, "{broken:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_asks_for_patience_gets_five_minutes_of_it() {
+    for (name, value, longest) in
+        [("retry-after", "30", 30), ("retry-after", "86400", 300), ("x-ratelimit-reset", "45", 45)]
+    {
+        let script = Script::new(move |n| async move {
+            let mut answer = if n == 1 { status(429) } else { token(n) };
+            if n == 1 {
+                answer.headers_mut().insert(name, http::HeaderValue::from_static(value));
+            }
+            Ok(answer)
+        });
+        let service = layer(&script).layer(Api::accepting_all());
+        let error = token_error(carried(&service).await);
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(longest)));
+        sleep(Duration::from_secs(longest) - Duration::from_millis(1)).await;
+        carried(&service).await.unwrap_err();
+        assert_eq!(script.requests(), 1, "{name}: {value}");
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(carried(&service).await.unwrap(), "Bearer token-2", "{name}: {value}");
+    }
+}
+
+/// Throws the token away and fetches another, as fast as it goes, for as long.
+async fn greedy(layer: &TurrisAuthLayer<TokenService>, length: Duration) -> Vec<turris_auth::TokenError> {
+    let handle = layer.handle();
+    let begun = Instant::now();
+    let mut errors = Vec::new();
+    while begun.elapsed() < length {
+        handle.invalidate();
+        if let Err(error) = handle.warm_up().await {
+            errors.push(error);
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    errors
+}
+
+#[tokio::test(start_paused = true)]
+async fn successes_count_too_and_some_places_are_kept_for_recovery() {
+    let script = Script::issuing(Duration::ZERO);
+    let layer = layer(&script);
+    let errors = greedy(&layer, 10 * MINUTE).await;
+    assert!(errors.iter().all(|error| error.kind() == TokenErrorKind::RateLimited));
+    assert!(errors.iter().all(|error| error.retry_after().unwrap() <= MINUTE));
+    assert_eq!(script.most_in_any(MINUTE), 8);
+    // The places are used again as they become free.
+    let fetches = script.requests();
+    assert!((72..=88).contains(&fetches), "{fetches} fetches");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_401_is_healed_although_ordinary_fetches_have_used_their_part_up() {
+    let script = Script::issuing(Duration::ZERO);
+    let layer = layer(&script);
+    let service = layer.layer(Api::accepting(|token| token != "token-8"));
+    let handle = layer.handle();
+    for _ in 0..8 {
+        handle.invalidate();
+        handle.warm_up().await.unwrap();
+    }
+    assert_eq!(carried(&service).await.unwrap(), "Bearer token-9");
+    assert_eq!(script.requests(), 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_limit_can_be_set() {
+    for limit in [1, 2, 5, 100] {
+        let script = Script::issuing(Duration::ZERO);
+        let layer = builder().token_requests_per_minute(limit).token_service(script.clone()).build().unwrap();
+        greedy(&layer, 3 * MINUTE).await;
+        let most = script.most_in_any(MINUTE);
+        assert_eq!(most, (limit - limit / 5) as usize, "limit {limit}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_other_processes_use_is_learned_from_a_success() {
+    // Other processes have used all but two of the window's tokens, and the server says so on every 201.
+    let script = Script::new(|n| async move {
+        let mut answer = token(n);
+        let remaining = 3_usize.saturating_sub(n).to_string();
+        answer.headers_mut().insert("x-ratelimit-remaining", remaining.parse().unwrap());
+        answer.headers_mut().insert("x-ratelimit-reset", http::HeaderValue::from_static("40"));
+        Ok(answer)
+    });
+    let layer = layer(&script);
+    let errors = greedy(&layer, 39 * SECOND).await;
+    assert_eq!(script.requests(), 3);
+    assert!(errors.iter().all(|error| error.kind() == TokenErrorKind::RateLimited));
+    assert!(errors[0].retry_after().unwrap() > 30 * SECOND);
+    // Its window is over, so is what it said.
+    sleep(3 * SECOND).await;
+    layer.handle().warm_up().await.unwrap();
+    assert_eq!(script.requests(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_waits_for_the_window_of_the_server_too() {
+    let script = Script::new(|n| async move {
+        let mut answer = issued(&format!("token-{n}"), "60");
+        answer.headers_mut().insert("x-ratelimit-remaining", http::HeaderValue::from_static("0"));
+        answer.headers_mut().insert("x-ratelimit-reset", http::HeaderValue::from_static("55"));
+        Ok(answer)
+    });
+    let service = layer(&script).layer(Api::accepting_all());
+    for _ in 0..540 {
+        carried(&service).await.unwrap();
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(script.requests(), 1, "due since the 40th second, and not allowed yet");
+    for _ in 0..20 {
+        carried(&service).await.unwrap();
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(script.requests(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_cannot_grant_more_than_the_own_limit() {
+    let script = Script::new(|n| async move {
+        let mut answer = token(n);
+        answer.headers_mut().insert("x-ratelimit-remaining", http::HeaderValue::from_static("1000000"));
+        Ok(answer)
+    });
+    let layer = layer(&script);
+    greedy(&layer, 3 * MINUTE).await;
+    assert_eq!(script.most_in_any(MINUTE), 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_is_taken_until_a_minute_after_the_fetch_ended() {
+    // The server may have counted a slow fetch at its end.
+    let script = Script::issuing(Duration::from_secs(20));
+    let layer =
+        builder().token_requests_per_minute(1).token_timeout(2 * MINUTE).token_service(script.clone()).build().unwrap();
+    let handle = layer.handle();
+    handle.warm_up().await.unwrap();
+    handle.invalidate();
+    sleep(MINUTE - SECOND).await;
+    assert_eq!(handle.warm_up().await.unwrap_err().kind(), TokenErrorKind::RateLimited);
+    sleep(SECOND).await;
+    handle.warm_up().await.unwrap();
+    assert_eq!(script.instants()[1] - script.instants()[0], Duration::from_secs(80));
+}

@@ -1,0 +1,120 @@
+//! Settings that cannot work are refused, by name, with the value and what would be accepted.
+
+use std::time::Duration;
+
+use turris_auth::{ConfigError, auth::TurrisAuthLayerBuilder};
+
+use crate::support::*;
+
+fn refused(change: impl Fn(TurrisAuthLayerBuilder) -> TurrisAuthLayerBuilder) -> ConfigError {
+    let error = change(builder()).build().unwrap_err();
+    // Whether the layer has a token service of its own makes no difference, nor when that is said.
+    assert_eq!(change(builder()).token_service(Script::issuing(Duration::ZERO)).build().unwrap_err(), error);
+    error
+}
+
+fn accepted(change: impl Fn(TurrisAuthLayerBuilder) -> TurrisAuthLayerBuilder) {
+    change(builder()).build().unwrap();
+    change(builder()).token_service(Script::issuing(Duration::ZERO)).build().unwrap();
+}
+
+fn assert_names(error: &ConfigError, setting: &str, value: &str, expected: &str) {
+    assert_eq!(error.setting(), setting);
+    let shown = error.to_string();
+    assert!(shown.contains(setting) && shown.contains(value) && shown.contains(expected), "{shown}");
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const INSTANT: Duration = Duration::from_nanos(1);
+
+#[test]
+fn a_refresh_margin_longer_than_a_day() {
+    for (margin, shown) in
+        [(DAY + INSTANT, "86400.000000001s"), (DAY * 3 * 365, "94608000s"), (Duration::MAX, "18446744073709551615")]
+    {
+        assert_names(&refused(|builder| builder.refresh_before(margin)), "refresh_before", shown, "at most 24 hours");
+    }
+    accepted(|builder| builder.refresh_before(DAY));
+    accepted(|builder| builder.refresh_before(Duration::ZERO));
+}
+
+#[test]
+fn a_token_timeout_of_nothing_or_of_more_than_an_hour() {
+    for (timeout, shown) in
+        [(Duration::ZERO, "0ns"), (HOUR + INSTANT, "3600.000000001s"), (Duration::MAX, "18446744073709551615")]
+    {
+        let error = refused(|builder| builder.token_timeout(timeout));
+        assert_names(&error, "token_timeout", shown, "more than zero and at most one hour");
+    }
+    accepted(|builder| builder.token_timeout(INSTANT));
+    accepted(|builder| builder.token_timeout(HOUR));
+}
+
+#[test]
+fn an_allowance_of_nothing_or_beyond_reason() {
+    for (limit, shown) in [(0, "`0`"), (1_001, "`1001`"), (u32::MAX, "`4294967295`")] {
+        let error = refused(|builder| builder.token_requests_per_minute(limit));
+        assert_names(&error, "token_requests_per_minute", shown, "from 1 to 1000");
+    }
+    accepted(|builder| builder.token_requests_per_minute(1));
+    accepted(|builder| builder.token_requests_per_minute(1_000));
+}
+
+#[test]
+fn an_origin_that_is_none() {
+    let cases = [
+        "",
+        "uploads.example",
+        "uploads.example:443",
+        "/uploads",
+        "https://",
+        "https://uploads.example/path",
+        "https://uploads.example:0",
+        "https://uploads.example:99999",
+        "http://uploads.example",
+        "ftp://uploads.example",
+        "https://b\u{fc}cher.example",
+    ];
+    for origin in cases {
+        let error = refused(|builder| builder.allow_origin(origin));
+        assert_names(&error, "allowed origin", origin, "an origin such as `https://files.example:8443`");
+        assert!(error.to_string().contains("loopback"), "{error}");
+    }
+    // A name like any other, of a host that does not exist: it is no pattern, and nothing matches it but itself.
+    accepted(|builder| builder.allow_origin("https://*.example"));
+    accepted(|builder| builder.allow_origin("https://uploads.example/").allow_origin("http://localhost:1"));
+}
+
+#[test]
+fn a_refused_origin_shows_no_password_and_no_key() {
+    for origin in [
+        "https://user:hunter2@uploads.example",
+        "https://uploads.example/?key=hunter2",
+        "https://uploads.example#hunter2",
+    ] {
+        let error = refused(|builder| builder.allow_origin(origin));
+        assert_eq!(error.setting(), "allowed origin");
+        assert!(!error.to_string().contains("hunter2") && !format!("{error:?}").contains("hunter2"), "{error:?}");
+    }
+}
+
+#[test]
+fn the_first_of_several_is_named() {
+    let both = |builder: TurrisAuthLayerBuilder| builder.token_timeout(Duration::ZERO).token_requests_per_minute(0);
+    assert_eq!(refused(both).setting(), "token_timeout");
+    // A later good value does not make up for a bad one: a caller that sets a thing twice does not know what it wants.
+    let twice = |builder: TurrisAuthLayerBuilder| builder.token_timeout(Duration::ZERO).token_timeout(HOUR);
+    assert_eq!(refused(twice).setting(), "token_timeout");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_smaller_allowance_is_kept_to() {
+    let script = Script::issuing(Duration::ZERO);
+    let handle = builder().token_requests_per_minute(3).token_service(script.clone()).build().unwrap().handle();
+    for _ in 0..10 {
+        handle.invalidate();
+        let _ = handle.warm_up().await;
+    }
+    assert_eq!(script.requests(), 3);
+}

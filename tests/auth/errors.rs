@@ -1,0 +1,123 @@
+//! What callers are told while no token can be had.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep};
+use tower::Layer;
+use turris_auth::{TokenError, TokenErrorKind};
+
+use crate::support::*;
+
+#[tokio::test(start_paused = true)]
+async fn while_cooling_down_callers_get_the_last_error_at_once_with_the_time_that_is_left() {
+    let (script, switch) = Script::switched(Duration::ZERO);
+    switch.to(Answering::Status(401));
+    let layer = layer(&script);
+    let service = layer.layer(Api::accepting_all());
+    let first = token_error(carried(&service).await);
+    assert_eq!(first.kind(), TokenErrorKind::InvalidCredentials);
+    let mut left = first.retry_after().unwrap();
+    assert!(left >= Duration::from_millis(500) && left <= Duration::from_secs(1), "{left:?}");
+    let over = Instant::now() + left;
+    while Instant::now() + Duration::from_millis(100) < over {
+        sleep(Duration::from_millis(100)).await;
+        let begun = Instant::now();
+        for result in join_all((0..100).map(|_| carried(&service))).await {
+            let error = token_error(result);
+            assert_eq!((error.kind(), error.request_id()), (first.kind(), Some("request-7")));
+            assert_eq!(error.retry_after(), Some(over - begun));
+        }
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        let status = layer.handle().status();
+        assert_eq!(status.retry_in(), Some(over - begun));
+        assert_eq!(status.failure().unwrap().retry_after(), status.retry_in());
+        assert!(!status.is_healthy());
+        let now_left = over - Instant::now();
+        assert!(now_left < left);
+        left = now_left;
+    }
+    assert_eq!(script.requests(), 1);
+    sleep(left).await;
+    carried(&service).await.unwrap_err();
+    assert_eq!(script.requests(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cool_downs_double_up_to_a_minute_and_a_success_ends_them() {
+    let (script, switch) = Script::switched(Duration::ZERO);
+    switch.to(Answering::Status(401));
+    let layer = layer(&script);
+    let service = layer.layer(Api::accepting_all());
+    for nominal in [1, 2, 4, 8, 16, 32, 60, 60, 60, 60] {
+        let wait = token_error(carried(&service).await).retry_after().unwrap();
+        let longest = Duration::from_secs(nominal);
+        assert!(wait >= longest / 2 && wait <= longest, "{wait:?} of {nominal} s");
+        sleep(wait).await;
+    }
+    switch.to(Answering::Tokens);
+    carried(&service).await.unwrap();
+    switch.to(Answering::Status(401));
+    layer.handle().invalidate();
+    let wait = token_error(carried(&service).await).retry_after().unwrap();
+    assert!(wait <= Duration::from_secs(1), "{wait:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn cool_downs_of_a_fleet_differ() {
+    let waits = join_all((0..20).map(|_| async {
+        let (script, switch) = Script::switched(Duration::ZERO);
+        switch.to(Answering::Status(401));
+        token_error(carried(&layer(&script).layer(Api::accepting_all())).await).retry_after().unwrap()
+    }))
+    .await;
+    let distinct: std::collections::HashSet<_> = waits.iter().collect();
+    assert!(distinct.len() > 10, "{waits:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_says_what_happened_what_the_server_said_and_what_to_do() {
+    for (answering, kind, parts) in [
+        (
+            Answering::Status(401),
+            TokenErrorKind::InvalidCredentials,
+            &["refused the credentials", "status 401", "scripted", "as scripted", "request-7", "check the client id"][..],
+        ),
+        (Answering::Status(500), TokenErrorKind::Unavailable, &["is failing", "status 500", "request-7", "try again"]),
+        (Answering::Status(429), TokenErrorKind::RateLimited, &["rate limit", "status 429", "wait"]),
+        (Answering::Status(302), TokenErrorKind::Protocol, &["redirects", "status 302", "base URL"]),
+        (Answering::Unreachable, TokenErrorKind::Unavailable, &["could not be reached", "network"]),
+        (Answering::Nothing, TokenErrorKind::Timeout, &["in time", "token_timeout"]),
+    ] {
+        let (script, switch) = Script::switched(Duration::ZERO);
+        switch.to(answering);
+        let service = layer(&script).layer(Api::accepting_all());
+        let error = token_error(carried(&service).await);
+        assert_eq!(error.kind(), kind);
+        let shown = error.to_string();
+        for part in parts {
+            assert!(shown.contains(part), "`{part}` in: {shown}");
+        }
+        assert!(shown.contains("a new attempt is possible in"), "{shown}");
+        assert!(!shown.contains(SECRET) && !format!("{error:?}").contains(SECRET));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_the_connection_is_kept_as_the_source() {
+    let (script, switch) = Script::switched(Duration::ZERO);
+    switch.to(Answering::Unreachable);
+    let service = layer(&script).layer(Api::accepting_all());
+    let error = token_error(carried(&service).await);
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "connection refused");
+    assert!(!error.to_string().contains("connection refused"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_is_found_inside_the_errors_of_other_layers() {
+    let (script, switch) = Script::switched(Duration::ZERO);
+    switch.to(Answering::Status(401));
+    let service = layer(&script).layer(Api::accepting_all());
+    let wrapped = std::io::Error::other(token_error(carried(&service).await));
+    assert_eq!(TokenError::find_in(wrapped.get_ref().unwrap()).unwrap().status(), Some(401));
+}

@@ -1,0 +1,205 @@
+//! Which token a refusal or an invalidation strikes, and that nobody is handed it afterwards.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http::Request;
+use tokio::time::sleep;
+use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
+
+use crate::support::*;
+
+const DELAY: Duration = Duration::from_millis(100);
+
+#[tokio::test(start_paused = true)]
+async fn invalidated_before_a_flight() {
+    let script = Script::issuing(DELAY);
+    let layer = layer(&script);
+    let service = layer.layer(Api::accepting_all());
+    // With nothing to throw away it has no effect.
+    layer.handle().invalidate();
+    assert_eq!(carried(&service).await.unwrap(), "Bearer token-1");
+    assert_eq!(script.requests(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invalidated_during_a_flight_its_token_is_thrown_away() {
+    let script = Script::issuing(DELAY);
+    let layer = layer(&script);
+    let service = layer.layer(Api::accepting_all());
+    let calls: Vec<_> = (0..10).map(|_| tokio::spawn(service.clone().oneshot(get(API)))).collect();
+    sleep(DELAY / 2).await;
+    layer.handle().invalidate();
+    for call in calls {
+        assert_eq!(text(call.await.unwrap().unwrap()).await, "Bearer token-2");
+    }
+    assert_eq!(script.requests(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invalidated_between_two_attempts_the_second_one_still_counts() {
+    let script = Script::new(|n| async move { if n == 1 { Ok(status(500)) } else { Ok(token(n)) } });
+    let layer = layer(&script);
+    let service = layer.layer(Api::accepting_all());
+    let call = tokio::spawn(service.clone().oneshot(get(API)));
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(script.requests(), 1);
+    layer.handle().invalidate();
+    // It was sent after the invalidation.
+    assert_eq!(text(call.await.unwrap().unwrap()).await, "Bearer token-2");
+    assert_eq!(script.requests(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invalidated_after_a_flight() {
+    let script = Script::issuing(DELAY);
+    let layer = layer(&script);
+    let service = layer.layer(Api::accepting_all());
+    assert_eq!(carried(&service).await.unwrap(), "Bearer token-1");
+    layer.handle().invalidate();
+    assert!(layer.handle().status().valid_for().is_none());
+    assert_eq!(carried(&service).await.unwrap(), "Bearer token-2");
+    assert_eq!(carried(&service).await.unwrap(), "Bearer token-2");
+    assert_eq!(script.requests(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invalidated_between_the_landing_and_the_wake_of_a_waiter() {
+    let script = Script::issuing(DELAY);
+    let layer = layer(&script);
+    let service = layer.layer(Api::accepting_all());
+    let mut slow = tokio_test::task::spawn(service.clone().oneshot(get(API)));
+    assert!(slow.poll().is_pending());
+    assert_eq!(carried(&service).await.unwrap(), "Bearer token-1");
+    assert!(slow.is_woken(), "the token has landed for it too");
+    layer.handle().invalidate();
+    assert_eq!(text(slow.await.unwrap()).await, "Bearer token-2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn invalidated_during_a_refresh_neither_token_is_used() {
+    let script = Script::issuing(DELAY);
+    let layer = layer(&script);
+    let service = layer.layer(Api::accepting_all());
+    carried(&service).await.unwrap();
+    sleep(Duration::from_secs(3_400)).await;
+    assert_eq!(carried(&service).await.unwrap(), "Bearer token-1");
+    sleep(DELAY / 2).await;
+    assert_eq!(script.requests(), 2);
+    layer.handle().invalidate();
+    assert_eq!(carried(&service).await.unwrap(), "Bearer token-3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_waits_for_readiness_does_not_send_what_was_struck_meanwhile() {
+    let script = Script::issuing(Duration::ZERO);
+    let layer = layer(&script);
+    let (api, mut mock) = tower_test::mock::pair::<Request<Body>, http::Response<Body>>();
+    mock.allow(0);
+    let service = layer.layer(api);
+    // `ready` first, as any caller: the call then waits for the token without readiness.
+    let mut call = tokio_test::task::spawn({
+        let mut service = service.clone();
+        async move {
+            mock.allow(1);
+            let future = service.ready().await?.call(get(API));
+            Ok::<_, BoxError>((future, mock))
+        }
+    });
+    let std::task::Poll::Ready(Ok((future, mut mock))) = call.poll() else { unreachable!("it is ready") };
+    mock.allow(0);
+    let call = tokio::spawn(future);
+    settle().await;
+    assert_eq!(script.requests(), 1);
+    layer.handle().invalidate();
+    mock.allow(1);
+    let (request, respond) = mock.next_request().await.unwrap();
+    assert_eq!(request.headers()["authorization"], "Bearer token-2");
+    respond.send_response(http::Response::new(Body::default()));
+    call.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_401_for_an_old_token_does_not_evict_the_fresh_one() {
+    let script = Script::issuing(DELAY);
+    // The longer a request's path, the later its answer; the first token is refused.
+    let api = service_fn(|request: Request<Body>| async move {
+        let late = request.uri().path() == "/late";
+        let refused = request.headers()["authorization"] == "Bearer token-1";
+        sleep(Duration::from_secs(if late && refused { 30 } else { 1 })).await;
+        Ok::<_, BoxError>(if refused { status(401) } else { http::Response::new(Body::default()) })
+    });
+    let service = layer(&script).layer(api);
+    let late: Vec<_> = (0..20)
+        .map(|_| tokio::spawn(service.clone().oneshot(get("https://public.api.live.turrisfi.com/late"))))
+        .collect();
+    settle().await;
+    assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 200);
+    assert_eq!(script.requests(), 2);
+    for call in late {
+        assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    }
+    assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 200);
+    assert_eq!(script.requests(), 2, "the late answers evicted nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flight_sent_before_a_401_does_not_bring_the_refused_token_back() {
+    // A server that hands out the same token while it is valid by its own clock: the refresh, sent before the 401,
+    // brings `token-1` again, and only then the server knows better.
+    let script = Script::new(|n| async move {
+        sleep(DELAY).await;
+        Ok(issued(if n <= 2 { "token-1" } else { "token-3" }, "3600"))
+    });
+    let revoked = Arc::new(AtomicUsize::new(0));
+    let read = Arc::clone(&revoked);
+    let api = Api::accepting(move |token| token != "token-1" || read.load(Ordering::SeqCst) == 0);
+    let service = layer(&script).layer(api.clone());
+    carried(&service).await.unwrap();
+    sleep(Duration::from_secs(3_400)).await;
+    carried(&service).await.unwrap();
+    sleep(DELAY / 2).await;
+    assert_eq!(script.requests(), 2, "the refresh is under way");
+    revoked.store(1, Ordering::SeqCst);
+    assert_eq!(carried(&service).await.unwrap(), "Bearer token-3");
+    assert_eq!((script.requests(), api.refused()), (3, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flight_sent_before_a_401_may_bring_another_token() {
+    let script = Script::issuing(DELAY);
+    let revoked = Arc::new(AtomicUsize::new(0));
+    let read = Arc::clone(&revoked);
+    let api = Api::accepting(move |token| token != "token-1" || read.load(Ordering::SeqCst) == 0);
+    let service = layer(&script).layer(api.clone());
+    carried(&service).await.unwrap();
+    sleep(Duration::from_secs(3_400)).await;
+    carried(&service).await.unwrap();
+    sleep(DELAY / 2).await;
+    revoked.store(1, Ordering::SeqCst);
+    assert_eq!(carried(&service).await.unwrap(), "Bearer token-2");
+    assert_eq!((script.requests(), api.refused()), (2, 1), "the refresh under way is all that was needed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_valid_by_our_clock_and_refused_is_replaced() {
+    // What a suspended laptop leaves behind: its clock stood still while the token expired.
+    let script = Script::issuing(DELAY);
+    let asleep = Arc::new(AtomicUsize::new(0));
+    let read = Arc::clone(&asleep);
+    let api = Api::accepting(move |token| read.load(Ordering::SeqCst) == 0 || token != "token-1");
+    let layer = layer(&script);
+    let service = layer.layer(api);
+    carried(&service).await.unwrap();
+    asleep.store(1, Ordering::SeqCst);
+    assert!(layer.handle().status().valid_for().is_some());
+    for result in futures_util::future::join_all((0..100).map(|_| carried(&service))).await {
+        assert_eq!(result.unwrap(), "Bearer token-2");
+    }
+    assert_eq!(script.requests(), 2);
+}

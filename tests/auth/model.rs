@@ -1,0 +1,238 @@
+//! Random histories against a simple model.
+//!
+//! 1. No window of a minute sees more fetches than the limit.
+//! 2. Nobody sends a token that `invalidate` struck, or an older one than somebody has sent before.
+//! 3. Every call that is not dropped is answered, in the time of a few flights.
+//! 4. A call that finds a valid token, and no 401, neither waits nor fails.
+//! 5. Once everything is healthy, calls succeed within one cool-down.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use proptest::prelude::*;
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+use tower::{Layer, ServiceExt};
+use turris_auth::{TokenHandle, TokenService, TurrisAuthLayer};
+
+use crate::support::*;
+
+const LIMIT: u32 = 10;
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// An invalidation throws away what is under way, so a call may wait for one more flight; and a 401 doubles that.
+const LONGEST_CALL: Duration = Duration::from_secs(4 * 30);
+/// The longest cool-down of failures that do not ask for more, which is also the longest pause of forced refreshes.
+const LONGEST: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Debug)]
+enum Step {
+    Call(usize),
+    /// Drops the calls that are not answered yet, but for every n-th.
+    Drop(usize),
+    /// The API refuses every token issued so far.
+    Revoke,
+    /// The API refuses every token, for good or until it is healed.
+    RefuseAll,
+    Invalidate,
+    /// Throws a token away and asks for the next, again and again.
+    Churn(usize),
+    Endpoint(Answering),
+    Heal,
+    Wait(Duration),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let broken = prop_oneof![
+        Just(Answering::Status(500)),
+        Just(Answering::Status(401)),
+        Just(Answering::Status(429)),
+        Just(Answering::Status(418)),
+        Just(Answering::Nothing),
+        Just(Answering::Unreachable),
+    ];
+    prop_oneof![
+        6 => (1_usize..5).prop_map(Step::Call),
+        1 => (1_usize..4).prop_map(Step::Drop),
+        2 => Just(Step::Revoke),
+        1 => Just(Step::RefuseAll),
+        2 => Just(Step::Invalidate),
+        1 => (2_usize..7).prop_map(Step::Churn),
+        2 => broken.prop_map(Step::Endpoint),
+        2 => Just(Step::Heal),
+        4 => (0_u64..3_000).prop_map(|ms| Step::Wait(Duration::from_millis(ms))),
+        2 => (3_u64..70).prop_map(|s| Step::Wait(Duration::from_secs(s))),
+        1 => (300_u64..4_000).prop_map(|s| Step::Wait(Duration::from_secs(s))),
+    ]
+}
+
+/// What the API and the endpoint know.
+#[derive(Default)]
+struct Known {
+    /// Tokens up to this number are refused by the API.
+    revoked: usize,
+    refuses_all: bool,
+    /// Tokens up to this number were thrown away.
+    struck: usize,
+    newest_sent: usize,
+    violations: Vec<String>,
+}
+
+struct World {
+    script: Script,
+    switch: Switch,
+    known: Arc<Mutex<Known>>,
+    layer: TurrisAuthLayer<TokenService>,
+    service: Authorized,
+    refused: Arc<AtomicUsize>,
+    calls: Vec<JoinHandle<Result<(), String>>>,
+}
+
+impl World {
+    fn new() -> Self {
+        let (script, switch) = Script::switched(Duration::from_millis(70));
+        let layer = builder()
+            .token_requests_per_minute(LIMIT)
+            .token_timeout(TOKEN_TIMEOUT)
+            .token_service(script.clone())
+            .build()
+            .unwrap();
+        let known = Arc::new(Mutex::new(Known::default()));
+        let read = Arc::clone(&known);
+        let api = Api::accepting(move |token| {
+            let number: usize = token.strip_prefix("token-").unwrap().parse().unwrap();
+            let mut known = read.lock().unwrap();
+            if number <= known.struck {
+                let struck = known.struck;
+                known.violations.push(format!("token {number} was sent, though thrown away up to {struck}"));
+            }
+            if number < known.newest_sent {
+                let newest = known.newest_sent;
+                known.violations.push(format!("token {number} was sent after token {newest}"));
+            }
+            known.newest_sent = known.newest_sent.max(number);
+            !known.refuses_all && number > known.revoked
+        });
+        let refused = Arc::clone(&api.refused);
+        let service = layer.layer(api);
+        Self { script, switch, known, layer, service, refused, calls: Vec::new() }
+    }
+
+    fn handle(&self) -> TokenHandle {
+        self.layer.handle()
+    }
+
+    fn call(&mut self) {
+        let call = call(self.service.clone(), self.handle(), Arc::clone(&self.refused));
+        self.calls.push(tokio::spawn(call));
+    }
+
+    fn invalidate(&self) {
+        self.handle().invalidate();
+        self.known.lock().unwrap().struck = self.script.requests();
+    }
+
+    async fn apply(&mut self, step: Step) {
+        match step {
+            Step::Call(calls) => {
+                for _ in 0..calls {
+                    self.call();
+                }
+            }
+            Step::Drop(kept) => {
+                for (n, call) in self.calls.iter().enumerate() {
+                    if n % kept != 0 {
+                        call.abort();
+                    }
+                }
+            }
+            Step::Revoke => self.known.lock().unwrap().revoked = self.script.requests(),
+            Step::RefuseAll => self.known.lock().unwrap().refuses_all = true,
+            Step::Invalidate => self.invalidate(),
+            Step::Churn(times) => {
+                for _ in 0..times {
+                    self.invalidate();
+                    self.call();
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+            Step::Endpoint(answering) => self.switch.to(answering),
+            Step::Heal => {
+                self.known.lock().unwrap().refuses_all = false;
+                self.switch.to(Answering::Tokens);
+            }
+            Step::Wait(time) => sleep(time).await,
+        }
+        settle().await;
+    }
+
+    async fn check(&mut self) -> Result<(), TestCaseError> {
+        for call in self.calls.drain(..) {
+            match call.await {
+                Ok(result) => prop_assert!(result.is_ok(), "{}", result.unwrap_err()),
+                Err(error) => prop_assert!(error.is_cancelled(), "{error}"),
+            }
+        }
+        let violations = &self.known.lock().unwrap().violations;
+        prop_assert!(violations.is_empty(), "{violations:?}");
+        let most = self.script.most_in_any(Duration::from_secs(60));
+        prop_assert!(most <= LIMIT as usize, "{most} fetches in a minute");
+        Ok(())
+    }
+}
+
+/// One call, and whether it was answered in time.
+async fn call(service: Authorized, handle: TokenHandle, refused: Arc<AtomicUsize>) -> Result<(), String> {
+    let begun = Instant::now();
+    let refused_before = refused.load(Ordering::SeqCst);
+    let has_token = handle.status().valid_for().is_some();
+    let result = service.oneshot(get(API)).await;
+    let took = begun.elapsed();
+    // Only a 401, of its own, makes a call wait that found a token.
+    let unrefused = refused.load(Ordering::SeqCst) == refused_before;
+    if has_token && unrefused && (took > Duration::ZERO || result.is_err()) {
+        return Err(format!("a call with a token took {took:?}: {:?}", status_of(&result)));
+    }
+    match took <= LONGEST_CALL {
+        true => Ok(()),
+        false => Err(format!("a call took {took:?}: {:?}", status_of(&result))),
+    }
+}
+
+fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let mut world = World::new();
+        for step in steps {
+            world.apply(step).await;
+        }
+        world.apply(Step::Heal).await;
+        world.check().await?;
+        let healed = Instant::now();
+        loop {
+            match carried(&world.service).await {
+                Ok(_) => break,
+                Err(error) => {
+                    prop_assert!(healed.elapsed() <= LONGEST, "{:?} after all was healed: {error}", healed.elapsed());
+                }
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+        world.check().await
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_history_keeps_the_invariants(steps in prop::collection::vec(step(), 1..60)) {
+        run(steps)?;
+    }
+}

@@ -1,0 +1,121 @@
+//! Where the credentials come from, and what happens when they change or cannot be had.
+
+use std::{
+    error::Error,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::time::sleep;
+use tower::Layer;
+use turris_auth::{
+    BoxError, Credentials, CredentialsFuture, CredentialsProvider, Environment, TokenErrorKind, TokenService,
+    TurrisAuthLayer,
+};
+
+use crate::support::*;
+
+/// Answers the n-th question (from 1) as it is told, and counts them.
+struct Vault {
+    answer: Box<dyn Fn(usize) -> Result<&'static str, BoxError> + Send + Sync>,
+    asked: Mutex<usize>,
+}
+
+impl Vault {
+    fn new(answer: impl Fn(usize) -> Result<&'static str, BoxError> + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { answer: Box::new(answer), asked: Mutex::new(0) })
+    }
+
+    fn asked(&self) -> usize {
+        *self.asked.lock().unwrap()
+    }
+}
+
+impl CredentialsProvider for Vault {
+    fn credentials(&self) -> CredentialsFuture<'_> {
+        let n = {
+            let mut asked = self.asked.lock().unwrap();
+            *asked += 1;
+            *asked
+        };
+        Box::pin(async move { Ok(Credentials::new("client", (self.answer)(n)?)?) })
+    }
+}
+
+fn with(vault: &Arc<Vault>, script: &Script) -> TurrisAuthLayer<TokenService> {
+    TurrisAuthLayer::builder(Arc::clone(vault), Environment::Production).token_service(script.clone()).build().unwrap()
+}
+
+/// Refuses the first `refused` requests.
+fn refusing(refused: usize) -> Script {
+    Script::new(move |n| async move { Ok(if n <= refused { status(401) } else { token(n) }) })
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_rotated_under_a_fetch_are_fetched_with_once_more() {
+    let vault = Vault::new(|n| Ok(if n == 1 { "old" } else { "new" }));
+    let script = refusing(1);
+    let service = with(&vault, &script).layer(Api::accepting_all());
+    assert_eq!(carried(&service).await.unwrap(), "Bearer token-2");
+    assert_eq!(script.requests(), 2);
+    assert_eq!(script.most_in_any(Duration::from_secs(1)), 2, "at once: there is nothing to wait for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_that_go_on_changing_are_fetched_with_once_more_and_no_further() {
+    let vault = Vault::new(|n| Ok(["a", "b", "c", "d", "e", "f"][n % 6]));
+    let script = refusing(usize::MAX);
+    let service = with(&vault, &script).layer(Api::accepting_all());
+    assert_eq!(token_error(carried(&service).await).kind(), TokenErrorKind::InvalidCredentials);
+    assert_eq!(script.requests(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_that_have_not_changed_are_not_tried_again() {
+    let vault = Vault::new(|_| Ok("same"));
+    let script = refusing(usize::MAX);
+    let service = with(&vault, &script).layer(Api::accepting_all());
+    let error = token_error(carried(&service).await);
+    assert_eq!((error.kind(), error.status()), (TokenErrorKind::InvalidCredentials, Some(401)));
+    assert_eq!((script.requests(), vault.asked()), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_are_asked_for_before_every_fetch_and_before_no_request() {
+    let vault = Vault::new(|_| Ok("same"));
+    let script = Script::issuing(Duration::ZERO);
+    let layer = with(&vault, &script);
+    let service = layer.layer(Api::accepting_all());
+    for _ in 0..10 {
+        carried(&service).await.unwrap();
+    }
+    assert_eq!(vault.asked(), 1);
+    layer.handle().invalidate();
+    carried(&service).await.unwrap();
+    assert_eq!(vault.asked(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_fails_is_an_error_with_its_source_and_costs_none_of_the_allowance() {
+    let vault = Vault::new(|n| if n <= 20 { Err("the vault is sealed".into()) } else { Ok("secret") });
+    let script = Script::issuing(Duration::ZERO);
+    let layer = TurrisAuthLayer::builder(Arc::clone(&vault), Environment::Production)
+        .token_requests_per_minute(1)
+        .token_service(script.clone())
+        .build()
+        .unwrap();
+    let service = layer.layer(Api::accepting_all());
+    let error = token_error(carried(&service).await);
+    assert_eq!(error.kind(), TokenErrorKind::Credentials);
+    assert_eq!(error.source().unwrap().to_string(), "the vault is sealed");
+    assert!(!error.to_string().contains("sealed"), "the source is not repeated: {error}");
+    // It is asked again after each cool-down, and for ever.
+    while vault.asked() < 20 {
+        let error = token_error(carried(&service).await);
+        assert_eq!(error.kind(), TokenErrorKind::Credentials);
+        sleep(error.retry_after().unwrap()).await;
+    }
+    assert_eq!(script.requests(), 0);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(carried(&service).await.unwrap(), "Bearer token-1");
+}

@@ -1,0 +1,190 @@
+//! The client secret and the token are shown nowhere.
+
+use std::{
+    error::Error,
+    fmt::{Debug, Display},
+    io::{self, Write},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use http::Response;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
+use tower_http::trace::{DefaultMakeSpan, DefaultOnRequest, DefaultOnResponse, TraceLayer};
+use tracing_subscriber::fmt::MakeWriter;
+use turris_auth::{Environment, TokenService, TurrisAuthLayer, auth::ThroughInner};
+
+use crate::support::*;
+
+const TOKEN: &str = "t0k3n-that-must-never-show";
+
+#[track_caller]
+fn assert_clean(text: &str) {
+    for secret in [SECRET, TOKEN] {
+        assert!(!text.contains(secret), "{text}");
+    }
+}
+
+#[track_caller]
+fn assert_hidden(value: &impl Debug) {
+    assert_clean(&format!("{value:?}"));
+    assert_clean(&format!("{value:#?}"));
+}
+
+#[track_caller]
+fn assert_shown_hidden<T: Debug + Display + ?Sized>(value: &T) {
+    assert_clean(&format!("{value:?} {value:#?} {value}"));
+}
+
+fn echo_request_body(code: u16) -> Recorder {
+    Recorder::new(move |seen| {
+        let quoted = serde_json::to_string(std::str::from_utf8(&seen.body).unwrap()).unwrap();
+        let body = format!(
+            r#"{{"statusCode":{code},"requestId":"{SECRET}","errorType":"{SECRET}","errorMessage":[{quoted},"{SECRET}"],"timestamp":"t","details":{{}}}}"#
+        );
+        Response::builder().status(code).body(body.into()).unwrap()
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_public_type_shows_them() {
+    let tokens = Recorder::new(|_| issued(TOKEN, "3600"));
+    let credentials = credentials();
+    assert_hidden(&credentials);
+    let through_inner = TurrisAuthLayer::builder(credentials.clone(), Environment::Production);
+    assert_hidden(&through_inner);
+    assert_hidden(&through_inner.build().unwrap());
+    assert_hidden(&TurrisAuthLayer::new(credentials, Environment::Production).layer("inner"));
+    assert_hidden(&ThroughInner);
+
+    let with_own = builder().token_service(tokens);
+    assert_hidden(&with_own);
+    let layer = with_own.build().unwrap();
+    let handle = layer.handle();
+    // Before, while and after there is a token.
+    assert_hidden(&layer);
+    assert_hidden(&handle);
+    let token = handle.token().await.unwrap();
+    assert_eq!(token.as_str(), TOKEN);
+    assert_hidden(&token);
+    assert_hidden(&token.authorization());
+    assert_hidden(&layer);
+    assert_hidden(&handle);
+    assert_shown_hidden(&handle.status());
+    assert_hidden(&layer.layer("inner"));
+    let mut service = layer.layer(Recorder::echo());
+    let call = service.ready().await.unwrap().call(get(API));
+    assert_hidden(&call);
+    assert_eq!(text(call.await.unwrap()).await, TOKEN);
+    fn assert_debug<T: Debug>() {}
+    assert_debug::<TokenService>();
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_error_shows_them_though_the_server_quotes_them() {
+    for code in [400, 401, 403, 404, 422, 429, 500, 503, 307] {
+        let layer = builder().token_service(echo_request_body(code)).build().unwrap();
+        let error = layer.handle().warm_up().await.unwrap_err();
+        assert_shown_hidden(&error);
+        let mut next: Option<&dyn Error> = Some(&error);
+        while let Some(error) = next {
+            assert_shown_hidden(error);
+            next = error.source();
+        }
+        assert_hidden(&layer.handle());
+        assert_shown_hidden(&layer.handle().status());
+        let failed = layer.layer(Recorder::echo()).oneshot(get(API)).await.unwrap_err();
+        assert_shown_hidden(&*failed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_not_quite_a_token_is_not_quoted() {
+    let bodies = [
+        format!(r#"{{"accessToken":"{TOKEN}""#),
+        format!(r#"{{"data":{{"accessToken":"{TOKEN} x","expiresIn":1}}}}"#),
+        format!(r#"{{"data":{{"accessToken":"{TOKEN}","expiresIn":"soon"}}}}"#),
+        format!(r#"{{"data":{{"accessToken":"{TOKEN}","tokenType":"{TOKEN}"}}}}"#),
+        format!(r#"{{"data":{{"accessToken":["{TOKEN}"]}}}}"#),
+        format!(r#"{{"data":"{TOKEN}"}}"#),
+        format!("{TOKEN} {SECRET}"),
+        format!(r#"["{TOKEN}"]"#),
+    ];
+    for body in bodies {
+        let answer = body.clone();
+        let endpoint =
+            Recorder::new(move |_| Response::builder().status(201).body(Body::from(answer.clone())).unwrap());
+        let layer = builder().token_service(endpoint).build().unwrap();
+        let error = layer.handle().warm_up().await.expect_err(&body);
+        assert_eq!(error.kind(), turris_auth::TokenErrorKind::Protocol);
+        assert_shown_hidden(&error);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_header_is_marked_sensitive_on_every_attempt() {
+    let recorder = Recorder::new(|seen| status(if seen.token() == Some("token-1") { 401 } else { 200 }));
+    let service = layer(&Script::issuing(Duration::ZERO)).layer(recorder.clone());
+    for _ in 0..2 {
+        service.clone().oneshot(get(API)).await.unwrap();
+    }
+    assert_eq!(recorder.tokens().len(), 3);
+    assert!(recorder.seen().iter().all(|seen| seen.headers["authorization"].is_sensitive()));
+}
+
+/// Collects what a subscriber writes.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Written {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trace_of_all_headers_around_and_below_the_layer_does_not_show_them() {
+    let written = Written::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_writer(written.clone())
+        .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)
+        .finish();
+    let _guard = tracing_subscriber::util::SubscriberInitExt::set_default(subscriber);
+
+    let trace = || {
+        TraceLayer::new_for_http()
+            .make_span_with(DefaultMakeSpan::new().include_headers(true).level(tracing::Level::TRACE))
+            .on_request(DefaultOnRequest::new().level(tracing::Level::TRACE))
+            .on_response(DefaultOnResponse::new().include_headers(true).level(tracing::Level::TRACE))
+    };
+    // The token request goes the same way.
+    let recorder = Recorder::new(|seen| match seen.uri.path() {
+        "/v1/auth/jwt" => issued(TOKEN, "3600"),
+        _ => status(if seen.token().is_some() { 200 } else { 401 }),
+    });
+    let service = ServiceBuilder::new()
+        .layer(trace())
+        .layer(TurrisAuthLayer::new(credentials(), Environment::Production))
+        .layer(trace())
+        .service(recorder.clone());
+    assert_eq!(service.oneshot(get(API)).await.unwrap().status(), 200);
+    assert_eq!(recorder.tokens()[1].as_deref(), Some(TOKEN));
+
+    let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    assert_clean(&text);
+    assert!(text.contains("/v1/agencies") && text.contains("Sensitive"), "the trace shows the rest: {text}");
+}

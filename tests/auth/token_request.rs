@@ -1,0 +1,200 @@
+//! The request for a token, and the bounds of what its answer may be.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
+use tower::{BoxError, Layer, ServiceExt, service_fn};
+use turris_auth::{
+    BoxError as Error, Credentials, CredentialsFuture, CredentialsProvider, Environment, TokenError, TokenErrorKind,
+    TurrisAuthLayer,
+};
+
+use crate::support::*;
+
+/// What a token endpoint at `base_url` is asked.
+async fn asked(base_url: &str, credentials: Credentials) -> Seen {
+    let recorder = Recorder::new(|_| token(1));
+    let environment = Environment::custom_insecure(base_url).unwrap();
+    let layer = TurrisAuthLayer::builder(credentials, environment).token_service(recorder.clone()).build().unwrap();
+    layer.handle().warm_up().await.unwrap();
+    assert_eq!(recorder.seen().len(), 1);
+    recorder.seen().remove(0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_what_the_schema_says_and_nothing_else() {
+    let cases = [
+        (
+            "https://public.api.live.turrisfi.com",
+            "https://public.api.live.turrisfi.com/v1/auth/jwt",
+            "public.api.live.turrisfi.com",
+        ),
+        (
+            "https://gateway.example:8443/turris/",
+            "https://gateway.example:8443/turris/v1/auth/jwt",
+            "gateway.example:8443",
+        ),
+        ("http://[::1]:8080", "http://[::1]:8080/v1/auth/jwt", "[::1]:8080"),
+        ("http://10.0.0.7", "http://10.0.0.7/v1/auth/jwt", "10.0.0.7"),
+    ];
+    for (base_url, uri, host) in cases {
+        let seen = asked(base_url, credentials()).await;
+        assert_eq!((seen.method.as_str(), seen.uri.to_string().as_str()), ("POST", uri));
+        let body = format!(r#"{{"clientId":"client","clientSecret":"{SECRET}"}}"#);
+        assert_eq!(seen.body, body);
+        let mut headers: Vec<_> =
+            seen.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        headers.sort_unstable();
+        let length = body.len().to_string();
+        let json = "application/json";
+        assert_eq!(headers, [("accept", json), ("content-length", &length), ("content-type", json), ("host", host)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_client_id_and_secret_is_sent_as_it_is() {
+    let (id, secret) = ("cli\"ent\\/\u{e9}\u{1f980}", "sec\\ret\" \u{2028}</script>'%00");
+    let seen = asked("https://gateway.example", Credentials::new(id, secret).unwrap()).await;
+    let body: std::collections::BTreeMap<String, String> = serde_json::from_slice(&seen.body).unwrap();
+    assert_eq!(
+        body.into_iter().collect::<Vec<_>>(),
+        [("clientId".into(), id.into()), ("clientSecret".into(), secret.into())]
+    );
+    assert_eq!(seen.headers["content-length"], seen.body.len().to_string());
+}
+
+/// Asks an endpoint that answers with `status` and a body of frames, of which it counts the bytes that were read.
+async fn answered(
+    code: u16,
+    frames: impl Fn() -> Vec<usize> + Clone + Send + Sync + 'static,
+    endless: bool,
+) -> (Option<TokenError>, usize) {
+    let read = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&read);
+    let endpoint = service_fn(move |_: Request<Body>| {
+        let (counter, frames) = (Arc::clone(&counter), frames());
+        let sizes =
+            frames.clone().into_iter().chain(frames.into_iter().cycle().take(if endless { usize::MAX } else { 0 }));
+        let stream = futures_util::stream::iter(sizes.map(move |size| {
+            counter.fetch_add(size, Ordering::SeqCst);
+            Ok::<_, BoxError>(Frame::data(Bytes::from(vec![b' '; size])))
+        }));
+        let body: UnsyncBoxBody<Bytes, BoxError> = StreamBody::new(stream).boxed_unsync();
+        std::future::ready(Ok::<_, BoxError>(Response::builder().status(code).body(body).unwrap()))
+    });
+    let layer = builder().token_service(endpoint).build().unwrap();
+    (layer.handle().warm_up().await.err(), read.load(Ordering::SeqCst))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_beyond_64_kib_is_not_read_to_its_end() {
+    const BOUND: usize = 64 * 1024;
+    for code in [201, 400, 404] {
+        // At the bound it is read, and judged by what it is; none of these is a token.
+        let (error, read) = answered(code, || vec![BOUND], false).await;
+        assert_eq!(read, BOUND);
+        assert!(!error.unwrap().to_string().contains("64 KiB"));
+
+        for (frames, endless) in [(vec![BOUND, 1], false), (vec![1_000], true), (vec![100 * BOUND], false)] {
+            let largest = frames.iter().copied().max().unwrap();
+            let (error, read) = answered(code, move || frames.clone(), endless).await;
+            let error = error.unwrap();
+            assert_eq!(error.kind(), TokenErrorKind::Protocol, "{error}");
+            assert!(error.to_string().contains("64 KiB"), "{error}");
+            assert!(read <= BOUND + largest, "{read} bytes read");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_never_ends_is_a_timeout() {
+    let endpoint = service_fn(|_: Request<Body>| {
+        let body: UnsyncBoxBody<Bytes, BoxError> = StreamBody::new(futures_util::stream::pending()).boxed_unsync();
+        std::future::ready(Ok::<_, BoxError>(Response::new(body)))
+    });
+    let layer = builder().token_timeout(Duration::from_secs(9)).token_service(endpoint).build().unwrap();
+    let started = tokio::time::Instant::now();
+    let error = layer.handle().warm_up().await.unwrap_err();
+    assert_eq!((error.kind(), started.elapsed()), (TokenErrorKind::Timeout, Duration::from_secs(9)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redirect_is_an_error_and_the_secret_goes_nowhere_else() {
+    for code in [300, 301, 302, 303, 304, 307, 308] {
+        let recorder = Recorder::new(move |_| {
+            let to = Response::builder().status(code).header("location", "https://evil.example/v1/auth/jwt");
+            to.body(Body::default()).unwrap()
+        });
+        let service = TurrisAuthLayer::new(credentials(), Environment::Production).layer(recorder.clone());
+        let error = token_error(service.oneshot(get(API)).await);
+        assert_eq!((error.kind(), error.status()), (TokenErrorKind::Protocol, Some(code)));
+        assert!(error.to_string().contains("redirect"), "{error}");
+        let seen = recorder.seen();
+        assert_eq!(seen.len(), 1, "neither the secret nor the request went on");
+        assert_eq!(seen[0].uri, *"https://public.api.live.turrisfi.com/v1/auth/jwt");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_goes_through_the_wrapped_service_or_through_the_layers_own() {
+    let inner = Recorder::turris(&["token-1"]);
+    let service = TurrisAuthLayer::new(credentials(), Environment::Production).layer(inner.clone());
+    assert_eq!(text(service.clone().oneshot(get(API)).await.unwrap()).await, "token-1");
+    assert_eq!(
+        inner.seen().iter().map(|seen| seen.uri.path().to_owned()).collect::<Vec<_>>(),
+        ["/v1/auth/jwt", "/v1/agencies"]
+    );
+
+    let (inner, own) = (Recorder::echo(), Recorder::turris(&[]));
+    let service = builder().token_service(own.clone()).build().unwrap().layer(inner.clone());
+    assert_eq!(text(service.oneshot(get(API)).await.unwrap()).await, "token-1");
+    assert_eq!((inner.seen().len(), own.seen().len()), (1, 1));
+    assert_eq!(own.seen()[0].uri.path(), "/v1/auth/jwt");
+    assert!(inner.seen().iter().all(|seen| !String::from_utf8_lossy(&seen.body).contains(SECRET)));
+}
+
+/// Gives the answers in turn, then the last one again.
+struct Rotating(Vec<Result<&'static str, &'static str>>, AtomicUsize);
+
+impl CredentialsProvider for Rotating {
+    fn credentials(&self) -> CredentialsFuture<'_> {
+        let n = self.1.fetch_add(1, Ordering::SeqCst).min(self.0.len() - 1);
+        Box::pin(std::future::ready(match self.0[n] {
+            Ok(secret) => Credentials::new("client", secret).map_err(Error::from),
+            Err(reason) => Err(reason.into()),
+        }))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_provider_is_asked_before_every_fetch_and_its_failure_is_named() {
+    let recorder = Recorder::new(|seen| match String::from_utf8_lossy(&seen.body).contains("new") {
+        true => token(1),
+        false => status(401),
+    });
+    let provider = |answers| Rotating(answers, AtomicUsize::new(0));
+    let layer =
+        |provider| TurrisAuthLayer::builder(provider, Environment::Production).token_service(recorder.clone()).build();
+
+    // The secret is rotated while the first fetch is under way: one more fetch, at once.
+    let rotated = layer(provider(vec![Ok("old"), Ok("new")])).unwrap();
+    rotated.handle().warm_up().await.unwrap();
+    assert_eq!(recorder.seen().len(), 2);
+
+    let failing = layer(provider(vec![Err("the vault is sealed"), Ok("new")])).unwrap();
+    let error = failing.handle().warm_up().await.unwrap_err();
+    assert_eq!(error.kind(), TokenErrorKind::Credentials);
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "the vault is sealed");
+    assert_eq!(recorder.seen().len(), 2, "nothing was sent");
+    tokio::time::sleep(error.retry_after().unwrap()).await;
+    failing.handle().warm_up().await.unwrap();
+}

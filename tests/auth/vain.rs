@@ -1,0 +1,312 @@
+//! 401s that no new token cures, and what they may cost.
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, combinators::BoxBody};
+use tokio::time::{Instant, sleep};
+use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
+
+use crate::support::*;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const MINUTE: Duration = Duration::from_secs(60);
+const SICK: &str = "https://public.api.live.turrisfi.com/sick";
+
+type Boxed = BoxBody<Bytes, Infallible>;
+
+/// A request whose body cannot be sent twice.
+fn once(uri: &str) -> Request<Boxed> {
+    let body = http_body_util::Full::new(Bytes::from_static(b"{}")).boxed();
+    Request::post(uri).body(body).unwrap()
+}
+
+/// An API with a path that refuses every token; the others refuse those that are not `accepts`ed.
+fn sick<B: Send + 'static>(
+    accepts: impl Fn(&str) -> bool + Clone + Send + Sync + 'static,
+) -> impl Service<Request<B>, Response = Response<Body>, Error = BoxError, Future: Send> + Clone + Send + Sync {
+    service_fn(move |request: Request<B>| {
+        let healthy = request.uri().path() != "/sick";
+        let token = request.headers()["authorization"].to_str().unwrap().strip_prefix("Bearer ").unwrap().to_owned();
+        let accepted = healthy && accepts(&token);
+        async move {
+            sleep(Duration::from_millis(20)).await;
+            Ok::<_, BoxError>(if accepted { Response::new(Body::default()) } else { status(401) })
+        }
+    })
+}
+
+/// Calls once a second, for `length`, as `callers` callers, and returns how many calls ended with each status.
+async fn demand<F, E>(
+    length: Duration,
+    callers: usize,
+    call: impl Fn() -> F + Clone + Send + 'static,
+) -> Vec<StatusCode>
+where
+    F: Future<Output = Result<Response<Body>, E>> + Send,
+    E: std::fmt::Debug,
+{
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let end = Instant::now() + length;
+    let tasks: Vec<_> = (0..callers)
+        .map(|_| {
+            let (call, seen) = (call.clone(), Arc::clone(&seen));
+            tokio::spawn(async move {
+                while Instant::now() < end {
+                    let status = call().await.unwrap().status();
+                    seen.lock().unwrap().push(status);
+                    sleep(Duration::from_secs(1)).await;
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let seen = seen.lock().unwrap();
+    seen.clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_callers_whose_401_nothing_cures_cost_a_fetch_a_minute() {
+    let script = Script::issuing(Duration::from_millis(50));
+    let service = layer(&script).layer(sick::<Body>(|_| false));
+    // A thousand callers, each once in two minutes.
+    let end = Instant::now() + HOUR;
+    let tasks: Vec<_> = (0..1_000)
+        .map(|i| {
+            let service = service.clone();
+            tokio::spawn(async move {
+                sleep(Duration::from_millis(i * 120)).await;
+                while Instant::now() < end {
+                    let response = service.clone().oneshot(get(API)).await.unwrap();
+                    assert_eq!(response.status(), 401);
+                    // The caller's own 401, intact.
+                    assert!(text(response).await.contains("request-7"));
+                    sleep(Duration::from_secs(120)).await;
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    // One for the first token, one for each of the pauses 1, 2, 4, 8, 16, 32, and then one a minute.
+    let fetches = script.requests();
+    assert!((60..=68).contains(&fetches), "{fetches} fetches");
+    assert!(script.most_in_any(MINUTE) <= 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pause_between_forced_refreshes_doubles_from_one_second_to_a_minute() {
+    let script = Script::issuing(Duration::ZERO);
+    let service = layer(&script).layer(sick::<Body>(|_| false));
+    let end = Instant::now() + Duration::from_secs(600);
+    while Instant::now() < end {
+        service.clone().oneshot(get(API)).await.unwrap();
+        sleep(Duration::from_millis(50)).await;
+    }
+    let seen = script.instants();
+    let pauses: Vec<_> = seen[1..].windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64().round() as u64).collect();
+    assert_eq!(pauses[..9], [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_overtake_each_other_do_not_hide_that_a_refresh_was_in_vain() {
+    for healthy_paths in [false, true] {
+        let script = Script::issuing(Duration::from_millis(10));
+        // A first attempt may hear of its 401 before the retry that carried the same token.
+        let api = service_fn(move |request: Request<Body>| async move {
+            let healthy = healthy_paths && request.uri().path() != "/sick";
+            sleep(Duration::from_millis(if healthy { 5 } else { fastrand::u64(1..3_000) })).await;
+            Ok::<_, Infallible>(if healthy { Response::new(Body::default()) } else { status(401) })
+        });
+        let service = layer(&script).layer(api);
+        let healthy = service.clone();
+        let sick = demand(HOUR, 12, move || service.clone().oneshot(get(SICK)));
+        let healthy = demand(HOUR, 1, move || healthy.clone().oneshot(get(API)));
+        tokio::join!(sick, healthy);
+        let fetches = script.requests();
+        assert!(fetches <= 70, "{fetches} fetches");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_path_that_always_refuses_costs_the_healthy_ones_nothing() {
+    let script = Script::issuing(Duration::from_millis(50));
+    let service = layer(&script).layer(sick::<Body>(|_| true));
+    let healthy = service.clone();
+    let healthy = demand(HOUR, 2, move || healthy.clone().oneshot(get(API)));
+    let sick = demand(HOUR, 2, move || service.clone().oneshot(get(SICK)));
+    let (healthy, sick) = tokio::join!(healthy, sick);
+    assert!(healthy.len() > 6_500 && healthy.iter().all(|status| *status == 200));
+    assert!(sick.len() > 6_500 && sick.iter().all(|status| *status == 401));
+    let fetches = script.requests();
+    assert!(fetches <= 70, "{fetches} fetches");
+    assert!(script.most_in_any(MINUTE) <= 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_path_that_always_refuses_bodies_that_cannot_be_repeated_costs_the_healthy_ones_nothing() {
+    let script = Script::issuing(Duration::from_millis(50));
+    let service = layer(&script).layer(sick::<Boxed>(|_| true));
+    let healthy = service.clone();
+    let healthy = demand(HOUR, 2, move || healthy.clone().oneshot(once(API)));
+    let sick = demand(HOUR, 2, move || service.clone().oneshot(once(SICK)));
+    let (healthy, sick) = tokio::join!(healthy, sick);
+    assert!(healthy.len() > 6_500 && healthy.iter().all(|status| *status == 200));
+    assert!(sick.iter().all(|status| *status == 401));
+    let fetches = script.requests();
+    assert!(fetches <= 70, "{fetches} fetches");
+    assert!(script.most_in_any(MINUTE) <= 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_that_cannot_be_repeated_and_401s_that_nothing_cures_cost_a_fetch_a_minute() {
+    let script = Script::issuing(Duration::from_millis(50));
+    let service = layer(&script).layer(sick::<Boxed>(|_| false));
+    let seen = demand(HOUR, 4, move || service.clone().oneshot(once(API))).await;
+    assert!(seen.iter().all(|status| *status == 401));
+    let fetches = script.requests();
+    // It goes on trying: the API may come to its senses.
+    assert!((55..=70).contains(&fetches), "{fetches} fetches");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_that_cannot_be_repeated_find_out_of_a_second_revocation() {
+    // `token-2` is refused before anybody has succeeded with it: its 401 counts as vain, but not for ever.
+    let script = Script::issuing(Duration::from_millis(50));
+    let service = layer(&script).layer(sick::<Boxed>(|token| token != "token-1" && token != "token-2"));
+    let seen = demand(MINUTE, 1, move || service.clone().oneshot(once(API))).await;
+    let refused = seen.iter().filter(|status| **status == 401).count();
+    assert!(refused <= 4, "{refused} refused");
+    assert_eq!((seen.last().copied(), script.requests()), (Some(StatusCode::OK), 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_retries_a_401_makes_the_next_request_succeed() {
+    let script = Script::issuing(Duration::from_millis(50));
+    let layer = builder().retry_unauthorized(false).token_service(script.clone()).build().unwrap();
+    let service = layer.layer(Api::accepting(|token| token != "token-1"));
+    assert_eq!(carried(&service).await.unwrap_err().to_string(), "status 401 Unauthorized");
+    assert_eq!(carried(&service).await.unwrap(), "Bearer token-2");
+    assert_eq!(script.requests(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_that_are_good_for_one_request_are_bounded_by_the_allowance_and_stay_in_use() {
+    // Every token is accepted on odd requests and refused on even ones.
+    let counter = Arc::new(AtomicUsize::new(0));
+    let script = Script::issuing(Duration::from_millis(50));
+    let service = layer(&script).layer(Api::accepting(move |_| counter.fetch_add(1, Ordering::SeqCst) % 2 == 1));
+    let mut succeeded = 0;
+    for _ in 0..3_600 {
+        match carried(&service).await {
+            Ok(_) => succeeded += 1,
+            // With the allowance used up the 401 goes back as it is; nobody is left without a token.
+            Err(error) => assert_eq!(error.to_string(), "status 401 Unauthorized"),
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert!(succeeded > 1_800, "{succeeded}");
+    assert!(script.most_in_any(MINUTE) <= 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cure_resets_the_pause() {
+    let healed = Arc::new(AtomicUsize::new(0));
+    let read = Arc::clone(&healed);
+    let script = Script::issuing(Duration::ZERO);
+    let api = Api::accepting(move |token| {
+        let number: usize = token.strip_prefix("token-").unwrap().parse().unwrap();
+        number >= read.load(Ordering::SeqCst) && read.load(Ordering::SeqCst) > 0
+    });
+    let service = layer(&script).layer(api);
+    // In vain for a while: the pause grows to a minute.
+    let end = Instant::now() + Duration::from_secs(200);
+    while Instant::now() < end {
+        carried(&service).await.unwrap_err();
+        sleep(Duration::from_millis(500)).await;
+    }
+    // From the next token on all is well, and a further revocation is healed at once.
+    healed.store(script.requests() + 1, Ordering::SeqCst);
+    sleep(MINUTE).await;
+    carried(&service).await.unwrap();
+    healed.store(script.requests() + 1, Ordering::SeqCst);
+    carried(&service).await.unwrap();
+    healed.store(script.requests() + 1, Ordering::SeqCst);
+    carried(&service).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_401_is_returned_and_throws_nothing_away() {
+    let script = Script::issuing(Duration::ZERO);
+    let layer = layer(&script);
+    let service = layer.layer(sick::<Body>(|_| true));
+    let response = service.clone().oneshot(get(SICK)).await.unwrap();
+    assert_eq!(response.status(), 401);
+    assert!(text(response).await.contains("request-7"));
+    assert_eq!(script.requests(), 2);
+    assert!(layer.handle().status().valid_for().is_some());
+    assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 200);
+    assert_eq!(script.requests(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_401_throws_nothing_away_that_others_succeed_with() {
+    let script = Script::issuing(Duration::ZERO);
+    let layer = layer(&script);
+    let service = layer.layer(sick::<Body>(|_| true));
+    layer.handle().warm_up().await.unwrap();
+    let late = tokio::spawn(service.clone().oneshot(get(SICK)));
+    settle().await;
+    // A newer token, not because of a 401, and good for the others.
+    layer.handle().invalidate();
+    assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 200);
+    // The retry carries it.
+    assert_eq!(late.await.unwrap().unwrap().status(), 401);
+    assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 200);
+    assert_eq!(script.requests(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_401_on_a_forced_token_that_nobody_succeeded_with_keeps_it_for_the_pause() {
+    let script = Script::issuing(Duration::ZERO);
+    let layer = layer(&script);
+    let service = layer.layer(sick::<Boxed>(|_| false));
+    for _ in 0..10 {
+        assert_eq!(service.clone().oneshot(once(API)).await.unwrap().status(), 401);
+        // The first 401 throws `token-1` away; those on `token-2` change nothing.
+    }
+    assert_eq!(script.requests(), 2);
+    assert!(layer.handle().status().valid_for().is_some());
+    sleep(Duration::from_secs(1)).await;
+    // Its pause is over: one more attempt to cure it.
+    for _ in 0..10 {
+        assert_eq!(service.clone().oneshot(once(API)).await.unwrap().status(), 401);
+    }
+    assert_eq!(script.requests(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recovery_that_fails_is_an_error_and_not_an_unauthenticated_request() {
+    let (script, switch) = Script::switched(Duration::ZERO);
+    let api = Api::accepting(|token| token != "token-1");
+    let service = layer(&script).layer(api.clone());
+    switch.to(Answering::Tokens);
+    let first = service.clone().oneshot(get(API));
+    let mut first = tokio_test::task::spawn(first);
+    assert!(first.poll().is_pending());
+    settle().await;
+    switch.to(Answering::Status(401));
+    assert_eq!(token_error(first.await).kind(), turris_auth::TokenErrorKind::InvalidCredentials);
+    assert_eq!((api.accepted(), api.refused()), (0, 1));
+}

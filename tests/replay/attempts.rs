@@ -1,0 +1,331 @@
+//! Which attempt gets what, in whatever order they come.
+
+use std::{
+    sync::atomic::Ordering,
+    task::{Context, Poll, Waker},
+};
+
+use http_body::Body;
+use turris_auth::replay::{ReplayBody, ReplayBodyError, TryCloneBody};
+
+use super::{
+    attempt, fails_with, next, pinned, poll, read, rest,
+    source::{Source, Step, data, trailers},
+};
+
+fn three_frames() -> ReplayBody<Source> {
+    ReplayBody::new(Source::exact([data("one "), data("two "), data("three")]))
+}
+
+#[test]
+fn frames_pass_as_they_are_read() {
+    let source = Source::exact([data("one "), Step::Pending, data("two")]);
+    let polls = source.polls();
+    let mut first = attempt(ReplayBody::new(source));
+    assert_eq!(polls.load(Ordering::Relaxed), 0, "nothing is read ahead");
+    assert_eq!(next(&mut first), "one ");
+    assert_eq!(polls.load(Ordering::Relaxed), 1);
+    assert!(poll(&mut first).is_pending());
+    assert_eq!(next(&mut first), "two");
+    assert!(matches!(poll(&mut first), Poll::Ready(None)));
+    assert!(matches!(poll(&mut first), Poll::Ready(None)), "the end stays the end");
+    assert_eq!(polls.load(Ordering::Relaxed), 4, "a source that has ended is not polled again");
+}
+
+#[test]
+fn second_attempt_sends_all_after_a_first_that_read_none_half_or_all() {
+    for frames in 0..=3 {
+        let body = three_frames();
+        let copy = body.try_clone().unwrap();
+        let mut first = attempt(body);
+        for _ in 0..frames {
+            next(&mut first);
+        }
+        drop(first);
+        assert!(copy.is_replayable());
+        assert_eq!(read(copy).unwrap().0, b"one two three", "after {frames} frames");
+    }
+}
+
+#[test]
+fn second_attempt_sends_all_after_a_first_that_reached_the_end() {
+    let body = ReplayBody::new(Source::stream([data("one "), data("two")]));
+    let copy = body.try_clone().unwrap();
+    assert_eq!(read(body).unwrap().0, b"one two");
+    assert_eq!(read(copy).unwrap().0, b"one two");
+}
+
+#[test]
+fn a_copy_made_in_the_middle_begins_at_the_beginning() {
+    let mut first = attempt(three_frames());
+    next(&mut first);
+    let copy = first.try_clone().unwrap();
+    assert_eq!(read(copy).unwrap().0, b"one two three");
+}
+
+#[test]
+fn a_copy_can_be_made_of_an_attempt_that_is_superseded_or_at_its_end() {
+    let body = three_frames();
+    let newer = body.try_clone().unwrap();
+    let mut first = attempt(body);
+    next(&mut first);
+    let mut newer = attempt(newer);
+    next(&mut newer);
+    assert_eq!(read(first.try_clone().unwrap()).unwrap().0, b"one two three");
+    assert_eq!(read(newer.try_clone().unwrap()).unwrap().0, b"one two three");
+}
+
+#[test]
+fn trailers_come_again() {
+    let body = ReplayBody::new(Source::stream([data("one"), Step::Trailers(trailers("1"))]));
+    let copy = body.try_clone().unwrap();
+    assert_eq!(read(body).unwrap(), (b"one".to_vec(), Some(trailers("1"))));
+    assert_eq!(read(copy).unwrap(), (b"one".to_vec(), Some(trailers("1"))));
+}
+
+#[test]
+fn an_older_attempt_ends_in_an_error_once_a_newer_one_begins() {
+    let body = three_frames();
+    let copy = body.try_clone().unwrap();
+    let mut older = attempt(body);
+    next(&mut older);
+
+    // Not yet: what has not been polled has not begun.
+    let mut newer = attempt(copy);
+    assert_eq!(next(&mut older), "two ");
+
+    assert_eq!(next(&mut newer), "one two ");
+    for _ in 0..2 {
+        fails_with(poll(&mut older), ReplayBodyError::Superseded);
+        assert!(!older.is_end_stream(), "that would be a clean end");
+    }
+    assert_eq!(next(&mut newer), "three");
+    assert!(newer.is_end_stream());
+    fails_with(poll(&mut older), ReplayBodyError::Superseded);
+}
+
+#[test]
+fn an_older_attempt_that_has_read_everything_but_the_end_is_not_told_that_this_was_the_end() {
+    let body = ReplayBody::new(Source::stream([data("one")]));
+    let copy = body.try_clone().unwrap();
+    let mut older = attempt(body);
+    next(&mut older);
+    let mut newer = attempt(copy);
+    assert_eq!(next(&mut newer), "one");
+    fails_with(poll(&mut older), ReplayBodyError::Superseded);
+}
+
+#[test]
+fn an_older_attempt_that_waits_for_the_source_is_woken() {
+    let source = Source::stream([data("one "), Step::Pending, Step::Pending, data("two")]);
+    let waker = source.waker();
+    let body = ReplayBody::new(source);
+    let copy = body.try_clone().unwrap();
+    let mut older = attempt(body);
+    next(&mut older);
+    assert!(poll(&mut older).is_pending());
+    assert!(!older.is_woken());
+
+    let mut newer = attempt(copy);
+    assert_eq!(next(&mut newer), "one ");
+    assert!(older.is_woken());
+    fails_with(poll(&mut older), ReplayBodyError::Superseded);
+
+    // The source now wakes the attempt that has it.
+    assert!(poll(&mut newer).is_pending());
+    assert!(!newer.is_woken());
+    waker.lock().unwrap().take().unwrap().wake();
+    assert!(newer.is_woken());
+    assert_eq!(next(&mut newer), "two");
+}
+
+#[test]
+fn waking_the_older_attempt_may_poll_it_at_once() {
+    struct PollsOnWake(std::sync::Mutex<Option<ReplayBody<Source>>>, std::sync::mpsc::Sender<bool>);
+    impl std::task::Wake for PollsOnWake {
+        fn wake(self: std::sync::Arc<Self>) {
+            let mut body = self.0.lock().unwrap().take().unwrap();
+            let polled = pinned(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
+            self.1.send(matches!(polled, Poll::Ready(Some(Err(_))))).unwrap();
+        }
+    }
+
+    let mut body = ReplayBody::new(Source::stream([Step::Pending, data("one")]));
+    let copy = body.try_clone().unwrap();
+    let (sender, results) = std::sync::mpsc::channel();
+    let task = std::sync::Arc::new(PollsOnWake(std::sync::Mutex::default(), sender));
+    let waker = Waker::from(std::sync::Arc::clone(&task));
+    assert!(pinned(&mut body).poll_frame(&mut Context::from_waker(&waker)).is_pending());
+    *task.0.lock().unwrap() = Some(body);
+
+    assert_eq!(read(copy).unwrap().0, b"one");
+    assert_eq!(results.recv(), Ok(true));
+}
+
+/// Backoff keeps a copy, auth keeps a copy of the same body below it, and each of them repeats in turn.
+#[test]
+fn nested_layers_may_take_their_copies_before_they_send() {
+    let sent = three_frames();
+    let kept_by_backoff = sent.try_clone().unwrap();
+    let kept_by_auth = sent.try_clone().unwrap();
+    let mut answered_401 = attempt(sent);
+    next(&mut answered_401);
+
+    assert!(kept_by_auth.is_replayable());
+    let mut answered_429 = attempt(kept_by_auth);
+    assert_eq!(next(&mut answered_429), "one ");
+    assert_eq!(next(&mut answered_429), "two ");
+
+    assert!(kept_by_backoff.is_replayable());
+    let sent = kept_by_backoff;
+    let kept_by_backoff = sent.try_clone().unwrap();
+    let kept_by_auth = sent.try_clone().unwrap();
+    let mut answered_401_again = attempt(sent);
+    assert_eq!(next(&mut answered_401_again), "one ");
+    assert_eq!(next(&mut answered_401_again), "two ");
+    drop(answered_401);
+
+    let all = read(kept_by_auth).unwrap().0;
+    assert_eq!(all, b"one two three");
+    fails_with(poll(&mut answered_401_again), ReplayBodyError::Superseded);
+    fails_with(poll(&mut answered_429), ReplayBodyError::Superseded);
+    assert!(kept_by_backoff.is_replayable());
+    assert_eq!(read(kept_by_backoff).unwrap().0, all);
+}
+
+#[test]
+fn an_attempt_superseded_while_it_replays_ends_in_an_error_too() {
+    let mut first = attempt(ReplayBody::new(Source::stream([
+        Step::Data(vec![b'a'; 300].into()),
+        Step::Data(vec![b'b'; 300].into()),
+        Step::Data(vec![b'c'; 300].into()),
+    ])));
+    next(&mut first);
+    next(&mut first);
+    let third = first.try_clone().unwrap();
+    let mut second = attempt(first.try_clone().unwrap());
+    assert_eq!(next(&mut second)[0], b'a');
+    let mut third = attempt(third);
+    assert_eq!(next(&mut third)[0], b'a');
+    fails_with(poll(&mut second), ReplayBodyError::Superseded);
+    assert_eq!(next(&mut third)[0], b'b');
+    assert_eq!(rest(third).unwrap(), [b'c'; 300]);
+}
+
+#[test]
+fn an_error_of_the_source_goes_to_the_attempt_that_meets_it_and_ends_the_repeating() {
+    let body = ReplayBody::new(Source::stream([data("one"), Step::Error("disk gone"), data("two")]));
+    let copy = body.try_clone().unwrap();
+    let mut first = attempt(body);
+    next(&mut first);
+    match poll(&mut first) {
+        Poll::Ready(Some(Err(error))) => assert_eq!(error.to_string(), "disk gone"),
+        other => panic!("expected the source's error, got {other:?}"),
+    }
+    fails_with(poll(&mut first), ReplayBodyError::SourceFailed);
+    assert!(!first.is_end_stream());
+    assert!(first.try_clone().is_none());
+    assert!(!copy.is_replayable());
+    assert!(copy.try_clone().is_none());
+    let mut copy = attempt(copy);
+    fails_with(poll(&mut copy), ReplayBodyError::SourceFailed);
+    fails_with(poll(&mut copy), ReplayBodyError::SourceFailed);
+}
+
+#[test]
+fn a_panic_of_the_source_is_a_failure_of_it_for_all_others() {
+    let body = ReplayBody::new(Source::exact([data("one"), Step::Panic]));
+    let copy = body.try_clone().unwrap();
+    let mut first = attempt(body);
+    next(&mut first);
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| poll(&mut first)));
+    assert!(panicked.is_err());
+    assert!(!copy.is_replayable());
+    assert!(copy.try_clone().is_none());
+    assert!(!first.is_end_stream());
+    let _ = first.size_hint();
+    fails_with(poll(&mut first), ReplayBodyError::SourceFailed);
+    fails_with(poll(&mut attempt(copy)), ReplayBodyError::SourceFailed);
+}
+
+#[test]
+fn is_replayable_is_about_reading_from_the_beginning() {
+    let body = three_frames();
+    assert!(body.is_replayable());
+    let mut body = attempt(body);
+    next(&mut body);
+    assert!(!body.is_replayable());
+    assert!(body.try_clone().unwrap().is_replayable());
+}
+
+#[test]
+fn size_hint_and_end_are_exact_on_every_attempt() {
+    let body = three_frames();
+    let copy = body.try_clone().unwrap();
+    let mut first = attempt(body);
+    for (read, left) in [("one ", 9), ("two ", 5)] {
+        assert!(!first.is_end_stream());
+        assert_eq!(next(&mut first), read);
+        assert_eq!(first.size_hint().exact(), Some(left));
+    }
+
+    assert_eq!(copy.size_hint().exact(), Some(13));
+    let mut second = attempt(copy);
+    assert_eq!(next(&mut second), "one two ");
+    assert_eq!(second.size_hint().exact(), Some(5));
+    assert!(!second.is_end_stream());
+    assert_eq!(next(&mut second), "three");
+    assert_eq!(second.size_hint().exact(), Some(0));
+    assert!(second.is_end_stream(), "the end is known without another poll");
+
+    let mut third = attempt(second.try_clone().unwrap());
+    assert_eq!(third.size_hint().exact(), Some(13));
+    assert!(!third.is_end_stream());
+    assert_eq!(next(&mut third), "one two ");
+    assert_eq!(next(&mut third), "three");
+    assert!(third.is_end_stream());
+}
+
+#[test]
+fn a_body_of_unknown_length_stays_one_so_that_its_trailers_are_framed_alike() {
+    let body = ReplayBody::new(Source::stream([data("one"), Step::Trailers(trailers("1"))]));
+    let copy = body.try_clone().unwrap();
+    read(body).unwrap();
+    assert_eq!((copy.size_hint().lower(), copy.size_hint().upper()), (0, None));
+}
+
+#[test]
+fn two_attempts_on_two_threads_end_well_or_in_an_error() {
+    for _ in 0..200 {
+        let body = ReplayBody::new(Source::stream((0..50).map(|_| data("0123456789"))));
+        let mut copies: Vec<_> = (0..3).map(|_| body.try_clone().unwrap()).collect();
+        copies.push(body);
+        let results: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = copies.into_iter().map(|copy| scope.spawn(|| read(copy))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        });
+        assert!(results.iter().any(Result::is_ok), "the newest attempt goes to the end");
+        for result in results {
+            match result {
+                Ok((bytes, _)) => assert_eq!(bytes, b"0123456789".repeat(50)),
+                Err(error) => assert_eq!(error.downcast_ref(), Some(&ReplayBodyError::Superseded)),
+            }
+        }
+    }
+}
+
+#[test]
+fn an_attempt_is_unpin_and_send_and_sync_whatever_the_source_lacks() {
+    fn assert<T: Send + Sync + Unpin + 'static>() {}
+    assert::<ReplayBody<Source>>();
+    // `Send`, and neither `Sync` nor `Unpin`.
+    assert::<ReplayBody<(std::cell::Cell<u8>, std::marker::PhantomPinned)>>();
+}
+
+#[test]
+fn debug_shows_no_content() {
+    let mut body = attempt(ReplayBody::new(Source::stream([data("secret"), data("secret")])));
+    next(&mut body);
+    let buffered = ReplayBody::<Source>::from(bytes::Bytes::from_static(b"secret"));
+    assert!(!format!("{:?} {buffered:?}", &*body).contains("secret"));
+}

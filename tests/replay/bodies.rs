@@ -1,0 +1,171 @@
+//! Of which bodies there is a copy.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use http_body_util::{
+    BodyExt, BodyStream, Channel, Either, Empty, Full, Limited, StreamBody,
+    combinators::{BoxBody, UnsyncBoxBody},
+};
+use turris_auth::{
+    BoxError,
+    replay::{ReplayBody, TryCloneBody},
+};
+
+fn full() -> Full<Bytes> {
+    Full::new(Bytes::from_static(b"content"))
+}
+
+fn stream() -> impl TryCloneBody + Body<Data = Bytes, Error = Infallible> {
+    StreamBody::new(futures_util::stream::iter([Ok(Frame::data(Bytes::from_static(b"content")))]))
+}
+
+/// Both of the body and of its copy.
+#[track_caller]
+fn twice<B: TryCloneBody + Body<Error: std::fmt::Debug>>(body: B) {
+    let copy = body.try_clone().expect("a copy");
+    assert!(copy.is_replayable());
+    assert_eq!(copy.size_hint().exact(), body.size_hint().exact());
+    for body in [body, copy] {
+        let collected = tokio_test::block_on(body.collect()).expect("content");
+        assert_eq!(collected.to_bytes(), "content");
+    }
+}
+
+#[track_caller]
+fn never<B: TryCloneBody>(body: B) {
+    assert!(body.try_clone().is_none());
+}
+
+#[test]
+fn bodies_that_hold_their_content() {
+    twice(full());
+    twice(Full::new(&b"content"[..]));
+    twice(String::from("content"));
+    twice(Box::new(full()));
+    twice(Box::pin(full()));
+    twice(Limited::new(full(), 100));
+    twice(Limited::new(String::from("content"), 100));
+    twice(ReplayBody::new(stream()));
+    twice(ReplayBody::<BoxBody<Bytes, BoxError>>::from(Bytes::from_static(b"content")));
+}
+
+#[test]
+fn bodies_around_one_that_holds_its_content() {
+    twice(full().map_err(|error| match error {}).map_err(|error: BoxError| error));
+    twice(full().map_frame(|frame| frame));
+    twice(full().inspect_frame(|_| ()));
+    twice(full().inspect_err(|_| ()));
+    twice(Either::<_, Empty<Bytes>>::Left(full()));
+    twice(Either::<Empty<Bytes>, _>::Right(full()));
+}
+
+/// Clones of it share one content, as those of a queue's receiver do. A copy has its own.
+#[derive(Clone)]
+struct Queue(std::sync::Arc<std::sync::Mutex<Full<Bytes>>>);
+
+impl Body for Queue {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        std::pin::Pin::new(&mut *self.0.lock().unwrap()).poll_frame(cx)
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.0.lock().unwrap().size_hint()
+    }
+}
+
+impl TryCloneBody for Queue {
+    fn try_clone(&self) -> Option<Self> {
+        let content = self.0.lock().unwrap().clone();
+        Some(Self(std::sync::Arc::new(content.into())))
+    }
+}
+
+#[test]
+fn a_body_around_another_asks_it_for_a_copy_rather_than_cloning_it() {
+    let queue = || Queue(std::sync::Arc::new(full().into()));
+    twice(queue());
+    twice(queue().map_err(|error| error));
+    twice(queue().map_frame(|frame| frame));
+    twice(queue().inspect_frame(|_| ()));
+    twice(queue().inspect_err(|_| ()));
+}
+
+#[test]
+fn empty_bodies() {
+    assert!(Empty::<Bytes>::new().try_clone().is_some_and(|copy| copy.is_end_stream()));
+    assert!(Limited::new(Empty::<Bytes>::new(), 1).try_clone().is_some_and(|copy| copy.is_end_stream()));
+    let boxed: BoxBody<Bytes, Infallible> = BoxBody::default();
+    assert!(boxed.try_clone().is_some_and(|copy| copy.is_end_stream()));
+    let boxed: UnsyncBoxBody<Bytes, Infallible> = full().boxed_unsync();
+    never(boxed);
+    let boxed: UnsyncBoxBody<Bytes, Infallible> = UnsyncBoxBody::default();
+    assert!(boxed.try_clone().is_some_and(|copy| copy.is_end_stream()));
+    assert!(ReplayBody::<Full<Bytes>>::default().try_clone().is_some_and(|copy| copy.is_end_stream()));
+}
+
+#[test]
+fn stand_ins_for_bodies() {
+    assert_eq!(().try_clone(), Some(()));
+    assert_eq!(Bytes::from_static(b"content").try_clone().unwrap(), "content");
+    assert_eq!("content".try_clone(), Some("content"));
+    assert_eq!((&b"content"[..]).try_clone(), Some(&b"content"[..]));
+    assert_eq!(vec![1_u8, 2].try_clone(), Some(vec![1, 2]));
+}
+
+#[test]
+fn boxed_and_streaming_bodies() {
+    never(full().boxed());
+    never(full().boxed_unsync());
+    never(stream());
+    never(BodyStream::new(full()));
+    never(Channel::<Bytes>::new(1).1);
+    never(full().with_trailers(std::future::ready(None)));
+    never(full().fuse());
+    never(tokio_test::block_on(full().collect()).unwrap());
+    never(Either::<_, Empty<Bytes>>::Left(stream()));
+    never(Box::new(stream()));
+    // It has a `Clone`, but that of a stream may be another handle of the same queue.
+    never(StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>()).map_err(|error| error));
+}
+
+#[test]
+fn is_replayable_looks_through() {
+    let around = |body| Box::new(Box::pin(Either::<_, Empty<Bytes>>::Left(body)));
+    let body = ReplayBody::with_bound(stream(), 3);
+    let copy = around(body.try_clone().unwrap());
+    assert!(copy.is_replayable());
+    tokio_test::block_on(body.collect()).unwrap();
+    assert!(!copy.is_replayable());
+    assert!(!Either::<Empty<Bytes>, _>::Right(copy).is_replayable());
+}
+
+#[cfg(feature = "axum")]
+#[test]
+fn axum() {
+    never(axum_core::body::Body::from("content"));
+    assert!(axum_core::body::Body::empty().try_clone().is_some_and(|copy| copy.is_end_stream()));
+}
+
+#[cfg(feature = "tonic")]
+#[test]
+fn tonic() {
+    never(tonic::body::Body::new(full()));
+    assert!(tonic::body::Body::empty().try_clone().is_some_and(|copy| copy.is_end_stream()));
+}
+
+#[cfg(feature = "reqwest")]
+#[test]
+fn reqwest() {
+    twice(reqwest::Body::from("content"));
+    never(reqwest::Body::wrap(full()));
+    assert!(reqwest::Body::default().try_clone().is_some_and(|copy| copy.is_end_stream()));
+    assert!(reqwest::Body::wrap(Empty::<Bytes>::new()).try_clone().is_some_and(|copy| copy.is_end_stream()));
+}
