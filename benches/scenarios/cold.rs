@@ -2,14 +2,17 @@
 
 use std::{
     future::Future,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
 use http::Request;
+use pin_project_lite::pin_project;
 use tokio::sync::Notify;
 use tower::{Layer, Service, ServiceExt};
 
@@ -66,6 +69,32 @@ pub fn parked(callers: usize, heap: HeapMeter) -> Cold {
     park_and_release(callers, heap, call, || gate.notify_waiters())
 }
 
+pin_project! {
+    // Written out, since an `async` block would hold the call twice, and what is held is measured.
+    struct Task<F> {
+        #[pin]
+        call: F,
+        has_started: bool,
+        progress: Arc<Progress>,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Task<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        if !std::mem::replace(this.has_started, true) {
+            this.progress.started.fetch_add(1, Ordering::Relaxed);
+        }
+        ready!(this.call.poll(cx));
+        if this.progress.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            this.progress.done.notify_one();
+        }
+        Poll::Ready(())
+    }
+}
+
 struct Progress {
     started: AtomicUsize,
     left: AtomicUsize,
@@ -82,14 +111,7 @@ where
         let began = Instant::now();
         let before = heap();
         for _ in 0..callers {
-            let (call, progress) = (call(), Arc::clone(&progress));
-            tokio::spawn(async move {
-                progress.started.fetch_add(1, Ordering::Relaxed);
-                call.await;
-                if progress.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-                    progress.done.notify_one();
-                }
-            });
+            tokio::spawn(Task { call: call(), has_started: false, progress: Arc::clone(&progress) });
         }
         // A caller that has started waits by the time that this task runs again, for there is one thread.
         while progress.started.load(Ordering::Relaxed) < callers {

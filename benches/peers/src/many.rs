@@ -24,6 +24,7 @@ use crate::{
 
 pub fn print() {
     print_threads();
+    print_tasks();
     print_cold();
     print_storm();
     print_cancelled_leader();
@@ -67,6 +68,26 @@ fn print_threads() {
     }
 }
 
+/// The same on a multi-thread runtime, in microseconds per request of all tasks together.
+fn print_tasks() {
+    const ROUNDS: usize = 31;
+    const TASKS: usize = 64;
+    const REQUESTS: u64 = 500;
+    let floor = static_header().layer(Inner);
+    let auth = contenders::auth(true).layer(Inner);
+    let each = |took: Duration| took.as_secs_f64() * 1e6 / (TASKS as u64 * REQUESTS) as f64;
+    let (mut samples, mut floors) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        floors.push(each(threads::tasks(&floor, TASKS, REQUESTS)));
+        samples.push(each(threads::tasks(&auth, TASKS, REQUESTS)));
+    }
+    let ratios: Vec<_> = samples.iter().zip(&floors).map(|(own, floor)| own / floor).collect();
+    println!("\n| 64 tasks on 2 workers | us per request, p10 | median | to add_authorization, median of pairs |");
+    println!("| --- | ---: | ---: | ---: |");
+    println!("| add_authorization | {:.2} | {:.2} | 1.00 |", p10(&floors), median(&floors));
+    println!("| auth | {:.2} | {:.2} | {:.2} |", p10(&samples), median(&samples), median(&ratios));
+}
+
 /// Both in turn. The ratio is of pairs that ran one after the other.
 pub struct ColdPair {
     pub callers: usize,
@@ -76,7 +97,7 @@ pub struct ColdPair {
 }
 
 pub fn cold() -> Vec<ColdPair> {
-    let sizes = [(1, 21), (100, 21), (10_000, 21), (100_000, 15)];
+    let sizes = [(1, 21), (100, 21), (10_000, 21), (100_000, 11)];
     sizes
         .map(|(callers, rounds)| {
             let mut pair = ColdPair { callers, floor: Vec::new(), auth: Vec::new(), without_retry: Vec::new() };
@@ -218,7 +239,7 @@ fn print_burst() {
 
 fn print_loopback() {
     const ROUNDS: usize = 7;
-    const EACH: usize = 400;
+    const EACH: usize = 150;
     let server = end_to_end::server(end_to_end::ANSWER);
     println!("\n| loopback, 32 callers | requests/s | to the client alone | p50, us | p99, us | p99.9, us |");
     println!("| --- | ---: | ---: | ---: | ---: | ---: |");

@@ -16,7 +16,7 @@ use turris_auth_instructions::work::Content;
 use super::{bearer, send};
 use crate::scenarios::{Caller, source::Source};
 
-pub fn aws(source: &Source) -> impl Caller {
+pub fn aws(source: &Source) -> impl Caller + use<> {
     let components = RuntimeComponentsBuilder::for_tests()
         .with_sleep_impl(Some(TokioSleep::new()))
         .with_time_source(Some(SystemTimeSource::new()))

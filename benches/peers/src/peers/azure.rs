@@ -33,7 +33,7 @@ pub const AZURE_BARE: &str = "azure_bare";
 type Pipeline = Vec<Arc<dyn Policy>>;
 
 /// For the scenarios, where requests of its own kind are sent in the place of those that come in.
-pub fn azure(source: &Source) -> impl Caller {
+pub fn azure(source: &Source) -> impl Caller + use<> {
     let pipeline = Arc::new(pipeline(source));
     service_fn(move |_: http::Request<Content>| {
         let pipeline = Arc::clone(&pipeline);

@@ -13,7 +13,7 @@ use crate::scenarios::{Caller, source::Source};
 
 /// `AsyncFilter` over a mutex that guards the token and its renewal, which is how kube does it. It formats the header anew
 /// each time, as kube does.
-pub fn tokio_mutex(source: &Source) -> impl Caller {
+pub fn tokio_mutex(source: &Source) -> impl Caller + use<> {
     struct Token {
         token: String,
         expires: std::time::Instant,
@@ -41,7 +41,7 @@ pub fn tokio_mutex(source: &Source) -> impl Caller {
 }
 
 /// Read under tokio's `RwLock`, renewed under its write lock.
-pub fn tokio_rwlock(source: &Source) -> impl Caller {
+pub fn tokio_rwlock(source: &Source) -> impl Caller + use<> {
     let held = Arc::new(sync::RwLock::new(None::<Held>));
     let source = source.clone();
     service_fn(move |request: Request<Content>| {
@@ -64,7 +64,7 @@ pub fn tokio_rwlock(source: &Source) -> impl Caller {
 }
 
 /// Read under the standard `RwLock`, fetched under a mutex of its own.
-pub fn std_rwlock(source: &Source) -> impl Caller {
+pub fn std_rwlock(source: &Source) -> impl Caller + use<> {
     let held = Arc::new((RwLock::new(None::<Held>), sync::Mutex::new(())));
     let source = source.clone();
     service_fn(move |request: Request<Content>| {
@@ -93,7 +93,7 @@ pub fn std_rwlock(source: &Source) -> impl Caller {
 }
 
 /// Read through `arc-swap`, fetched under a mutex.
-pub fn arc_swap(source: &Source) -> impl Caller {
+pub fn arc_swap(source: &Source) -> impl Caller + use<> {
     let held = Arc::new((ArcSwapOption::<Held>::empty(), sync::Mutex::new(())));
     let source = source.clone();
     service_fn(move |request: Request<Content>| {

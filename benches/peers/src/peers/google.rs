@@ -30,7 +30,7 @@ pub fn runner() -> Runner {
     })
 }
 
-pub fn google(credentials: &Credentials) -> impl Caller {
+pub fn google(credentials: &Credentials) -> impl Caller + use<> {
     let credentials = credentials.clone();
     service_fn(move |mut request: Request<Content>| {
         let credentials = credentials.clone();

@@ -11,7 +11,7 @@ use super::{Held, send};
 use crate::scenarios::{Caller, source::Source};
 
 /// `try_get_with`, which lets one of those that miss fetch for all, and the token's own lifetime as the entry's.
-pub fn moka(source: &Source) -> impl Caller {
+pub fn moka(source: &Source) -> impl Caller + use<> {
     struct Lifetime;
     impl Expiry<(), Held> for Lifetime {
         fn expire_after_create(&self, (): &(), held: &Held, created: Instant) -> Option<Duration> {
