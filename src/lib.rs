@@ -3,6 +3,7 @@
 
 pub mod auth;
 pub mod backoff;
+pub mod observe;
 pub mod replay;
 
 #[cfg(feature = "emulator")]
@@ -19,6 +20,7 @@ mod kept;
 mod token;
 
 pub use auth::{TokenHandle, TokenStatus, TurrisAuth, TurrisAuthLayer};
+pub use backoff::{TurrisBackoff, TurrisBackoffLayer};
 pub use classify::ResponseClass;
 pub use credentials::{Credentials, CredentialsFuture, CredentialsProvider};
 pub use endpoint::TokenService;

@@ -22,7 +22,7 @@ use crate::{
     drain::Drain,
     kept::KeptRequest,
     replay::TryCloneBody,
-    token::{Acquire, Instant, Token, Verdict},
+    token::{Acquire, Instant, Token},
 };
 
 pin_project! {
@@ -264,10 +264,7 @@ impl<T> Shared<T> {
             return None;
         }
         let again = kept.take().and_then(|(kept, inner)| Some((kept.into_request()?, inner)));
-        match self.cache.refuse(generation, again.is_some()) {
-            Verdict::Renew => again,
-            Verdict::Keep => None,
-        }
+        if self.cache.refuse(generation, again.is_some()) { again } else { None }
     }
 }
 

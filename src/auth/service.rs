@@ -22,6 +22,7 @@ use crate::{
     classify::Classifier,
     endpoint::TokenEndpoint,
     kept::KeptRequest,
+    observe,
     replay::TryCloneBody,
     token::{Instant, Source, Token, TokenCache},
 };
@@ -154,6 +155,7 @@ where
     if let Err(error) = request.headers_mut().try_insert(AUTHORIZATION, token.authorization().clone()) {
         return ResponseFuture::unsent(error.into());
     }
+    observe::token_used(|| token.age(Instant::now()));
     let carried = Carried { generation: token.generation(), unproven: token.is_unproven(), retrying };
     let response = ready.call(request);
     ResponseFuture::sent(response, carried, Arc::clone(shared), kept.map(|kept| (kept, ready.clone())))

@@ -15,7 +15,7 @@ use super::{
     sync::{Arrival, NoTimers, Runtime, Timer},
     value::Token,
 };
-use crate::{TokenError, TokenErrorKind};
+use crate::{TokenError, TokenErrorKind, observe::Stopwatch};
 
 /// How long after a flight's deadline a caller on another runtime still lets it land: its runtime may be busy.
 const GRACE: Duration = Duration::from_secs(1);
@@ -36,6 +36,7 @@ pin_project! {
         arrival: Arrival,
         // Only where the flight is driven by a runtime that is not the caller's own. Made when it is first needed.
         patience: Option<Timer>,
+        stopwatch: Stopwatch,
     }
 }
 
@@ -62,7 +63,9 @@ impl Acquire {
                 continue;
             };
             let flight = Arc::clone(&wait.flight);
+            let stopwatch = wait.stopwatch;
             let landing = ready!(wait.poll(cx, cache));
+            stopwatch.stop();
             waiting.set(None);
             match landing {
                 Ok(Landing::Token(token)) if !token.is_refused() => return Poll::Ready(Ok(token)),
@@ -80,7 +83,8 @@ impl Acquire {
 
 impl Waiting {
     fn new(flight: Arc<Flight>) -> Self {
-        Self { arrival: flight.landing.arrival(), flight, patience: None }
+        flight.waiters.increment();
+        Self { arrival: flight.landing.arrival(), flight, patience: None, stopwatch: Stopwatch::start() }
     }
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, cache: &TokenCache) -> Poll<Result<Landing, TokenError>> {

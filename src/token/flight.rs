@@ -11,10 +11,14 @@ use std::{
 
 use super::{
     TokenCache,
-    sync::{self, Flag, Instant, Outcome, RuntimeId, Task, Timer},
+    sync::{self, Counter, Flag, Instant, Outcome, Runtime, RuntimeId, Task, Timer},
     value::{Issued, Token},
 };
-use crate::{TokenError, TokenErrorKind, api::limits::RateLimits};
+use crate::{
+    TokenError, TokenErrorKind,
+    api::limits::RateLimits,
+    observe::{self, Reason},
+};
 
 /// How many fetches a flight makes at the most, while they end in a way that a further one may mend.
 const ATTEMPTS: u32 = 3;
@@ -81,6 +85,8 @@ pub(super) struct Flight {
     /// It has been replaced, and sends nothing any longer.
     superseded: Flag,
     task: OnceLock<Task>,
+    /// How many callers have waited for it.
+    pub(super) waiters: Counter,
 }
 
 impl Flight {
@@ -91,6 +97,7 @@ impl Flight {
             landing: Outcome::pending(),
             superseded: Flag::new(false),
             task: OnceLock::new(),
+            waiters: Counter::default(),
         })
     }
 
@@ -110,6 +117,26 @@ impl Flight {
             task.abort();
         }
         self.landing.set(Landing::Discarded);
+    }
+}
+
+/// A flight that is entered in the books and not yet on its way.
+pub(super) struct TakeOff {
+    pub(super) pilot: Pilot,
+    pub(super) flight: Arc<Flight>,
+    pub(super) runtime: Runtime,
+    pub(super) token_timeout: Duration,
+    /// The endpoint has failed before, so one fetch with all the time there is says all that is needed.
+    pub(super) probing: bool,
+    pub(super) reason: Reason,
+}
+
+impl TakeOff {
+    pub(super) fn start(self, source: Box<dyn Source>) {
+        let attempts = if self.probing { 1 } else { ATTEMPTS };
+        let flying = self.pilot.fly(source, self.token_timeout, attempts);
+        let task = self.runtime.spawn(observe::token_fetch(self.reason, flying));
+        self.flight.started(task);
     }
 }
 
@@ -147,9 +174,8 @@ impl Pilot {
         Self { clearance: Clearance { cache: Arc::downgrade(cache), flight }, landed: false }
     }
 
-    /// `probing`: the endpoint has failed before, so one fetch with all the time there is says all that is needed.
-    pub(super) async fn fly(mut self, mut source: Box<dyn Source>, token_timeout: Duration, probing: bool) {
-        let result = self.attempts(&mut *source, token_timeout, if probing { 1 } else { ATTEMPTS }).await;
+    async fn fly(mut self, mut source: Box<dyn Source>, token_timeout: Duration, attempts: u32) {
+        let result = self.attempts(&mut *source, token_timeout, attempts).await;
         self.land(result);
     }
 
@@ -179,6 +205,7 @@ impl Pilot {
                     if resume >= deadline || sleep_until(resume).await.is_err() {
                         return Err(failure.error);
                     }
+                    observe::attempt_failed(attempt, &failure.error);
                     attempt += 1;
                 }
                 _ => return Err(failure.error),

@@ -9,6 +9,7 @@ mod cooldown;
 mod flight;
 mod quota;
 mod refusal;
+mod state;
 mod sync;
 mod value;
 
@@ -22,13 +23,15 @@ pub(crate) use self::{
     value::{Issued, Token},
 };
 use self::{
-    cooldown::Cooldown,
-    flight::{Flight, Landing, Pilot, nobody_waits},
-    quota::{Purpose, Quota},
-    refusal::Refusals,
+    flight::{Flight, Landing, Pilot, TakeOff, nobody_waits},
+    state::{Sent, State, UnderWay, allowance_used_up},
     sync::{Lock, Published, Runtime},
 };
-use crate::{TokenError, TokenErrorKind, api::limits::RateLimits};
+use crate::{
+    TokenError, TokenErrorKind,
+    api::limits::RateLimits,
+    observe::{self, Treatment},
+};
 
 /// How long a refresh is put off that could not even be started.
 const REFRESH_RETRY: Duration = Duration::from_secs(1);
@@ -55,41 +58,11 @@ pub(crate) struct TokenCache {
     settings: Settings,
 }
 
-struct State {
-    generation: u64,
-    under_way: Option<UnderWay>,
-    quota: Quota,
-    cooldown: Cooldown,
-    refusals: Refusals,
-}
-
-struct UnderWay {
-    flight: Arc<Flight>,
-    /// The fetch that has been sent and has not ended, if there is one.
-    sent: Option<Sent>,
-}
-
-/// What has happened to the cache since the fetch was sent.
-#[derive(Default)]
-struct Sent {
-    refused: bool,
-    invalidated: bool,
-}
-
 /// What a caller without a token finds.
 enum Joined {
     Token(Arc<Token>),
     Flight(Arc<Flight>),
     Refused(TokenError),
-}
-
-/// What a 401 leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// The request deserves a newer token and a second attempt.
-    Renew,
-    /// The 401 goes back as it is, and the token stays in use.
-    Keep,
 }
 
 /// What [`TokenCache::snapshot`] sees.
@@ -103,17 +76,7 @@ pub(crate) struct Snapshot {
 
 impl TokenCache {
     pub(crate) fn new(settings: Settings) -> Arc<Self> {
-        Arc::new(Self {
-            current: Published::empty(),
-            state: Lock::new(State {
-                generation: 0,
-                under_way: None,
-                quota: Quota::new(settings.limit),
-                cooldown: Cooldown::default(),
-                refusals: Refusals::default(),
-            }),
-            settings,
-        })
+        Arc::new(Self { current: Published::empty(), state: Lock::new(State::new(settings.limit)), settings })
     }
 
     /// The current token, which may have expired: see [`usable`](Self::usable).
@@ -152,9 +115,9 @@ impl TokenCache {
         if !wait.is_zero() {
             return token.put_off_refresh(now + wait);
         }
-        let takeoff = self.take_off(&mut state, runtime, now);
+        let take_off = self.take_off(&mut state, runtime, now, true);
         drop(state);
-        takeoff.start(source());
+        take_off.start(source());
     }
 
     /// For a caller that found no valid token: one that has come meanwhile, the flight to wait for, or why there is none.
@@ -175,15 +138,15 @@ impl TokenCache {
         if let Some(error) = state.refusal(now) {
             return Joined::Refused(error);
         }
-        let takeoff = self.take_off(&mut state, runtime, now);
+        let take_off = self.take_off(&mut state, runtime, now, false);
         drop(state);
-        let flight = Arc::clone(&takeoff.flight);
-        takeoff.start(source());
+        let flight = Arc::clone(&take_off.flight);
+        take_off.start(source());
         Joined::Flight(flight)
     }
 
     /// The caller holds the lock, and starts what is returned after it has let go of it: `source` is foreign code.
-    fn take_off(self: &Arc<Self>, state: &mut State, runtime: Runtime, now: Instant) -> TakeOff {
+    fn take_off(self: &Arc<Self>, state: &mut State, runtime: Runtime, now: Instant, refresh: bool) -> TakeOff {
         let flight = Flight::new(now + self.settings.token_timeout, runtime.id());
         state.under_way = Some(UnderWay { flight: Arc::clone(&flight), sent: None });
         TakeOff {
@@ -192,6 +155,7 @@ impl TokenCache {
             runtime,
             token_timeout: self.settings.token_timeout,
             probing: state.cooldown.is_failing(),
+            reason: state.reason(refresh),
         }
     }
 
@@ -207,6 +171,9 @@ impl TokenCache {
         }
         under_way.sent = Some(Sent::default());
         state.quota.begin(now);
+        let places = state.quota.free(now);
+        drop(state);
+        observe::allowance(places);
         Ok(now)
     }
 
@@ -234,8 +201,10 @@ impl TokenCache {
             return flight.landing.set(Landing::Discarded);
         }
         let sent = state.finish(now);
+        let mut request_id = None;
         let landing = match result {
-            Ok(issued) => {
+            Ok(mut issued) => {
+                request_id = issued.request_id.take();
                 state.quota.learn(now, &issued.limits);
                 state.cooldown.end();
                 let brings_refused = sent.refused && state.refusals.is_refused(&issued.authorization);
@@ -263,7 +232,17 @@ impl TokenCache {
                 Landing::Failed(error.with_retry_after(Some(wait)))
             }
         };
+        let places = state.quota.free(now);
         drop(state);
+        observe::allowance(places);
+        let waiters = flight.waiters.get();
+        match &landing {
+            Landing::Token(token) => {
+                observe::token_fetched(token.generation(), token.expires_in(now), waiters, request_id.as_deref());
+            }
+            Landing::Failed(error) => observe::token_fetch_failed(error, waiters),
+            Landing::Discarded | Landing::Abandoned => {}
+        }
         flight.landing.set(landing);
     }
 
@@ -299,45 +278,36 @@ impl TokenCache {
         }
     }
 
-    /// A first attempt that carried `generation` got a 401.
-    pub(crate) fn refuse(&self, generation: u64, repeatable: bool) -> Verdict {
-        let now = Instant::now();
+    /// A first attempt that carried `generation` got a 401. Whether a newer token is to be had for a second one; if not,
+    /// the token stays in use.
+    pub(crate) fn refuse(&self, generation: u64, repeatable: bool) -> bool {
         let mut state = self.state.lock();
-        if generation != state.generation {
-            // A late 401: something newer is out already, and the cache needs nothing.
-            return Verdict::Renew;
-        }
         let current = self.current.load();
-        let Some(token) = current.as_ref().filter(|token| token.generation() == generation) else {
-            // Somebody else's 401 came first.
-            return Verdict::Renew;
+        let treatment = match &*current {
+            Some(token) if token.generation() == generation => {
+                let treatment = state.refuse(token, repeatable, Instant::now());
+                if treatment == Treatment::TokenReplaced {
+                    token.refused.set(true);
+                    self.current.store(None);
+                }
+                treatment
+            }
+            // Something newer is out already, or somebody else's 401 came first: the cache needs nothing.
+            _ => Treatment::NewerToken,
         };
-        // Not only a retry shows that the new token cures nothing: any request may be the first to hear of it.
-        if token.is_unproven() && state.refusals.judge_vain(generation, now) {
-            return Verdict::Keep;
-        }
-        if !state.refusals.pause_left(now).is_zero() {
-            return Verdict::Keep;
-        }
-        // A token that cannot be replaced yet is better than none: only some paths may refuse it.
-        let replaceable = state.under_way.is_some()
-            || (state.cooldown.wait(now).is_zero() && state.quota.wait(now, Purpose::Recovery).is_zero());
-        if !replaceable {
-            return Verdict::Keep;
-        }
-        state.refusals.force(generation, repeatable, now);
-        token.refused.set(true);
-        state.refusals.refuse(token.authorization().clone());
-        self.current.store(None);
-        if let Some(sent) = state.sent() {
-            sent.refused = true;
-        }
-        Verdict::Renew
+        drop(state);
+        observe::unauthorized(generation, treatment);
+        matches!(treatment, Treatment::TokenReplaced | Treatment::NewerToken)
     }
 
     /// The retry, which carried `generation`, got a 401 too.
     pub(crate) fn refuse_again(&self, generation: u64) {
-        self.state.lock().refusals.judge_vain(generation, Instant::now());
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let in_vain = state.refusals.judge_vain(generation, now);
+        let pause = state.refusals.pause_left(now);
+        drop(state);
+        observe::unauthorized(generation, if in_vain { Treatment::InVain { pause } } else { Treatment::Paused });
     }
 
     /// The retry, which carried `generation`, was not refused.
@@ -364,6 +334,8 @@ impl TokenCache {
         if let Some(sent) = state.sent() {
             sent.invalidated = true;
         }
+        drop(state);
+        observe::token_invalidated_by_handle();
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -387,69 +359,4 @@ impl Drop for TokenCache {
             under_way.flight.supersede();
         }
     }
-}
-
-impl State {
-    fn purpose(&self) -> Purpose {
-        if self.refusals.stands() { Purpose::Recovery } else { Purpose::Supply }
-    }
-
-    fn wait(&mut self, now: Instant) -> Duration {
-        let purpose = self.purpose();
-        self.cooldown.wait(now).max(self.quota.wait(now, purpose))
-    }
-
-    /// Why no flight may start now, if none may.
-    fn refusal(&mut self, now: Instant) -> Option<TokenError> {
-        let wait = self.wait(now);
-        if wait.is_zero() {
-            return None;
-        }
-        let error = self.cooldown.error().cloned().map(|error| error.with_retry_after(Some(wait)));
-        Some(error.unwrap_or_else(|| allowance_used_up(wait)))
-    }
-
-    /// The flight under way, if it is this one.
-    fn of(&mut self, flight: &Arc<Flight>) -> Option<&mut UnderWay> {
-        self.under_way.as_mut().filter(|under_way| Arc::ptr_eq(&under_way.flight, flight))
-    }
-
-    fn sent(&mut self) -> Option<&mut Sent> {
-        self.under_way.as_mut().and_then(|under_way| under_way.sent.as_mut())
-    }
-
-    fn end_fetch(&mut self, now: Instant) -> Sent {
-        let sent = self.under_way.as_mut().and_then(|under_way| under_way.sent.take());
-        if sent.is_some() {
-            self.quota.end(now);
-        }
-        sent.unwrap_or_default()
-    }
-
-    fn finish(&mut self, now: Instant) -> Sent {
-        let sent = self.end_fetch(now);
-        self.under_way = None;
-        sent
-    }
-}
-
-/// A flight that is entered in the books and not yet on its way.
-struct TakeOff {
-    pilot: Pilot,
-    flight: Arc<Flight>,
-    runtime: Runtime,
-    token_timeout: Duration,
-    probing: bool,
-}
-
-impl TakeOff {
-    fn start(self, source: Box<dyn Source>) {
-        let task = self.runtime.spawn(self.pilot.fly(source, self.token_timeout, self.probing));
-        self.flight.started(task);
-    }
-}
-
-fn allowance_used_up(wait: Duration) -> TokenError {
-    TokenError::new(TokenErrorKind::RateLimited, "the allowance of the token endpoint is used up")
-        .with_retry_after(Some(wait))
 }

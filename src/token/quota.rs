@@ -92,6 +92,14 @@ impl Quota {
         }
     }
 
+    /// How many fetches could be made now, with any purpose.
+    pub(super) fn free(&mut self, now: Instant) -> usize {
+        self.forget(now);
+        let own = self.limit.saturating_sub(self.taken_until.len() + self.under_way);
+        let server = self.server.as_ref().map(|server| usize::try_from(server.remaining).unwrap_or(usize::MAX));
+        server.map_or(own, |server| own.min(server))
+    }
+
     fn forget(&mut self, now: Instant) {
         while self.taken_until.front().is_some_and(|until| *until <= now) {
             self.taken_until.pop_front();

@@ -91,7 +91,7 @@ impl Token {
     }
 
     pub(crate) fn is_valid(&self, now: Instant) -> bool {
-        self.age(now) < self.valid_for
+        self.nanoseconds_old(now) < self.valid_for
     }
 
     /// Whether a 401 or an invalidation has struck it, so that nobody may be handed it any longer.
@@ -100,25 +100,30 @@ impl Token {
     }
 
     pub(super) fn claim_refresh(&self, now: Instant) -> bool {
-        self.refresh.claim(self.age(now))
+        self.refresh.claim(self.nanoseconds_old(now))
     }
 
     pub(super) fn put_off_refresh(&self, until: Instant) {
-        self.refresh.put_off(self.age(until));
+        self.refresh.put_off(self.nanoseconds_old(until));
     }
 
     /// How long requests go on carrying this token.
     pub(crate) fn valid_for(&self, now: Instant) -> Duration {
-        Duration::from_nanos(self.valid_for.saturating_sub(self.age(now)))
+        Duration::from_nanos(self.valid_for.saturating_sub(self.nanoseconds_old(now)))
     }
 
     /// How long the server goes on accepting this token.
     pub(crate) fn expires_in(&self, now: Instant) -> Duration {
-        Duration::from_nanos(self.expires_after.saturating_sub(self.age(now)))
+        Duration::from_nanos(self.expires_after.saturating_sub(self.nanoseconds_old(now)))
     }
 
-    fn age(&self, now: Instant) -> u64 {
-        nanoseconds(now.saturating_duration_since(self.sent_at))
+    /// How long ago its request was sent.
+    pub(crate) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.sent_at)
+    }
+
+    fn nanoseconds_old(&self, now: Instant) -> u64 {
+        nanoseconds(self.age(now))
     }
 }
 

@@ -1,8 +1,9 @@
 use http::{StatusCode, Version};
 use tokio::task::JoinSet;
+use tower::{Layer, ServiceExt};
 
-use super::support::{Api, VERSIONS, api, get, send, started};
-use turris_auth::emulator::Emulator;
+use super::support::{Api, Body, VERSIONS, api, builder, client, get, send, started, until};
+use turris_auth::emulator::{Emulator, Endpoint, Fault};
 
 const CALLERS: usize = 1_000;
 
@@ -32,5 +33,42 @@ async fn a_thousand_callers_cost_one_fetch_cold_and_one_after_a_revocation() {
         assert_eq!(counters.token_requests, 2, "{version:?}, revoked");
         // Every 401 was followed by exactly one retry.
         assert_eq!(counters.requests, 2 * CALLERS as u64 + 2 + counters.unauthorized, "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_service_of_its_own_is_warmed_up_before_there_is_a_request() {
+    for version in VERSIONS {
+        let emulator = started().await;
+        let layer = builder(&emulator).token_service(client(version)).build().unwrap();
+        layer.handle().warm_up().await.unwrap();
+        assert_eq!((emulator.counters().requests, emulator.counters().token_requests), (1, 1));
+        // Its bodies need not be made from bytes, and its connections are its own.
+        let requests = client(version).map_request(|request: http::Request<String>| request.map(Body::from));
+        let request = get(&emulator, "/v1/agencies").map(|_| String::new());
+        let response = layer.layer(requests).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let counters = emulator.counters();
+        assert_eq!((counters.token_requests, counters.connections), (1, 2), "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn callers_that_give_up_leave_the_fetch_to_the_next_one() {
+    for version in VERSIONS {
+        let emulator = started().await;
+        let api = api(&emulator, version);
+        emulator.fault(Endpoint::Token, Fault::hang());
+        let mut impatient = JoinSet::new();
+        for _ in 0..100 {
+            let (api, request) = (api.clone(), get(&emulator, "/v1/agencies"));
+            impatient.spawn(async move { send(&api, request).await });
+        }
+        until(|| emulator.counters().in_flight == 1).await;
+        impatient.shutdown().await;
+        emulator.clear_faults();
+        let answer = send(&api, get(&emulator, "/v1/agencies")).await.unwrap();
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!((emulator.counters().token_requests, emulator.counters().requests), (1, 2), "{version:?}");
     }
 }

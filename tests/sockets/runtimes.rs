@@ -3,9 +3,10 @@
 use std::{
     sync::{Arc, Barrier},
     thread,
+    time::Duration,
 };
 
-use http::StatusCode;
+use http::{StatusCode, Version};
 use tokio::{
     runtime::{Builder, Runtime},
     task::JoinSet,
@@ -14,7 +15,7 @@ use tokio_test::{assert_pending, task};
 use tower::Layer;
 use turris_auth::emulator::{Endpoint, Fault};
 
-use super::support::{VERSIONS, client, get, layer, send, started, until};
+use super::support::{VERSIONS, builder, client, get, layer, send, started, until};
 
 fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
@@ -96,4 +97,29 @@ fn a_caller_elsewhere_survives_the_end_of_the_runtime_that_fetches() {
         assert!(servers.block_on(lost).is_err());
         assert_eq!(emulator.counters().token_requests, 2, "{version:?}");
     }
+}
+
+#[test]
+fn a_caller_elsewhere_goes_on_without_a_runtime_that_is_no_longer_driven() {
+    let servers = runtime();
+    let emulator = servers.block_on(started());
+    let layer = builder(&emulator).token_timeout(Duration::from_secs(3)).build().unwrap();
+    let stopped = Builder::new_current_thread().enable_all().build().unwrap();
+    let api = layer.layer(client(Version::HTTP_11));
+    let mut lost = task::spawn(Box::pin(send(&api, get(&emulator, "/v1/agencies"))));
+    {
+        let _entered = stopped.enter();
+        // It has started the fetch, which nobody drives.
+        assert_pending!(lost.poll());
+    }
+
+    let other = layer.layer(client(Version::HTTP_11));
+    let answer = servers.block_on(send(&other, get(&emulator, "/v1/agencies"))).unwrap();
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(emulator.counters().token_requests, 1);
+
+    // Driven again, the first one takes the token that is there, and its own fetch sends nothing.
+    let answer = stopped.block_on(lost.into_inner()).unwrap();
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(emulator.counters().token_requests, 1);
 }

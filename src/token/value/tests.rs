@@ -49,7 +49,7 @@ proptest! {
         prop_assert!(last_moments <= LONGEST_LAST_MOMENTS);
         prop_assert!(last_moments <= clamped / 20 + Duration::from_nanos(1));
         prop_assert_eq!(age_when(sent_at, |now| !token.is_valid(now)), valid_for);
-        let refresh = age_when(sent_at, |now| token.is_refresh_due(now));
+        let refresh = age_when(sent_at, |now| !token.is_fresh(now));
         prop_assert!(refresh <= valid_for);
         prop_assert!(refresh >= clamped * 7 / 12 - Duration::from_nanos(100), "{:?} of {:?}", refresh, clamped);
         prop_assert!(clamped.saturating_sub(refresh) <= (margin + margin / 4).max(last_moments) + Duration::from_nanos(100));
@@ -63,7 +63,7 @@ fn an_hour_with_the_default_margin() {
     for (jitter, refresh) in [(0.0, 3_300), (1.0, 3_225)] {
         let token = token(now, Duration::from_secs(3_600), margin, jitter);
         assert_eq!(token.valid_for(now), Duration::from_secs(3_595));
-        assert_eq!(age_when(now, |now| token.is_refresh_due(now)), Duration::from_secs(refresh));
+        assert_eq!(age_when(now, |now| !token.is_fresh(now)), Duration::from_secs(refresh));
     }
 }
 
@@ -71,7 +71,7 @@ fn an_hour_with_the_default_margin() {
 fn a_clock_that_is_behind_the_sending_does_no_harm() {
     let now = Instant::now();
     let token = token(now + Duration::from_secs(10), Duration::from_secs(3_600), Duration::ZERO, 0.0);
-    assert!(token.is_valid(now) && !token.is_refresh_due(now));
+    assert!(token.is_valid(now) && token.is_fresh(now));
 }
 
 #[test]
@@ -81,9 +81,9 @@ fn a_refresh_is_claimed_by_one_and_can_be_put_off() {
     let due = now + Duration::from_secs(3_300);
     assert!(!token.claim_refresh(now));
     assert!(token.claim_refresh(due));
-    assert!(!token.claim_refresh(due) && !token.is_refresh_due(due + Duration::from_secs(10_000)));
+    assert!(!token.claim_refresh(due) && !token.claim_refresh(due + Duration::from_secs(10_000)));
     token.put_off_refresh(due + Duration::from_secs(2));
-    assert!(!token.is_refresh_due(due + Duration::from_secs(1)));
+    assert!(!token.claim_refresh(due + Duration::from_secs(1)));
     assert!(token.claim_refresh(due + Duration::from_secs(2)));
 }
 
