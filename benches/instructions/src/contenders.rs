@@ -1,6 +1,6 @@
 //! What is measured.
 
-use std::{convert::Infallible, future::Ready};
+use std::{convert::Infallible, future::Ready, time::Duration};
 
 use http::{Request, Response};
 use tower::{
@@ -9,7 +9,8 @@ use tower::{
 };
 use tower_http::auth::AddAuthorizationLayer;
 use turris_auth::{
-    Credentials, Environment, TokenService, TurrisAuthLayer,
+    Credentials, Environment, TokenService, TurrisAuthLayer, TurrisBackoffLayer,
+    backoff::TurrisBackoffLayerBuilder,
     replay::{ReplayBodyLayer, TryCloneBody},
 };
 
@@ -43,6 +44,10 @@ pub const TWO_TOWER_RETRIES: &str = "two_tower_retries";
 pub const AUTH_WITHOUT_RETRY: &str = "auth_without_retry";
 pub const AUTH: &str = "auth";
 pub const REPLAY_AUTH: &str = "replay_auth";
+/// With nothing to repeat, so that there is no copy: what is left is the gate.
+pub const BACKOFF_WITHOUT_RETRY: &str = "backoff_without_retry";
+pub const BACKOFF: &str = "backoff";
+pub const BACKOFF_AUTH: &str = "backoff_auth";
 
 pub const CONTENDERS: &[Contender] = &[
     Contender { name: BARE, floor: BARE, prepare: || runner(Inner) },
@@ -56,6 +61,21 @@ pub const CONTENDERS: &[Contender] = &[
     },
     Contender { name: AUTH_WITHOUT_RETRY, floor: BARE, prepare: || runner(auth(false).layer(Inner)) },
     Contender { name: AUTH, floor: BARE, prepare: || runner(auth(true).layer(Inner)) },
+    Contender {
+        name: BACKOFF_WITHOUT_RETRY,
+        floor: BARE,
+        prepare: || runner(backoff().max_retries(0).build().expect("a valid layer").layer(Inner)),
+    },
+    Contender {
+        name: BACKOFF,
+        floor: BARE,
+        prepare: || runner(backoff().build().expect("a valid layer").layer(Inner)),
+    },
+    Contender {
+        name: BACKOFF_AUTH,
+        floor: BARE,
+        prepare: || runner(backoff().build().expect("a valid layer").layer(auth(true).layer(Inner))),
+    },
     Contender {
         name: REPLAY_AUTH,
         floor: BARE_READING,
@@ -102,6 +122,11 @@ pub fn auth(retry: bool) -> TurrisAuthLayer<TokenService> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     runtime.block_on(layer.handle().warm_up()).expect("a token");
     layer
+}
+
+/// A paced layer, as by default, with an allowance that no run uses up.
+fn backoff() -> TurrisBackoffLayerBuilder {
+    TurrisBackoffLayer::builder().allowance(1_000_000_000, Duration::from_secs(60))
 }
 
 fn issue(_: Request<Content>) -> Ready<Result<Response<Content>, Infallible>> {

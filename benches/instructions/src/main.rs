@@ -105,7 +105,7 @@ fn check(bless: bool) -> Result<ExitCode, Error> {
     let mut is_well = true;
     for target in targets::targets(&table) {
         let verdict = if target.is_met() { "met   " } else { "MISSED" };
-        println!("{verdict} {:<56} {:>6.3}, at most {:.2}", target.what, target.measured, target.at_most);
+        println!("{verdict} {:<67} {:>6.3}, at most {:.2}", target.what, target.measured, target.at_most);
         is_well &= target.is_met();
     }
     if bless {

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     callgrind,
-    contenders::{AUTH, AUTH_WITHOUT_RETRY, REPLAY_AUTH, STATIC_HEADER, TOWER_RETRY},
+    contenders::{
+        AUTH, AUTH_WITHOUT_RETRY, BACKOFF, BACKOFF_AUTH, BACKOFF_WITHOUT_RETRY, REPLAY_AUTH, STATIC_HEADER,
+        TOWER_RETRY, TWO_TOWER_RETRIES,
+    },
     measure::Table,
 };
 
@@ -14,7 +17,7 @@ use crate::{
 const ALLOWED_RISE: f64 = 1.03;
 
 /// The contenders that the crate answers for.
-const OURS: [&str; 3] = [AUTH_WITHOUT_RETRY, AUTH, REPLAY_AUTH];
+const OURS: [&str; 6] = [AUTH_WITHOUT_RETRY, AUTH, REPLAY_AUTH, BACKOFF_WITHOUT_RETRY, BACKOFF, BACKOFF_AUTH];
 
 /// A limit and what was measured.
 pub struct Target {
@@ -49,6 +52,16 @@ pub fn targets(table: &Table) -> Vec<Target> {
             at_most: 0.80,
         },
         Target { what: "allocations with retry", measured: allocations(AUTH), at_most: 4.0 },
+        Target {
+            what: "backoff but for its copy, to the static header",
+            measured: instructions(BACKOFF_WITHOUT_RETRY) / instructions(STATIC_HEADER),
+            at_most: 0.35,
+        },
+        Target {
+            what: "backoff over auth, to two of tower's retries over the static header",
+            measured: instructions(BACKOFF_AUTH) / instructions(TWO_TOWER_RETRIES),
+            at_most: 0.80,
+        },
     ]
 }
 
