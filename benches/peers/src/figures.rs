@@ -8,7 +8,11 @@ use plotters::{
 };
 use turris_auth_instructions::{callgrind::Error, contenders, measure};
 
-use crate::{hot, many, scenarios::expiry::Expiry, statistics::p10};
+use crate::{
+    hot, many,
+    scenarios::{cold::Cold, expiry::Expiry},
+    statistics::p10,
+};
 
 const TEXT: RGBColor = RGBColor(0x76, 0x83, 0x90);
 const OURS: RGBColor = RGBColor(0x2f, 0x81, 0xf7);
@@ -52,6 +56,9 @@ fn label(name: &str) -> &str {
         contenders::TWO_TOWER_RETRIES => "two RetryLayers over it",
         contenders::AUTH_WITHOUT_RETRY => "TurrisAuth without retry",
         contenders::AUTH => "TurrisAuth",
+        contenders::BACKOFF_WITHOUT_RETRY => "TurrisBackoff without retries",
+        contenders::BACKOFF => "TurrisBackoff",
+        contenders::BACKOFF_AUTH => "TurrisBackoff over TurrisAuth",
         contenders::REPLAY_AUTH => "ReplayBody over TurrisAuth",
         "arc_swap_by_hand" => "arc-swap by hand",
         "std_rwlock" => "std RwLock by hand",
@@ -113,7 +120,7 @@ fn at(style: &TextStyle<'static>, horizontal: HPos) -> TextStyle<'static> {
 fn draw_bars(path: &Path, title: &str, bars: &[Bar], logarithmic: bool) -> Result<(), Error> {
     const ROW: i32 = 28;
     const TOP: i32 = 48;
-    const LABELS: i32 = 230;
+    const LABELS: i32 = 280;
     const VALUES: i32 = 170;
     let height = TOP + ROW * i32::try_from(bars.len())? + 8;
     let root = SVGBackend::new(path, (WIDTH, height.unsigned_abs())).into_drawing_area();
@@ -133,48 +140,31 @@ fn draw_bars(path: &Path, title: &str, bars: &[Bar], logarithmic: bool) -> Resul
 }
 
 fn draw_cold(path: &Path) -> Result<(), Error> {
-    let pairs = many::cold();
-    let line = |runs: fn(&many::ColdPair) -> &[crate::scenarios::cold::Cold]| -> Vec<(f64, f64)> {
-        let point = |pair: &many::ColdPair| {
-            let release: Vec<_> = runs(pair).iter().map(|cold| cold.release.as_nanos() as f64 / 1_000.0).collect();
-            (pair.callers as f64, p10(&release))
+    let mut bars = Vec::new();
+    for pair in many::cold().into_iter().filter(|pair| pair.callers > 1) {
+        let callers = thousands(pair.callers as f64);
+        let each = |runs: &[Cold]| {
+            let release: Vec<_> =
+                runs.iter().map(|cold| cold.release.as_secs_f64() * 1e6 / pair.callers as f64).collect();
+            p10(&release)
         };
-        pairs.iter().map(point).collect()
-    };
-    let lines = [
-        ("parked on one Notify", line(|pair| &pair.floor), FLOORS),
-        ("TurrisAuth without retry", line(|pair| &pair.without_retry), OTHERS),
-        ("TurrisAuth", line(|pair| &pair.auth), OURS),
-    ];
-    let root = SVGBackend::new(path, (WIDTH, 380)).into_drawing_area();
-    let mut chart = ChartBuilder::on(&root)
-        .caption("From the end of the fetch until the last caller is through", text(16))
-        .margin(12)
-        .x_label_area_size(44)
-        .y_label_area_size(76)
-        .build_cartesian_2d((1f64..130_000f64).log_scale(), (1f64..1_000_000f64).log_scale())?;
-    chart
-        .configure_mesh()
-        .x_desc("callers that wait for a token")
-        .y_desc("microseconds")
-        .x_label_formatter(&|callers| thousands(*callers))
-        .y_label_formatter(&|microseconds| thousands(*microseconds))
-        .label_style(text(13))
-        .axis_desc_style(text(14))
-        .axis_style(TEXT)
-        .bold_line_style(TEXT.mix(0.25))
-        .light_line_style(TRANSPARENT)
-        .draw()?;
-    for (name, points, color) in lines {
-        let marks = points.clone();
-        chart
-            .draw_series(LineSeries::new(points, color.stroke_width(2)))?
-            .label(name)
-            .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 20, y)], color.stroke_width(2)));
-        chart.draw_series(marks.into_iter().map(|point| Circle::new(point, 4, color.filled())))?;
+        let floor = each(&pair.floor);
+        let rows = [
+            ("parked on one Notify", &pair.floor, FLOORS),
+            ("TurrisAuth without retry", &pair.without_retry, OURS),
+            ("TurrisAuth", &pair.auth, OURS),
+        ];
+        for (name, runs, color) in rows {
+            let own = each(runs);
+            bars.push(Bar {
+                label: format!("{callers} callers, {name}"),
+                value: own,
+                shown: format!("{own:.2} us, ratio {:.2}", own / floor),
+                color,
+            });
+        }
     }
-    draw_legend(&mut chart)?;
-    Ok(root.present()?)
+    draw_bars(path, "Callers that wait for a token: release of each one once it is there", &bars, false)
 }
 
 fn thousands(number: f64) -> String {
@@ -183,52 +173,18 @@ fn thousands(number: f64) -> String {
     groups.join(",")
 }
 
-fn draw_legend<'a, X: plotters::coord::ranged1d::Ranged, Y: plotters::coord::ranged1d::Ranged>(
-    chart: &mut ChartContext<'a, SVGBackend<'a>, Cartesian2d<X, Y>>,
-) -> Result<(), Error> {
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .label_font(text(14))
-        .margin(14)
-        .draw()
-        .map_err(|error| error.to_string().into())
-}
-
 fn draw_expiry(path: &Path) -> Result<(), Error> {
-    let expiries = many::expiries();
-    let shown = ["auth", "moka", "tokio_mutex_filter", "arc_swap_by_hand"];
-    let colors = [OURS, FLOORS, OTHERS, RGBColor(0xa3, 0x71, 0xf7)];
-    let root = SVGBackend::new(path, (WIDTH, 380)).into_drawing_area();
-    let mut chart = ChartBuilder::on(&root)
-        .caption("Requests that waited, of 200 steady callers whose token lives for 1 s", text(16))
-        .margin(12)
-        .x_label_area_size(44)
-        .y_label_area_size(60)
-        .build_cartesian_2d(0f64..5f64, 0f64..100f64)?;
-    chart
-        .configure_mesh()
-        .x_desc("when the request was made, in seconds")
-        .y_desc("milliseconds it waited")
-        .label_style(text(13))
-        .axis_desc_style(text(14))
-        .axis_style(TEXT)
-        .bold_line_style(TEXT.mix(0.25))
-        .light_line_style(TRANSPARENT)
-        .draw()?;
-    let series = shown.iter().zip(colors).filter_map(|(name, color)| {
-        let (_, expiry) = expiries.iter().find(|(other, _)| other == name)?;
-        Some((*name, expiry, color))
-    });
-    for (name, Expiry { requests, waited, waits, .. }, color) in series {
-        let dots = waits.iter().map(|(sent, wait)| {
-            Circle::new((sent.as_secs_f64(), wait.as_secs_f64() * 1_000.0), 2, color.mix(0.6).filled())
-        });
-        chart
-            .draw_series(dots)?
-            .label(format!("{}: {} of {}", label(name), thousands(*waited as f64), thousands(*requests as f64)))
-            .legend(move |(x, y)| Circle::new((x + 10, y), 4, color.filled()));
-    }
-    draw_legend(&mut chart)?;
-    Ok(root.present()?)
+    let bar = |(name, expiry): &(&str, Expiry)| Bar {
+        label: label(name).to_owned(),
+        value: expiry.waited as f64,
+        shown: format!("{} of {}", thousands(expiry.waited as f64), thousands(expiry.requests as f64)),
+        color: color(name),
+    };
+    let bars: Vec<_> = many::expiries().iter().map(bar).collect();
+    draw_bars(
+        path,
+        "200 steady callers, 5 s of tokens that live for 1 s: requests that waited for a token",
+        &bars,
+        false,
+    )
 }

@@ -9,7 +9,7 @@ use turris_auth_instructions::{
 };
 
 use crate::{
-    peers,
+    many, peers,
     statistics::{median, p10},
 };
 
@@ -20,7 +20,7 @@ pub fn contenders() -> Vec<Contender> {
 
 /// For `--run`.
 pub fn run(name: &str, requests: u64) -> Result<(), Error> {
-    let contender = contenders().into_iter().find(|contender| contender.name == name);
+    let contender = contenders().into_iter().chain(many::cold_contenders()).find(|contender| contender.name == name);
     let contender = contender.ok_or_else(|| format!("there is no contender {name:?}"))?;
     (contender.prepare)()(requests);
     Ok(())

@@ -64,7 +64,7 @@ fn run() -> Result<(), Error> {
     for word in words {
         match word.as_str() {
             "hot" => hot::print()?,
-            "many" => many::print(),
+            "many" => many::print()?,
             "figures" => figures::draw()?,
             other => return Err(format!("{other:?} is not hot, many or figures").into()),
         }

@@ -3,6 +3,11 @@
 use std::time::Duration;
 
 use tower::Layer;
+use turris_auth::{TokenService, TurrisAuth};
+use turris_auth_instructions::{
+    callgrind::{self, Error},
+    contenders::{Contender, Run, Runner},
+};
 
 use crate::{
     contenders::{self, static_header},
@@ -22,15 +27,17 @@ use crate::{
     work::Inner,
 };
 
-pub fn print() {
+pub fn print() -> Result<(), Error> {
+    print_cold_instructions()?;
+    print_cold();
     print_threads();
     print_tasks();
-    print_cold();
     print_storm();
     print_cancelled_leader();
     print_expiry();
     print_burst();
     print_loopback();
+    Ok(())
 }
 
 fn milliseconds(duration: Duration) -> f64 {
@@ -111,6 +118,48 @@ pub fn cold() -> Vec<ColdPair> {
             pair
         })
         .into()
+}
+
+const COLD_FLOOR: &str = "cold_notify";
+
+/// The whole life of a caller that waits: started, parked, released, gone.
+pub fn cold_contenders() -> [Contender; 3] {
+    const NO_SIZES: Run = Run { service_size: 0, future_size: 0 };
+    fn run(scenario: fn(usize) -> Cold) -> Runner {
+        Box::new(move |callers| {
+            scenario(callers as usize);
+            NO_SIZES
+        })
+    }
+    [
+        Contender { name: COLD_FLOOR, floor: COLD_FLOOR, prepare: || run(|callers| cold::parked(callers, || 0)) },
+        Contender {
+            name: "cold_auth",
+            floor: COLD_FLOOR,
+            prepare: || run(|callers| cold::waiting(callers, || 0, scenarios::auth)),
+        },
+        Contender {
+            name: "cold_auth_without_retry",
+            floor: COLD_FLOOR,
+            prepare: || run(|callers| cold::waiting(callers, || 0, without_retry)),
+        },
+    ]
+}
+
+fn without_retry(source: &Source) -> TurrisAuth<Inner, TokenService> {
+    scenarios::builder(source).retry_unauthorized(false).build().expect("a valid layer").layer(Inner)
+}
+
+/// Instructions do not depend on what else the machine does. They are of the whole life, not only of the release.
+fn print_cold_instructions() -> Result<(), Error> {
+    println!("\n| the life of one waiting caller | instructions | to Notify |");
+    println!("| --- | ---: | ---: |");
+    let mut floor = None;
+    for Contender { name, .. } in cold_contenders() {
+        let own = callgrind::instructions(name)?;
+        println!("| {name} | {own} | {:.2} |", own as f64 / *floor.get_or_insert(own) as f64);
+    }
+    Ok(())
 }
 
 fn print_cold() {
