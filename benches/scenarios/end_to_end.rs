@@ -36,7 +36,10 @@ pub type Connections = Client<HttpConnector, Content>;
 
 /// A client whose service opens its own connections.
 pub fn client(protocol: Protocol) -> Connections {
-    Client::builder(TokioExecutor::new()).http2_only(protocol == Protocol::Http2).build(HttpConnector::new())
+    let mut connector = HttpConnector::new();
+    // Otherwise HTTP/2's small frames wait for the other side's delayed acknowledgements, 40 ms at a time.
+    connector.set_nodelay(true);
+    Client::builder(TokioExecutor::new()).http2_only(protocol == Protocol::Http2).build(connector)
 }
 
 /// A server that answers every request at once with `body`. It lives as long as the process.
