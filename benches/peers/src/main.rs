@@ -23,6 +23,7 @@ Compares the layers with what a user could take instead, and prints tables.
 
   hot        one request after another: time, instructions (valgrind), allocations
   many       threads, cold callers, failures, renewals, loopback
+  loopback   the last of these alone
   figures    measures what the figures show, and draws them into benches/figures
 
 Without a word: hot and many.
@@ -65,8 +66,9 @@ fn run() -> Result<(), Error> {
         match word.as_str() {
             "hot" => hot::print()?,
             "many" => many::print()?,
+            "loopback" => many::print_loopback(),
             "figures" => figures::draw()?,
-            other => return Err(format!("{other:?} is not hot, many or figures").into()),
+            other => return Err(format!("{other:?} is not hot, many, loopback or figures").into()),
         }
     }
     Ok(())

@@ -286,7 +286,7 @@ fn print_burst() {
     println!("| auth | {source_calls} | {succeeded} | {:.1} |", milliseconds(last_answer));
 }
 
-fn print_loopback() {
+pub fn print_loopback() {
     const ROUNDS: usize = 7;
     const EACH: usize = 150;
     let server = end_to_end::server(end_to_end::ANSWER);
