@@ -104,7 +104,7 @@ mod waiting;
 pub use class::RequestClass;
 pub use future::ResponseFuture;
 pub use layer::{TurrisBackoffLayer, TurrisBackoffLayerBuilder};
-pub use report::{BackoffReport, WithoutBackoff};
+pub use report::{BackoffReport, SkipBackoff};
 pub use service::TurrisBackoff;
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use http_body_util::{BodyExt, StreamBody, combinators::BoxBody};
 use tower::{Layer, ServiceExt, retry::budget::TpsBudget};
 use turris_auth::{
     BoxError, ResponseClass,
-    backoff::{TurrisBackoff, TurrisBackoffLayer, WithoutBackoff},
+    backoff::{SkipBackoff, TurrisBackoffLayer},
     replay::{ReplayBody, ReplayBodyLayer},
 };
 
@@ -139,7 +139,7 @@ async fn a_body_that_cannot_be_repeated_gets_its_refusal_and_the_gate_closes() {
             client.oneshot(Request::from_parts(head, body)).await
         }
     });
-    let service = TurrisBackoff::with_defaults(inner);
+    let service = TurrisBackoffLayer::new().layer(inner);
     let streaming = || post("/").map(BoxBody::new);
     let response = service.clone().oneshot(streaming()).await.unwrap();
     assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
@@ -192,7 +192,7 @@ async fn a_request_can_opt_out() {
     service.clone().oneshot(get("/")).await.unwrap();
     for status in [429, 200] {
         let mut request = get("/");
-        request.extensions_mut().insert(WithoutBackoff);
+        request.extensions_mut().insert(SkipBackoff);
         let response = service.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status().as_u16(), status);
     }
