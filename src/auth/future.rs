@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    service::{Shared, send},
+    service::{Shared, prepare},
     transport::TokenTransport,
 };
 use crate::{
@@ -123,6 +123,18 @@ where
     S: Service<Request<ReqBody>>,
     ResBody: Body,
 {
+    /// Lets go of all that the request has held, once it has its answer.
+    #[inline]
+    fn ended<R>(mut self: Pin<&mut Self>, polled: Poll<Result<R, S::Error>>) -> Poll<Result<R, BoxError>>
+    where
+        S::Error: Into<BoxError>,
+    {
+        if polled.is_ready() {
+            self.set(State::Done);
+        }
+        polled.map_err(Into::into)
+    }
+
     fn draining(body: ResBody, pending: Pending<S, T, ReqBody>) -> Self {
         Self::Draining { drain: Box::pin(Drain::new(body)), pending: Some(pending) }
     }
@@ -141,33 +153,27 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
-            // A response is moved as seldom as can be: its head is a large value, and nearly all requests come by here.
-            let result = match state.as_mut().project() {
-                StateProj::Passing { response } => ready!(response.poll(cx)),
-                StateProj::Sent { response, carried, shared, kept } => match ready!(response.poll(cx)) {
-                    Ok(response) => match shared.judge(&response, *carried, kept) {
-                        None => Ok(response),
-                        Some((request, inner)) => {
-                            let pending = Pending { request, inner, shared: Arc::clone(shared), retrying: true };
-                            state.set(State::draining(response.into_body(), pending));
-                            continue;
-                        }
-                    },
-                    Err(error) => Err(error),
-                },
-                _ => match ready!(on_the_way(state.as_mut(), cx)) {
-                    Ok(next) => {
-                        state.set(next);
-                        continue;
-                    }
-                    Err(error) => {
-                        state.set(State::Done);
-                        return Poll::Ready(Err(error));
-                    }
-                },
-            };
-            state.set(State::Done);
-            return Poll::Ready(result.map_err(Into::into));
+            match state.as_mut().project() {
+                StateProj::Passing { response } => {
+                    let polled = response.poll(cx);
+                    return state.ended(polled);
+                }
+                StateProj::Sent { response, carried, shared, kept } => {
+                    // A response is moved as seldom as can be: its head is a large value, and nearly all come by here.
+                    let polled = response.poll(cx);
+                    let Poll::Ready(Ok(response)) = &polled else { return state.ended(polled) };
+                    let Some((request, inner)) = shared.judge(response, *carried, kept) else {
+                        return state.ended(polled);
+                    };
+                    let pending = Pending { request, inner, shared: Arc::clone(shared), retrying: true };
+                    let Poll::Ready(Ok(response)) = polled else { return Poll::Pending };
+                    state.set(State::draining(response.into_body(), pending));
+                }
+                _ => {
+                    let next = ready!(on_the_way(state.as_mut(), cx))?;
+                    state.set(next);
+                }
+            }
         }
     }
 }
@@ -236,7 +242,12 @@ where
     ReqBody: TryCloneBody,
 {
     fn send(mut self, token: &Token) -> ResponseFuture<S, T, ReqBody, ResBody> {
-        send(self.request, token, &mut self.inner, &self.shared, self.retrying)
+        let (carried, kept) = match prepare(&mut self.request, token, &self.shared, self.retrying) {
+            Ok(prepared) => prepared,
+            Err(error) => return ResponseFuture::unsent(error.into()),
+        };
+        let response = self.inner.call(self.request);
+        ResponseFuture::sent(response, carried, self.shared, kept.map(|kept| (kept, self.inner)))
     }
 
     fn without_readiness(mut self) -> Self {

@@ -7,7 +7,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, header::AUTHORIZATION};
+use http::{
+    Request, Response,
+    header::{AUTHORIZATION, MaxSizeReached},
+};
 use http_body::Body;
 use tower_service::Service;
 
@@ -119,14 +122,20 @@ where
     }
 
     #[inline]
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         if !self.shared.scope.covers(&request) {
             return ResponseFuture::passing(self.inner.call(request));
         }
         let current = self.shared.cache.load();
         let source = || self.shared.source(&self.inner);
         if let Some(token) = current.as_ref().filter(|token| self.shared.cache.usable(token, Instant::now(), source)) {
-            return send(request, token, &mut self.inner, &self.shared, false);
+            let (carried, kept) = match prepare(&mut request, token, &self.shared, false) {
+                Ok(prepared) => prepared,
+                Err(error) => return ResponseFuture::unsent(error.into()),
+            };
+            let response = self.inner.call(request);
+            let kept = kept.map(|kept| (kept, self.inner.clone()));
+            return ResponseFuture::sent(response, carried, Arc::clone(&self.shared), kept);
         }
         drop(current);
         // There is no token, and waiting for one must not keep what readiness holds (a permit, a place in a buffer), so
@@ -137,28 +146,22 @@ where
     }
 }
 
-/// Sends `request` with `token` through `ready`, a service that has been polled ready.
-#[inline(always)]
-pub(super) fn send<S, T, ReqBody, ResBody>(
-    mut request: Request<ReqBody>,
+/// Makes `request` one that can leave: with the token, and with a copy if there may be a retry.
+///
+/// # Errors
+///
+/// A header map has room for some 24,000 fields, and this one is full.
+#[inline]
+pub(super) fn prepare<ReqBody: TryCloneBody, T>(
+    request: &mut Request<ReqBody>,
     token: &Token,
-    ready: &mut S,
-    shared: &Arc<Shared<T>>,
+    shared: &Shared<T>,
     retrying: bool,
-) -> ResponseFuture<S, T, ReqBody, ResBody>
-where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
-    ReqBody: TryCloneBody,
-{
-    let kept = if shared.retry && !retrying { KeptRequest::of(&request) } else { None };
-    // The one way to fail: a header map has room for some 24,000 fields.
-    if let Err(error) = request.headers_mut().try_insert(AUTHORIZATION, token.authorization().clone()) {
-        return ResponseFuture::unsent(error.into());
-    }
+) -> Result<(Carried, Option<KeptRequest<ReqBody>>), MaxSizeReached> {
+    let kept = if shared.retry && !retrying { KeptRequest::of(request) } else { None };
+    request.headers_mut().try_insert(AUTHORIZATION, token.authorization().clone())?;
     observe::token_used(|| token.age(Instant::now()));
-    let carried = Carried { generation: token.generation(), unproven: token.is_unproven(), retrying };
-    let response = ready.call(request);
-    ResponseFuture::sent(response, carried, Arc::clone(shared), kept.map(|kept| (kept, ready.clone())))
+    Ok((Carried { generation: token.generation(), unproven: token.is_unproven(), retrying }, kept))
 }
 
 impl<S: Clone, T> Clone for TurrisAuth<S, T> {
