@@ -56,8 +56,7 @@ impl Credentials {
         secret_setting: &'static str,
         client_secret: Zeroizing<String>,
     ) -> Result<Self, ConfigError> {
-        const EXPECTED: &str =
-            "text without control characters and without white space at its ends (a file's last newline, perhaps)";
+        const EXPECTED: &str = "text that is not empty, without control characters or white space at its ends (a file's last newline, perhaps)";
         if !usable(&client_id) {
             return Err(ConfigError::new(id_setting, client_id, EXPECTED));
         }
