@@ -95,7 +95,7 @@ pub fn describe_metrics() {
     describe_histogram!("turris_auth_token_fetch_waiters", Unit::Count, "Requests that waited for one fetch");
     describe_histogram!("turris_auth_token_wait_seconds", Unit::Seconds, "Time that a request waited for a token");
     describe_histogram!("turris_auth_token_age_seconds", Unit::Seconds, "Age of the token that a request carried");
-    describe_gauge!("turris_auth_token_allowance", Unit::Count, "Fetches that may still be made now");
+    describe_gauge!("turris_auth_token_allowance", Unit::Count, "Fetches left at the latest one in the same minute");
     describe_counter!("turris_auth_unauthorized_total", Unit::Count, "401s, by what was done about them");
     describe_counter!("turris_auth_rate_limited_total", Unit::Count, "429s, by what was done about them");
     describe_histogram!("turris_auth_gate_wait_seconds", Unit::Seconds, "Time that a request waited for a limit");
@@ -137,12 +137,26 @@ impl Reason {
     }
 }
 
-/// Runs a fetch in a span of its own, which follows from the caller's.
+/// Runs a fetch in a span of its own, which follows from the caller's. What is not known yet is recorded when it is.
 #[cfg(feature = "tracing")]
 pub(crate) fn token_fetch<F: Future>(reason: Reason, fetch: F) -> impl Future<Output = F::Output> + use<F> {
-    use tracing::Instrument;
-    let reason = reason.name();
-    let span = tracing::info_span!(target: "turris_auth", parent: None, "token_fetch", otel.kind = "client", reason);
+    use tracing::{Instrument, field::Empty};
+    let span = tracing::info_span!(
+        target: "turris_auth",
+        parent: None,
+        "token_fetch",
+        "otel.kind" = "client",
+        reason = reason.name(),
+        outcome = Empty,
+        generation = Empty,
+        lifetime = Empty,
+        waiters = Empty,
+        request_id = Empty,
+        "http.request.resend_count" = Empty,
+        "http.response.status_code" = Empty,
+        "error.type" = Empty,
+        "otel.status_code" = Empty,
+    );
     span.follows_from(tracing::Span::current());
     fetch.instrument(span)
 }
@@ -172,33 +186,92 @@ macro_rules! metric {
     }};
 }
 
+/// Sets fields of the span around the fetch that runs here; nothing without the feature `tracing`.
+///
+/// It comes after the event that tells the same, which shows its span's fields as they were and would show them twice.
+macro_rules! record {
+    ($($name:literal = $value:expr),* $(,)?) => {{
+        #[cfg(feature = "tracing")]
+        {
+            let span = tracing::Span::current();
+            $(span.record($name, $value);)*
+        }
+    }};
+}
+
 pub(crate) fn token_fetched(generation: u64, lifetime: Duration, waiters: usize, request_id: Option<&str>) {
-    event!(INFO, generation, lifetime = lifetime.as_secs(), waiters, request_id, "access token fetched");
+    let lifetime = lifetime.as_secs();
+    event!(INFO, generation, lifetime, waiters, request_id, "access token fetched");
+    record!(
+        "outcome" = "token",
+        "generation" = generation,
+        "lifetime" = lifetime,
+        "waiters" = waiters,
+        "request_id" = request_id,
+    );
     metric!(counter!("turris_auth_token_fetches_total", "outcome" => "token").increment(1));
     metric!(histogram!("turris_auth_token_fetch_waiters").record(waiters as f64));
     let _ = (generation, lifetime, waiters, request_id);
 }
 
 pub(crate) fn token_fetch_failed(error: &TokenError, waiters: usize) {
+    let kind = error.kind().name();
     event!(
         WARN,
-        error.r#type = %error.kind(),
+        "error.type" = kind,
         error = %error,
         waiters,
         retry_after = error.retry_after().map(|wait| wait.as_secs_f64()),
         "no access token could be fetched",
     );
-    metric!(counter!("turris_auth_token_fetches_total", "outcome" => error.kind().to_string()).increment(1));
+    record!(
+        "outcome" = kind,
+        "error.type" = kind,
+        "otel.status_code" = "ERROR",
+        "http.response.status_code" = error.status(),
+        "request_id" = error.request_id(),
+        "waiters" = waiters,
+    );
+    metric!(counter!("turris_auth_token_fetches_total", "outcome" => kind).increment(1));
     metric!(histogram!("turris_auth_token_fetch_waiters").record(waiters as f64));
-    let _ = (error, waiters);
+    let _ = (error, kind, waiters);
 }
 
+/// Why a fetch ended without a token and without an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unused {
+    /// The token that it brought had been refused or invalidated while it was under way.
+    Discarded,
+    /// Its runtime was shut down, somebody elsewhere lost patience with it, or nobody is left to want it.
+    Abandoned,
+}
+
+pub(crate) fn token_fetch_unused(unused: Unused, waiters: usize) {
+    let outcome = match unused {
+        Unused::Discarded => "discarded",
+        Unused::Abandoned => "abandoned",
+    };
+    event!(DEBUG, outcome, waiters, "a token fetch ended without a result");
+    record!("outcome" = outcome, "waiters" = waiters);
+    metric!(counter!("turris_auth_token_fetches_total", "outcome" => outcome).increment(1));
+    metric!(histogram!("turris_auth_token_fetch_waiters").record(waiters as f64));
+    let _ = (outcome, waiters);
+}
+
+/// The `attempt`-th request of a fetch, from 1, failed, and another is about to be sent.
 pub(crate) fn attempt_failed(attempt: u32, error: &TokenError) {
-    event!(DEBUG, attempt, error.r#type = %error.kind(), error = %error, "an attempt to fetch a token failed, another follows");
+    event!(
+        DEBUG,
+        attempt,
+        "error.type" = error.kind().name(),
+        error = %error,
+        "an attempt to fetch a token failed, another follows",
+    );
+    record!("http.request.resend_count" = attempt);
     let _ = (attempt, error);
 }
 
-/// How many fetches could be made now.
+/// How many fetches could still be made after one that has begun or ended.
 pub(crate) fn allowance(places: usize) {
     metric!(gauge!("turris_auth_token_allowance").set(places as f64));
     let _ = places;
@@ -230,8 +303,10 @@ pub(crate) fn token_used(age: impl FnOnce() -> Duration) {
     let _ = age;
 }
 
-pub(crate) fn token_invalidated_by_handle() {
-    event!(INFO, reason = "handle", "access token invalidated");
+/// `generation` is `None` where there was no token, and only a fetch under way is thrown away.
+pub(crate) fn token_invalidated_by_handle(generation: Option<u64>) {
+    event!(INFO, reason = "handle", generation, "access token invalidated");
+    let _ = generation;
 }
 
 pub(crate) fn unauthorized(generation: u64, treatment: Treatment) {
