@@ -118,6 +118,31 @@ impl Environment {
         }
     }
 
+    /// The URL of a resource: `path`, which may have a query, under the base URL.
+    ///
+    /// # Errors
+    ///
+    /// When `path` does not begin with a slash or has characters that a URL cannot have.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use turris_auth::Environment;
+    ///
+    /// let url = Environment::custom("https://gateway.example/turris/")?.url("/v1/agencies?limit=10")?;
+    /// assert_eq!(url, "https://gateway.example/turris/v1/agencies?limit=10");
+    /// # Ok::<(), turris_auth::ConfigError>(())
+    /// ```
+    pub fn url(&self, path: &str) -> Result<Uri, ConfigError> {
+        let refused = || ConfigError::new("path", path, "a path such as `/v1/agencies`, with or without a query");
+        if !path.starts_with('/') {
+            return Err(refused());
+        }
+        let base_url = self.base_url();
+        let path = format!("{}{path}", base_url.path().trim_end_matches('/'));
+        with_path(base_url, &path).ok_or_else(refused)
+    }
+
     /// The URL of the token endpoint, `POST /v1/auth/jwt` under the base URL.
     pub fn token_url(&self) -> Uri {
         match self {

@@ -24,7 +24,7 @@
 //!     .layer(TurrisAuthLayer::new(turris.credentials(), turris.environment()))
 //!     .service(client);
 //!
-//! let request = http::Request::get(format!("{}/v1/agencies", turris.base_url())).body(Full::default())?;
+//! let request = http::Request::get(turris.environment().url("/v1/agencies")?).body(Full::default())?;
 //! let response = client.ready().await?.call(request).await?;
 //! assert_eq!(response.status(), 200);
 //! # Ok(())
@@ -49,11 +49,11 @@
 //!     .build()?;
 //! layer.handle().warm_up().await?;
 //!
-//! let request = http::Request::get(format!("{}/v1/agencies", turris.base_url()))
+//! let request = http::Request::get(turris.environment().url("/v1/agencies")?)
 //!     .body(Full::<bytes::Bytes>::default())?;
 //! let response = layer.layer(turris.service()).oneshot(request).await?;
 //! assert_eq!(response.status(), 200);
-//! assert_eq!(turris.counters().token_requests(), 1);
+//! assert_eq!(turris.counters().token_requests, 1);
 //! # Ok(())
 //! # }
 //! ```

@@ -1,0 +1,285 @@
+//! [`TurrisBackoffLayer`] and its builder.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use http::{HeaderMap, Method, StatusCode, Uri};
+use tower::retry::budget::Budget;
+use tower_layer::Layer;
+
+use super::{
+    class::{RequestClass, RequestClassifier},
+    gate::Gate,
+    gates::{Gates, Recent},
+    pace::{Allowance, Pace},
+    service::TurrisBackoff,
+};
+use crate::{ConfigError, ResponseClass, classify::Classifier};
+
+/// The vendor's advice.
+const MAX_RETRIES: u32 = 3;
+
+/// Two of the vendor's windows.
+const MAX_WAIT: Duration = Duration::from_secs(120);
+
+/// What the vendor documents for requests that change something.
+const DOCUMENTED: Allowance = Allowance { requests: 60, window: Duration::from_secs(60) };
+
+/// Beyond this a setting is taken for a mistake, such as milliseconds in the place of seconds.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+const MOST_RETRIES: u32 = 100;
+const MOST_REQUESTS: u64 = 1_000_000_000;
+
+/// Puts a [`TurrisBackoff`] around a service.
+///
+/// All services made from one layer, or from its clones, share one gate and one count per authority and class of
+/// requests. See the [module](super) for what it does, and for an example.
+#[derive(Clone, Debug)]
+pub struct TurrisBackoffLayer {
+    shared: Arc<Shared>,
+}
+
+/// What the services of one layer share. It holds no service.
+#[derive(Debug)]
+pub(super) struct Shared {
+    settings: Arc<Settings>,
+    gates: Gates,
+}
+
+pub(super) struct Settings {
+    pub(super) max_retries: u32,
+    pub(super) max_wait: Duration,
+    pub(super) classifier: RequestClassifier,
+    pub(super) responses: Classifier,
+    pub(super) budget: Option<Arc<dyn Budget + Send + Sync>>,
+    pacing: Option<Allowance>,
+}
+
+impl Shared {
+    /// The gate that `request` has to pass. `recent` is the one that was found last.
+    #[inline]
+    pub(super) fn gate<B>(&self, request: &http::Request<B>, recent: &mut Option<Arc<Recent>>) -> Arc<Gate> {
+        let class = self.settings.classifier.classify(request);
+        if let Some(recent) = recent
+            && recent.is_for(request.uri(), class)
+        {
+            return Arc::clone(recent.gate());
+        }
+        let found = self.gates.find(request.uri(), class, || self.new_gate(class));
+        let gate = Arc::clone(found.gate());
+        *recent = Some(found);
+        gate
+    }
+
+    fn new_gate(&self, class: RequestClass) -> Gate {
+        let settings = &self.settings;
+        let pace = settings.pacing.map(|allowance| Pace::new(allowance, class.is_paced(), settings.max_wait));
+        Gate::new(pace, Arc::clone(settings))
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}
+
+impl TurrisBackoffLayer {
+    /// A layer with the defaults, which suit the Turris API.
+    pub fn new() -> Self {
+        Self::from(Settings::default())
+    }
+
+    /// A builder, for other settings.
+    pub fn builder() -> TurrisBackoffLayerBuilder {
+        TurrisBackoffLayerBuilder {
+            max_retries: MAX_RETRIES,
+            max_wait: MAX_WAIT,
+            classifier: RequestClassifier::default(),
+            responses: Classifier::default(),
+            budget: None,
+            pacing: true,
+            allowance: DOCUMENTED,
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_retries: MAX_RETRIES,
+            max_wait: MAX_WAIT,
+            classifier: RequestClassifier::default(),
+            responses: Classifier::default(),
+            budget: None,
+            pacing: Some(DOCUMENTED),
+        }
+    }
+}
+
+impl Default for TurrisBackoffLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl From<Settings> for TurrisBackoffLayer {
+    fn from(settings: Settings) -> Self {
+        Self { shared: Arc::new(Shared { settings: Arc::new(settings), gates: Gates::new() }) }
+    }
+}
+
+impl<S> Layer<S> for TurrisBackoffLayer {
+    type Service = TurrisBackoff<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        TurrisBackoff::new(inner, Arc::clone(&self.shared))
+    }
+}
+
+/// Builds a [`TurrisBackoffLayer`] with settings of your own.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use turris_auth::backoff::{RequestClass, TurrisBackoffLayer};
+///
+/// # fn main() -> Result<(), turris_auth::ConfigError> {
+/// let layer = TurrisBackoffLayer::builder()
+///     .max_retries(5)
+///     .max_wait(Duration::from_secs(30))
+///     .allowance(120, Duration::from_secs(60))
+///     .classify(|method, uri, _headers| RequestClass::of(method).with(uri.path()))
+///     .build()?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct TurrisBackoffLayerBuilder {
+    max_retries: u32,
+    max_wait: Duration,
+    classifier: RequestClassifier,
+    responses: Classifier,
+    budget: Option<Arc<dyn Budget + Send + Sync>>,
+    pacing: bool,
+    allowance: Allowance,
+}
+
+impl TurrisBackoffLayerBuilder {
+    /// How often a request is repeated, after 429 and after a failed token together. Default: 3, the vendor's advice.
+    /// With 0 nothing is repeated, no copy of the request is kept, and refusals still close the gate for the others.
+    pub fn max_retries(mut self, max_retries: u32) -> Self {
+        self.max_retries = max_retries;
+        self
+    }
+
+    /// The longest time that a server can make this class of requests wait at once. Default: 2 minutes. A 429 that asks
+    /// for more goes back to its caller at once; the gate then closes for this long.
+    ///
+    /// It does not bound standing in line, which a timeout around this layer does.
+    pub fn max_wait(mut self, max_wait: Duration) -> Self {
+        self.max_wait = max_wait;
+        self
+    }
+
+    /// Whether requests are held back so that the limit is met without being hit. Default: on. Without it, limits are
+    /// learned from 429 alone.
+    pub fn pacing(mut self, pacing: bool) -> Self {
+        self.pacing = pacing;
+        self
+    }
+
+    /// The limit that pacing starts from, for classes that are [`WRITES`](RequestClass::WRITES). Default: the
+    /// documented 60 requests in 60 seconds. What the server says of its limit replaces it.
+    pub fn allowance(mut self, requests: u64, window: Duration) -> Self {
+        self.allowance = Allowance { requests, window };
+        self
+    }
+
+    /// Which requests share an allowance. Default: [`RequestClass::of`] the method.
+    ///
+    /// The closure is called for every request. The authority is taken into account in any case.
+    pub fn classify<F>(mut self, classify: F) -> Self
+    where
+        F: Fn(&Method, &Uri, &HeaderMap) -> RequestClass + Send + Sync + 'static,
+    {
+        self.classifier = RequestClassifier::new(classify);
+        self
+    }
+
+    /// Which responses say that a limit was met. Default: [`ResponseClass::of`], which knows 429 and what gRPC says in its
+    /// place. Those that are [`RateLimited`](ResponseClass::RateLimited) are waited out, all others are left alone.
+    pub fn classify_responses<F>(mut self, classify: F) -> Self
+    where
+        F: Fn(StatusCode, &HeaderMap) -> ResponseClass + Send + Sync + 'static,
+    {
+        self.responses = Classifier::new(classify);
+        self
+    }
+
+    /// Bounds the share of requests that are repeated, with a [budget of Tower](tower::retry::budget). Default: none.
+    /// Every answer that is not a refusal makes a deposit, every repetition a withdrawal; when the budget is
+    /// overdrawn the 429 goes back.
+    pub fn retry_budget(mut self, budget: impl Budget + Send + Sync + 'static) -> Self {
+        self.budget = Some(Arc::new(budget));
+        self
+    }
+
+    /// The layer.
+    ///
+    /// # Errors
+    ///
+    /// - `max_retries` above 100,
+    /// - `max_wait` of less than a second (the shortest wait that the vendor asks for), or of more than a day,
+    /// - an `allowance` of no requests or of more than a billion, or over less than 10 ms or more than a day.
+    pub fn build(self) -> Result<TurrisBackoffLayer, ConfigError> {
+        let Self { max_retries, max_wait, classifier, responses, budget, pacing, allowance } = self;
+        if max_retries > MOST_RETRIES {
+            return Err(ConfigError::new("max_retries", max_retries, "at most 100"));
+        }
+        if !(Duration::from_secs(1)..=LONGEST).contains(&max_wait) {
+            return Err(ConfigError::new("max_wait", Shown(max_wait), "1 second to 24 hours"));
+        }
+        if !(1..=MOST_REQUESTS).contains(&allowance.requests) {
+            return Err(ConfigError::new("allowance", allowance.requests, "1 to 1,000,000,000 requests"));
+        }
+        if !(Duration::from_millis(10)..=LONGEST).contains(&allowance.window) {
+            return Err(ConfigError::new("allowance", Shown(allowance.window), "a window of 10 ms to 24 hours"));
+        }
+        let pacing = pacing.then_some(allowance);
+        Ok(TurrisBackoffLayer::from(Settings { max_retries, max_wait, classifier, responses, budget, pacing }))
+    }
+}
+
+struct Shown(Duration);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for TurrisBackoffLayerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TurrisBackoffLayerBuilder")
+            .field("max_retries", &self.max_retries)
+            .field("max_wait", &self.max_wait)
+            .field("pacing", &self.pacing)
+            .field("allowance", &self.allowance)
+            .field("classify", &self.classifier)
+            .field("classify_responses", &self.responses)
+            .field("retry_budget", &self.budget.is_some())
+            .finish()
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("max_retries", &self.max_retries)
+            .field("max_wait", &self.max_wait)
+            .field("pacing", &self.pacing)
+            .field("classify", &self.classifier)
+            .field("classify_responses", &self.responses)
+            .field("retry_budget", &self.budget.is_some())
+            .finish()
+    }
+}

@@ -1,0 +1,88 @@
+//! The places of the allowance that requests have taken which were answered.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::time::Instant;
+
+/// Places are counted together when they were answered within this part of a window: it bounds the memory of a class.
+const GRAIN_DIVISOR: u32 = 256;
+
+/// Each place is taken from a request's answer until one window later.
+#[derive(Debug)]
+pub(super) struct Places {
+    length: Duration,
+    /// Oldest first.
+    batches: VecDeque<Batch>,
+    count: u64,
+    expired: Option<Instant>,
+}
+
+/// Places that were taken at about the same time. All are free when the last one is.
+#[derive(Clone, Copy, Debug)]
+struct Batch {
+    count: u64,
+    since: Instant,
+    free_at: Instant,
+}
+
+impl Places {
+    pub(super) fn new(length: Duration) -> Self {
+        Self { length, batches: VecDeque::new(), count: 0, expired: None }
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    pub(super) fn take(&mut self, now: Instant) {
+        let free_at = now + self.length;
+        self.count += 1;
+        match self.batches.back_mut() {
+            Some(last) if now < last.since + self.length / GRAIN_DIVISOR => {
+                last.count += 1;
+                last.free_at = free_at;
+            }
+            _ => self.batches.push_back(Batch { count: 1, since: now, free_at }),
+        }
+    }
+
+    /// When the oldest place will be free.
+    pub(super) fn first_free_at(&self) -> Option<Instant> {
+        self.batches.front().map(|batch| batch.free_at)
+    }
+
+    /// When the oldest of the newest `count` places will be free.
+    pub(super) fn free_at_of_newest(&self, mut count: u64) -> Option<Instant> {
+        let is_among_them = |batch: &&Batch| {
+            let is_among_them = count > 0;
+            count = count.saturating_sub(batch.count);
+            is_among_them
+        };
+        self.batches.iter().rev().take_while(is_among_them).last().map(|batch| batch.free_at)
+    }
+
+    /// Frees the places whose time is over.
+    pub(super) fn expire(&mut self, now: Instant) {
+        self.expired = self.free(now).or(self.expired);
+    }
+
+    /// Whether a place has become free by itself since `time`.
+    pub(super) fn have_expired_since(&self, time: Instant) -> bool {
+        self.expired.is_some_and(|expired| expired >= time)
+    }
+
+    /// Frees the places that were taken by `time`.
+    pub(super) fn free_those_taken_by(&mut self, time: Instant) {
+        self.free(time + self.length);
+    }
+
+    fn free(&mut self, time: Instant) -> Option<Instant> {
+        let mut last = None;
+        while let Some(batch) = self.batches.front().filter(|batch| batch.free_at <= time) {
+            last = Some(batch.free_at);
+            self.count -= batch.count;
+            self.batches.pop_front();
+        }
+        last
+    }
+}

@@ -1,0 +1,68 @@
+//! What the caller and this layer tell each other through extensions.
+
+use std::time::Duration;
+
+use http::Response;
+
+/// What it took to get an answer. It is among the extensions of a response whose request was held back, or sent more
+/// than once, and of no other. Of two such layers the outer one has the word.
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::backoff::BackoffReport;
+///
+/// fn log<B>(response: &http::Response<B>) {
+///     if let Some(report) = response.extensions().get::<BackoffReport>() {
+///         println!("{} attempts, {:.1} s waited", report.attempts(), report.waited().as_secs_f64());
+///     }
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackoffReport {
+    attempts: u32,
+    waited: Duration,
+}
+
+impl BackoffReport {
+    /// How many times the request was handed to the service inside: 1 where it was held back only.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// The time it stood in line, waited for the gate, or for a token to become possible. Not the time that answers
+    /// took.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+}
+
+/// A request with this among its extensions passes by the layer: it is neither held back, nor counted, nor repeated.
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::backoff::WithoutBackoff;
+///
+/// let request = http::Request::post("https://public.api.live.turrisfi.com/v1/agents").extension(WithoutBackoff);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WithoutBackoff;
+
+/// What one request has been through so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Progress {
+    pub(super) attempts: u32,
+    pub(super) waited: Duration,
+}
+
+impl Progress {
+    /// Adds itself to `response`, where there is anything to tell.
+    #[inline]
+    pub(super) fn report<B>(self, response: &mut Response<B>) {
+        if self.attempts > 1 || !self.waited.is_zero() {
+            let Self { attempts, waited } = self;
+            response.extensions_mut().insert(BackoffReport { attempts, waited });
+        }
+    }
+}

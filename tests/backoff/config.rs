@@ -1,0 +1,48 @@
+//! Settings that cannot work are refused where they are made.
+
+use std::time::Duration;
+
+use turris_auth::backoff::TurrisBackoffLayer;
+
+#[test]
+fn settings_at_their_bounds_are_taken() {
+    let builder = TurrisBackoffLayer::builder;
+    let day = Duration::from_secs(24 * 60 * 60);
+    for builder in [
+        builder(),
+        builder().max_retries(0),
+        builder().max_retries(100),
+        builder().max_wait(Duration::from_secs(1)),
+        builder().max_wait(day),
+        builder().allowance(1, Duration::from_millis(10)),
+        builder().allowance(1_000_000_000, day),
+        builder().pacing(false),
+    ] {
+        builder.build().unwrap();
+    }
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused_by_name_with_their_value_and_what_is_accepted() {
+    let builder = TurrisBackoffLayer::builder;
+    for (builder, message) in [
+        (builder().max_retries(101), "unusable max_retries `101`: expected at most 100"),
+        (builder().max_wait(Duration::ZERO), "unusable max_wait `0ns`: expected 1 second to 24 hours"),
+        (builder().max_wait(Duration::from_millis(120)), "unusable max_wait `120ms`: expected 1 second to 24 hours"),
+        (
+            builder().max_wait(Duration::from_secs(24 * 60 * 60 + 1)),
+            "unusable max_wait `86401s`: expected 1 second to 24 hours",
+        ),
+        (
+            builder().allowance(0, Duration::from_secs(60)),
+            "unusable allowance `0`: expected 1 to 1,000,000,000 requests",
+        ),
+        (builder().allowance(60, Duration::ZERO), "unusable allowance `0ns`: expected a window of 10 ms to 24 hours"),
+        (
+            builder().allowance(60, Duration::MAX).pacing(false),
+            "unusable allowance `18446744073709551615.999999999s`: expected a window of 10 ms to 24 hours",
+        ),
+    ] {
+        assert_eq!(builder.build().unwrap_err().to_string(), message);
+    }
+}

@@ -1,0 +1,12 @@
+//! `TurrisBackoff` around services that answer as they are told, and around an emulated Turris.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod config;
+mod contract;
+mod delay;
+mod line;
+mod pacing;
+mod retry;
+mod simulation;
+mod stacked;
+mod support;

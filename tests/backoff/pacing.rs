@@ -1,0 +1,100 @@
+//! Meeting a limit without hitting it.
+
+use http::{Method, StatusCode};
+use turris_auth::backoff::TurrisBackoffLayer;
+
+use crate::support::*;
+
+async fn run(server: &Server, layer: &TurrisBackoffLayer, method: Method, requests: usize) {
+    let service = server.layered(layer);
+    let tasks: Vec<_> = (0..requests).map(|_| spawn(&service, request(method.clone(), "/"))).collect();
+    for task in tasks {
+        assert_eq!(task.await.unwrap().unwrap().status(), StatusCode::OK);
+    }
+}
+
+fn before(server: &Server, seconds_: f64) -> usize {
+    server.times().iter().filter(|at| **at < seconds(seconds_)).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changes_something_starts_from_the_documented_sixty_a_minute() {
+    for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+        let server = Server::new([]);
+        run(&server, &TurrisBackoffLayer::new(), method, 130).await;
+        assert_eq!([before(&server, 1.0), before(&server, 60.0), before(&server, 61.0)], [60, 60, 120]);
+        assert!(before(&server, 122.0) == 130);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changes_nothing_is_not_paced() {
+    for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
+        let server = Server::new([]);
+        run(&server, &TurrisBackoffLayer::new(), method, 1000).await;
+        assert_eq!(before(&server, 0.1), 1000);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pacing_can_be_turned_off_and_its_start_be_set() {
+    let server = Server::new([]);
+    run(&server, &TurrisBackoffLayer::builder().pacing(false).build().unwrap(), Method::POST, 200).await;
+    assert_eq!(before(&server, 0.1), 200);
+    let server = Server::new([]);
+    let layer = TurrisBackoffLayer::builder().allowance(5, seconds(2.0)).build().unwrap();
+    run(&server, &layer, Method::POST, 15).await;
+    assert_eq!([before(&server, 1.0), before(&server, 3.0), before(&server, 5.0)], [5, 10, 15]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_server_says_replaces_it() {
+    // 25 in windows of 30 seconds, always said.
+    let server = Server::answering(move |seen| {
+        let mut response = ok();
+        let now = 1_000_000_000.0 + seen.at.as_secs_f64();
+        let window = (seen.at.as_secs_f64() / 30.0).floor();
+        let reset = 1_000_000_000.0 + (window + 1.0) * 30.0;
+        let headers = response.headers_mut();
+        let date = std::time::SystemTime::UNIX_EPOCH + seconds(now);
+        headers.insert("date", httpdate::fmt_http_date(date).parse().unwrap());
+        headers.insert("x-ratelimit-limit", 25.into());
+        headers.insert("x-ratelimit-reset", (reset as u64).into());
+        // The script below numbers the requests by the time they arrive at.
+        headers.insert("x-ratelimit-remaining", 0.into());
+        response
+    });
+    // With nothing left after the first answer, everything else waits for the window's end.
+    let service = server.layered(&TurrisBackoffLayer::new());
+    spawn(&service, post("/")).await.unwrap().unwrap();
+    spawn(&service, post("/")).await.unwrap().unwrap();
+    let times = server.times();
+    assert!((seconds(30.0)..seconds(31.3)).contains(&times[1]), "{times:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_was_held_back_says_so() {
+    let server = Server::new([]);
+    let layer = TurrisBackoffLayer::builder().allowance(1, seconds(30.0)).build().unwrap();
+    let service = server.layered(&layer);
+    assert!(report(&spawn(&service, post("/")).await.unwrap().unwrap()).is_none());
+    let report = report(&spawn(&service, post("/")).await.unwrap().unwrap()).unwrap();
+    assert_eq!(report.attempts(), 1);
+    assert!((seconds(29.9)..=seconds(30.1)).contains(&report.waited()), "{report:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_given_up_in_flight_counts_as_sent() {
+    let server = Server::new([]);
+    let layer = TurrisBackoffLayer::builder().allowance(2, seconds(60.0)).build().unwrap();
+    let service = server.layered(&layer);
+    let given_up = spawn(&service, post("/given-up"));
+    tokio::task::yield_now().await;
+    given_up.abort();
+    for _ in 0..2 {
+        spawn(&service, post("/")).await.unwrap().unwrap();
+    }
+    let times = server.times();
+    assert_eq!(times.len(), 3);
+    assert!(times[1] < seconds(1.0) && times[2] >= seconds(60.0), "{times:?}");
+}

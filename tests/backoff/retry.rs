@@ -1,0 +1,250 @@
+//! What is repeated, how often, and what comes back.
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody, combinators::BoxBody};
+use tower::{Layer, ServiceExt, retry::budget::TpsBudget};
+use turris_auth::{
+    ResponseClass,
+    backoff::{TurrisBackoff, TurrisBackoffLayer, WithoutBackoff},
+};
+
+use crate::support::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_request_is_sent_again_whole() {
+    for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+        let server = Server::new([refused(&[]), refused(&[])]);
+        let mut original = request(method.clone(), "/v1/agents?page=2");
+        original.headers_mut().append("x-many", "1".parse().unwrap());
+        original.headers_mut().append("x-many", "2".parse().unwrap());
+        let mut secret = http::HeaderValue::from_static("Bearer t");
+        secret.set_sensitive(true);
+        original.headers_mut().insert("authorization", secret);
+        let response = server.layered(&TurrisBackoffLayer::new()).oneshot(original).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(report(&response).unwrap().attempts(), 3);
+        let seen = server.seen();
+        assert_eq!(seen.len(), 3);
+        for seen in seen {
+            assert_eq!((seen.method, &*seen.path, &*seen.body), (method.clone(), "/v1/agents", &b"content"[..]));
+            assert_eq!(seen.headers.get_all("x-many").iter().collect::<Vec<_>>(), ["1", "2"]);
+            assert!(seen.headers["authorization"].is_sensitive());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_three_retries_the_refusal_itself_comes_back() {
+    let server = Server::answering(|_| refused(&[("retry-after", "2"), ("x-request", "r")]));
+    let response = server.layered(&TurrisBackoffLayer::new()).oneshot(get("/")).await.unwrap();
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(response.headers()["x-request"], "r");
+    assert_eq!(server.times().len(), 4);
+    let report = report(&response).unwrap();
+    assert_eq!(report.attempts(), 4);
+    assert!((seconds(6.0)..seconds(6.7)).contains(&report.waited()), "{report:?}");
+    assert!(response.into_body().collect().await.unwrap().to_bytes().starts_with(br#"{"errorType""#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_number_of_retries_can_be_set_and_without_any_the_gate_still_closes() {
+    for retries in [0, 1, 7] {
+        let server = Server::answering(|_| refused(&[("retry-after", "1")]));
+        let layer = TurrisBackoffLayer::builder().max_retries(retries).build().unwrap();
+        let response = server.layered(&layer).oneshot(get("/")).await.unwrap();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(server.times().len(), 1 + retries as usize);
+        assert_eq!(report(&response).is_some(), retries > 0);
+    }
+    let server = Server::new([refused(&[("retry-after", "30")])]);
+    let service = server.layered(&TurrisBackoffLayer::builder().max_retries(0).build().unwrap());
+    service.clone().oneshot(get("/")).await.unwrap();
+    service.oneshot(get("/")).await.unwrap();
+    assert!(server.times()[1] >= seconds(30.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_statuses_are_not_touched() {
+    for status in [200, 201, 204, 301, 400, 401, 403, 404, 408, 428, 500, 502, 503, 504] {
+        let server = Server::answering(move |_| {
+            let mut response = refused(&[("retry-after", "5")]);
+            *response.status_mut() = StatusCode::from_u16(status).unwrap();
+            response
+        });
+        let service = server.layered(&TurrisBackoffLayer::new());
+        for _ in 0..2 {
+            let response = service.clone().oneshot(get("/")).await.unwrap();
+            assert_eq!(response.status().as_u16(), status);
+            assert!(report(&response).is_none());
+        }
+        assert_eq!(server.times().len(), 2);
+        assert!(server.times()[1] < seconds(0.1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_means_the_same_as_429_is_waited_out_too() {
+    // gRPC over HTTP/2 says it in a header of a 200.
+    let exhausted = || {
+        let mut response = ok();
+        *response.version_mut() = http::Version::HTTP_2;
+        response.headers_mut().insert("grpc-status", 8.into());
+        response
+    };
+    let server = Server::new([exhausted()]);
+    let response = server.layered(&TurrisBackoffLayer::new()).oneshot(post("/")).await.unwrap();
+    assert!(!response.headers().contains_key("grpc-status"));
+    assert_eq!(server.times().len(), 2);
+    // A gateway that says 503 where it means 429.
+    let unavailable = || {
+        let mut response = refused(&[("retry-after", "5")]);
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        response
+    };
+    let layer = TurrisBackoffLayer::builder()
+        .classify_responses(|status, headers| match status {
+            StatusCode::SERVICE_UNAVAILABLE => ResponseClass::RateLimited,
+            _ => ResponseClass::of(status, headers),
+        })
+        .build()
+        .unwrap();
+    let server = Server::new([unavailable()]);
+    let response = server.layered(&layer).oneshot(get("/")).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(server.times()[1] >= seconds(5.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_cannot_be_repeated_gets_its_refusal_and_the_gate_closes() {
+    let server = Server::new([refused(&[("retry-after", "30")])]);
+    let client = server.client();
+    let inner = tower::service_fn(move |request: Request<BoxBody<Bytes, Infallible>>| {
+        let client = client.clone();
+        async move {
+            let (head, body) = request.into_parts();
+            let body = Body::from(body.collect().await.unwrap().to_bytes());
+            client.oneshot(Request::from_parts(head, body)).await
+        }
+    });
+    let service = TurrisBackoff::with_defaults(inner);
+    let streaming = || post("/").map(BoxBody::new);
+    let response = service.clone().oneshot(streaming()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(report(&response).is_none());
+    // A body that is held back has not been sent: it needs no copy.
+    let response = service.oneshot(streaming()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(report(&response).unwrap().attempts(), 1);
+    assert!(server.times()[1] >= seconds(30.0));
+    assert_eq!(server.times().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_held_back_carries_no_report() {
+    let server = Server::new([]);
+    let service = server.layered(&TurrisBackoffLayer::new());
+    for request in [get("/"), post("/")] {
+        assert!(report(&service.clone().oneshot(request).await.unwrap()).is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_can_opt_out() {
+    let server = Server::new([refused(&[("retry-after", "30")]), refused(&[]), ok()]);
+    let service = server.layered(&TurrisBackoffLayer::builder().max_retries(0).build().unwrap());
+    service.clone().oneshot(get("/")).await.unwrap();
+    for status in [429, 200] {
+        let mut request = get("/");
+        request.extensions_mut().insert(WithoutBackoff);
+        let response = service.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status().as_u16(), status);
+    }
+    assert!(server.times()[2] < seconds(0.1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_bounds_the_share_of_retries() {
+    let server = Server::answering(|_| refused(&[("retry-after", "1")]));
+    // Two retries may be made without deposits.
+    let layer = TurrisBackoffLayer::builder()
+        .max_retries(100)
+        .retry_budget(TpsBudget::new(Duration::from_secs(10), 0, 0.1))
+        .build()
+        .unwrap();
+    let service = server.layered(&layer);
+    let response = service.oneshot(get("/")).await.unwrap();
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(server.times().len(), 1, "there is nothing to withdraw");
+
+    let server = Server::answering(|seen| if seen.path == "/bad" { refused(&[("retry-after", "1")]) } else { ok() });
+    let layer = TurrisBackoffLayer::builder()
+        .max_retries(100)
+        .retry_budget(TpsBudget::new(Duration::from_secs(60), 0, 0.1))
+        .build()
+        .unwrap();
+    let service = server.layered(&layer);
+    for _ in 0..20 {
+        service.clone().oneshot(get("/good")).await.unwrap();
+    }
+    service.clone().oneshot(get("/bad")).await.unwrap();
+    assert_eq!(server.times().len(), 20 + 1 + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_refused_answer_is_drained_within_bounds_before_the_retry() {
+    let read = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&read);
+    let inner = tower::service_fn(move |request: Request<Body>| {
+        let counted = Arc::clone(&counted);
+        async move {
+            let first = counted.load(Ordering::Relaxed) == 0;
+            drop(request);
+            let mut chunks = 4;
+            let body = StreamBody::new(futures_util::stream::poll_fn(move |_| {
+                if chunks == 0 {
+                    // It says no more, and does not end either.
+                    return Poll::Pending;
+                }
+                chunks -= 1;
+                counted.fetch_add(1, Ordering::Relaxed);
+                Poll::Ready(Some(Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"{}")))))
+            }));
+            let status = if first { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::OK };
+            Ok::<_, Infallible>(Response::builder().status(status).body(body).unwrap())
+        }
+    });
+    let start = tokio::time::Instant::now();
+    let response = TurrisBackoffLayer::new().layer(inner).oneshot(get("/")).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(read.load(Ordering::Relaxed), 4);
+    assert!(start.elapsed() >= seconds(1.0), "{:?}", start.elapsed());
+    assert!(start.elapsed() <= seconds(1.1), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_can_be_nested() {
+    let server = Server::answering(|_| refused(&[("retry-after", "1")]));
+    let layer = |retries| TurrisBackoffLayer::builder().max_retries(retries).build().unwrap();
+    let service = layer(1).layer(layer(2).layer(server.client()));
+    let response = service.oneshot(post("/")).await.unwrap();
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    // Two attempts of three each.
+    assert_eq!(server.times().len(), 6);
+    assert_eq!(report(&response).unwrap().attempts(), 2);
+    let server = Server::new([refused(&[("retry-after", "1")])]);
+    let service = layer(3).layer(layer(3).layer(server.client()));
+    assert_eq!(service.oneshot(post("/")).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(server.times().len(), 2);
+}

@@ -1,0 +1,155 @@
+//! What no compiler checks: who may use whom, and that the README names tests that exist.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a helper fails the test, as it should")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// The module of a file of the library: `auth` for `src/auth/scope.rs`, `drain` for `src/drain.rs`.
+fn module(file: &Path) -> String {
+    let path = file.strip_prefix(root().join("src")).unwrap();
+    path.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned()
+}
+
+/// The first names behind `crate::` in a file's code, comments and tests left out.
+fn uses(file: &Path) -> Vec<String> {
+    let text = fs::read_to_string(file).unwrap();
+    let code: String = text
+        .lines()
+        .take_while(|line| !line.starts_with("#[cfg(test)]"))
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(|line| [line, " "])
+        .collect();
+    let mut names = Vec::new();
+    for (start, _) in code.match_indices("crate::") {
+        let rest = &code[start + "crate::".len()..];
+        match rest.strip_prefix('{') {
+            Some(group) => names.extend(first_names(group)),
+            None => names.push(first_word(rest)),
+        }
+    }
+    names
+}
+
+/// The first name of each item of `a, b::c, d::{e, f}}`.
+fn first_names(group: &str) -> Vec<String> {
+    let (mut depth, mut names, mut item) = (0, Vec::new(), String::new());
+    for character in group.chars() {
+        match character {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => names.push(first_word(&std::mem::take(&mut item))),
+            _ => {}
+        }
+        if depth == 0 && character != ',' {
+            item.push(character);
+        }
+    }
+    names.push(first_word(&item));
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+fn first_word(text: &str) -> String {
+    text.trim_start().chars().take_while(|character| character.is_alphanumeric() || *character == '_').collect()
+}
+
+/// Data flows one way: request, service, token, inner. Each module names the modules that it may use; types that stand at
+/// the top of the crate (`TokenError`, `BoxError`) are open to all.
+#[test]
+fn modules_use_only_what_is_below_them() {
+    let allowed: &[(&str, &[&str])] = &[
+        ("error", &[]),
+        ("credentials", &[]),
+        ("environment", &[]),
+        ("replay", &["observe"]),
+        ("drain", &[]),
+        ("api", &[]),
+        ("observe", &[]),
+        ("classify", &[]),
+        ("kept", &["replay"]),
+        ("token", &["api", "observe"]),
+        ("endpoint", &["api", "token"]),
+        ("auth", &["classify", "drain", "endpoint", "kept", "observe", "replay", "token"]),
+        ("backoff", &["api", "classify", "drain", "kept", "observe", "replay"]),
+        ("emulator", &["api"]),
+    ];
+    for file in rust_files(&root().join("src")) {
+        if file.ends_with("tests.rs") {
+            continue;
+        }
+        let module = module(&file);
+        let Some((_, allowed)) = allowed.iter().find(|(name, _)| *name == module) else { continue };
+        for name in uses(&file) {
+            let is_type = name.starts_with(char::is_uppercase);
+            assert!(
+                is_type || name == module || allowed.contains(&&*name),
+                "{} uses `crate::{name}`, which `{module}` may not",
+                file.display()
+            );
+        }
+    }
+}
+
+/// The token's life knows no HTTP bodies, no Tower and no JSON; and one file alone knows what threads meet in.
+#[test]
+fn the_token_knows_neither_bodies_nor_tower_nor_json_and_one_file_alone_knows_threads() {
+    for file in rust_files(&root().join("src/token")) {
+        if file.ends_with("tests.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for foreign in ["http_body", "tower", "serde"] {
+                assert!(!line.contains(foreign), "{} names {foreign}: {line}", file.display());
+            }
+            if !file.ends_with("sync.rs") {
+                for primitive in ["atomic", "Notify", "arc_swap", "tokio::", "Mutex"] {
+                    assert!(!line.contains(primitive), "{} names {primitive}: {line}", file.display());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_file_of_the_library_is_over_400_lines() {
+    for file in rust_files(&root().join("src")).iter().filter(|file| !file.ends_with("tests.rs")) {
+        let lines = fs::read_to_string(file).unwrap().lines().count();
+        assert!(lines <= 400, "{} has {lines} lines", file.display());
+    }
+}
+
+/// `tests/auth: cancellation::a_oneshot_...` in the README has to be a test.
+#[test]
+fn the_readme_names_tests_that_exist() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let mut named = 0;
+    for name in readme.split('`').filter(|code| code.contains("::") && code.starts_with("tests/")) {
+        let (file, function) = name.rsplit_once("::").unwrap();
+        let text = fs::read_to_string(root().join(file)).unwrap_or_else(|_| panic!("{name}: there is no such file"));
+        assert!(text.contains(&format!("fn {function}(")), "{name}: there is no such test");
+        named += 1;
+    }
+    assert!(named >= 17, "the table of guarantees names {named} tests");
+}
