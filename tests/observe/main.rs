@@ -9,7 +9,10 @@
 
 mod capture;
 mod events;
+mod limited;
+mod limits;
 mod metrics;
+mod prometheus;
 mod secrets;
 mod silence;
 #[path = "../auth/support.rs"]
