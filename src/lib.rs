@@ -55,7 +55,7 @@ mod token;
 pub use auth::{TokenHandle, TokenStatus, TurrisAuth, TurrisAuthLayer};
 pub use backoff::{TurrisBackoff, TurrisBackoffLayer};
 pub use classify::ResponseClass;
-pub use credentials::{Credentials, CredentialsFuture, CredentialsProvider};
+pub use credentials::{Credentials, CredentialsFile, CredentialsFileError, CredentialsFuture, CredentialsProvider};
 pub use endpoint::TokenService;
 pub use environment::{CustomEnvironment, Environment};
 pub use error::{ConfigError, TokenError, TokenErrorKind};

@@ -131,6 +131,11 @@ pub fn describe_metrics() {
     describe_histogram!("turris_auth_token_age_seconds", Unit::Seconds, "Age of the token that a request carried");
     describe_gauge!("turris_auth_token_allowance", Unit::Count, "Fetches left at the latest one in the same minute");
     describe_counter!("turris_auth_unauthorized_total", Unit::Count, "401s, by what was done about them");
+    describe_counter!(
+        "turris_auth_restricted_access_token_total",
+        Unit::Count,
+        "Requests sent with the restricted access token for want of another"
+    );
     describe_counter!("turris_auth_rate_limited_total", Unit::Count, "429s, by what was done about them");
     describe_histogram!("turris_auth_gate_wait_seconds", Unit::Seconds, "Time that a request waited for a limit");
 }

@@ -14,6 +14,7 @@ use tower_service::Service;
 use super::{
     future::{Carried, Pending, ResponseFuture},
     handle::TokenHandle,
+    restricted::RestrictedAccessToken,
     scope::Scope,
     transport::{ThroughInner, TokenTransport},
 };
@@ -42,6 +43,7 @@ pub(super) struct Shared<T> {
     pub(super) transport: T,
     pub(super) scope: Scope,
     pub(super) classifier: Classifier,
+    pub(super) restricted: Option<RestrictedAccessToken>,
     pub(super) retry: bool,
 }
 

@@ -121,6 +121,13 @@ pub(crate) fn token_fetch_unused(unused: Unused, waiters: usize) {
     let _ = (outcome, waiters);
 }
 
+/// A request is sent with the restricted access token, as there was no other.
+pub(crate) fn restricted_access_token_used(error: &TokenError) {
+    event!(DEBUG, "error.type" = error.kind().name(), "a request is sent with the restricted access token");
+    metric!(counter!("turris_auth_restricted_access_token_total").increment(1));
+    let _ = error;
+}
+
 /// The `attempt`-th request of a fetch, from 1, failed, and another is about to be sent.
 pub(crate) fn attempt_failed(attempt: u32, error: &TokenError) {
     event!(
