@@ -39,8 +39,8 @@
 //!
 //! A request that finds a token calls neither `tracing` nor any subscriber, whether one listens or not: all of this
 //! happens around tokens and limits. `cargo run --release --manifest-path benches/instructions/Cargo.toml` counts the
-//! instructions of such a request with this feature, and with `--no-default-features` in that package's dependency on
-//! this crate it counts the same. With `metrics` such a request also records the age of its token, which costs a second
+//! instructions of such a request. With `default-features = false` for this crate in that package's manifest the count
+//! for `TurrisAuth` is the same to one instruction in 2,000, which is the compiler's doing. With `metrics` such a request also records the age of its token, which costs a second
 //! reading of the clock and what the recorder takes.
 //!
 //! # Metrics

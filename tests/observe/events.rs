@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tower::Layer;
+use tower::{Layer, ServiceExt};
 use tracing::Level;
 
 use crate::{capture::*, support::*};
@@ -47,6 +47,27 @@ async fn a_401_without_a_place_in_the_allowance_keeps_the_token() {
         beside_fetches(&capture),
         ["DEBUG a 401 is returned, the token stays in use: generation=1 reason=no_fetch_possible"]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_with_the_restricted_access_token_is_told_at_debug_and_counted() {
+    const RESTRICTED: &str = "r3stricted-that-must-never-show";
+    let (capture, _guard) = Capture::start();
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let _recorder_guard = metrics::set_default_local_recorder(&recorder);
+    let tokens = Script::new(|_| async { Ok(status(401)) });
+    let layer = builder().restricted_access_token(RESTRICTED).token_service(tokens).build().unwrap();
+    for _ in 0..2 {
+        layer.layer(Recorder::echo()).oneshot(get(API)).await.unwrap();
+    }
+    let told = "DEBUG a request is sent with the restricted access token: error.type=invalid_credentials";
+    assert_eq!(beside_fetches(&capture), [told, told]);
+    assert!(!format!("{:?}{:?}", capture.all_events(), capture.all_spans()).contains(RESTRICTED));
+    let counted = recorder.snapshotter().snapshot().into_vec().into_iter().any(|(key, _, _, value)| {
+        key.key().name() == "turris_auth_restricted_access_token_total"
+            && value == metrics_util::debugging::DebugValue::Counter(2)
+    });
+    assert!(counted);
 }
 
 #[tokio::test(start_paused = true)]
