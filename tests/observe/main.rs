@@ -3,6 +3,7 @@
     dead_code,
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     unreachable_pub,
     reason = "a panic in a helper fails the test, as it should; nothing here is anybody's API"
 )]
