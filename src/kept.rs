@@ -32,9 +32,14 @@ impl<B: TryCloneBody> KeptRequest<B> {
         })
     }
 
-    /// The request, or `None` if its body can no longer be sent from its beginning.
+    pub(crate) fn is_replayable(&self) -> bool {
+        self.body.is_replayable()
+    }
+
+    /// The request, or `None` if its body can no longer be sent from its beginning. The first attempt, where it is still
+    /// being sent, ends here: it could go on to where this one can no longer be sent.
     pub(crate) fn into_request(self) -> Option<Request<B>> {
-        if !self.body.is_replayable() {
+        if !self.body.claim() {
             return None;
         }
         let (uri, headers) = self.head.unpack()?;

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -19,7 +19,8 @@ use super::{
     transport::TokenTransport,
 };
 use crate::{
-    BoxError, ResponseClass,
+    BoxError, ResponseClass, TokenError,
+    classify::proves_token,
     drain::Drain,
     kept::KeptRequest,
     replay::TryCloneBody,
@@ -190,7 +191,8 @@ where
             let Some(waiting) = pending.as_ref() else { return Poll::Pending };
             let source = || waiting.shared.source(&waiting.inner);
             let acquired = ready!(acquire.poll(cx, &waiting.shared.cache, source));
-            let granted = Granted::or_restricted(acquired, waiting.shared.restricted.as_ref())?;
+            let granted = Granted::or_restricted(acquired, waiting.shared.restricted.as_ref())
+                .map_err(|error| error_for(&waiting.request, error))?;
             State::Readying { granted, waited: false, pending: pending.take() }
         }
         StateProj::Readying { granted, waited, pending } => {
@@ -227,6 +229,16 @@ where
         StateProj::Passing { .. } | StateProj::Sent { .. } | StateProj::Done => return Poll::Pending,
     };
     Poll::Ready(Ok(next))
+}
+
+/// The error in the form that whoever sends such requests looks for.
+fn error_for<ReqBody>(request: &Request<ReqBody>, error: TokenError) -> BoxError {
+    #[cfg(feature = "tonic")]
+    if crate::grpc::is_grpc(request) {
+        return tonic::Status::from(error).into();
+    }
+    let _ = request;
+    error.into()
 }
 
 impl<S, T, ReqBody, ResBody> Pending<S, T, ReqBody>
@@ -271,7 +283,7 @@ impl<T> Shared<T> {
         let Carried { generation, unproven, retrying } = carried;
         let class = self.classifier.classify(response);
         if class != ResponseClass::Unauthorized {
-            if (unproven || retrying) && class == ResponseClass::Ordinary && proves_token(response.status()) {
+            if (unproven || retrying) && class == ResponseClass::Ordinary && proves_token(response) {
                 if retrying { self.cache.cure(generation) } else { self.cache.prove(generation) }
             }
             return None;
@@ -280,17 +292,13 @@ impl<T> Shared<T> {
             self.cache.refuse_again(generation);
             return None;
         }
-        let again = kept.take().and_then(|(kept, inner)| Some((kept.into_request()?, inner)));
-        if self.cache.refuse(generation, again.is_some()) { again } else { None }
+        let kept = kept.take().filter(|(kept, _)| kept.is_replayable());
+        if !self.cache.refuse(generation, kept.is_some()) {
+            return None;
+        }
+        let (kept, inner) = kept?;
+        Some((kept.into_request()?, inner))
     }
-}
-
-/// Whether an ordinary answer shows that the server has looked at the token and accepted it.
-fn proves_token(status: StatusCode) -> bool {
-    // A gateway that fails, has waited too long or wants its own authentication answers before anybody looks.
-    const BEFORE_AUTHENTICATION: [StatusCode; 2] =
-        [StatusCode::PROXY_AUTHENTICATION_REQUIRED, StatusCode::REQUEST_TIMEOUT];
-    !status.is_server_error() && !BEFORE_AUTHENTICATION.contains(&status)
 }
 
 impl<S, T, ReqBody, ResBody> fmt::Debug for ResponseFuture<S, T, ReqBody, ResBody>

@@ -103,8 +103,9 @@
 //!
 //! The token goes only to the environment's own origin, whatever the path, and to origins that [`allow_origin`] adds.
 //! A redirect that is followed above this layer comes through it again, so another origin gets no token. One that is
-//! followed *below* it, inside a client, is out of its sight: turn redirects off there. A redirect of the token endpoint
-//! itself is an error, for the token request has the secret in its body.
+//! followed *below* it, inside a client, is out of its sight: turn redirects off there. (hyper-util's client follows none.
+//! reqwest's does; the `ReqwestService` of the feature `reqwest` does not.) A redirect of the token endpoint itself is an
+//! error, for the token request has the secret in its body.
 //!
 //! [`retry_unauthorized`]: TurrisAuthLayerBuilder::retry_unauthorized
 //! [`token_requests_per_minute`]: TurrisAuthLayerBuilder::token_requests_per_minute

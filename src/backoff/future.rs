@@ -10,7 +10,7 @@ use std::{
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tokio::{runtime::Handle, time::Instant};
+use tokio::time::Instant;
 use tower_service::Service;
 
 use super::{
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     BoxError, ResponseClass, TokenError,
-    drain::Drain,
+    drain::{self, Drain},
     kept::KeptRequest,
     observe::{self, LimitTreatment},
     replay::TryCloneBody,
@@ -222,10 +222,12 @@ impl<S: Clone, B: TryCloneBody> Attempt<S, B> {
 
     /// The copy, where it can still be sent, and there are the means to wait and to retry.
     fn retry(&mut self) -> Option<Request<B>> {
-        Handle::try_current().ok()?;
-        let request = self.kept.take()?.into_request()?;
-        let budget = self.departed.settings().budget.as_ref();
-        budget.is_none_or(|budget| budget.withdraw()).then_some(request)
+        drop(drain::sleep_until(Instant::now())?);
+        let kept = self.kept.take().filter(KeptRequest::is_replayable)?;
+        if self.departed.settings().budget.as_ref().is_some_and(|budget| !budget.withdraw()) {
+            return None;
+        }
+        kept.into_request()
     }
 }
 

@@ -12,6 +12,8 @@
 //!    nobody stands in line. One whose answer is slow in coming holds up the next for no longer than [`PATIENCE`].
 //! 5. `state` says without the lock whether requests may leave without being counted. That is so only while nobody
 //!    stands in line, the gate is open, and there is nothing to be learned from answers.
+//! 6. Wakers are not cloned, woken or dropped under the lock: any of it may run a task, or drop one, which then gives up
+//!    its own place in this line.
 
 mod line;
 
@@ -117,17 +119,21 @@ impl Gate {
 
     /// Puts `place` in the line.
     pub(super) fn stand(&self, place: Place, probe: bool, waker: &Waker) {
+        let standing = Standing { waker: waker.clone(), probe };
         let mut line = self.lock();
-        line.standing.insert(place, Standing { waker: waker.clone(), probe });
+        line.standing.insert(place, standing);
         self.publish(&mut line, Instant::now());
     }
 
     /// Asks whether it is the turn of `place`, which has been put in the line before.
     pub(super) fn turn(&self, place: Place, now: Instant, waker: &Waker) -> Turn {
+        // Both outlive the lock.
+        let mut waker = waker.clone();
+        let mut missed = None;
         let mut line = self.lock();
         match line.standing.get_mut(&place) {
             None => return Turn::Missed,
-            Some(standing) => standing.waker.clone_from(waker),
+            Some(standing) => mem::swap(&mut standing.waker, &mut waker),
         }
         let mut woken = None;
         let turn = loop {
@@ -135,13 +141,18 @@ impl Gate {
             let probe = standing.probe;
             if let Some(at) = line.wait(probe, now) {
                 line.overdue_since = None;
-                break Turn::Wait(if front == place { at } else { at + line.patience_of(place) });
+                if front == place {
+                    break Turn::Wait(at);
+                }
+                if missed.is_some() {
+                    woken = line.front_waker();
+                }
+                break Turn::Wait(at + line.patience_of(place));
             }
             if front == place {
                 if line.overdue_since.is_none_or(|(overdue, _)| overdue != front) {
                     line.overdue_since = Some((front, now));
                 }
-                woken = None;
                 break Turn::Leave;
             }
             let since = match line.overdue_since {
@@ -156,8 +167,7 @@ impl Gate {
             if now < since + PATIENCE {
                 break Turn::Wait(since + line.patience_of(place));
             }
-            line.standing.remove(&front);
-            woken = line.front_waker();
+            missed = line.standing.remove(&front);
         };
         drop(line);
         wake(woken);
@@ -166,13 +176,16 @@ impl Gate {
 
     /// Leaves, if it is still the turn of `place`. Otherwise it stands in line afterwards.
     pub(super) fn leave(&self, place: Place, probe: bool, now: Instant, waker: &Waker) -> Option<Departure> {
+        let standing = Standing { waker: waker.clone(), probe };
         let mut line = self.lock();
-        line.standing.entry(place).or_insert_with(|| Standing { waker: waker.clone(), probe });
-        let is_front = line.standing.first_key_value().is_some_and(|(front, _)| *front == place);
+        let is_front = line.standing.first_key_value().is_none_or(|(front, _)| place <= *front);
         if !is_front || line.wait(probe, now).is_some() {
+            let replaced = line.standing.insert(place, standing);
+            drop(line);
+            drop(replaced);
             return None;
         }
-        line.standing.remove(&place);
+        let left = line.standing.remove(&place);
         line.overdue_since = None;
         let departure = line.leave(place.number, now);
         let opened = mem::take(&mut line.closed);
@@ -180,6 +193,7 @@ impl Gate {
         let next = line.front_waker();
         drop(line);
         tell_opened(opened);
+        drop(left);
         wake(next);
         Some(departure)
     }
@@ -188,10 +202,11 @@ impl Gate {
     pub(super) fn abandon(&self, place: Place) {
         let mut line = self.lock();
         let was_front = line.standing.first_key_value().is_some_and(|(front, _)| *front == place);
-        line.standing.remove(&place);
+        let left = line.standing.remove(&place);
         self.publish(&mut line, Instant::now());
         let next = if was_front { line.front_waker() } else { None };
         drop(line);
+        drop(left);
         wake(next);
     }
 
@@ -256,8 +271,6 @@ impl Gate {
             line.epoch = line.epoch.wrapping_add(1);
             line.ajar = Some(1);
             line.in_flight = 0;
-        } else if is_news {
-            line.in_flight = line.in_flight.saturating_sub(1);
         }
         self.publish(&mut line, now);
         // What the front waits for may have come nearer: an answer that is still out counts no more.

@@ -30,8 +30,8 @@
 //! rest. Standing in line behind others has no bound of its own: put a timeout around this layer.
 //!
 //! The 429 itself comes back when the retries (or the budget) are used up, when the body [cannot be
-//! repeated](crate::replay::TryCloneBody), and where there is no tokio runtime to wait on. Other statuses are not
-//! touched. A 429 is answered before a request is processed, so that repeating it is safe for every method.
+//! repeated](crate::replay::TryCloneBody), and where there is no tokio runtime with timers to wait on. Other
+//! statuses are not touched. A 429 is answered before a request is processed, so that repeating it is safe for every method.
 //!
 //! While a request waits it holds no readiness of the inner service, no permit and no connection, and has not been
 //! copied. One that is dropped leaves the line. One that could leave but is not polled, or whose inner service is not
@@ -104,7 +104,7 @@ mod waiting;
 pub use class::RequestClass;
 pub use future::ResponseFuture;
 pub use layer::{TurrisBackoffLayer, TurrisBackoffLayerBuilder};
-pub use report::{BackoffReport, WithoutBackoff};
+pub use report::{BackoffReport, SkipBackoff};
 pub use service::TurrisBackoff;
 
 #[cfg(test)]

@@ -42,12 +42,12 @@ impl BackoffReport {
 /// # Examples
 ///
 /// ```
-/// use turris_auth::backoff::WithoutBackoff;
+/// use turris_auth::backoff::SkipBackoff;
 ///
-/// let request = http::Request::post("https://public.api.live.turrisfi.com/v1/agents").extension(WithoutBackoff);
+/// let request = http::Request::post("https://public.api.live.turrisfi.com/v1/agents").extension(SkipBackoff);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WithoutBackoff;
+pub struct SkipBackoff;
 
 /// What one request has been through so far.
 #[derive(Clone, Copy, Debug, Default)]

@@ -14,13 +14,13 @@ use super::{
     future::ResponseFuture,
     gate::Entry,
     gates::Recent,
-    layer::{Shared, TurrisBackoffLayer},
-    report::WithoutBackoff,
+    layer::Shared,
+    report::SkipBackoff,
     ticket::{Departed, InLine},
 };
 use crate::{BoxError, replay::TryCloneBody};
 
-/// Waits out rate limits for the service inside, and paces its requests. Made by [`TurrisBackoffLayer`].
+/// Waits out rate limits for the service inside, and paces its requests. Made by [`TurrisBackoffLayer`](super::TurrisBackoffLayer).
 ///
 /// The inner service has to be `Clone`: while a request waits, the readiness of the service that it was called on is
 /// given back, and a clone is made ready when its turn comes.
@@ -40,11 +40,6 @@ pub struct TurrisBackoff<S> {
 impl<S> TurrisBackoff<S> {
     pub(super) fn new(inner: S, shared: Arc<Shared>) -> Self {
         Self { inner, shared, recent: None }
-    }
-
-    /// Wraps `inner` alone, with the defaults. Its clones share a gate with it, nothing else does.
-    pub fn with_defaults(inner: S) -> Self {
-        tower_layer::Layer::layer(&TurrisBackoffLayer::new(), inner)
     }
 
     /// The service inside.
@@ -84,7 +79,7 @@ where
         // The service that was polled ready is the one to call; its clone need not be ready.
         let clone = self.inner.clone();
         let mut service = mem::replace(&mut self.inner, clone);
-        if request.extensions().get::<WithoutBackoff>().is_some() {
+        if request.extensions().get::<SkipBackoff>().is_some() {
             return ResponseFuture::passing(service.call(request));
         }
         let gate = self.shared.gate(&request, &mut self.recent);

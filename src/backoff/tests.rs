@@ -78,7 +78,7 @@ fn seconds(seconds: f64) -> Duration {
 async fn a_missing_token_is_waited_for_as_long_as_it_says() {
     let (inner, seen) = without_token(2, Some(seconds(20.0)));
     let start = Instant::now();
-    let response = TurrisBackoff::with_defaults(inner).oneshot(post(Body::default())).await.unwrap();
+    let response = TurrisBackoffLayer::new().layer(inner).oneshot(post(Body::default())).await.unwrap();
     let report = response.extensions().get::<BackoffReport>().unwrap();
     assert_eq!(report.attempts(), 3);
     assert!((seconds(40.0)..seconds(42.1)).contains(&start.elapsed()), "{:?}", start.elapsed());
@@ -89,7 +89,7 @@ async fn a_missing_token_is_waited_for_as_long_as_it_says() {
 #[tokio::test(start_paused = true)]
 async fn it_counts_as_a_retry_and_the_error_comes_back_when_they_are_used_up() {
     let (inner, seen) = without_token(100, Some(seconds(2.0)));
-    let error = TurrisBackoff::with_defaults(inner).oneshot(post(Body::default())).await.unwrap_err();
+    let error = TurrisBackoffLayer::new().layer(inner).oneshot(post(Body::default())).await.unwrap_err();
     assert!(error.is::<Wrapped>());
     assert_eq!(TokenError::find_in(&*error).unwrap().kind(), TokenErrorKind::Unavailable);
     assert_eq!(seen.lock().unwrap().len(), 4);
@@ -100,7 +100,7 @@ async fn it_is_not_waited_for_beyond_the_longest_wait_nor_without_being_told_for
     for retry_after in [None, Some(seconds(120.001)), Some(Duration::MAX)] {
         let (inner, seen) = without_token(1, retry_after);
         let start = Instant::now();
-        let error = TurrisBackoff::with_defaults(inner).oneshot(post(Body::default())).await.unwrap_err();
+        let error = TurrisBackoffLayer::new().layer(inner).oneshot(post(Body::default())).await.unwrap_err();
         assert_eq!(TokenError::find_in(&*error).unwrap().retry_after(), retry_after);
         assert_eq!(seen.lock().unwrap().len(), 1);
         assert!(start.elapsed() < seconds(0.1));
@@ -111,7 +111,7 @@ async fn it_is_not_waited_for_beyond_the_longest_wait_nor_without_being_told_for
 async fn a_body_that_cannot_be_repeated_gets_the_error() {
     let (inner, seen) = without_token_for::<BoxBody<Bytes, std::convert::Infallible>>(1, Some(seconds(2.0)));
     let body = BoxBody::new(Body::from("content"));
-    let error = TurrisBackoff::with_defaults(inner).oneshot(post(body)).await.unwrap_err();
+    let error = TurrisBackoffLayer::new().layer(inner).oneshot(post(body)).await.unwrap_err();
     assert!(TokenError::find_in(&*error).is_some());
     assert_eq!(seen.lock().unwrap().len(), 1);
 }
@@ -136,7 +136,7 @@ async fn it_does_not_close_the_gate_and_takes_no_place_of_the_allowance() {
 #[tokio::test(start_paused = true)]
 async fn one_that_is_dropped_while_it_waits_for_a_token_leaves_nothing_behind() {
     let (inner, seen) = without_token(1, Some(seconds(20.0)));
-    let service = TurrisBackoff::with_defaults(inner);
+    let service = TurrisBackoffLayer::new().layer(inner);
     let waiting = tokio::spawn(service.clone().oneshot(post(Body::default())));
     sleep(seconds(1.0)).await;
     waiting.abort();
@@ -155,7 +155,7 @@ async fn other_errors_are_not_waited_out() {
             async { Err::<Response<Body>, _>(std::io::Error::other("reset")) }
         }
     });
-    let error = TurrisBackoff::with_defaults(inner).oneshot(post(Body::default())).await.unwrap_err();
+    let error = TurrisBackoffLayer::new().layer(inner).oneshot(post(Body::default())).await.unwrap_err();
     assert!(error.is::<std::io::Error>());
     assert_eq!(calls.load(Ordering::Relaxed), 1);
 }

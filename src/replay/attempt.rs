@@ -47,6 +47,19 @@ impl<B> Attempt<B> {
         })
     }
 
+    /// Whether this one has not begun, and would if it were polled. If so, no other one has the source any more.
+    pub(super) fn claim(&self) -> bool {
+        if !matches!(self.stage, Stage::Waiting) {
+            return false;
+        }
+        let claimed = lock(&self.recording).claim();
+        let is_claimed = claimed.is_ok();
+        if let Ok(Some(superseded)) = claimed {
+            superseded.wake();
+        }
+        is_claimed
+    }
+
     /// Whether this one has not begun, and would if it were polled.
     pub(super) fn can_begin(&self) -> bool {
         matches!(self.stage, Stage::Waiting) && lock(&self.recording).can_begin().is_ok()

@@ -22,7 +22,7 @@ use crate::BoxError;
 /// # Attempts
 ///
 /// Copies can be made at any time, before or after others are sent. A copy becomes an *attempt* when it is first polled.
-/// From then on the source is its own: every older attempt, held by a connection that is being given up, for
+/// From then on, or from when it is [claimed](TryCloneBody::claim), the source is its own: every older attempt, held by a connection that is being given up, for
 /// instance, is woken and ends in [`ReplayBodyError::Superseded`], so that no server takes it for complete. An attempt
 /// that has been superseded cannot go on. Dropping an attempt, however far it got, takes nothing from the others.
 ///
@@ -114,6 +114,14 @@ impl<B> TryCloneBody for ReplayBody<B> {
         match &self.inner {
             Inner::Buffered { is_read, .. } => !is_read,
             Inner::Shared(attempt) => attempt.can_begin(),
+        }
+    }
+
+    /// Whether it would. If so, every attempt that has begun is superseded now.
+    fn claim(&self) -> bool {
+        match &self.inner {
+            Inner::Buffered { is_read, .. } => !is_read,
+            Inner::Shared(attempt) => attempt.claim(),
         }
     }
 }

@@ -27,7 +27,8 @@ pub(super) struct Begun {
 
 /// The shared side of a [`ReplayBody`](super::ReplayBody).
 ///
-/// 1. The attempt whose turn is `newest` owns the source: no other one is given frames.
+/// 1. The attempt whose turn is `newest` owns the source: no other one is given frames. After a claim there is none until
+///    the next one begins.
 /// 2. While `kept` is there, it is all that the source has yielded.
 /// 3. Once gone, `kept` does not come back; a source that has finished or failed is not polled again.
 /// 4. `waker` is of the attempt that owns the source, or there is none.
@@ -71,6 +72,17 @@ impl<B> Recording<B> {
             _ if self.newest > 0 && self.kept.is_none() => Err(ReplayBodyError::BoundPassed),
             _ => Ok(()),
         }
+    }
+
+    /// Ends the attempt that has the source, if there is one, so that what is kept stays kept.
+    ///
+    /// The caller wakes the waker after it has let go of the lock: that attempt may be waiting for the source.
+    pub(super) fn claim(&mut self) -> Result<Option<Waker>, ReplayBodyError> {
+        self.can_begin()?;
+        if self.newest > 0 {
+            self.newest += 1;
+        }
+        Ok(self.waker.take())
     }
 
     /// Begins an attempt: the source is its own from here on.

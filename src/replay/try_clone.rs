@@ -43,11 +43,19 @@ pub trait TryCloneBody: Sized {
 
     /// Whether this copy, of which nothing has been read, can still be read from its beginning, as far as is known.
     ///
-    /// It is for whoever took a copy and is about to send it. Where copies hold their content, as most do, the answer
+    /// It is for whoever took a copy and thinks of sending it. Where copies hold their content, as most do, the answer
     /// is always `true`. Copies of a [`ReplayBody`](crate::replay::ReplayBody) share what was kept while another one
     /// was sent, and that may have turned out to be too long to keep.
     fn is_replayable(&self) -> bool {
         true
+    }
+
+    /// The same for whoever has decided to send this copy, now or after a wait: if it is `true`, it stays so.
+    ///
+    /// An earlier copy of a [`ReplayBody`](crate::replay::ReplayBody) that a connection is still sending, the answer
+    /// notwithstanding, ends here. It could go on to where the body is too long to keep.
+    fn claim(&self) -> bool {
+        self.is_replayable()
     }
 }
 
@@ -128,6 +136,10 @@ macro_rules! with_function {
             fn is_replayable(&self) -> bool {
                 self.get_ref().is_replayable()
             }
+
+            fn claim(&self) -> bool {
+                self.get_ref().claim()
+            }
         }
     )*};
 }
@@ -148,6 +160,13 @@ impl<L: TryCloneBody, R: TryCloneBody> TryCloneBody for Either<L, R> {
             Self::Right(body) => body.is_replayable(),
         }
     }
+
+    fn claim(&self) -> bool {
+        match self {
+            Self::Left(body) => body.claim(),
+            Self::Right(body) => body.claim(),
+        }
+    }
 }
 
 impl<B: TryCloneBody> TryCloneBody for Box<B> {
@@ -158,6 +177,10 @@ impl<B: TryCloneBody> TryCloneBody for Box<B> {
     fn is_replayable(&self) -> bool {
         (**self).is_replayable()
     }
+
+    fn claim(&self) -> bool {
+        (**self).claim()
+    }
 }
 
 impl<B: TryCloneBody> TryCloneBody for Pin<Box<B>> {
@@ -167,5 +190,9 @@ impl<B: TryCloneBody> TryCloneBody for Pin<Box<B>> {
 
     fn is_replayable(&self) -> bool {
         (**self).is_replayable()
+    }
+
+    fn claim(&self) -> bool {
+        (**self).claim()
     }
 }

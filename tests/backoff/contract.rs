@@ -96,7 +96,7 @@ async fn errors_of_the_inner_service_stay_themselves_and_are_not_retried() {
         counted.fetch_add(1, Ordering::Relaxed);
         async { Err::<Response<Body>, _>(Custom) }
     });
-    let error = TurrisBackoff::with_defaults(inner).oneshot(post("/")).await.unwrap_err();
+    let error = TurrisBackoffLayer::new().layer(inner).oneshot(post("/")).await.unwrap_err();
     assert!(error.is::<Custom>());
     assert_eq!(calls.load(Ordering::Relaxed), 1);
 }
@@ -221,7 +221,7 @@ async fn requests_can_be_dropped_at_every_await_point() {
 #[test]
 fn the_fast_path_needs_no_runtime() {
     let inner = tower::service_fn(|_: Request<Body>| async { Ok::<_, BoxError>(ok()) });
-    let service = TurrisBackoff::with_defaults(inner);
+    let service = TurrisBackoffLayer::new().layer(inner);
     for request in [get("/"), post("/")] {
         let mut response = task::spawn(service.clone().oneshot(request));
         assert_eq!(assert_ready_ok!(response.poll()).status(), StatusCode::OK);
@@ -231,7 +231,7 @@ fn the_fast_path_needs_no_runtime() {
 #[test]
 fn without_a_runtime_a_refusal_goes_back_and_what_has_to_wait_fails_with_what_to_do() {
     let inner = tower::service_fn(|_: Request<Body>| async { Ok::<_, BoxError>(refused(&[("retry-after", "5")])) });
-    let service = TurrisBackoff::with_defaults(inner);
+    let service = TurrisBackoffLayer::new().layer(inner);
     let refused = assert_ready_ok!(task::spawn(service.clone().oneshot(get("/"))).poll());
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     let error = assert_ready!(task::spawn(service.clone().oneshot(get("/"))).poll()).unwrap_err();
@@ -243,9 +243,18 @@ fn without_a_runtime_a_refusal_goes_back_and_what_has_to_wait_fails_with_what_to
 }
 
 #[test]
+fn on_a_runtime_without_timers_a_refusal_goes_back() {
+    let inner = tower::service_fn(|_: Request<Body>| async { Ok::<_, BoxError>(refused(&[("retry-after", "5")])) });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let response = runtime.block_on(TurrisBackoffLayer::new().layer(inner).oneshot(get("/"))).unwrap();
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(response.headers()["retry-after"], "5");
+}
+
+#[test]
 fn when_the_runtime_that_it_waits_on_is_shut_down_it_fails() {
     let inner = tower::service_fn(|_: Request<Body>| async { Ok::<_, BoxError>(refused(&[("retry-after", "5")])) });
-    let service = TurrisBackoff::with_defaults(inner);
+    let service = TurrisBackoffLayer::new().layer(inner);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let mut waiting = Box::pin(service.oneshot(get("/")));
     runtime.block_on(async { assert!(futures_util::FutureExt::now_or_never(waiting.as_mut()).is_none()) });

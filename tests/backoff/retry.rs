@@ -16,8 +16,9 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody, combinators::BoxBody};
 use tower::{Layer, ServiceExt, retry::budget::TpsBudget};
 use turris_auth::{
-    ResponseClass,
-    backoff::{TurrisBackoff, TurrisBackoffLayer, WithoutBackoff},
+    BoxError, ResponseClass,
+    backoff::{SkipBackoff, TurrisBackoffLayer},
+    replay::{ReplayBody, ReplayBodyLayer},
 };
 
 use crate::support::*;
@@ -138,7 +139,7 @@ async fn a_body_that_cannot_be_repeated_gets_its_refusal_and_the_gate_closes() {
             client.oneshot(Request::from_parts(head, body)).await
         }
     });
-    let service = TurrisBackoff::with_defaults(inner);
+    let service = TurrisBackoffLayer::new().layer(inner);
     let streaming = || post("/").map(BoxBody::new);
     let response = service.clone().oneshot(streaming()).await.unwrap();
     assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
@@ -149,6 +150,30 @@ async fn a_body_that_cannot_be_repeated_gets_its_refusal_and_the_gate_closes() {
     assert_eq!(report(&response).unwrap().attempts(), 1);
     assert!(server.times()[1] >= seconds(30.0));
     assert_eq!(server.times().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_its_connection_goes_on_sending_after_the_refusal_is_still_repeated() {
+    let calls = AtomicUsize::new(0);
+    let inner = tower::service_fn(|request: Request<ReplayBody<_>>| {
+        let first = calls.fetch_add(1, Ordering::Relaxed) == 0;
+        async move {
+            let mut body = request.into_body();
+            if !first {
+                assert_eq!(body.collect().await?.to_bytes(), "0123456789".repeat(10));
+                return Ok::<_, BoxError>(ok());
+            }
+            // Refused in the middle. What is left passes the bound while the retry waits.
+            body.frame().await.expect("a frame")?;
+            tokio::spawn(async move { while let Some(Ok(_)) = body.frame().await {} });
+            Ok(refused(&[("retry-after", "5")]))
+        }
+    });
+    let layers = (ReplayBodyLayer::new().bound(50), TurrisBackoffLayer::new());
+    let frames = (0..10).map(|_| Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"0123456789"))));
+    let request = post("/").map(|_| StreamBody::new(futures_util::stream::iter(frames)));
+    let response = layers.layer(inner).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
 }
 
 #[tokio::test(start_paused = true)]
@@ -167,7 +192,7 @@ async fn a_request_can_opt_out() {
     service.clone().oneshot(get("/")).await.unwrap();
     for status in [429, 200] {
         let mut request = get("/");
-        request.extensions_mut().insert(WithoutBackoff);
+        request.extensions_mut().insert(SkipBackoff);
         let response = service.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status().as_u16(), status);
     }

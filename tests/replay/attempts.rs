@@ -259,6 +259,32 @@ fn is_replayable_is_about_reading_from_the_beginning() {
 }
 
 #[test]
+fn a_claim_ends_the_attempt_that_has_the_source_before_it_passes_the_bound() {
+    let source = Source::stream([data("one "), Step::Pending, data("two")]);
+    let body = ReplayBody::with_bound(source, 5);
+    let copy = body.try_clone().unwrap();
+    let mut older = attempt(body);
+    next(&mut older);
+    assert!(poll(&mut older).is_pending());
+    assert!(copy.claim() && copy.claim());
+    assert!(older.is_woken());
+    fails_with(poll(&mut older), ReplayBodyError::Superseded);
+    assert!(!older.claim(), "it has begun");
+    assert!(copy.is_replayable());
+    assert_eq!(read(copy).unwrap().0, b"one two");
+}
+
+#[test]
+fn a_claim_of_what_cannot_be_read_again_takes_nothing_from_the_attempt_that_streams() {
+    let body = ReplayBody::with_bound(Source::stream([data("one "), data("two")]), 3);
+    let copy = body.try_clone().unwrap();
+    let mut older = attempt(body);
+    next(&mut older);
+    assert!(!copy.claim());
+    assert_eq!(rest(older).unwrap(), b"two");
+}
+
+#[test]
 fn size_hint_and_end_are_exact_on_every_attempt() {
     let body = three_frames();
     let copy = body.try_clone().unwrap();

@@ -137,14 +137,31 @@ fn boxed_and_streaming_bodies() {
 }
 
 #[test]
-fn is_replayable_looks_through() {
+fn is_replayable_and_claim_look_through() {
     let around = |body| Box::new(Box::pin(Either::<_, Empty<Bytes>>::Left(body)));
     let body = ReplayBody::with_bound(stream(), 3);
     let copy = around(body.try_clone().unwrap());
-    assert!(copy.is_replayable());
+    assert!(copy.is_replayable() && copy.claim());
     tokio_test::block_on(body.collect()).unwrap();
-    assert!(!copy.is_replayable());
+    assert!(!copy.is_replayable() && !copy.claim());
     assert!(!Either::<Empty<Bytes>, _>::Right(copy).is_replayable());
+}
+
+#[test]
+fn a_claim_reaches_the_body_inside() {
+    fn ends_the_first<B: TryCloneBody>(around: impl Fn(ReplayBody<Full<Bytes>>) -> B) {
+        let body = ReplayBody::new(full());
+        let copy = around(body.try_clone().unwrap());
+        let mut first = Box::pin(body);
+        tokio_test::block_on(first.frame()).unwrap().unwrap();
+        assert!(copy.claim());
+        assert!(!first.is_end_stream(), "it is superseded, and has to be polled again to be told");
+    }
+    ends_the_first(|body| body);
+    ends_the_first(Box::new);
+    ends_the_first(Box::pin);
+    ends_the_first(Either::<_, Empty<Bytes>>::Left);
+    ends_the_first(Either::<Empty<Bytes>, _>::Right);
 }
 
 #[cfg(feature = "axum")]

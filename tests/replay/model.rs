@@ -18,6 +18,7 @@ use super::{
 enum Action {
     Copy(usize),
     Poll(usize),
+    Claim(usize),
     Drop(usize),
 }
 
@@ -25,6 +26,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
     let action = prop_oneof![
         2 => (0..100_usize).prop_map(Action::Copy),
         6 => (0..100_usize).prop_map(Action::Poll),
+        1 => (0..100_usize).prop_map(Action::Claim),
         1 => (0..100_usize).prop_map(Action::Drop),
     ];
     vec(action, 0..60)
@@ -130,6 +132,7 @@ impl Model {
         match *action {
             Action::Copy(index) => self.copy(index % self.copies.len())?,
             Action::Poll(index) => self.poll(index % self.copies.len())?,
+            Action::Claim(index) => self.claim(index % self.copies.len())?,
             Action::Drop(index) => {
                 self.copies.swap_remove(index % self.copies.len());
             }
@@ -143,6 +146,16 @@ impl Model {
         if let Some(body) = copy {
             self.copies.push(Copy { body: attempt(body), turn: None, read: Content::default(), ended: false });
         }
+        Ok(())
+    }
+
+    fn claim(&mut self, index: usize) -> Result<(), TestCaseError> {
+        let body = &self.copies[index].body;
+        let is_replayable = body.is_replayable();
+        prop_assert_eq!(body.claim(), is_replayable);
+        prop_assert_eq!(body.is_replayable(), is_replayable, "the copy itself stays as it is");
+        // All that have begun are older. Before the first one nothing has been read that a claim could save.
+        self.newest += usize::from(is_replayable && self.newest > 0);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! The line before a gate.
 
-use std::{collections::BTreeMap, task::Waker, time::Duration};
+use std::{collections::BTreeMap, mem, task::Waker, time::Duration};
 
 use tokio::time::Instant;
 
@@ -107,8 +107,10 @@ impl Line {
         PATIENCE + PATIENCE / 8 * u32::try_from(before).unwrap_or(u32::MAX)
     }
 
-    pub(super) fn front_waker(&self) -> Option<Waker> {
-        self.standing.first_key_value().map(|(_, standing)| standing.waker.clone())
+    /// The waker of the front, which leaves another when it looks again.
+    pub(super) fn front_waker(&mut self) -> Option<Waker> {
+        let mut front = self.standing.first_entry()?;
+        Some(mem::replace(&mut front.get_mut().waker, Waker::noop().clone()))
     }
 
     pub(super) fn is_free(&mut self, now: Instant) -> bool {

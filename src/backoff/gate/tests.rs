@@ -230,11 +230,55 @@ async fn whoever_comes_to_the_front_is_woken() {
     let count = |n: usize| woken[n].0.swap(0, Ordering::Relaxed);
     gate.abandon(places[0]);
     assert_eq!([count(0), count(1), count(2)], [0, 1, 0]);
+    gate.turn(places[1], Instant::now(), &Waker::from(Arc::clone(&woken[1])));
     gate.returned(departure, accepted);
     assert_eq!([count(0), count(1), count(2)], [0, 1, 0]);
     tokio::time::sleep(WINDOW).await;
     assert!(gate.leave(places[1], false, Instant::now(), Waker::noop()).is_some());
     assert_eq!([count(0), count(1), count(2)], [0, 0, 1]);
+}
+
+/// Reports, when it is dropped, whether the gate's lock was held by then.
+struct LastWaker(std::sync::Weak<Gate>, Arc<AtomicU64>);
+
+impl Wake for LastWaker {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for LastWaker {
+    fn drop(&mut self) {
+        let gate = self.0.upgrade().expect("the gate outlives its wakers");
+        let held = gate.line.try_lock().is_err();
+        self.1.fetch_add(if held { 1_000 } else { 1 }, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_waker_is_dropped_under_the_lock_since_a_task_that_is_dropped_with_it_gives_its_own_place_up() {
+    let gate = Arc::new(paced(1));
+    let dropped = Arc::new(AtomicU64::new(0));
+    let waker = || Waker::from(Arc::new(LastWaker(Arc::downgrade(&gate), Arc::clone(&dropped))));
+    let departure = leave(&gate);
+    let places = [stand(&gate), stand(&gate), stand(&gate), stand(&gate)];
+    for _ in 0..2 {
+        // Twice, so that one takes the place of another.
+        for place in places {
+            gate.turn(place, Instant::now(), &waker());
+        }
+    }
+    gate.abandon(places[3]);
+    gate.returned(departure, accepted);
+    tokio::time::sleep(WINDOW).await;
+    // The first one does not come. It is woken, and put out of the line.
+    gate.turn(places[1], Instant::now(), Waker::noop());
+    tokio::time::sleep(PATIENCE).await;
+    assert_eq!(gate.turn(places[1], Instant::now(), Waker::noop()), Turn::Leave);
+    assert!(gate.leave(places[1], false, Instant::now(), &waker()).is_some());
+    gate.abandon(places[2]);
+    let refused = Place { newcomer: false, number: 99 };
+    gate.stand(refused, false, &waker());
+    gate.abandon(refused);
+    assert_eq!(dropped.load(Ordering::Relaxed), 10);
 }
 
 /// What happens next in the model below.
