@@ -76,6 +76,12 @@
 //! Where the request was not sent for want of a token, the error is a [`TokenError`](crate::TokenError).
 //! Errors of the wrapped service are passed on as they are, boxed.
 //!
+//! # A 401, and no token was fetched
+//!
+//! Then the request was none of this layer's: its URI is relative, or its origin is not the environment's. `localhost` and
+//! `127.0.0.1` are different origins, and so are two ports. An event at `DEBUG` says so; see [`allow_origin`] and
+//! [`relative_uris_belong_here`](TurrisAuthLayerBuilder::relative_uris_belong_here).
+//!
 //! # The allowance
 //!
 //! The token endpoint allows 10 requests a minute for a whole API client. The layer never makes more, whatever fails:
