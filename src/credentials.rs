@@ -1,5 +1,7 @@
 //! The client id and secret of one Turris API client, and where they come from.
 
+mod file;
+
 use std::{
     env::{self, VarError},
     fmt,
@@ -10,6 +12,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
+pub use self::file::{CredentialsFile, CredentialsFileError};
 use crate::{BoxError, ConfigError};
 
 /// The client id and client secret of one Turris API client.
@@ -115,7 +118,7 @@ pub type CredentialsFuture<'a> = Pin<Box<dyn Future<Output = Result<Credentials,
 /// Where credentials come from. It is asked before every fetch of a token, so that a rotated secret is used without a
 /// restart.
 ///
-/// [`Credentials`] are a provider of themselves. The time that a provider takes counts towards
+/// [`Credentials`] are a provider of themselves, and [`CredentialsFile`] reads them from disk. The time that a provider takes counts towards
 /// [`token_timeout`](crate::auth::TurrisAuthLayerBuilder::token_timeout).
 ///
 /// # Examples

@@ -59,6 +59,19 @@ pub enum TokenErrorKind {
 }
 
 impl TokenErrorKind {
+    /// The one word that logs and metrics know it by.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::InvalidCredentials => "invalid_credentials",
+            Self::RateLimited => "rate_limited",
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
+            Self::Protocol => "protocol",
+            Self::Credentials => "credentials",
+            Self::Runtime => "runtime",
+        }
+    }
+
     /// What the person who reads the error can do.
     fn advice(self) -> &'static str {
         match self {
@@ -77,15 +90,7 @@ impl TokenErrorKind {
 
 impl fmt::Display for TokenErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::InvalidCredentials => "invalid_credentials",
-            Self::RateLimited => "rate_limited",
-            Self::Unavailable => "unavailable",
-            Self::Timeout => "timeout",
-            Self::Protocol => "protocol",
-            Self::Credentials => "credentials",
-            Self::Runtime => "runtime",
-        })
+        f.write_str(self.name())
     }
 }
 

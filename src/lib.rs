@@ -6,6 +6,7 @@
 //! * [`ReplayBodyLayer`](replay::ReplayBodyLayer) makes any request body one that can be sent twice. See [`replay`].
 //! * [`observe`] says what can be seen of all this, and [`emulator`](https://docs.rs/turris-auth/latest/turris_auth/emulator/)
 //!   (a feature) is an embedded Turris for tests.
+//! * [`guide`] has the rest: several API clients, rotating secrets, tests of your own, leaving a mutex behind.
 //!
 //! The layers go around any `Service<http::Request<_>>`. `TurrisBackoff` stands outside of `TurrisAuth`, so that a request
 //! that has waited leaves with a fresh token:
@@ -36,6 +37,7 @@
 
 pub mod auth;
 pub mod backoff;
+pub mod guide;
 pub mod observe;
 pub mod replay;
 
@@ -60,7 +62,7 @@ mod token;
 pub use auth::{TokenHandle, TokenStatus, TurrisAuth, TurrisAuthLayer};
 pub use backoff::{TurrisBackoff, TurrisBackoffLayer};
 pub use classify::ResponseClass;
-pub use credentials::{Credentials, CredentialsFuture, CredentialsProvider};
+pub use credentials::{Credentials, CredentialsFile, CredentialsFileError, CredentialsFuture, CredentialsProvider};
 pub use endpoint::TokenService;
 pub use environment::{CustomEnvironment, Environment};
 pub use error::{ConfigError, TokenError, TokenErrorKind};

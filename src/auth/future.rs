@@ -14,6 +14,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
+    restricted::{Granted, RestrictedAccessToken},
     service::{Shared, prepare},
     transport::TokenTransport,
 };
@@ -57,7 +58,7 @@ pin_project! {
         // For a token. `pending` is there until the state is left.
         Waiting { #[pin] acquire: Acquire, pending: Option<Pending<S, T, ReqBody>> },
         // For the inner service. As above.
-        Readying { token: Arc<Token>, waited: bool, pending: Option<Pending<S, T, ReqBody>> },
+        Readying { granted: Granted, waited: bool, pending: Option<Pending<S, T, ReqBody>> },
         // For the response.
         Sent {
             #[pin]
@@ -195,11 +196,12 @@ where
         StateProj::Waiting { acquire, pending } => {
             let Some(waiting) = pending.as_ref() else { return Poll::Pending };
             let source = || waiting.shared.source(&waiting.inner);
-            let token = ready!(acquire.poll(cx, &waiting.shared.cache, source))
+            let acquired = ready!(acquire.poll(cx, &waiting.shared.cache, source));
+            let granted = Granted::or_restricted(acquired, waiting.shared.restricted.as_ref())
                 .map_err(|error| error_for(&waiting.request, error))?;
-            State::Readying { token, waited: false, pending: pending.take() }
+            State::Readying { granted, waited: false, pending: pending.take() }
         }
-        StateProj::Readying { token, waited, pending } => {
+        StateProj::Readying { granted, waited, pending } => {
             let Some(readying) = pending.as_mut() else { return Poll::Pending };
             match readying.inner.poll_ready(cx) {
                 Poll::Ready(readiness) => readiness.map_err(Into::into)?,
@@ -208,8 +210,17 @@ where
                     return Poll::Pending;
                 }
             }
-            // A token that this request has just waited for is used, however short its life.
-            let token = if *waited { readying.shared.still_good(token) } else { Some(Arc::clone(token)) };
+            let token = match granted {
+                Granted::Restricted(token) => {
+                    let token = token.clone();
+                    return Poll::Ready(
+                        pending.take().map_or(Ok(State::Done), |pending| pending.send_restricted(token)),
+                    );
+                }
+                Granted::Token(token) if *waited => readying.shared.still_good(token),
+                // A token that this request has just waited for is used, however short its life.
+                Granted::Token(token) => Some(Arc::clone(token)),
+            };
             match (pending.take(), token) {
                 (Some(pending), Some(token)) => pending.send(&token).state,
                 (Some(pending), None) => ResponseFuture::waiting(pending.without_readiness()).state,
@@ -248,6 +259,12 @@ where
         };
         let response = self.inner.call(self.request);
         ResponseFuture::sent(response, carried, self.shared, kept.map(|kept| (kept, self.inner)))
+    }
+
+    /// There is no second attempt: no newer one of these can be had.
+    fn send_restricted(mut self, token: RestrictedAccessToken) -> Result<State<S, T, ReqBody, ResBody>, BoxError> {
+        token.authorize(&mut self.request)?;
+        Ok(State::Passing { response: self.inner.call(self.request) })
     }
 
     fn without_readiness(mut self) -> Self {

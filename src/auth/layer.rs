@@ -12,6 +12,7 @@ use tower_service::Service;
 use super::{
     handle::TokenHandle,
     origin::Origin,
+    restricted::RestrictedAccessToken,
     scope::Scope,
     service::{Shared, TurrisAuth},
     transport::ThroughInner,
@@ -60,6 +61,7 @@ impl TurrisAuthLayer {
                 token_timeout: TOKEN_TIMEOUT,
                 limit: DOCUMENTED_LIMIT,
             },
+            restricted: None,
             retry: true,
             keep_authorization: false,
             relative_uris_belong_here: false,
@@ -93,6 +95,7 @@ impl<T> TurrisAuthLayer<T> {
                 transport: builder.transport,
                 scope,
                 classifier: builder.classifier,
+                restricted: builder.restricted,
                 retry: builder.retry,
             }),
         }
@@ -147,6 +150,7 @@ pub struct TurrisAuthLayerBuilder<T = ThroughInner> {
     endpoint: TokenEndpoint,
     origins: Vec<Origin>,
     settings: Settings,
+    restricted: Option<RestrictedAccessToken>,
     retry: bool,
     keep_authorization: bool,
     relative_uris_belong_here: bool,
@@ -238,6 +242,25 @@ impl<T> TurrisAuthLayerBuilder<T> {
         self
     }
 
+    /// Sends a request with this restricted access token where no token can be had for it, instead of failing.
+    ///
+    /// It goes into `x-restricted-access-token`, marked sensitive, and only into requests that would have carried the
+    /// access token: to the environment's origin and those that [`allow_origin`](Self::allow_origin) added. Their
+    /// `Authorization` is removed. Every [`TokenError`](crate::TokenError) leads to it, after the wait for the token;
+    /// while the token endpoint cools down there is no wait. Tokens go on being fetched, and the first one ends the
+    /// fallback. The answer is the caller's, whatever it is: a 401 says that the server refuses this token too, and is
+    /// neither retried nor held against any other.
+    ///
+    /// See [the guide](crate::guide::restricted_access_token) for an example. Off by default: it is a long-lived secret, bound to a list of addresses. A text that is empty or has other than
+    /// visible ASCII characters is refused.
+    pub fn restricted_access_token(mut self, secret: impl Into<String>) -> Self {
+        match RestrictedAccessToken::new(secret.into()) {
+            Ok(token) => self.restricted = Some(token),
+            Err(error) => self.refuse(error),
+        }
+        self
+    }
+
     /// Judges responses by `classify` where [`ResponseClass::of`] does not fit. Only `Unauthorized` matters to this layer.
     pub fn classify_responses(
         mut self,
@@ -266,6 +289,7 @@ impl<T> TurrisAuthLayerBuilder<T> {
             endpoint: self.endpoint,
             origins: self.origins,
             settings: self.settings,
+            restricted: self.restricted,
             retry: self.retry,
             keep_authorization: self.keep_authorization,
             relative_uris_belong_here: self.relative_uris_belong_here,

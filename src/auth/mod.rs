@@ -122,6 +122,7 @@ mod future;
 mod handle;
 mod layer;
 mod origin;
+mod restricted;
 mod scope;
 mod service;
 mod transport;

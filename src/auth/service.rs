@@ -17,6 +17,7 @@ use tower_service::Service;
 use super::{
     future::{Carried, Pending, ResponseFuture},
     handle::TokenHandle,
+    restricted::RestrictedAccessToken,
     scope::Scope,
     transport::{ThroughInner, TokenTransport},
 };
@@ -45,6 +46,7 @@ pub(super) struct Shared<T> {
     pub(super) transport: T,
     pub(super) scope: Scope,
     pub(super) classifier: Classifier,
+    pub(super) restricted: Option<RestrictedAccessToken>,
     pub(super) retry: bool,
 }
 

@@ -23,6 +23,7 @@ use crate::{
     BoxError, ResponseClass, TokenError,
     drain::{self, Drain},
     kept::KeptRequest,
+    observe::{self, LimitTreatment},
     replay::TryCloneBody,
 };
 
@@ -189,9 +190,11 @@ impl<S: Clone, B: TryCloneBody> Attempt<S, B> {
         let refusal = self.departed.refused(response.headers());
         let refusal = refusal.filter(|refusal| !refusal.too_long);
         let Some((refusal, request)) = refusal.and_then(|refusal| Some((refusal, self.retry()?))) else {
+            observe::rate_limited(LimitTreatment::Returned);
             self.progress.report(&mut response);
             return Err(Ok(response));
         };
+        observe::rate_limited(LimitTreatment::Retried);
         let Self { service, departed, progress, .. } = self;
         // The last attempt is not spent on finding out whether a window is over.
         let probe = progress.attempts < departed.settings().max_retries;

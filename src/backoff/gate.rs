@@ -35,7 +35,7 @@ use super::{
     pace::{Outcome, Pace},
     policy,
 };
-use crate::api::limits::RateLimits;
+use crate::{api::limits::RateLimits, observe};
 
 /// The bit of `state` that says that requests are counted. Above it is the epoch.
 const COUNTED: u64 = 1;
@@ -100,7 +100,11 @@ impl Gate {
         let mut line = self.lock();
         let number = line.take_number();
         if line.standing.is_empty() && line.wait(false, now).is_none() {
-            return Entry::Leave(line.leave(number, now));
+            let departure = line.leave(number, now);
+            let opened = mem::take(&mut line.closed);
+            drop(line);
+            tell_opened(opened);
+            return Entry::Leave(departure);
         }
         let place = Place { newcomer: true, number };
         line.standing.insert(place, Standing { waker: Waker::noop().clone(), probe: false });
@@ -184,9 +188,11 @@ impl Gate {
         let left = line.standing.remove(&place);
         line.overdue_since = None;
         let departure = line.leave(place.number, now);
+        let opened = mem::take(&mut line.closed);
         self.publish(&mut line, now);
         let next = line.front_waker();
         drop(line);
+        tell_opened(opened);
         drop(left);
         wake(next);
         Some(departure)
@@ -261,6 +267,7 @@ impl Gate {
         };
         if let Some(wait) = wait {
             line.opens = line.opens.max(Some(now + wait));
+            line.closed = true;
             line.epoch = line.epoch.wrapping_add(1);
             line.ajar = Some(1);
             line.in_flight = 0;
@@ -269,6 +276,9 @@ impl Gate {
         // What the front waits for may have come nearer: an answer that is still out counts no more.
         let front = line.front_waker();
         drop(line);
+        if let Some(wait) = wait {
+            observe::gate_closed(wait);
+        }
         wake(front);
         Refusal {
             place: Place { newcomer: false, number },
@@ -293,6 +303,13 @@ impl Gate {
     fn publish(&self, line: &mut Line, now: Instant) {
         let counted = u64::from(!line.is_free(now));
         self.state.store(line.epoch << 1 | counted, Ordering::Relaxed);
+    }
+}
+
+/// Like waking, outside the lock: a subscriber may do anything.
+fn tell_opened(opened: bool) {
+    if opened {
+        observe::gate_opened();
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
     report::Progress,
     ticket::{Departed, InLine},
 };
-use crate::{BoxError, drain};
+use crate::{BoxError, drain, observe};
 
 /// A request that waits, with the clone that it will be sent on.
 pub(super) struct Waiting<S, B> {
@@ -97,7 +97,9 @@ impl<S: Clone, B> Waiting<S, B> {
             if let Some(departed) = self.in_line.leave(now, cx.waker()) {
                 // It is never polled again: whoever gets the request drops this.
                 let Some(request) = self.request.take() else { return Poll::Pending };
-                let waited = self.progress.waited.saturating_add(now.saturating_duration_since(self.since));
+                let waited = now.saturating_duration_since(self.since);
+                observe::gate_waited(waited);
+                let waited = self.progress.waited.saturating_add(waited);
                 let progress = Progress { waited, ..self.progress };
                 let service = self.service.clone();
                 let service = std::mem::replace(&mut self.service, service);

@@ -13,7 +13,7 @@ use super::{
     ReplayBodyError,
     recording::{Begun, Recording, Turn, lock},
 };
-use crate::BoxError;
+use crate::{BoxError, observe};
 
 /// One reading of a shared body, begun or not.
 pub(super) struct Attempt<B> {
@@ -80,7 +80,11 @@ impl<B: Body> Attempt<B> {
     /// The first one.
     pub(super) fn new(body: B, bound: usize) -> Self {
         let whole = body.size_hint();
-        let recording = Arc::new(Mutex::new(Recording::new(body, bound)));
+        let recording = Recording::new(body, bound);
+        if let Some(bound) = recording.outgrown() {
+            observe::body_not_kept(bound);
+        }
+        let recording = Arc::new(Mutex::new(recording));
         Self { recording, stage: Stage::Waiting, whole, read: 0 }
     }
 
@@ -114,6 +118,7 @@ impl<B: Body> Attempt<B> {
         B::Error: Into<BoxError>,
     {
         let mut recording = lock(&self.recording);
+        let kept_before = recording.outgrown().is_none();
         let polled = loop {
             match &mut self.stage {
                 Stage::Waiting => {
@@ -144,6 +149,11 @@ impl<B: Body> Attempt<B> {
                 Stage::Ended => return Poll::Ready(None),
             }
         };
+        let outgrown = recording.outgrown().filter(|_| kept_before);
+        drop(recording);
+        if let Some(bound) = outgrown {
+            observe::body_not_kept(bound);
+        }
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 let read = frame.data_ref().map_or(0, Bytes::len);

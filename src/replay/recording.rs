@@ -98,6 +98,11 @@ impl<B> Recording<B> {
         Ok((Begun { turn: self.newest, kept_frames }, self.waker.take()))
     }
 
+    /// What would be too long to be kept, if something was.
+    pub(super) fn outgrown(&self) -> Option<usize> {
+        (self.kept.is_none() && !matches!(self.source, Source::Failed)).then_some(self.bound)
+    }
+
     pub(super) fn is_newest(&self, turn: Turn) -> bool {
         self.newest == turn
     }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     TokenError, TokenErrorKind,
     api::limits::RateLimits,
-    observe::{self, Reason},
+    observe::{self, Reason, Unused},
 };
 
 /// How many fetches a flight makes at the most, while they end in a way that a further one may mend.
@@ -188,6 +188,7 @@ impl Pilot {
         let deadline = self.clearance.flight.deadline;
         let mut attempt = 1;
         let mut mended = false;
+        let mut failed = 0;
         loop {
             let attempt_ends =
                 if attempt == attempts { deadline } else { deadline.min(Instant::now() + token_timeout / attempts) };
@@ -197,6 +198,7 @@ impl Pilot {
                 Err(error) => error.into(),
             };
             self.end_fetch(&failure.limits);
+            failed += 1;
             match failure.again {
                 Again::AtOnce if !mended && self.may_fetch_again() => mended = true,
                 Again::AfterPause if attempt < attempts && self.may_fetch_again() => {
@@ -205,11 +207,11 @@ impl Pilot {
                     if resume >= deadline || sleep_until(resume).await.is_err() {
                         return Err(failure.error);
                     }
-                    observe::attempt_failed(attempt, &failure.error);
                     attempt += 1;
                 }
                 _ => return Err(failure.error),
             }
+            observe::attempt_failed(failed, &failure.error);
         }
     }
 
@@ -228,7 +230,16 @@ impl Pilot {
         self.landed = true;
         match self.clearance.cache.upgrade() {
             Some(cache) => cache.land(&self.clearance.flight, result),
-            None => self.clearance.flight.landing.set(Landing::Abandoned),
+            None => self.abandon(),
+        }
+    }
+
+    fn abandon(&self) {
+        let flight = &self.clearance.flight;
+        observe::token_fetch_unused(Unused::Abandoned, flight.waiters.get());
+        match self.clearance.cache.upgrade() {
+            Some(cache) => cache.abandon(flight),
+            None => flight.landing.set(Landing::Abandoned),
         }
     }
 }
@@ -242,10 +253,7 @@ impl Drop for Pilot {
             // Seen as a failure, so that a source that always panics meets the cool-down like any other.
             self.land(Err(TokenError::new(TokenErrorKind::Unavailable, "the service that fetches tokens panicked")));
         } else {
-            match self.clearance.cache.upgrade() {
-                Some(cache) => cache.abandon(&self.clearance.flight),
-                None => self.clearance.flight.landing.set(Landing::Abandoned),
-            }
+            self.abandon();
         }
     }
 }

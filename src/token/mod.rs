@@ -30,7 +30,7 @@ use self::{
 use crate::{
     TokenError, TokenErrorKind,
     api::limits::RateLimits,
-    observe::{self, Treatment},
+    observe::{self, Treatment, Unused},
 };
 
 /// How long a refresh is put off that could not even be started.
@@ -198,6 +198,8 @@ impl TokenCache {
         let now = Instant::now();
         let mut state = self.state.lock();
         if state.of(flight).is_none() {
+            drop(state);
+            observe::token_fetch_unused(Unused::Abandoned, flight.waiters.get());
             return flight.landing.set(Landing::Discarded);
         }
         let sent = state.finish(now);
@@ -241,7 +243,7 @@ impl TokenCache {
                 observe::token_fetched(token.generation(), token.expires_in(now), waiters, request_id.as_deref());
             }
             Landing::Failed(error) => observe::token_fetch_failed(error, waiters),
-            Landing::Discarded | Landing::Abandoned => {}
+            Landing::Discarded | Landing::Abandoned => observe::token_fetch_unused(Unused::Discarded, waiters),
         }
         flight.landing.set(landing);
     }
@@ -326,16 +328,19 @@ impl TokenCache {
     /// Nobody gets the current token any longer, nor one that a fetch already sent will bring.
     pub(crate) fn invalidate(&self) {
         let mut state = self.state.lock();
-        if let Some(token) = &*self.current.load() {
+        let current = self.current.load();
+        let generation = current.as_ref().map(|token| token.generation());
+        if let Some(token) = &*current {
             token.refused.set(true);
         }
+        drop(current);
         self.current.store(None);
         state.refusals.withdraw();
         if let Some(sent) = state.sent() {
             sent.invalidated = true;
         }
         drop(state);
-        observe::token_invalidated_by_handle();
+        observe::token_invalidated_by_handle(generation);
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {

@@ -31,6 +31,8 @@ pub(in crate::backoff) struct Departure {
 /// What the gate's lock protects.
 pub(super) struct Line {
     pub(super) opens: Option<Instant>,
+    /// It has closed, and nobody has left since.
+    pub(super) closed: bool,
     pub(super) epoch: u64,
     /// Closings since the last success whose length nobody had stated.
     pub(super) refusals: u32,
@@ -57,6 +59,7 @@ impl Line {
     pub(super) fn new(pace: Option<Pace>) -> Self {
         Self {
             opens: None,
+            closed: false,
             epoch: 0,
             refusals: 0,
             ajar: None,

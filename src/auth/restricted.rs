@@ -1,0 +1,63 @@
+//! The fallback to a restricted access token.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, header::AUTHORIZATION};
+use zeroize::Zeroizing;
+
+use crate::{BoxError, ConfigError, TokenError, observe, token::Token};
+
+/// The vendor's header. It sends no `Authorization` beside it here, as there is no token to put there.
+const RESTRICTED_ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-restricted-access-token");
+
+/// A restricted access token: a header value that is marked sensitive, and zeroised with its last copy.
+#[derive(Clone)]
+pub(super) struct RestrictedAccessToken(HeaderValue);
+
+impl RestrictedAccessToken {
+    pub(super) fn new(secret: String) -> Result<Self, ConfigError> {
+        let secret = Zeroizing::new(secret.into_bytes());
+        let usable = !secret.is_empty() && secret.iter().all(u8::is_ascii_graphic);
+        let value = usable.then(|| HeaderValue::from_maybe_shared(Bytes::from_owner(secret)).ok()).flatten();
+        let expected = "a text that is not empty, of visible ASCII characters only";
+        let mut value = value.ok_or_else(|| ConfigError::without_value("restricted_access_token", expected))?;
+        value.set_sensitive(true);
+        Ok(Self(value))
+    }
+
+    /// Gives `request` this token and no other.
+    pub(super) fn authorize<B>(self, request: &mut Request<B>) -> Result<(), BoxError> {
+        let headers = request.headers_mut();
+        headers.remove(AUTHORIZATION);
+        headers.try_insert(RESTRICTED_ACCESS_TOKEN, self.0)?;
+        Ok(())
+    }
+}
+
+/// What a request that has waited for a token is sent with.
+pub(super) enum Granted {
+    Token(Arc<Token>),
+    Restricted(RestrictedAccessToken),
+}
+
+impl Granted {
+    /// The token, or what is to be used in its stead.
+    ///
+    /// # Errors
+    ///
+    /// The fetch's own where nothing is.
+    pub(super) fn or_restricted(
+        acquired: Result<Arc<Token>, TokenError>,
+        restricted: Option<&RestrictedAccessToken>,
+    ) -> Result<Self, TokenError> {
+        match (acquired, restricted) {
+            (Ok(token), _) => Ok(Self::Token(token)),
+            (Err(error), Some(restricted)) => {
+                observe::restricted_access_token_used(&error);
+                Ok(Self::Restricted(restricted.clone()))
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! From a token behind a mutex to the layer.
+//!
+//! What is to be replaced often looks like this:
+//!
+//! ```
+//! # struct Token { value: String, expires: std::time::Instant }
+//! # async fn fetch() -> Result<Token, std::io::Error> { Err(std::io::ErrorKind::Other.into()) }
+//! struct Turris {
+//!     token: tokio::sync::Mutex<Option<Token>>,
+//! }
+//!
+//! impl Turris {
+//!     async fn token(&self) -> Result<String, std::io::Error> {
+//!         let mut token = self.token.lock().await;
+//!         match &*token {
+//!             Some(token) if token.expires > std::time::Instant::now() => Ok(token.value.clone()),
+//!             _ => Ok(token.insert(fetch().await?).value.clone()),
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! It works, until one of these happens:
+//!
+//! | | behind the mutex | with the layer |
+//! | --- | --- | --- |
+//! | the endpoint is down | each waiting request asks it again, one after another | one fetch, one error for all who wait, then a cool-down |
+//! | the request that fetches is dropped | the next one begins anew | the fetch goes on |
+//! | the endpoint hangs | all hang | all get an error after `token_timeout` |
+//! | the token is about to expire | everybody waits for the new one | it is renewed unseen |
+//! | the token is revoked | 401 until it expires | a new one, and the request once more |
+//! | twelve fetches in a minute | a 429, and what then? | never more than ten |
+//!
+//! The way there, in three steps, each of which can be shipped:
+//!
+//! 1. Make one [`TurrisAuthLayer`](crate::TurrisAuthLayer) where the mutex was made, with the HTTP client as its
+//!    [`token_service`](crate::auth::TurrisAuthLayerBuilder::token_service), and keep its
+//!    [`TokenHandle`](crate::TokenHandle) in place of the mutex.
+//! 2. Let the requests go through the layer, and delete what sets `Authorization` by hand. Until all of it is deleted
+//!    nothing goes wrong: the layer replaces the header.
+//! 3. Delete your own retry on 401. Two retries would be one too many.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http_body_util::Full;
+//! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+//! use tower::{Layer, ServiceExt};
+//! use turris_auth::{TokenError, TokenHandle, TurrisAuthLayer, emulator::Emulator};
+//!
+//! /// Step 1: what calls `token()` stays as it is.
+//! struct Turris {
+//!     token: TokenHandle,
+//! }
+//!
+//! impl Turris {
+//!     async fn token(&self) -> Result<String, TokenError> {
+//!         Ok(self.token.token().await?.as_str().to_owned())
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), turris_auth::BoxError> {
+//! # let turris = Emulator::start().await?;
+//! # let (credentials, environment) = (turris.credentials(), turris.environment());
+//! let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+//! let layer = TurrisAuthLayer::builder(credentials, environment.clone()).token_service(client.clone()).build()?;
+//! let by_hand = Turris { token: layer.handle() };
+//! let url = environment.url("/v1/agencies")?;
+//! let request = http::Request::get(&url)
+//!     .header("authorization", format!("Bearer {}", by_hand.token().await?))
+//!     .body(Full::default())?;
+//! assert_eq!(client.request(request).await?.status(), 200);
+//!
+//! // Steps 2 and 3: nobody sees the token any longer.
+//! let api = layer.layer(client);
+//! let response = api.oneshot(http::Request::get(&url).body(Full::default())?).await?;
+//! assert_eq!(response.status(), 200);
+//! // Both share one token.
+//! assert_eq!(turris.counters().token_requests, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A string that was copied out of the handle is not healed after a 401, which is why step 2 follows step 1.

@@ -1,0 +1,40 @@
+//! What happens around rate limits and bodies that are kept for a retry.
+
+use std::time::Duration;
+
+/// What was done about a 429.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LimitTreatment {
+    Retried,
+    Returned,
+}
+
+pub(crate) fn rate_limited(treatment: LimitTreatment) {
+    let action = match treatment {
+        LimitTreatment::Retried => "retried",
+        LimitTreatment::Returned => "returned",
+    };
+    metric!(counter!("turris_auth_rate_limited_total", "action" => action).increment(1));
+    let _ = action;
+}
+
+/// Of the answers to requests that were sent together only the first one closes the gate.
+pub(crate) fn gate_closed(wait: Duration) {
+    event!(WARN, wait = wait.as_secs_f64(), "a rate limit was met, its gate is closed");
+    let _ = wait;
+}
+
+/// Told when the first request leaves by it: nothing happens at the time itself.
+pub(crate) fn gate_opened() {
+    event!(INFO, "the gate of a rate limit is open again");
+}
+
+pub(crate) fn gate_waited(waited: Duration) {
+    metric!(histogram!("turris_auth_gate_wait_seconds").record(waited.as_secs_f64()));
+    let _ = waited;
+}
+
+pub(crate) fn body_not_kept(bound: usize) {
+    event!(DEBUG, bound, "a request body is too long to be kept, the request will not be sent again");
+    let _ = bound;
+}

@@ -1,0 +1,210 @@
+//! What happens around tokens.
+
+use std::{future::Future, time::Duration};
+
+use crate::TokenError;
+
+/// Why a fetch is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    NoToken,
+    Refresh,
+    Unauthorized,
+}
+
+/// What was done about a 401.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Treatment {
+    TokenReplaced,
+    NewerToken,
+    InVain { pause: Duration },
+    Paused,
+    NoFetchPossible,
+}
+
+#[cfg(feature = "tracing")]
+impl Reason {
+    fn name(self) -> &'static str {
+        match self {
+            Self::NoToken => "no_token",
+            Self::Refresh => "refresh",
+            Self::Unauthorized => "unauthorized",
+        }
+    }
+}
+
+/// Runs a fetch in a span of its own, which follows from the caller's. What is not known yet is recorded when it is.
+#[cfg(feature = "tracing")]
+pub(crate) fn token_fetch<F: Future>(reason: Reason, fetch: F) -> impl Future<Output = F::Output> + use<F> {
+    use tracing::{Instrument, field::Empty};
+    let span = tracing::info_span!(
+        target: "turris_auth",
+        parent: None,
+        "token_fetch",
+        "otel.kind" = "client",
+        reason = reason.name(),
+        outcome = Empty,
+        generation = Empty,
+        lifetime = Empty,
+        waiters = Empty,
+        request_id = Empty,
+        "http.request.resend_count" = Empty,
+        "http.response.status_code" = Empty,
+        "error.type" = Empty,
+        "otel.status_code" = Empty,
+    );
+    span.follows_from(tracing::Span::current());
+    fetch.instrument(span)
+}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn token_fetch<F: Future>(_: Reason, fetch: F) -> F {
+    fetch
+}
+
+pub(crate) fn token_fetched(generation: u64, lifetime: Duration, waiters: usize, request_id: Option<&str>) {
+    let lifetime = lifetime.as_secs();
+    event!(INFO, generation, lifetime, waiters, request_id, "access token fetched");
+    record!(
+        "outcome" = "token",
+        "generation" = generation,
+        "lifetime" = lifetime,
+        "waiters" = waiters,
+        "request_id" = request_id,
+    );
+    metric!(counter!("turris_auth_token_fetches_total", "outcome" => "token").increment(1));
+    metric!(histogram!("turris_auth_token_fetch_waiters").record(waiters as f64));
+    let _ = (generation, lifetime, waiters, request_id);
+}
+
+pub(crate) fn token_fetch_failed(error: &TokenError, waiters: usize) {
+    let kind = error.kind().name();
+    event!(
+        WARN,
+        "error.type" = kind,
+        error = %error,
+        waiters,
+        retry_after = error.retry_after().map(|wait| wait.as_secs_f64()),
+        "no access token could be fetched",
+    );
+    record!(
+        "outcome" = kind,
+        "error.type" = kind,
+        "otel.status_code" = "ERROR",
+        "http.response.status_code" = error.status(),
+        "request_id" = error.request_id(),
+        "waiters" = waiters,
+    );
+    metric!(counter!("turris_auth_token_fetches_total", "outcome" => kind).increment(1));
+    metric!(histogram!("turris_auth_token_fetch_waiters").record(waiters as f64));
+    let _ = (error, kind, waiters);
+}
+
+/// Why a fetch ended without a token and without an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unused {
+    /// The token that it brought had been refused or invalidated while it was under way.
+    Discarded,
+    /// Its runtime was shut down, somebody elsewhere lost patience with it, or nobody is left to want it.
+    Abandoned,
+}
+
+pub(crate) fn token_fetch_unused(unused: Unused, waiters: usize) {
+    let outcome = match unused {
+        Unused::Discarded => "discarded",
+        Unused::Abandoned => "abandoned",
+    };
+    event!(DEBUG, outcome, waiters, "a token fetch ended without a result");
+    record!("outcome" = outcome, "waiters" = waiters);
+    metric!(counter!("turris_auth_token_fetches_total", "outcome" => outcome).increment(1));
+    metric!(histogram!("turris_auth_token_fetch_waiters").record(waiters as f64));
+    let _ = (outcome, waiters);
+}
+
+/// A request is sent with the restricted access token, as there was no other.
+pub(crate) fn restricted_access_token_used(error: &TokenError) {
+    event!(DEBUG, "error.type" = error.kind().name(), "a request is sent with the restricted access token");
+    metric!(counter!("turris_auth_restricted_access_token_total").increment(1));
+    let _ = error;
+}
+
+/// The `attempt`-th request of a fetch, from 1, failed, and another is about to be sent.
+pub(crate) fn attempt_failed(attempt: u32, error: &TokenError) {
+    event!(
+        DEBUG,
+        attempt,
+        "error.type" = error.kind().name(),
+        error = %error,
+        "an attempt to fetch a token failed, another follows",
+    );
+    record!("http.request.resend_count" = attempt);
+    let _ = (attempt, error);
+}
+
+/// How many fetches could still be made after one that has begun or ended.
+pub(crate) fn allowance(places: usize) {
+    metric!(gauge!("turris_auth_token_allowance").set(places as f64));
+    let _ = places;
+}
+
+/// Measures how long a request waits for a token. Nothing, and of no size, without the feature `metrics`.
+#[derive(Clone, Copy)]
+pub(crate) struct Stopwatch {
+    #[cfg(feature = "metrics")]
+    started: tokio::time::Instant,
+}
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        Self {
+            #[cfg(feature = "metrics")]
+            started: tokio::time::Instant::now(),
+        }
+    }
+
+    pub(crate) fn stop(self) {
+        metric!(histogram!("turris_auth_token_wait_seconds").record(self.started.elapsed().as_secs_f64()));
+    }
+}
+
+/// `age` is asked for only where somebody wants to know.
+pub(crate) fn token_used(age: impl FnOnce() -> Duration) {
+    metric!(histogram!("turris_auth_token_age_seconds").record(age().as_secs_f64()));
+    let _ = age;
+}
+
+/// `generation` is `None` where there was no token, and only a fetch under way is thrown away.
+pub(crate) fn token_invalidated_by_handle(generation: Option<u64>) {
+    event!(INFO, reason = "handle", generation, "access token invalidated");
+    let _ = generation;
+}
+
+pub(crate) fn unauthorized(generation: u64, treatment: Treatment) {
+    match treatment {
+        Treatment::TokenReplaced => event!(INFO, reason = "unauthorized", generation, "access token invalidated"),
+        Treatment::InVain { pause } => {
+            event!(WARN, generation, pause = pause.as_secs(), "a new token did not cure a 401, replacing it is paused");
+            let _ = pause;
+        }
+        Treatment::Paused => event!(DEBUG, reason = "paused", generation, "a 401 is returned, the token stays in use"),
+        Treatment::NoFetchPossible => {
+            event!(DEBUG, reason = "no_fetch_possible", generation, "a 401 is returned, the token stays in use");
+        }
+        Treatment::NewerToken => {}
+    }
+    metric!(counter!("turris_auth_unauthorized_total", "action" => treatment.action()).increment(1));
+    let _ = (generation, treatment);
+}
+
+#[cfg(feature = "metrics")]
+impl Treatment {
+    fn action(self) -> &'static str {
+        match self {
+            Self::TokenReplaced => "token_replaced",
+            Self::NewerToken => "newer_token",
+            Self::InVain { .. } => "in_vain",
+            Self::Paused => "paused",
+            Self::NoFetchPossible => "no_fetch_possible",
+        }
+    }
+}

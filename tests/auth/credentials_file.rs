@@ -1,0 +1,125 @@
+//! Credentials that are read from files.
+
+use std::{error::Error, fs, path::PathBuf, time::Duration};
+
+use futures_util::FutureExt;
+use turris_auth::{
+    Credentials, CredentialsFile, CredentialsFileError, TokenErrorKind, TurrisAuthLayer, emulator::Emulator,
+};
+
+use crate::support::{SECRET, settle};
+
+/// A folder of its own.
+fn folder(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("credentials-file-{name}"));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn json(id: &str, secret: &str) -> String {
+    serde_json::json!({ "clientId": id, "clientSecret": secret, "comment": 1 }).to_string()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_rotated_is_used_without_a_restart() {
+    let path = folder("rotated").join("turris.json");
+    let turris = Emulator::builder().client(Credentials::new("client", "old").unwrap()).build().unwrap();
+    fs::write(&path, json("client", "old")).unwrap();
+    let layer = TurrisAuthLayer::builder(CredentialsFile::json(&path), turris.environment())
+        .token_service(turris.service())
+        .build()
+        .unwrap();
+    let handle = layer.handle();
+    handle.warm_up().await.unwrap();
+
+    turris.put_client(Credentials::new("client", "new").unwrap());
+    handle.invalidate();
+    let error = handle.warm_up().await.unwrap_err();
+    assert_eq!(error.kind(), TokenErrorKind::InvalidCredentials, "the file still has the old one");
+    fs::write(&path, json("client", "new")).unwrap();
+    tokio::time::sleep(error.retry_after().unwrap()).await;
+    handle.warm_up().await.unwrap();
+    settle().await;
+    assert_eq!(turris.counters().token_requests, 3);
+}
+
+#[tokio::test]
+async fn each_form_is_read_and_line_ends_after_a_value_are_not_part_of_it() {
+    let folder = folder("forms");
+    let (id, secret) = (folder.join("client-id"), folder.join("client-secret"));
+    for end in ["", "\n", "\r\n", "\n\n"] {
+        fs::write(&id, format!("client-1{end}")).unwrap();
+        fs::write(&secret, format!("a secret{end}")).unwrap();
+        let file = CredentialsFile::pair(&id, &secret);
+        assert_eq!(file.read().await.unwrap().client_id(), "client-1");
+        let turris = Emulator::builder().client(Credentials::new("client-1", "a secret").unwrap()).build().unwrap();
+        let layer = TurrisAuthLayer::builder(file, turris.environment()).token_service(turris.service());
+        layer.build().unwrap().handle().warm_up().await.unwrap();
+    }
+    let path = folder.join("turris.json");
+    fs::write(&path, json("client-2", "a \"quoted\" secret")).unwrap();
+    assert_eq!(CredentialsFile::json(path).read().await.unwrap().client_id(), "client-2");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_file_is_named_and_its_content_is_not() {
+    let folder = folder("wrong");
+    let good = folder.join("good");
+    fs::write(&good, "client").unwrap();
+    let spaced = format!(" {SECRET}");
+    let cases: [(Vec<u8>, &str); 9] = [
+        (SECRET.into(), "a JSON object"),
+        (format!("\"{SECRET}\"").into(), "a JSON object"),
+        (format!(r#"{{"clientSecret":"{SECRET}"}}"#).into(), "a JSON object"),
+        (format!(r#"{{"clientId":["{SECRET}"],"clientSecret":"{SECRET}"}}"#).into(), "a JSON object"),
+        (json("client", "").into(), "the client secret is empty"),
+        (json("", SECRET).into(), "the client id is empty"),
+        (json(&spaced, SECRET).into(), "the client id is empty, or has control characters"),
+        (json("client", &spaced).into(), "the client secret is empty, or has control characters"),
+        (json("client", &"s".repeat(17_000)).into(), "longer than 16 KiB"),
+    ];
+    let path = folder.join("turris.json");
+    for (content, expected) in cases {
+        fs::write(&path, content).unwrap();
+        assert_named(CredentialsFile::json(&path).read().await.unwrap_err(), &path, expected);
+    }
+    fs::write(&path, [0xff, 0xfe]).unwrap();
+    assert_named(CredentialsFile::pair(&good, &path).read().await.unwrap_err(), &path, "not UTF-8");
+    fs::write(&path, spaced).unwrap();
+    assert_named(CredentialsFile::pair(&good, &path).read().await.unwrap_err(), &path, "the client secret is empty");
+    assert_named(CredentialsFile::pair(&path, &good).read().await.unwrap_err(), &path, "the client id is empty");
+
+    let missing = folder.join("missing");
+    let error = CredentialsFile::pair(&good, &missing).read().await.unwrap_err();
+    let cause = error.source().unwrap().downcast_ref::<std::io::Error>().unwrap();
+    assert_eq!(cause.kind(), std::io::ErrorKind::NotFound);
+    assert_named(error, &missing, "cannot be read");
+}
+
+#[track_caller]
+fn assert_named(error: CredentialsFileError, path: &PathBuf, expected: &str) {
+    assert_eq!(error.path(), path);
+    let shown = format!("{error} {error:?}");
+    assert!(shown.contains(expected) && shown.contains(path.to_str().unwrap()), "{shown}");
+    assert!(!shown.contains(SECRET), "{shown}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_missing_is_the_source_of_a_token_error_and_costs_no_fetch() {
+    let turris = Emulator::builder().build().unwrap();
+    let file = CredentialsFile::json(folder("missing").join("turris.json"));
+    let layer = TurrisAuthLayer::builder(file, turris.environment()).token_service(turris.service()).build().unwrap();
+    let error = tokio::time::timeout(Duration::from_secs(60), layer.handle().warm_up()).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), TokenErrorKind::Credentials);
+    assert!(error.source().unwrap().is::<CredentialsFileError>());
+    assert_eq!(turris.counters().token_requests, 0);
+}
+
+#[test]
+fn without_a_runtime_it_is_read_on_the_spot() {
+    let path = folder("runtime").join("turris.json");
+    fs::write(&path, json("client", "secret")).unwrap();
+    let read = CredentialsFile::json(path).read().now_or_never();
+    assert_eq!(read.unwrap().unwrap().client_id(), "client");
+}

@@ -1,0 +1,85 @@
+//! The events around 401s and invalidation.
+
+use std::time::Duration;
+
+use tower::{Layer, ServiceExt};
+use tracing::Level;
+
+use crate::{capture::*, support::*};
+
+/// Those after the fetches' own.
+fn beside_fetches(capture: &Capture) -> Vec<String> {
+    let events = capture.events(Level::TRACE).into_iter().filter(|event| event.span.is_none());
+    events.map(|event| format!("{} {}: {}", event.level, event.message(), event.fields.listed().join(" "))).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_401_that_is_cured_is_one_line() {
+    let (capture, _guard) = Capture::start();
+    let service = layer(&Script::issuing(Duration::ZERO)).layer(Api::accepting(|token| token != "token-1"));
+    carried(&service).await.unwrap();
+    assert_eq!(beside_fetches(&capture), ["INFO access token invalidated: generation=1 reason=unauthorized"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_401_that_a_new_token_does_not_cure_is_a_warning_and_those_in_the_pause_are_not() {
+    let (capture, _guard) = Capture::start();
+    let service = layer(&Script::issuing(Duration::ZERO)).layer(Api::accepting(|_| false));
+    for _ in 0..2 {
+        carried(&service).await.unwrap_err();
+    }
+    assert_eq!(
+        beside_fetches(&capture),
+        [
+            "INFO access token invalidated: generation=1 reason=unauthorized",
+            "WARN a new token did not cure a 401, replacing it is paused: generation=2 pause=1",
+            "DEBUG a 401 is returned, the token stays in use: generation=2 reason=paused",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_401_without_a_place_in_the_allowance_keeps_the_token() {
+    let (capture, _guard) = Capture::start();
+    let layer = builder().token_requests_per_minute(1).token_service(Script::issuing(Duration::ZERO)).build().unwrap();
+    carried(&layer.layer(Api::accepting(|_| false))).await.unwrap_err();
+    assert_eq!(
+        beside_fetches(&capture),
+        ["DEBUG a 401 is returned, the token stays in use: generation=1 reason=no_fetch_possible"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_with_the_restricted_access_token_is_told_at_debug_and_counted() {
+    const RESTRICTED: &str = "r3stricted-that-must-never-show";
+    let (capture, _guard) = Capture::start();
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let _recorder_guard = metrics::set_default_local_recorder(&recorder);
+    let tokens = Script::new(|_| async { Ok(status(401)) });
+    let layer = builder().restricted_access_token(RESTRICTED).token_service(tokens).build().unwrap();
+    for _ in 0..2 {
+        layer.layer(Recorder::echo()).oneshot(get(API)).await.unwrap();
+    }
+    let told = "DEBUG a request is sent with the restricted access token: error.type=invalid_credentials";
+    assert_eq!(beside_fetches(&capture), [told, told]);
+    assert!(!format!("{:?}{:?}", capture.all_events(), capture.all_spans()).contains(RESTRICTED));
+    let counted = recorder.snapshotter().snapshot().into_vec().into_iter().any(|(key, _, _, value)| {
+        key.key().name() == "turris_auth_restricted_access_token_total"
+            && value == metrics_util::debugging::DebugValue::Counter(2)
+    });
+    assert!(counted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_that_invalidates_is_one_line() {
+    let (capture, _guard) = Capture::start();
+    let handle = layer(&Script::issuing(Duration::ZERO)).handle();
+    handle.warm_up().await.unwrap();
+    for _ in 0..2 {
+        handle.invalidate();
+    }
+    assert_eq!(
+        beside_fetches(&capture),
+        ["INFO access token invalidated: generation=1 reason=handle", "INFO access token invalidated: reason=handle"]
+    );
+}

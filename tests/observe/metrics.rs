@@ -1,0 +1,187 @@
+//! The metrics, as a recorder gets them.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures_util::future::join_all;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
+use tower::{Layer, ServiceExt};
+use turris_auth::TurrisBackoffLayer;
+
+use crate::{limited::limited, support::*};
+
+/// What was recorded since it was last asked, by name and label. The values of a histogram are sorted.
+fn taken(snapshotter: &Snapshotter) -> BTreeMap<String, Vec<f64>> {
+    let mut taken = BTreeMap::new();
+    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+        let (_, key) = key.into_parts();
+        let labels: Vec<_> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+        let mut values: Vec<f64> = match value {
+            // What it was when it was asked before.
+            DebugValue::Counter(0) => continue,
+            DebugValue::Counter(count) => vec![count as f64],
+            DebugValue::Gauge(value) => vec![*value],
+            DebugValue::Histogram(values) => values.into_iter().map(|value| *value).collect(),
+        };
+        values.sort_by(f64::total_cmp);
+        taken.insert(
+            format!("{}{}", key.name(), labels.iter().map(|label| format!(" {label}")).collect::<String>()),
+            values,
+        );
+    }
+    taken
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cold_start_and_the_use_of_its_token() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let service = layer(&Script::issuing(Duration::from_secs(2))).layer(Api::accepting_all());
+    join_all((0..3).map(|_| carried(&service))).await;
+    let first = taken(&snapshotter);
+    assert_eq!(first["turris_auth_token_fetches_total outcome=token"], [1.0]);
+    assert_eq!(first["turris_auth_token_fetch_waiters"], [3.0]);
+    assert_eq!(first["turris_auth_token_wait_seconds"], [2.0; 3]);
+    // Counted from when the token was asked for.
+    assert_eq!(first["turris_auth_token_age_seconds"], [2.0; 3]);
+    assert_eq!(first["turris_auth_token_allowance"], [9.0]);
+    assert_eq!(first.len(), 5, "{first:?}");
+
+    tokio::time::advance(Duration::from_secs(100)).await;
+    carried(&service).await.unwrap();
+    let second = taken(&snapshotter);
+    assert_eq!(second["turris_auth_token_age_seconds"], [102.0]);
+    assert_eq!(second["turris_auth_token_wait_seconds"], [0.0; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fetches_are_counted_by_outcome() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let (script, switch) = Script::switched(Duration::from_secs(1));
+    let handle = layer(&script).handle();
+    for (answering, outcome) in [
+        (Answering::Unreachable, "unavailable"),
+        (Answering::Nothing, "timeout"),
+        (Answering::Status(401), "invalid_credentials"),
+        (Answering::Status(429), "rate_limited"),
+        (Answering::Status(307), "protocol"),
+    ] {
+        switch.to(answering);
+        handle.warm_up().await.unwrap_err();
+        assert_eq!(taken(&snapshotter)[&format!("turris_auth_token_fetches_total outcome={outcome}")], [1.0]);
+        tokio::time::sleep(Duration::from_secs(300)).await;
+    }
+    switch.to(Answering::Tokens);
+    let waiting = tokio::spawn({
+        let handle = handle.clone();
+        async move { handle.warm_up().await }
+    });
+    settle().await;
+    handle.invalidate();
+    waiting.await.unwrap().unwrap();
+    let taken = taken(&snapshotter);
+    assert_eq!(taken["turris_auth_token_fetches_total outcome=discarded"], [1.0]);
+    assert_eq!(taken["turris_auth_token_fetches_total outcome=token"], [1.0]);
+    assert_eq!(taken["turris_auth_token_wait_seconds"], [1.0, 1.0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_401_is_counted_by_what_was_done_about_it() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let only = |snapshotter: &Snapshotter| -> Vec<String> {
+        let taken = taken(snapshotter).into_iter();
+        taken
+            .filter_map(|(name, _)| Some(name.strip_prefix("turris_auth_unauthorized_total action=")?.to_owned()))
+            .collect()
+    };
+
+    let cured = layer(&Script::issuing(Duration::ZERO)).layer(Api::accepting(|token| token != "token-1"));
+    carried(&cured).await.unwrap();
+    assert_eq!(only(&snapshotter), ["token_replaced"]);
+
+    let in_vain = layer(&Script::issuing(Duration::ZERO)).layer(Api::accepting(|_| false));
+    carried(&in_vain).await.unwrap_err();
+    assert_eq!(only(&snapshotter), ["in_vain", "token_replaced"]);
+    carried(&in_vain).await.unwrap_err();
+    assert_eq!(only(&snapshotter), ["paused"]);
+
+    let one = builder().token_requests_per_minute(1).token_service(Script::issuing(Duration::ZERO)).build().unwrap();
+    carried(&one.layer(Api::accepting(|_| false))).await.unwrap_err();
+    assert_eq!(only(&snapshotter), ["no_fetch_possible"]);
+
+    // Two requests are on their way with the same token.
+    let api = Recorder::turris(&["token-2"]);
+    let slow = tower::ServiceExt::<http::Request<Body>>::map_future(api, |response| async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        response.await
+    });
+    let both = layer(&Script::issuing(Duration::ZERO)).layer(slow);
+    join_all([both.clone().oneshot(get(API)), both.oneshot(get(API))]).await;
+    assert_eq!(only(&snapshotter), ["newer_token", "token_replaced"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_is_counted_by_what_was_done_about_it_and_the_waiting_is_timed() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let service = TurrisBackoffLayer::new().layer(limited(&["30", "3000"]));
+    assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 429);
+    let taken = taken(&snapshotter);
+    assert_eq!(taken["turris_auth_rate_limited_total action=retried"], [1.0]);
+    assert_eq!(taken["turris_auth_rate_limited_total action=returned"], [1.0]);
+    let [waited] = taken["turris_auth_gate_wait_seconds"][..] else { panic!("{taken:?}") };
+    assert!((30.0..=31.0).contains(&waited), "{waited}");
+}
+
+#[test]
+fn all_metrics_are_described_with_their_units() {
+    let described = Described::default();
+    metrics::with_local_recorder(&described, turris_auth::observe::describe_metrics);
+    let described = described.0.into_inner().unwrap();
+    assert_eq!(described.len(), 9);
+    for (name, unit) in described {
+        let expected = if name.ends_with("_seconds") { metrics::Unit::Seconds } else { metrics::Unit::Count };
+        assert_eq!(unit, Some(expected), "{name}");
+    }
+}
+
+/// Remembers descriptions.
+#[derive(Default)]
+struct Described(std::sync::Mutex<Vec<(String, Option<metrics::Unit>)>>);
+
+impl Described {
+    fn add(&self, name: &metrics::KeyName, unit: Option<metrics::Unit>) {
+        self.0.lock().unwrap().push((name.as_str().to_owned(), unit));
+    }
+}
+
+impl metrics::Recorder for Described {
+    fn describe_counter(&self, name: metrics::KeyName, unit: Option<metrics::Unit>, _: metrics::SharedString) {
+        self.add(&name, unit);
+    }
+
+    fn describe_gauge(&self, name: metrics::KeyName, unit: Option<metrics::Unit>, _: metrics::SharedString) {
+        self.add(&name, unit);
+    }
+
+    fn describe_histogram(&self, name: metrics::KeyName, unit: Option<metrics::Unit>, _: metrics::SharedString) {
+        self.add(&name, unit);
+    }
+
+    fn register_counter(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Counter {
+        metrics::Counter::noop()
+    }
+
+    fn register_gauge(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
+        metrics::Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Histogram {
+        metrics::Histogram::noop()
+    }
+}
