@@ -17,7 +17,7 @@ use std::{sync::Arc, time::Duration};
 
 pub(crate) use self::{
     acquire::Acquire,
-    flight::{Again, Clearance, Failure, FetchFuture, Source},
+    flight::{Clearance, FetchFuture, Source, until},
     quota::DOCUMENTED_LIMIT,
     sync::{Instant, Loaded},
     value::{Issued, Token},
@@ -177,14 +177,18 @@ impl TokenCache {
         Ok(now)
     }
 
-    fn end_fetch(&self, flight: &Arc<Flight>, limits: &RateLimits) {
+    fn end_fetch(&self, flight: &Arc<Flight>) {
         let now = Instant::now();
         let mut state = self.state.lock();
-        // The superseded flight's place was given back when it was superseded, but what it learned is news.
+        // A superseded flight's place was given back when it was superseded.
         if state.of(flight).is_some() {
             state.end_fetch(now);
         }
-        state.quota.learn(now, limits);
+    }
+
+    /// A superseded flight's answer is news too.
+    fn learn(&self, limits: &RateLimits) {
+        self.state.lock().quota.learn(Instant::now(), limits);
     }
 
     fn may_fetch_again(&self, flight: &Arc<Flight>) -> bool {
@@ -205,7 +209,6 @@ impl TokenCache {
         let landing = match result {
             Ok(mut issued) => {
                 request_id = issued.request_id.take();
-                state.quota.learn(now, &issued.limits);
                 state.cooldown.end();
                 let brings_refused = sent.refused && state.refusals.is_refused(&issued.authorization);
                 if sent.invalidated || brings_refused {
