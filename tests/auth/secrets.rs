@@ -12,11 +12,14 @@ use http::Response;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_http::trace::{DefaultMakeSpan, DefaultOnRequest, DefaultOnResponse, TraceLayer};
 use tracing_subscriber::fmt::MakeWriter;
-use turris_auth::{Environment, TokenService, TurrisAuthLayer, auth::ThroughInner};
+use turris_auth::{Credentials, Environment, TokenService, TurrisAuthLayer, auth::ThroughInner};
 
 use crate::support::*;
 
 const TOKEN: &str = "t0k3n-that-must-never-show";
+
+/// Not the same inside a JSON string.
+const AWKWARD: &str = "back\\slash and quote\"";
 
 #[track_caller]
 fn assert_clean(text: &str) {
@@ -95,6 +98,19 @@ async fn no_error_shows_them_though_the_server_quotes_them() {
         assert_shown_hidden(&layer.handle().status());
         let failed = layer.layer(Recorder::echo()).oneshot(get(API)).await.unwrap_err();
         assert_shown_hidden(&*failed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_error_shows_a_secret_in_the_form_that_json_gives_it() {
+    let layer = TurrisAuthLayer::builder(Credentials::new("client", AWKWARD).unwrap(), Environment::Production)
+        .token_service(echo_request_body(400))
+        .build()
+        .unwrap();
+    let error = layer.handle().warm_up().await.unwrap_err();
+    assert!(error.to_string().contains("clientSecret"), "{error}");
+    for part in ["back", "slash", "quote"] {
+        assert!(!format!("{error} {error:?}").contains(part), "{error}");
     }
 }
 
