@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use super::{
     Joined, TokenCache,
     flight::{Flight, Landing, Source, no_timers},
-    sync::{Arrival, NoTimers, Runtime, Timer},
+    sync::{Arrival, Instant, NoTimers, Runtime, Timer},
     value::Token,
 };
 use crate::{TokenError, TokenErrorKind, observe::Stopwatch};
@@ -26,6 +26,8 @@ pin_project! {
     pub(crate) struct Acquire {
         #[pin]
         waiting: Option<Waiting>,
+        // The deadline of the first flight that brought nothing to use.
+        deadline: Option<Instant>,
     }
 }
 
@@ -45,14 +47,16 @@ impl Acquire {
     ///
     /// # Errors
     ///
-    /// The flight's own, the last failure's while it cools down, or `Runtime` without a tokio runtime.
+    /// The flight's own, the last failure's while it cools down, `Runtime` without a tokio runtime, or `Timeout` when one
+    /// flight after another brought what nobody may use, beyond the first one's deadline.
     pub(crate) fn poll(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         cache: &Arc<TokenCache>,
         source: impl Fn() -> Box<dyn Source>,
     ) -> Poll<Result<Arc<Token>, TokenError>> {
-        let mut waiting = self.project().waiting;
+        let this = self.project();
+        let mut waiting = this.waiting;
         loop {
             let Some(wait) = waiting.as_mut().as_pin_mut() else {
                 match cache.join(&source) {
@@ -75,7 +79,14 @@ impl Acquire {
                     let reason = "the tokio runtime was shut down while it fetched the token";
                     return Poll::Ready(Err(TokenError::new(TokenErrorKind::Runtime, reason)));
                 }
-                Ok(Landing::Token(_) | Landing::Discarded | Landing::Abandoned) => {}
+                // Each was cut short or struck before it could be used, which may go on and on.
+                Ok(_) if this.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                    let reason = "every token that came in time was invalidated before it could be used";
+                    return Poll::Ready(Err(TokenError::new(TokenErrorKind::Timeout, reason)));
+                }
+                Ok(Landing::Token(_) | Landing::Discarded | Landing::Abandoned) => {
+                    this.deadline.get_or_insert(flight.deadline);
+                }
             }
         }
     }
