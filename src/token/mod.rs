@@ -122,9 +122,6 @@ impl TokenCache {
 
     /// For a caller that found no valid token: one that has come meanwhile, the flight to wait for, or why there is none.
     fn join(self: &Arc<Self>, source: &impl Fn() -> Box<dyn Source>) -> Joined {
-        let Some(runtime) = Runtime::current() else {
-            return Joined::Refused(TokenError::new(TokenErrorKind::Runtime, "there is no tokio runtime here"));
-        };
         let now = Instant::now();
         let mut state = self.state.lock();
         if let Some(token) = &*self.current.load()
@@ -132,6 +129,9 @@ impl TokenCache {
         {
             return Joined::Token(Arc::clone(token));
         }
+        let Some(runtime) = Runtime::current() else {
+            return Joined::Refused(TokenError::new(TokenErrorKind::Runtime, "there is no tokio runtime here"));
+        };
         if let Some(under_way) = &state.under_way {
             return Joined::Flight(Arc::clone(&under_way.flight));
         }
@@ -202,7 +202,8 @@ impl TokenCache {
         let now = Instant::now();
         let mut state = self.state.lock();
         if state.of(flight).is_none() {
-            return flight.landing.set(Landing::Discarded);
+            // Whoever superseded it gives it its landing; wakers are foreign code and are not woken under the lock.
+            return;
         }
         let sent = state.finish(now);
         let mut request_id = None;

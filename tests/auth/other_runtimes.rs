@@ -241,6 +241,28 @@ fn no_runtime_is_an_error_and_not_a_panic() {
 }
 
 #[test]
+fn without_a_runtime_a_request_that_was_refused_still_finds_a_newer_token() {
+    let script = Script::issuing(Duration::ZERO);
+    let layer = layer(&script);
+    let handle = layer.handle();
+    let runtime = runtime();
+    runtime.block_on(handle.warm_up()).unwrap();
+    // Its first attempt is answered after somebody else has fetched a newer token.
+    let recorder = Recorder::new(move |seen| match seen.token() {
+        Some("token-1") => {
+            handle.invalidate();
+            runtime.block_on(handle.warm_up()).unwrap();
+            status(401)
+        }
+        _ => http::Response::new(Body::default()),
+    });
+    let mut call = tokio_test::task::spawn(layer.layer(recorder.clone()).oneshot(get(API)));
+    let std::task::Poll::Ready(result) = call.poll() else { unreachable!("there is nothing to wait for") };
+    assert_eq!(result.unwrap().status(), 200);
+    assert_eq!(recorder.tokens(), [Some("token-1".into()), Some("token-2".into())]);
+}
+
+#[test]
 fn a_runtime_without_timers_is_an_error_and_not_a_hang() {
     let script = Script::new(|n| async move { Ok(token(n)) });
     let service = layer(&script).layer(Api::accepting_all());
