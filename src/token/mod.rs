@@ -205,6 +205,9 @@ impl TokenCache {
             // Whoever superseded it gives it its landing; wakers are foreign code and are not woken under the lock.
             return;
         }
+        // Foreign code may be the source of the last failure. It lives until the lock is let go of, for it may use the
+        // cache when it is dropped.
+        let _replaced = state.cooldown.error().cloned();
         let sent = state.finish(now);
         let mut request_id = None;
         let landing = match result {
