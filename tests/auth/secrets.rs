@@ -189,7 +189,11 @@ async fn a_trace_of_all_headers_around_and_below_the_layer_does_not_show_them() 
     };
     // The token request goes the same way.
     let recorder = Recorder::new(|seen| match seen.uri.path() {
-        "/v1/auth/jwt" => issued(TOKEN, "3600"),
+        // A server that takes the token for its request's name, too.
+        "/v1/auth/jwt" => {
+            let body = format!(r#"{{"data":{{"accessToken":"{TOKEN}"}},"requestId":"for {TOKEN}"}}"#);
+            Response::builder().status(201).body(body.into()).unwrap()
+        }
         _ => status(if seen.token().is_some() { 200 } else { 401 }),
     });
     let service = ServiceBuilder::new()
