@@ -72,7 +72,13 @@ impl Acquire {
             stopwatch.stop();
             waiting.set(None);
             match landing {
-                Ok(Landing::Token(token)) if !token.is_refused() => return Poll::Ready(Ok(token)),
+                Ok(Landing::Token(token)) if !token.is_refused() => {
+                    // This may be polled long after the landing, and then there may be a newer one.
+                    let current = cache.load();
+                    let renewed = current.as_ref().filter(|current| current.generation() != token.generation());
+                    let newer = renewed.filter(|current| current.is_valid(Instant::now())).cloned();
+                    return Poll::Ready(Ok(newer.unwrap_or(token)));
+                }
                 Ok(Landing::Failed(error)) | Err(error) => return Poll::Ready(Err(error)),
                 // Another flight on this runtime would end the same way at once, and this would be a busy loop.
                 Ok(Landing::Abandoned) if Runtime::current().is_none_or(|here| here.id() == flight.runtime) => {
