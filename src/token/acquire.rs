@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use super::{
     Joined, TokenCache,
     flight::{Flight, Landing, Source, no_timers},
-    sync::{Arrival, Instant, NoTimers, Runtime, Timer},
+    sync::{Arrival, Instant, NoTimers, Runtime, RuntimeId, Timer},
     value::Token,
 };
 use crate::{TokenError, TokenErrorKind, observe::Stopwatch};
@@ -37,7 +37,7 @@ pin_project! {
         #[pin]
         arrival: Arrival,
         // Only where the flight is driven by a runtime that is not the caller's own. Made when it is first needed.
-        patience: Option<Timer>,
+        patience: Option<(Option<RuntimeId>, Timer)>,
         stopwatch: Stopwatch,
     }
 }
@@ -87,7 +87,7 @@ impl Acquire {
                 }
                 // Each was cut short or struck before it could be used, which may go on and on.
                 Ok(_) if this.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
-                    let reason = "every token that came in time was invalidated before it could be used";
+                    let reason = "no token came in time that had not been invalidated before it could be used";
                     return Poll::Ready(Err(TokenError::new(TokenErrorKind::Timeout, reason)));
                 }
                 Ok(Landing::Token(_) | Landing::Discarded | Landing::Abandoned) => {
@@ -113,17 +113,19 @@ impl Waiting {
         if this.arrival.poll(cx).is_ready() {
             return Poll::Ready(Ok(this.flight.landing.get().cloned().unwrap_or(Landing::Discarded)));
         }
-        if this.patience.is_none() {
-            // Asked at every poll: a future can be moved to another runtime after its first one.
-            if Runtime::current().is_some_and(|here| here.id() == this.flight.runtime) {
-                return Poll::Pending;
-            }
+        // Asked at every poll: a future can be moved to another runtime after its first one, and a timer fires only where
+        // its runtime is driven.
+        let here = Runtime::current().map(|here| here.id());
+        if here == Some(this.flight.runtime) {
+            return Poll::Pending;
+        }
+        if this.patience.as_ref().is_none_or(|(runtime, _)| here.is_some() && here != *runtime) {
             match Timer::until(this.flight.deadline + GRACE) {
-                Ok(timer) => *this.patience = Some(timer),
+                Ok(timer) => *this.patience = Some((here, timer)),
                 Err(NoTimers) => return Poll::Ready(Err(no_timers())),
             }
         }
-        let Some(patience) = this.patience else { return Poll::Pending };
+        let Some((_, patience)) = this.patience else { return Poll::Pending };
         match ready!(patience.poll(cx)) {
             Ok(()) => {
                 cache.supersede(this.flight);

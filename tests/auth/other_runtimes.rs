@@ -105,6 +105,20 @@ fn a_waiter_that_moves_to_another_runtime_is_not_left_behind() {
 }
 
 #[test]
+fn a_waiter_that_moves_on_from_a_second_runtime_is_not_left_behind_either() {
+    let script = Script::issuing(Duration::ZERO);
+    let layer = builder().token_timeout(Duration::from_millis(200)).token_service(script.clone()).build().unwrap();
+    let service = layer.layer(Api::accepting_all());
+    let (first, second, third) = (runtime(), runtime(), runtime());
+    let mut waiter = tokio_test::task::spawn(carried(&service));
+    first.block_on(async { assert!(waiter.poll().is_pending()) });
+    second.block_on(async { assert!(waiter.poll().is_pending()) });
+    // Neither of the two is driven any longer.
+    let carried = third.block_on(async { tokio::time::timeout(Duration::from_secs(60), waiter).await.unwrap() });
+    assert_eq!(carried.unwrap(), "Bearer token-1");
+}
+
+#[test]
 fn a_superseded_fetch_that_ends_late_touches_nothing_newer() {
     for late in [Answering::Tokens, Answering::Status(401), Answering::Unreachable] {
         // The first fetch blocks its thread, so that it cannot be aborted before it ends.
