@@ -4,7 +4,7 @@ use std::{
     fmt,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -14,6 +14,7 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::{
     runtime::Handle,
+    task::unconstrained,
     time::{Instant, Sleep},
 };
 
@@ -66,6 +67,8 @@ impl<B: Body> Future for Drain<B> {
             this.deadline.set(Some(sleep));
         }
         if let Some(deadline) = this.deadline.as_pin_mut() {
+            // A body that uses up what tokio lets a task do in one go must not keep the timer behind it from ending it.
+            let deadline = pin!(unconstrained(deadline));
             // Polling it panics once its runtime is being shut down; the body is dropped then, as without a timer.
             let elapsed = catch_unwind(AssertUnwindSafe(|| deadline.poll(cx))).unwrap_or(Poll::Ready(()));
             ready!(elapsed);

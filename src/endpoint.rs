@@ -2,17 +2,18 @@
 
 use std::{
     fmt,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::{
     HeaderValue, Request, Response, StatusCode, Uri,
     header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST},
 };
 use http_body::Body;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use tower::{BoxError, ServiceExt, util::BoxCloneService};
 use tower_service::Service;
 use zeroize::Zeroizing;
@@ -24,13 +25,16 @@ use crate::{
         limits::RateLimits,
         token::{TokenAnswer, encode_token_request},
     },
-    token::{Again, Clearance, Failure, FetchFuture, Issued, Source},
+    token::{Clearance, FetchFuture, Instant, Issued, Source, until},
 };
 
 /// A token and all that may come with it is far below this; an answer above it is not read to its end.
 const LARGEST_ANSWER: usize = 64 * 1024;
+/// An error is what its status says. What its body adds is worth this wait, and not the time of another attempt.
+const LONGEST_ERROR_READ: Duration = Duration::from_secs(1);
 
-type Exchange = BoxCloneService<Request<Bytes>, Response<Bytes>, BoxError>;
+type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
+type Exchange = BoxCloneService<Request<Bytes>, Response<AnswerBody>, BoxError>;
 
 /// The HTTP service that a layer fetches its tokens through: the `T` of
 /// [`TurrisAuthLayer`](crate::TurrisAuthLayer) and [`TurrisAuth`](crate::TurrisAuth).
@@ -59,7 +63,7 @@ impl TokenService {
 
     /// What makes one flight's fetches.
     pub(crate) fn source(&self, endpoint: &Arc<TokenEndpoint>) -> Box<dyn Source> {
-        Box::new(Fetches { service: self.clone(), exchange: None, endpoint: Arc::clone(endpoint) })
+        Box::new(Fetches { service: self.clone(), exchange: None, credentials: None, endpoint: Arc::clone(endpoint) })
     }
 
     fn exchange(&self) -> Exchange {
@@ -73,7 +77,7 @@ impl fmt::Debug for TokenService {
     }
 }
 
-/// Fits a service to the one form that a fetch uses: whole bodies in and, within the bound, out.
+/// Fits a service to the one form that a fetch uses.
 fn exchange<S, ReqBody, ResBody>(service: S) -> Exchange
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
@@ -87,10 +91,11 @@ where
     service
         .map_request(|request: Request<Bytes>| request.map(ReqBody::from))
         .map_err(Into::into)
-        .and_then(|response: Response<ResBody>| async {
-            let (head, body) = response.into_parts();
-            let body = Limited::new(body, LARGEST_ANSWER).collect().await?.to_bytes();
-            Ok(Response::from_parts(head, body))
+        .map_response(|response: Response<ResBody>| {
+            response.map(|body| {
+                let frames = body.map_frame(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())));
+                frames.map_err(Into::into).boxed_unsync()
+            })
         })
         .boxed_clone()
 }
@@ -117,11 +122,6 @@ impl TokenEndpoint {
         })
     }
 
-    /// Whether the credentials were rotated between the provider's answer and the endpoint's.
-    async fn have_credentials_changed(&self, refused: &Credentials) -> bool {
-        self.ask_for_credentials().await.is_ok_and(|credentials| !credentials.equal(refused))
-    }
-
     fn request(&self, credentials: &Credentials) -> Request<Bytes> {
         let body = encode_token_request(credentials.client_id(), credentials.expose_client_secret());
         let length = HeaderValue::from(body.len());
@@ -143,66 +143,76 @@ struct Fetches {
     service: TokenService,
     // Cloned by the flight, not by the request that starts it: a clone that panics must not take the request along.
     exchange: Option<Exchange>,
+    /// The ones last fetched with.
+    credentials: Option<Credentials>,
     endpoint: Arc<TokenEndpoint>,
 }
 
 impl Source for Fetches {
     fn fetch<'a>(&'a mut self, clearance: &'a Clearance) -> FetchFuture<'a> {
-        Box::pin(self.fetch_once(clearance))
+        Box::pin(async { Ok(self.fetch_once(clearance).await?) })
+    }
+
+    /// Whether the credentials were rotated between the provider's answer and the endpoint's.
+    fn is_mended(&mut self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(async {
+            let current = self.endpoint.ask_for_credentials().await;
+            current.is_ok_and(|current| self.credentials.as_ref().is_some_and(|refused| !refused.equal(&current)))
+        })
     }
 }
 
 impl Fetches {
-    async fn fetch_once(&mut self, clearance: &Clearance) -> Result<Issued, Failure> {
-        let credentials = self.endpoint.ask_for_credentials().await?;
+    async fn fetch_once(&mut self, clearance: &Clearance) -> Result<Issued, TokenError> {
+        let credentials = self.credentials.insert(self.endpoint.ask_for_credentials().await?);
         let exchange = self.exchange.get_or_insert_with(|| self.service.exchange());
         exchange.ready().await.map_err(unreachable)?;
-        let request = self.endpoint.request(&credentials);
+        let request = self.endpoint.request(credentials);
         // The last moment: the readiness above may have taken its time.
         let sent_at = clearance.take()?;
-        let response = exchange.call(request).await.map_err(unreachable)?;
-        let limits = RateLimits::read(response.headers(), SystemTime::now());
-        match read(&response, &limits, &credentials) {
-            Ok(answer) => Ok(Issued {
-                authorization: authorization(&answer.access_token),
-                lifetime: answer.lifetime,
-                sent_at,
-                limits,
-                request_id: answer.request_id,
-            }),
-            Err(error) => {
-                let refused = error.kind() == TokenErrorKind::InvalidCredentials;
-                let mut failure = Failure { limits, ..error.into() };
-                if refused && self.endpoint.have_credentials_changed(&credentials).await {
-                    failure.again = Again::AtOnce;
-                }
-                Err(failure)
-            }
+        let (head, body) = exchange.call(request).await.map_err(unreachable)?.into_parts();
+        let limits = RateLimits::read(&head.headers, SystemTime::now());
+        clearance.learn(&limits);
+        if !head.status.is_success() {
+            let body = until(Instant::now() + LONGEST_ERROR_READ, read_to_end(body)).await.unwrap_or_else(Err);
+            return Err(refusal(head.status, &body.unwrap_or_default(), &limits, credentials));
         }
+        let answer =
+            TokenAnswer::decode(&read_to_end(body).await?).map_err(|error| {
+                TokenError::new(TokenErrorKind::Protocol, format!("in the token endpoint's answer, {error}"))
+                    .with_answer(head.status.as_u16(), None, None, Box::default())
+            })?;
+        Ok(Issued {
+            authorization: authorization(&answer.access_token),
+            lifetime: answer.lifetime,
+            sent_at,
+            request_id: answer.request_id,
+        })
     }
+}
+
+async fn read_to_end(mut body: AnswerBody) -> Result<Vec<u8>, TokenError> {
+    let mut whole = Vec::new();
+    let mut left = LARGEST_ANSWER;
+    while let Some(frame) = body.frame().await {
+        // Trailers say nothing here.
+        let data = frame.map_err(unreachable)?.into_data().unwrap_or_default();
+        // A frame without data costs one byte, so that endless empty frames come to an end too.
+        left = left.checked_sub(data.len().max(1)).ok_or_else(|| {
+            TokenError::new(TokenErrorKind::Protocol, "the token endpoint's answer is larger than 64 KiB")
+        })?;
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole)
 }
 
 fn unreachable(error: BoxError) -> TokenError {
-    if error.is::<LengthLimitError>() {
-        return TokenError::new(TokenErrorKind::Protocol, "the token endpoint's answer is larger than 64 KiB");
-    }
     TokenError::new(TokenErrorKind::Unavailable, "the token endpoint could not be reached").with_source(error)
 }
 
-/// The token in an answer, or what the answer means instead.
-fn read(response: &Response<Bytes>, limits: &RateLimits, credentials: &Credentials) -> Result<TokenAnswer, TokenError> {
+/// What an answer means that is no success.
+fn refusal(status: StatusCode, body: &[u8], limits: &RateLimits, credentials: &Credentials) -> TokenError {
     use TokenErrorKind::{InvalidCredentials, Protocol, RateLimited, Unavailable};
-    let status = response.status();
-    if status.is_success() {
-        return TokenAnswer::decode(response.body()).map_err(|error| {
-            TokenError::new(Protocol, format!("in the token endpoint's answer, {error}")).with_answer(
-                status.as_u16(),
-                None,
-                None,
-                Box::default(),
-            )
-        });
-    }
     let (kind, reason) = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             (InvalidCredentials, "the token endpoint refused the credentials")
@@ -216,14 +226,14 @@ fn read(response: &Response<Bytes>, limits: &RateLimits, credentials: &Credentia
         _ if status.is_redirection() => (Protocol, "the token endpoint redirects, which a secret does not follow"),
         _ => (Protocol, "the token endpoint answered with an unexpected status"),
     };
-    let answer = ErrorAnswer::decode_without(response.body(), credentials.expose_client_secret());
+    let answer = ErrorAnswer::decode_without(body, credentials.expose_client_secret());
     let wait = match kind {
         RateLimited => limits.retry_after.or(limits.reset_after),
         _ => limits.retry_after,
     };
-    Err(TokenError::new(kind, reason)
+    TokenError::new(kind, reason)
         .with_answer(status.as_u16(), answer.request_id, answer.error_type, answer.messages)
-        .with_retry_after(wait))
+        .with_retry_after(wait)
 }
 
 /// The header, built once for every request that will carry it, and zeroised with the last of them.

@@ -1,11 +1,15 @@
 //! The error object that comes with every answer that is not 2xx.
 
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::printable;
 
 /// More messages than this say nothing more.
 const MOST_MESSAGES: usize = 8;
+
+/// What stands in the place of a secret.
+const HIDDEN: &str = "[secret]";
 
 /// What an error answer says, as far as it says anything: bounded, and without control characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,8 +34,11 @@ impl ErrorAnswer {
         if secret.is_empty() {
             return Self::decode(body);
         }
+        // Whoever quotes the request's body quotes the secret as it stands there.
+        let quoted = quoted(secret);
+        let quoted = str::from_utf8(&quoted).ok().and_then(|text| text.strip_prefix('"')?.strip_suffix('"'));
         // Before the text is cut, which could leave the beginning of a secret at its end.
-        Self::read(body, |text| printable(&text.replace(secret, "[secret]")))
+        Self::read(body, |text| printable(&text.replace(secret, HIDDEN).replace(quoted.unwrap_or(secret), HIDDEN)))
     }
 
     fn read(body: &[u8], clean: impl Fn(&str) -> Option<Box<str>>) -> Self {
@@ -45,6 +52,15 @@ impl ErrorAnswer {
         };
         Self { request_id: text("requestId"), error_type: text("errorType"), messages }
     }
+}
+
+/// `text` as a JSON string.
+fn quoted(text: &str) -> Zeroizing<Vec<u8>> {
+    // No byte takes more than six (`\u001f`), so it does not grow and leave a copy behind.
+    let mut quoted = Zeroizing::new(Vec::with_capacity(text.len().saturating_mul(6).saturating_add(2)));
+    // Writing a `&str` to a vector does not fail.
+    let _ = serde_json::to_writer(&mut *quoted, text);
+    quoted
 }
 
 #[cfg(test)]

@@ -124,9 +124,15 @@ impl TokenAnswer {
         Ok(Self {
             access_token: Zeroizing::new(access_token.to_owned()),
             lifetime,
-            request_id: top.request_id.as_ref().and_then(Node::text).and_then(printable),
+            request_id: request_id(&top, access_token),
         })
     }
+}
+
+/// It is logged, so one that quotes the token is none. That is seen before it is cut, which could leave a part of it.
+fn request_id(top: &Fields<'_>, access_token: &str) -> Option<Box<str>> {
+    let request_id = top.request_id.as_ref().and_then(Node::text);
+    request_id.filter(|text| !text.contains(access_token)).and_then(printable)
 }
 
 const REPEATED: &str = "is there more than once, in one spelling or in two; expected it once";

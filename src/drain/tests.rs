@@ -1,6 +1,7 @@
 use std::{convert::Infallible, task::Poll};
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use http_body::Frame;
 use http_body_util::{Empty, Full, StreamBody};
 
@@ -53,6 +54,25 @@ async fn a_body_that_hangs_is_given_a_second() {
     let start = Instant::now();
     Drain::new(hanging(vec![10], Default::default())).await;
     assert_eq!(start.elapsed(), MOST_TIME);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_never_lets_its_task_rest_is_given_a_second_too() {
+    let restless = futures_util::stream::once(async {
+        loop {
+            tokio::task::coop::consume_budget().await;
+        }
+    });
+    let body = StreamBody::new(
+        restless.map(|frame: std::convert::Infallible| -> Result<Frame<Bytes>, Infallible> { match frame {} }),
+    );
+    let drained = tokio::spawn(async move { Drain::new(std::pin::pin!(body)).await });
+    tokio::task::yield_now().await;
+    tokio::time::advance(MOST_TIME).await;
+    for _ in 0..400 {
+        tokio::task::yield_now().await;
+    }
+    assert!(drained.is_finished());
 }
 
 #[tokio::test(start_paused = true)]

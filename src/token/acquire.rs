@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use super::{
     Joined, TokenCache,
     flight::{Flight, Landing, Source, no_timers},
-    sync::{Arrival, NoTimers, Runtime, Timer},
+    sync::{Arrival, Instant, NoTimers, Runtime, RuntimeId, Timer},
     value::Token,
 };
 use crate::{TokenError, TokenErrorKind, observe::Stopwatch};
@@ -26,6 +26,8 @@ pin_project! {
     pub(crate) struct Acquire {
         #[pin]
         waiting: Option<Waiting>,
+        // The deadline of the first flight that brought nothing to use.
+        deadline: Option<Instant>,
     }
 }
 
@@ -35,7 +37,7 @@ pin_project! {
         #[pin]
         arrival: Arrival,
         // Only where the flight is driven by a runtime that is not the caller's own. Made when it is first needed.
-        patience: Option<Timer>,
+        patience: Option<(Option<RuntimeId>, Timer)>,
         stopwatch: Stopwatch,
     }
 }
@@ -45,14 +47,16 @@ impl Acquire {
     ///
     /// # Errors
     ///
-    /// The flight's own, the last failure's while it cools down, or `Runtime` without a tokio runtime.
+    /// The flight's own, the last failure's while it cools down, `Runtime` without a tokio runtime, or `Timeout` when one
+    /// flight after another brought what nobody may use, beyond the first one's deadline.
     pub(crate) fn poll(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         cache: &Arc<TokenCache>,
         source: impl Fn() -> Box<dyn Source>,
     ) -> Poll<Result<Arc<Token>, TokenError>> {
-        let mut waiting = self.project().waiting;
+        let this = self.project();
+        let mut waiting = this.waiting;
         loop {
             let Some(wait) = waiting.as_mut().as_pin_mut() else {
                 match cache.join(&source) {
@@ -68,14 +72,27 @@ impl Acquire {
             stopwatch.stop();
             waiting.set(None);
             match landing {
-                Ok(Landing::Token(token)) if !token.is_refused() => return Poll::Ready(Ok(token)),
+                Ok(Landing::Token(token)) if !token.is_refused() => {
+                    // This may be polled long after the landing, and then there may be a newer one.
+                    let current = cache.load();
+                    let renewed = current.as_ref().filter(|current| current.generation() != token.generation());
+                    let newer = renewed.filter(|current| current.is_valid(Instant::now())).cloned();
+                    return Poll::Ready(Ok(newer.unwrap_or(token)));
+                }
                 Ok(Landing::Failed(error)) | Err(error) => return Poll::Ready(Err(error)),
                 // Another flight on this runtime would end the same way at once, and this would be a busy loop.
                 Ok(Landing::Abandoned) if Runtime::current().is_none_or(|here| here.id() == flight.runtime) => {
                     let reason = "the tokio runtime was shut down while it fetched the token";
                     return Poll::Ready(Err(TokenError::new(TokenErrorKind::Runtime, reason)));
                 }
-                Ok(Landing::Token(_) | Landing::Discarded | Landing::Abandoned) => {}
+                // Each was cut short or struck before it could be used, which may go on and on.
+                Ok(_) if this.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                    let reason = "no token came in time that had not been invalidated before it could be used";
+                    return Poll::Ready(Err(TokenError::new(TokenErrorKind::Timeout, reason)));
+                }
+                Ok(Landing::Token(_) | Landing::Discarded | Landing::Abandoned) => {
+                    this.deadline.get_or_insert(flight.deadline);
+                }
             }
         }
     }
@@ -96,17 +113,19 @@ impl Waiting {
         if this.arrival.poll(cx).is_ready() {
             return Poll::Ready(Ok(this.flight.landing.get().cloned().unwrap_or(Landing::Discarded)));
         }
-        if this.patience.is_none() {
-            // Asked at every poll: a future can be moved to another runtime after its first one.
-            if Runtime::current().is_some_and(|here| here.id() == this.flight.runtime) {
-                return Poll::Pending;
-            }
+        // Asked at every poll: a future can be moved to another runtime after its first one, and a timer fires only where
+        // its runtime is driven.
+        let here = Runtime::current().map(|here| here.id());
+        if here == Some(this.flight.runtime) {
+            return Poll::Pending;
+        }
+        if this.patience.as_ref().is_none_or(|(runtime, _)| here.is_some() && here != *runtime) {
             match Timer::until(this.flight.deadline + GRACE) {
-                Ok(timer) => *this.patience = Some(timer),
+                Ok(timer) => *this.patience = Some((here, timer)),
                 Err(NoTimers) => return Poll::Ready(Err(no_timers())),
             }
         }
-        let Some(patience) = this.patience else { return Poll::Pending };
+        let Some((_, patience)) = this.patience else { return Poll::Pending };
         match ready!(patience.poll(cx)) {
             Ok(()) => {
                 cache.supersede(this.flight);

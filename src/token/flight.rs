@@ -29,6 +29,9 @@ const PAUSE: Duration = Duration::from_millis(400);
 pub(crate) trait Source: Send + 'static {
     /// Makes one fetch. It asks for `clearance` at the last moment before something is sent, and sends nothing without.
     fn fetch<'a>(&'a mut self, clearance: &'a Clearance) -> FetchFuture<'a>;
+
+    /// Whether what made the last fetch fail has been mended since.
+    fn is_mended(&mut self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>>;
 }
 
 pub(crate) type FetchFuture<'a> = Pin<Box<dyn Future<Output = Result<Issued, Failure>> + Send + 'a>>;
@@ -36,8 +39,6 @@ pub(crate) type FetchFuture<'a> = Pin<Box<dyn Future<Output = Result<Issued, Fai
 /// A fetch that brought no token.
 pub(crate) struct Failure {
     pub(crate) error: TokenError,
-    /// What the answer, if there was one, says of the allowance.
-    pub(crate) limits: RateLimits,
     pub(crate) again: Again,
 }
 
@@ -47,16 +48,19 @@ pub(crate) enum Again {
     No,
     /// The failure may be a passing one.
     AfterPause,
-    /// What caused it has been mended; once in a flight.
-    AtOnce,
+    /// What caused it may have been mended meanwhile; once in a flight.
+    IfMended,
 }
 
 impl From<TokenError> for Failure {
     fn from(error: TokenError) -> Self {
-        let passing = matches!(error.kind(), TokenErrorKind::Unavailable | TokenErrorKind::Timeout);
-        // A server that says when to come back is not asked before: that is a cool-down's matter, not a pause's.
-        let again = if passing && error.retry_after().is_none() { Again::AfterPause } else { Again::No };
-        Self { error, limits: RateLimits::default(), again }
+        let again = match error.kind() {
+            // A server that says when to come back is not asked before: that is a cool-down's matter, not a pause's.
+            TokenErrorKind::Unavailable | TokenErrorKind::Timeout if error.retry_after().is_none() => Again::AfterPause,
+            TokenErrorKind::InvalidCredentials => Again::IfMended,
+            _ => Again::No,
+        };
+        Self { error, again }
     }
 }
 
@@ -156,6 +160,13 @@ impl Clearance {
         let cache = self.cache.upgrade().ok_or_else(nobody_waits)?;
         cache.begin_fetch(&self.flight)
     }
+
+    /// Reports what the head of an answer says of the allowance: before the body is read, which may never end.
+    pub(crate) fn learn(&self, limits: &RateLimits) {
+        if let Some(cache) = self.cache.upgrade() {
+            cache.learn(limits);
+        }
+    }
 }
 
 /// The error of a flight that nobody waits for any longer: nobody sees it.
@@ -197,10 +208,16 @@ impl Pilot {
                 Ok(Err(failure)) => failure,
                 Err(error) => error.into(),
             };
-            self.end_fetch(&failure.limits);
+            self.end_fetch();
             failed += 1;
             match failure.again {
-                Again::AtOnce if !mended && self.may_fetch_again() => mended = true,
+                Again::IfMended if !mended && self.may_fetch_again() => {
+                    // However long it takes to find out, this failure is the one to tell of.
+                    mended = until(attempt_ends, source.is_mended()).await.unwrap_or(false);
+                    if !mended {
+                        return Err(failure.error);
+                    }
+                }
                 Again::AfterPause if attempt < attempts && self.may_fetch_again() => {
                     let pause = PAUSE.saturating_mul(1 << (attempt - 1)).mul_f64(0.5 + fastrand::f64() / 2.0);
                     let resume = Instant::now() + pause;
@@ -215,9 +232,9 @@ impl Pilot {
         }
     }
 
-    fn end_fetch(&self, limits: &RateLimits) {
+    fn end_fetch(&self) {
         if let Some(cache) = self.clearance.cache.upgrade() {
-            cache.end_fetch(&self.clearance.flight, limits);
+            cache.end_fetch(&self.clearance.flight);
         }
     }
 
@@ -259,7 +276,7 @@ impl Drop for Pilot {
 }
 
 /// `work`, unless it takes longer than until `deadline`.
-async fn until<T>(deadline: Instant, work: impl Future<Output = T>) -> Result<T, TokenError> {
+pub(crate) async fn until<T>(deadline: Instant, work: impl Future<Output = T>) -> Result<T, TokenError> {
     let mut timer = Timer::until(deadline).map_err(|sync::NoTimers| no_timers())?;
     let mut work = pin!(work);
     poll_fn(|cx| {

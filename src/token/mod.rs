@@ -17,7 +17,7 @@ use std::{sync::Arc, time::Duration};
 
 pub(crate) use self::{
     acquire::Acquire,
-    flight::{Again, Clearance, Failure, FetchFuture, Source},
+    flight::{Clearance, FetchFuture, Source, until},
     quota::DOCUMENTED_LIMIT,
     sync::{Instant, Loaded},
     value::{Issued, Token},
@@ -122,9 +122,6 @@ impl TokenCache {
 
     /// For a caller that found no valid token: one that has come meanwhile, the flight to wait for, or why there is none.
     fn join(self: &Arc<Self>, source: &impl Fn() -> Box<dyn Source>) -> Joined {
-        let Some(runtime) = Runtime::current() else {
-            return Joined::Refused(TokenError::new(TokenErrorKind::Runtime, "there is no tokio runtime here"));
-        };
         let now = Instant::now();
         let mut state = self.state.lock();
         if let Some(token) = &*self.current.load()
@@ -132,6 +129,9 @@ impl TokenCache {
         {
             return Joined::Token(Arc::clone(token));
         }
+        let Some(runtime) = Runtime::current() else {
+            return Joined::Refused(TokenError::new(TokenErrorKind::Runtime, "there is no tokio runtime here"));
+        };
         if let Some(under_way) = &state.under_way {
             return Joined::Flight(Arc::clone(&under_way.flight));
         }
@@ -177,14 +177,18 @@ impl TokenCache {
         Ok(now)
     }
 
-    fn end_fetch(&self, flight: &Arc<Flight>, limits: &RateLimits) {
+    fn end_fetch(&self, flight: &Arc<Flight>) {
         let now = Instant::now();
         let mut state = self.state.lock();
-        // The superseded flight's place was given back when it was superseded, but what it learned is news.
+        // A superseded flight's place was given back when it was superseded.
         if state.of(flight).is_some() {
             state.end_fetch(now);
         }
-        state.quota.learn(now, limits);
+    }
+
+    /// A superseded flight's answer is news too.
+    fn learn(&self, limits: &RateLimits) {
+        self.state.lock().quota.learn(Instant::now(), limits);
     }
 
     fn may_fetch_again(&self, flight: &Arc<Flight>) -> bool {
@@ -198,16 +202,18 @@ impl TokenCache {
         let now = Instant::now();
         let mut state = self.state.lock();
         if state.of(flight).is_none() {
+            // Whoever superseded it gives it its landing; wakers are foreign code and are not woken under the lock.
             drop(state);
-            observe::token_fetch_unused(Unused::Abandoned, flight.waiters.get());
-            return flight.landing.set(Landing::Discarded);
+            return observe::token_fetch_unused(Unused::Abandoned, flight.waiters.get());
         }
+        // Foreign code may be the source of the last failure. It lives until the lock is let go of, for it may use the
+        // cache when it is dropped.
+        let _replaced = state.cooldown.error().cloned();
         let sent = state.finish(now);
         let mut request_id = None;
         let landing = match result {
             Ok(mut issued) => {
                 request_id = issued.request_id.take();
-                state.quota.learn(now, &issued.limits);
                 state.cooldown.end();
                 let brings_refused = sent.refused && state.refusals.is_refused(&issued.authorization);
                 if sent.invalidated || brings_refused {

@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -15,7 +15,7 @@ use arc_swap::ArcSwapOption;
 use tokio::{
     runtime::Handle,
     sync::{Notify, futures::OwnedNotified},
-    task::AbortHandle,
+    task::{AbortHandle, unconstrained},
     time::Sleep,
 };
 
@@ -179,7 +179,8 @@ impl Timer {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NoTimers>> {
-        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
+        // Work that uses up what tokio lets a task do in one go would otherwise keep the timer behind it from ending it.
+        match catch_unwind(AssertUnwindSafe(|| pin!(unconstrained(self.0.as_mut())).poll(cx))) {
             Ok(poll) => poll.map(Ok),
             Err(_) => Poll::Ready(Err(NoTimers)),
         }

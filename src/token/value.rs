@@ -5,7 +5,6 @@ use std::{fmt, time::Duration};
 use http::HeaderValue;
 
 use super::sync::{Due, Flag, Instant};
-use crate::api::limits::RateLimits;
 
 /// A shorter lifetime could not be used, and would turn a server's mistake into a fetch per request.
 const SHORTEST_LIFETIME: Duration = Duration::from_secs(1);
@@ -26,7 +25,6 @@ pub(crate) struct Issued {
     pub(crate) lifetime: Duration,
     /// When the request was sent: the server's clock for the token started later, never earlier.
     pub(crate) sent_at: Instant,
-    pub(crate) limits: RateLimits,
     pub(crate) request_id: Option<Box<str>>,
 }
 

@@ -145,3 +145,16 @@ async fn a_oneshot_whose_service_is_consumed_gets_its_token() {
     let future = layer(&script).layer(Api::accepting_all()).oneshot(get(API));
     assert_eq!(text(future.await.unwrap()).await, "Bearer token-1");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_polled_again_only_much_later_carries_the_token_of_then() {
+    let script = Script::issuing(Duration::from_millis(10));
+    let layer = layer(&script);
+    let mut late = tokio_test::task::spawn(layer.layer(Recorder::echo()).oneshot(get(API)));
+    tokio_test::assert_pending!(late.poll());
+    layer.handle().warm_up().await.unwrap();
+    // The token that it waited for has come, and expires before it looks.
+    tokio::time::sleep(Duration::from_secs(2 * 60 * 60)).await;
+    layer.handle().warm_up().await.unwrap();
+    assert_eq!(text(late.await.unwrap()).await, "token-2");
+}

@@ -1,11 +1,14 @@
 //! What callers are told while no token can be had.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 use tower::Layer;
-use turris_auth::{TokenError, TokenErrorKind};
+use turris_auth::{TokenError, TokenErrorKind, TokenHandle};
 
 use crate::support::*;
 
@@ -120,4 +123,48 @@ async fn an_error_is_found_inside_the_errors_of_other_layers() {
     let service = layer(&script).layer(Api::accepting_all());
     let wrapped = std::io::Error::other(token_error(carried(&service).await));
     assert_eq!(TokenError::find_in(wrapped.get_ref().unwrap()).unwrap().status(), Some(401));
+}
+
+/// An error of somebody else's that looks at the layer when it is dropped.
+#[derive(Debug)]
+struct Nosy(TokenHandle);
+
+impl std::fmt::Display for Nosy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("connection refused")
+    }
+}
+
+impl std::error::Error for Nosy {}
+
+impl Drop for Nosy {
+    fn drop(&mut self) {
+        let _ = self.0.status();
+    }
+}
+
+#[test]
+fn an_error_may_use_the_layer_while_it_is_dropped() {
+    let (done, finished) = std::sync::mpsc::channel();
+    // On a thread of its own: a deadlock must fail the test and not hang it.
+    std::thread::spawn(move || {
+        let handle = Arc::new(OnceLock::<TokenHandle>::new());
+        let known = Arc::clone(&handle);
+        let script = Script::new(move |n| {
+            let error = Nosy(known.get().unwrap().clone());
+            async move { if n <= 6 { Err(error.into()) } else { Ok(token(n)) } }
+        });
+        let layer = layer(&script);
+        assert!(handle.set(layer.handle()).is_ok());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            while let Err(error) = layer.handle().warm_up().await {
+                let wait = error.retry_after().unwrap();
+                drop(error);
+                sleep(wait).await;
+            }
+        });
+        done.send(()).unwrap();
+    });
+    finished.recv_timeout(Duration::from_secs(60)).unwrap();
 }

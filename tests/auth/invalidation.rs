@@ -203,3 +203,22 @@ async fn a_token_that_is_valid_by_our_clock_and_refused_is_replaced() {
     }
     assert_eq!(script.requests(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn invalidations_that_never_end_keep_nobody_waiting_for_ever() {
+    // Slow enough for the allowance never to be used up.
+    let script = Script::issuing(Duration::from_secs(9));
+    let layer = layer(&script);
+    let handle = layer.handle();
+    let invalidating = tokio::spawn(async move {
+        loop {
+            sleep(Duration::from_secs(4)).await;
+            handle.invalidate();
+        }
+    });
+    let begun = tokio::time::Instant::now();
+    let error = token_error(soon(carried(&layer.layer(Api::accepting_all()))).await);
+    assert_eq!(error.kind(), turris_auth::TokenErrorKind::Timeout);
+    assert!(begun.elapsed() <= Duration::from_secs(61), "{:?}", begun.elapsed());
+    invalidating.abort();
+}

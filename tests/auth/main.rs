@@ -26,6 +26,7 @@ mod scope;
 mod secrets;
 mod sources;
 mod stacks;
+mod stress;
 mod support;
 mod token_request;
 mod unauthorized;

@@ -105,6 +105,20 @@ fn a_waiter_that_moves_to_another_runtime_is_not_left_behind() {
 }
 
 #[test]
+fn a_waiter_that_moves_on_from_a_second_runtime_is_not_left_behind_either() {
+    let script = Script::issuing(Duration::ZERO);
+    let layer = builder().token_timeout(Duration::from_millis(200)).token_service(script.clone()).build().unwrap();
+    let service = layer.layer(Api::accepting_all());
+    let (first, second, third) = (runtime(), runtime(), runtime());
+    let mut waiter = tokio_test::task::spawn(carried(&service));
+    first.block_on(async { assert!(waiter.poll().is_pending()) });
+    second.block_on(async { assert!(waiter.poll().is_pending()) });
+    // Neither of the two is driven any longer.
+    let carried = third.block_on(async { tokio::time::timeout(Duration::from_secs(60), waiter).await.unwrap() });
+    assert_eq!(carried.unwrap(), "Bearer token-1");
+}
+
+#[test]
 fn a_superseded_fetch_that_ends_late_touches_nothing_newer() {
     for late in [Answering::Tokens, Answering::Status(401), Answering::Unreachable] {
         // The first fetch blocks its thread, so that it cannot be aborted before it ends.
@@ -238,6 +252,28 @@ fn no_runtime_is_an_error_and_not_a_panic() {
         unreachable!("there is nothing to wait for")
     };
     assert_eq!(result.unwrap(), "Bearer token-1");
+}
+
+#[test]
+fn without_a_runtime_a_request_that_was_refused_still_finds_a_newer_token() {
+    let script = Script::issuing(Duration::ZERO);
+    let layer = layer(&script);
+    let handle = layer.handle();
+    let runtime = runtime();
+    runtime.block_on(handle.warm_up()).unwrap();
+    // Its first attempt is answered after somebody else has fetched a newer token.
+    let recorder = Recorder::new(move |seen| match seen.token() {
+        Some("token-1") => {
+            handle.invalidate();
+            runtime.block_on(handle.warm_up()).unwrap();
+            status(401)
+        }
+        _ => http::Response::new(Body::default()),
+    });
+    let mut call = tokio_test::task::spawn(layer.layer(recorder.clone()).oneshot(get(API)));
+    let std::task::Poll::Ready(result) = call.poll() else { unreachable!("there is nothing to wait for") };
+    assert_eq!(result.unwrap().status(), 200);
+    assert_eq!(recorder.tokens(), [Some("token-1".into()), Some("token-2".into())]);
 }
 
 #[test]

@@ -119,3 +119,54 @@ async fn a_provider_that_fails_is_an_error_with_its_source_and_costs_none_of_the
     sleep(Duration::from_secs(60)).await;
     assert_eq!(carried(&service).await.unwrap(), "Bearer token-1");
 }
+
+/// Takes a while for every answer.
+struct Slow(Duration);
+
+impl CredentialsProvider for Slow {
+    fn credentials(&self) -> CredentialsFuture<'_> {
+        Box::pin(async {
+            sleep(self.0).await;
+            Ok(credentials())
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_provider_does_not_hide_that_the_credentials_were_refused() {
+    let script = refusing(usize::MAX);
+    let layer = TurrisAuthLayer::builder(Slow(Duration::from_secs(6)), Environment::Production)
+        .token_service(script.clone())
+        .build()
+        .unwrap();
+    let error = token_error(carried(&layer.layer(Api::accepting_all())).await);
+    assert_eq!((error.kind(), error.status()), (TokenErrorKind::InvalidCredentials, Some(401)), "{error}");
+    assert_eq!(script.requests(), 1);
+}
+
+/// Reads the secret from behind the very layer that needs it.
+struct Circular(Mutex<Option<Authorized>>);
+
+impl CredentialsProvider for Circular {
+    fn credentials(&self) -> CredentialsFuture<'_> {
+        let service = self.0.lock().unwrap().clone().unwrap();
+        Box::pin(async move { Ok(Credentials::new("client", carried(&service).await?)?) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_waits_for_its_own_layer_is_an_error_in_time() {
+    let provider = Arc::new(Circular(Mutex::new(None)));
+    let script = Script::issuing(Duration::ZERO);
+    let layer = TurrisAuthLayer::builder(Arc::clone(&provider), Environment::Production)
+        .token_timeout(Duration::from_secs(9))
+        .token_service(script.clone())
+        .build()
+        .unwrap();
+    let service = layer.layer(Api::accepting_all());
+    *provider.0.lock().unwrap() = Some(service.clone());
+    let begun = tokio::time::Instant::now();
+    assert_eq!(token_error(soon(carried(&service)).await).kind(), TokenErrorKind::Timeout);
+    assert!(begun.elapsed() <= Duration::from_secs(9));
+    assert_eq!(script.requests(), 0);
+}

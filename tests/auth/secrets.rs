@@ -12,11 +12,14 @@ use http::Response;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_http::trace::{DefaultMakeSpan, DefaultOnRequest, DefaultOnResponse, TraceLayer};
 use tracing_subscriber::fmt::MakeWriter;
-use turris_auth::{Environment, TokenService, TurrisAuthLayer, auth::ThroughInner};
+use turris_auth::{Credentials, Environment, TokenService, TurrisAuthLayer, auth::ThroughInner};
 
 use crate::support::*;
 
 const TOKEN: &str = "t0k3n-that-must-never-show";
+
+/// Not the same inside a JSON string.
+const AWKWARD: &str = "back\\slash and quote\"";
 
 #[track_caller]
 fn assert_clean(text: &str) {
@@ -99,6 +102,19 @@ async fn no_error_shows_them_though_the_server_quotes_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_error_shows_a_secret_in_the_form_that_json_gives_it() {
+    let layer = TurrisAuthLayer::builder(Credentials::new("client", AWKWARD).unwrap(), Environment::Production)
+        .token_service(echo_request_body(400))
+        .build()
+        .unwrap();
+    let error = layer.handle().warm_up().await.unwrap_err();
+    assert!(error.to_string().contains("clientSecret"), "{error}");
+    for part in ["back", "slash", "quote"] {
+        assert!(!format!("{error} {error:?}").contains(part), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_is_not_quite_a_token_is_not_quoted() {
     let bodies = [
         format!(r#"{{"accessToken":"{TOKEN}""#),
@@ -173,7 +189,11 @@ async fn a_trace_of_all_headers_around_and_below_the_layer_does_not_show_them() 
     };
     // The token request goes the same way.
     let recorder = Recorder::new(|seen| match seen.uri.path() {
-        "/v1/auth/jwt" => issued(TOKEN, "3600"),
+        // A server that takes the token for its request's name, too.
+        "/v1/auth/jwt" => {
+            let body = format!(r#"{{"data":{{"accessToken":"{TOKEN}"}},"requestId":"for {TOKEN}"}}"#);
+            Response::builder().status(201).body(body.into()).unwrap()
+        }
         _ => status(if seen.token().is_some() { 200 } else { 401 }),
     });
     let service = ServiceBuilder::new()

@@ -88,6 +88,25 @@ async fn a_flight_ends_by_its_timeout_whatever_hangs() {
     assert_eq!(script.requests(), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_source_that_never_lets_its_task_rest_is_given_up_in_time_too() {
+    // It spends all that tokio lets a task do in one go, every time, so that nothing is left for a timer behind it.
+    let restless = Script::new(|_| async {
+        loop {
+            tokio::task::coop::consume_budget().await;
+        }
+    });
+    let handle = builder().token_timeout(Duration::from_secs(7)).token_service(restless).build().unwrap().handle();
+    let waiting = tokio::spawn(async move { handle.warm_up().await });
+    settle().await;
+    tokio::time::advance(Duration::from_secs(7)).await;
+    for _ in 0..20 {
+        settle().await;
+    }
+    assert!(waiting.is_finished());
+    assert_eq!(waiting.await.unwrap().unwrap_err().kind(), TokenErrorKind::Timeout);
+}
+
 struct HangingProvider(AtomicBool);
 
 impl turris_auth::CredentialsProvider for HangingProvider {

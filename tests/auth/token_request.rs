@@ -9,6 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::{
+    StreamExt,
+    stream::{iter, pending, repeat_with},
+};
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
@@ -104,14 +108,84 @@ async fn an_answer_beyond_64_kib_is_not_read_to_its_end() {
         assert_eq!(read, BOUND);
         assert!(!error.unwrap().to_string().contains("64 KiB"));
 
-        for (frames, endless) in [(vec![BOUND, 1], false), (vec![1_000], true), (vec![100 * BOUND], false)] {
+        for (frames, endless) in
+            [(vec![BOUND, 1], false), (vec![1_000], true), (vec![100 * BOUND], false), (vec![0], true)]
+        {
             let largest = frames.iter().copied().max().unwrap();
             let (error, read) = answered(code, move || frames.clone(), endless).await;
             let error = error.unwrap();
-            assert_eq!(error.kind(), TokenErrorKind::Protocol, "{error}");
-            assert!(error.to_string().contains("64 KiB"), "{error}");
+            // An error is what its status says, whatever its body is.
+            let kind = if code == 400 { TokenErrorKind::InvalidCredentials } else { TokenErrorKind::Protocol };
+            assert_eq!(error.kind(), kind, "{error}");
+            assert_eq!(error.to_string().contains("64 KiB"), code == 201, "{error}");
             assert!(read <= BOUND + largest, "{read} bytes read");
         }
+    }
+}
+
+/// How the body of an answer ends that does not end well.
+#[derive(Clone, Copy, Debug)]
+enum Spoilt {
+    Broken,
+    Silent,
+    Endless,
+}
+
+type Stream = futures_util::stream::BoxStream<'static, Result<Frame<Bytes>, BoxError>>;
+
+impl Spoilt {
+    fn body(self) -> UnsyncBoxBody<Bytes, BoxError> {
+        let begun = iter([Ok(Frame::data(Bytes::from_static(b"{")))]);
+        let rest: Stream = match self {
+            Self::Broken => Box::pin(iter([Err("connection reset".into())])),
+            Self::Silent => Box::pin(pending()),
+            Self::Endless => Box::pin(repeat_with(|| Ok(Frame::data(Bytes::from(vec![b' '; 1_000]))))),
+        };
+        StreamBody::new(begun.chain(rest)).boxed_unsync()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_is_what_its_head_says_however_its_body_ends() {
+    for spoilt in [Spoilt::Broken, Spoilt::Silent, Spoilt::Endless] {
+        for (code, kind, fetches) in [
+            (401, TokenErrorKind::InvalidCredentials, 1),
+            (429, TokenErrorKind::RateLimited, 1),
+            (404, TokenErrorKind::Protocol, 1),
+            (503, TokenErrorKind::Unavailable, 3),
+        ] {
+            let asked = Arc::new(AtomicUsize::new(0));
+            let counter = Arc::clone(&asked);
+            let endpoint = service_fn(move |_: Request<Body>| {
+                counter.fetch_add(1, Ordering::SeqCst);
+                let head = Response::builder().status(code);
+                let head = if code == 429 { head.header("retry-after", "200") } else { head };
+                std::future::ready(Ok::<_, BoxError>(head.body(spoilt.body()).unwrap()))
+            });
+            let layer = builder().token_service(endpoint).build().unwrap();
+            let error = layer.handle().warm_up().await.unwrap_err();
+            assert_eq!((error.kind(), error.status()), (kind, Some(code)), "{spoilt:?}: {error}");
+            assert_eq!(asked.load(Ordering::SeqCst), fetches, "{spoilt:?}: {error}");
+            assert_eq!(code == 429, error.retry_after() == Some(Duration::from_secs(200)), "{spoilt:?}: {error}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_answer_says_of_the_allowance_counts_however_its_body_ends() {
+    for spoilt in [Spoilt::Broken, Spoilt::Silent] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&asked);
+        let endpoint = service_fn(move |_: Request<Body>| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            let head = Response::builder().status(201).header("x-ratelimit-remaining", "0");
+            let head = head.header("x-ratelimit-reset", "50");
+            std::future::ready(Ok::<_, BoxError>(head.body(spoilt.body()).unwrap()))
+        });
+        let layer = builder().token_service(endpoint).build().unwrap();
+        let error = layer.handle().warm_up().await.unwrap_err();
+        assert!(error.retry_after().unwrap() > Duration::from_secs(35), "{spoilt:?}: {error}");
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "{spoilt:?}: {error}");
     }
 }
 

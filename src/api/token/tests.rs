@@ -256,12 +256,14 @@ fn ten_thousand_levels_of_nesting_are_an_error() {
 
 #[test]
 fn the_request_id_is_kept_if_it_is_a_text() {
-    let request_id = |value: &str| decode(&format!(r#"{{"access_token": "a", "requestId": {value}}}"#)).request_id;
+    let request_id = |value: &str| decode(&format!(r#"{{"access_token": "s3cret", "requestId": {value}}}"#)).request_id;
     assert_eq!(request_id(r#""dev-1""#).as_deref(), Some("dev-1"));
     assert_eq!(request_id(r#""a\r\nb""#).as_deref(), Some("ab"));
     assert_eq!(request_id("7"), None);
     assert_eq!(request_id("{}"), None);
     assert_eq!(request_id("null"), None);
+    assert_eq!(request_id(r#""for s3cret""#), None);
+    assert_eq!(request_id(&format!(r#""{:508}s3cret""#, "")), None);
     let wrapped = r#"{"data": {"accessToken": "a"}, "request_id": "dev-2"}"#;
     assert_eq!(decode(wrapped).request_id.as_deref(), Some("dev-2"));
 }
