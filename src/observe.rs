@@ -18,6 +18,8 @@
 //! | `INFO` | the token was invalidated | `reason` (`unauthorized`, `handle`), `generation` |
 //! | `WARN` | a new token did not cure a 401; replacing it is paused | `generation`, `pause` in seconds |
 //! | `DEBUG` | a 401 was returned with the token kept | `reason` (`paused`, `no_fetch_possible`), `generation` |
+//! | `DEBUG` | a 401 was returned because the request's body cannot be sent twice | `generation` |
+//! | `DEBUG` | a request was sent without a token, since its origin is not one of the layer's | `scheme`, `host`, `port` |
 //! | `DEBUG` | a request was sent with the restricted access token | `error.type` |
 //! | `WARN` | a rate limit was met, and its gate closed | `wait` in seconds |
 //! | `INFO` | a gate is open again, and the first request has left by it | |
@@ -40,8 +42,8 @@
 //! A request that finds a token calls neither `tracing` nor any subscriber, whether one listens or not: all of this
 //! happens around tokens and limits. `cargo run --release --manifest-path benches/instructions/Cargo.toml` counts the
 //! instructions of such a request. With `default-features = false` for this crate in that package's manifest the count
-//! for `TurrisAuth` is the same to one instruction in 2,000, which is the compiler's doing. With `metrics` such a request also records the age of its token, which costs a second
-//! reading of the clock and what the recorder takes.
+//! for `TurrisAuth` is the same to one instruction in 2,000, which is the compiler's doing. With `metrics` such a request
+//! also records the age of its token, which costs a second reading of the clock and what the recorder takes.
 //!
 //! # Metrics
 //!

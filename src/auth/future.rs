@@ -23,6 +23,7 @@ use crate::{
     classify::proves_token,
     drain::Drain,
     kept::KeptRequest,
+    observe,
     replay::TryCloneBody,
     token::{Acquire, Instant, Token},
 };
@@ -307,7 +308,12 @@ impl<T> Shared<T> {
         if !self.cache.refuse(generation, kept.is_some()) {
             return None;
         }
-        let (kept, inner) = kept?;
+        let Some((kept, inner)) = kept else {
+            if self.retry {
+                observe::not_repeatable(generation);
+            }
+            return None;
+        };
         Some((kept.into_request()?, inner))
     }
 }

@@ -7,6 +7,7 @@ use http::{
 };
 
 use super::origin::Origin;
+use crate::observe;
 
 /// Keeps a layer away from one request: as an extension of the request, it makes
 /// [`TurrisAuth`](crate::TurrisAuth) pass the request and its answer through untouched.
@@ -54,6 +55,9 @@ impl Scope {
             // The authority form, which only `CONNECT` uses.
             _ => false,
         };
+        if !belongs {
+            observe::passed_without_token(uri);
+        }
         // A request for a token cannot need one; with a token service that leads back through this layer it would wait
         // for itself.
         belongs && *uri.path() != *self.token_path

@@ -208,3 +208,20 @@ impl Treatment {
         }
     }
 }
+
+/// Not the URI as a whole: its user information, path and query are the caller's.
+pub(crate) fn passed_without_token(uri: &http::Uri) {
+    event!(
+        DEBUG,
+        scheme = uri.scheme_str(),
+        host = uri.host(),
+        port = uri.port_u16(),
+        "a request was sent without a token: its origin is not one that the token belongs to",
+    );
+    let _ = uri;
+}
+
+pub(crate) fn not_repeatable(generation: u64) {
+    event!(DEBUG, generation, "a 401 is returned: the request's body cannot be sent twice, ReplayBodyLayer helps");
+    let _ = generation;
+}

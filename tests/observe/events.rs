@@ -83,3 +83,33 @@ async fn a_handle_that_invalidates_is_one_line() {
         ["INFO access token invalidated: generation=1 reason=handle", "INFO access token invalidated: reason=handle"]
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_none_of_the_layers_is_told_at_debug_without_what_is_the_callers() {
+    let (capture, _guard) = Capture::start();
+    let service = layer(&Script::issuing(Duration::ZERO)).layer(Api::accepting_all());
+    for uri in ["http://user:hunter2@other.example:8080/path?key=hunter2", "/v1/agencies"] {
+        service.clone().oneshot(get(uri)).await.unwrap();
+    }
+    let told = "DEBUG a request was sent without a token: its origin is not one that the token belongs to:";
+    assert_eq!(
+        beside_fetches(&capture),
+        [format!("{told} host=other.example port=8080 scheme=http"), format!("{told} ")]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_401_that_is_returned_for_want_of_a_second_body_says_what_helps() {
+    use http_body_util::BodyExt;
+
+    let (capture, _guard) = Capture::start();
+    let service = layer(&Script::issuing(Duration::ZERO)).layer(Api::accepting(|token| token != "token-1"));
+    service.oneshot(get(API).map(|_| Body::from("{}").boxed_unsync())).await.unwrap();
+    assert_eq!(
+        beside_fetches(&capture),
+        [
+            "INFO access token invalidated: generation=1 reason=unauthorized",
+            "DEBUG a 401 is returned: the request's body cannot be sent twice, ReplayBodyLayer helps: generation=1",
+        ]
+    );
+}
