@@ -191,6 +191,23 @@ async fn one_whose_service_is_not_ready_does_not_stop_the_others() {
     assert_eq!(server.paths(), ["/stuck", "/behind", "/stuck"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_thousand_whose_service_is_not_ready_do_not_stop_the_others() {
+    let server = Server::new([refused(&[("retry-after", "5")])]);
+    let layer = TurrisBackoffLayer::new();
+    let stuck = ServiceBuilder::new().layer(&layer).layer(ConcurrencyLimitLayer::new(1)).service(server.client());
+    let free = server.layered(&layer);
+    let first = tokio::spawn(stuck.clone().oneshot(post("/stuck")));
+    sleep(seconds(0.1)).await;
+    let stuck_too: Vec<_> = (0..1000).map(|_| tokio::spawn(stuck.clone().oneshot(post("/stuck")))).collect();
+    sleep(seconds(0.1)).await;
+    let mut inner = stuck.get_ref().clone();
+    inner.ready().await.unwrap();
+    let behind = spawn(&free, post("/behind"));
+    timeout(seconds(30.0), behind).await.expect("it is held up for seconds at most").unwrap().unwrap();
+    assert!(!first.is_finished() && stuck_too.iter().all(|task| !task.is_finished()));
+}
+
 /// Drops a request at every point where it can be waiting, and sees that others get through and nothing is left.
 #[tokio::test(start_paused = true)]
 async fn requests_can_be_dropped_at_every_await_point() {
