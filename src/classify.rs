@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, HeaderName, Response, StatusCode, Version};
 
+use crate::api::limits::forbids_retry;
+
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// What a response means to [`TurrisAuth`](crate::TurrisAuth) and [`TurrisBackoff`](crate::TurrisBackoff).
@@ -43,12 +45,13 @@ impl ResponseClass {
     /// 401 is `Unauthorized` and 429 is `RateLimited`. A gRPC response has the status 200; where there is nothing but an
     /// error to say, its `grpc-status` stands among the headers (the gRPC protocol calls it *trailers-only*), and 16
     /// (`UNAUTHENTICATED`) and 8 (`RESOURCE_EXHAUSTED`) there mean the same as the two. What stands in real trailers, or
-    /// is no number, is the caller's.
+    /// is no number, is the caller's; so is an 8 with a `grpc-retry-pushback-ms` that is negative or no number, by which
+    /// a server says that it wants no retry (gRPC proposal A6).
     pub fn of(status: StatusCode, headers: &HeaderMap) -> Self {
         match status {
             StatusCode::OK => match headers.get(GRPC_STATUS).map(|value| value.as_bytes()) {
                 Some(b"16") => Self::Unauthorized,
-                Some(b"8") => Self::RateLimited,
+                Some(b"8") if !forbids_retry(headers) => Self::RateLimited,
                 _ => Self::Ordinary,
             },
             StatusCode::UNAUTHORIZED => Self::Unauthorized,
@@ -56,6 +59,19 @@ impl ResponseClass {
             _ => Self::Ordinary,
         }
     }
+}
+
+/// Whether an ordinary answer shows that the server has looked at the token and accepted it.
+pub(crate) fn proves_token<B>(response: &Response<B>) -> bool {
+    // A gateway that fails, has waited too long or wants its own authentication answers before anybody looks.
+    const BEFORE_AUTHENTICATION: [StatusCode; 2] =
+        [StatusCode::PROXY_AUTHENTICATION_REQUIRED, StatusCode::REQUEST_TIMEOUT];
+    // UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE and DATA_LOSS: what gRPC has for the 5xx statuses.
+    const GRPC_SERVER_ERRORS: [&[u8]; 6] = [b"2", b"4", b"12", b"13", b"14", b"15"];
+    let (status, grpc_status) = (response.status(), response.headers().get(GRPC_STATUS));
+    !status.is_server_error()
+        && !BEFORE_AUTHENTICATION.contains(&status)
+        && !grpc_status.is_some_and(|value| GRPC_SERVER_ERRORS.contains(&value.as_bytes()))
 }
 
 type Classify = dyn Fn(StatusCode, &HeaderMap) -> ResponseClass + Send + Sync;
@@ -88,33 +104,4 @@ impl fmt::Debug for Classifier {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_status_that_is_not_exactly_one_of_the_two_is_ordinary() {
-        let of = |value: &'static str| {
-            ResponseClass::of(StatusCode::OK, &HeaderMap::from_iter([(GRPC_STATUS, value.parse().unwrap())]))
-        };
-        assert_eq!(of("16"), ResponseClass::Unauthorized);
-        assert_eq!(of("8"), ResponseClass::RateLimited);
-        for malformed in ["0", "016", "16 ", "1", "161", "-16", "sixteen", "", "99999999999999999999999"] {
-            assert_eq!(of(malformed), ResponseClass::Ordinary, "{malformed:?}");
-        }
-    }
-
-    #[test]
-    fn a_grpc_status_beside_another_http_status_says_nothing() {
-        let headers = HeaderMap::from_iter([(GRPC_STATUS, "16".parse().unwrap())]);
-        assert_eq!(ResponseClass::of(StatusCode::BAD_GATEWAY, &headers), ResponseClass::Ordinary);
-    }
-
-    #[test]
-    fn http_1_is_judged_by_its_status_alone() {
-        let mut response = Response::new(());
-        response.headers_mut().insert(GRPC_STATUS, "16".parse().unwrap());
-        assert_eq!(Classifier::default().classify(&response), ResponseClass::Ordinary);
-        *response.version_mut() = Version::HTTP_2;
-        assert_eq!(Classifier::default().classify(&response), ResponseClass::Unauthorized);
-    }
-}
+mod tests;

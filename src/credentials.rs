@@ -1,6 +1,12 @@
 //! The client id and secret of one Turris API client, and where they come from.
 
-use std::{env, fmt, future::Future, pin::Pin, sync::Arc};
+use std::{
+    env::{self, VarError},
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+};
 
 use zeroize::Zeroizing;
 
@@ -51,7 +57,7 @@ impl Credentials {
         client_secret: Zeroizing<String>,
     ) -> Result<Self, ConfigError> {
         const EXPECTED: &str =
-            "a text that is not empty, without control characters and without white space at its ends";
+            "text without control characters and without white space at its ends (a file's last newline, perhaps)";
         if !usable(&client_id) {
             return Err(ConfigError::new(id_setting, client_id, EXPECTED));
         }
@@ -70,7 +76,10 @@ impl Credentials {
     /// When a variable is missing, is not Unicode, or has a value that [`new`](Self::new) refuses.
     pub fn from_env() -> Result<Self, ConfigError> {
         let read = |name: &'static str| {
-            env::var(name).map_err(|_| ConfigError::without_value(name, "an environment variable set to Unicode text"))
+            env::var(name).map_err(|error| match error {
+                VarError::NotPresent => ConfigError::without_value(name, "this environment variable to be set"),
+                VarError::NotUnicode(_) => ConfigError::without_value(name, "Unicode text"),
+            })
         };
         let client_id = read(Self::CLIENT_ID_VARIABLE)?;
         let client_secret = Zeroizing::new(read(Self::CLIENT_SECRET_VARIABLE)?);

@@ -56,7 +56,8 @@ impl Environment {
     /// # Errors
     ///
     /// When the URL is not absolute, is neither `https` nor `http` to a loopback host, has a port that cannot be
-    /// connected to, or has user information, a query or a fragment. Credentials sent over plain HTTP can be read by whoever is in between, hence the loopback rule.
+    /// connected to, ends in `/v1` (the API's own paths begin with it), or has user information, a query or a fragment.
+    /// Credentials sent over plain HTTP can be read by whoever is in between, hence the loopback rule.
     pub fn custom(base_url: impl AsRef<str>) -> Result<Self, ConfigError> {
         Self::parse(base_url.as_ref(), false)
     }
@@ -103,7 +104,13 @@ impl Environment {
         } else if *scheme != Scheme::HTTPS {
             return Err(refused("the scheme `https`, or `http` to a loopback host"));
         }
+        if host.contains('*') {
+            return Err(refused("one host: there are no wildcards"));
+        }
         let path = uri.path().trim_end_matches('/').to_owned();
+        if path.ends_with("/v1") {
+            return Err(refused("a URL without `/v1` at its end, which the API's own paths begin with"));
+        }
         let token_url = with_path(uri.clone(), &format!("{path}{TOKEN_PATH}")).ok_or_else(|| refused(ABSOLUTE))?;
         let base_url = with_path(uri, &path).ok_or_else(|| refused(ABSOLUTE))?;
         Ok(Self::Custom(CustomEnvironment { base_url, token_url }))
@@ -134,7 +141,13 @@ impl Environment {
     /// # Ok::<(), turris_auth::ConfigError>(())
     /// ```
     pub fn url(&self, path: &str) -> Result<Uri, ConfigError> {
-        let refused = || ConfigError::new("path", path, "a path such as `/v1/agencies`, with or without a query");
+        let refused = || {
+            ConfigError::new(
+                "path",
+                path,
+                "a path such as `/v1/agencies?limit=10`, percent-encoded where a URL needs it",
+            )
+        };
         if !path.starts_with('/') {
             return Err(refused());
         }

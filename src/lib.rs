@@ -41,6 +41,11 @@ pub mod replay;
 
 #[cfg(feature = "emulator")]
 pub mod emulator;
+#[cfg(feature = "tonic")]
+pub mod grpc;
+#[cfg(feature = "reqwest")]
+#[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
+pub mod reqwest;
 
 mod api;
 mod classify;

@@ -84,5 +84,6 @@ async fn run(quiet: bool) -> Result<Vec<Phase>, BoxError> {
         tell(demo.revoked(1_000).await?),
         tell(demo.outage(100).await?),
         tell(demo.expiry(Duration::from_secs(4)).await?),
+        tell(Demo::rate_limited(3 * phases::ALLOWANCE as usize).await?),
     ])
 }

@@ -10,6 +10,8 @@ use http::{
 pub(crate) const X_RATE_LIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 pub(crate) const X_RATE_LIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 pub(crate) const X_RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+/// What gRPC has for `Retry-After`: milliseconds.
+pub(crate) const GRPC_RETRY_PUSHBACK_MS: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
 /// A reset below this is a delta (of up to 31 years) and not a time: as one, it would be before September 2001.
 const FIRST_EPOCH_SECOND: u64 = 1_000_000_000;
@@ -35,7 +37,7 @@ pub(crate) struct RateLimits {
     pub(crate) remaining: Option<u64>,
     /// `X-RateLimit-Reset`: until the window ends.
     pub(crate) reset_after: Option<Duration>,
-    /// `Retry-After`: until the server wants to be asked again.
+    /// `Retry-After` or `grpc-retry-pushback-ms`: until the server wants to be asked again.
     pub(crate) retry_after: Option<Duration>,
 }
 
@@ -55,9 +57,15 @@ impl RateLimits {
             retry_after: numbers(headers, RETRY_AFTER)
                 .map(Duration::from_secs)
                 .chain(texts(headers, RETRY_AFTER).filter_map(date))
+                .chain(numbers(headers, GRPC_RETRY_PUSHBACK_MS).map(Duration::from_millis))
                 .max(),
         }
     }
+}
+
+/// Whether a gRPC server says that a call must not be sent again: it does with a pushback that is no wait.
+pub(crate) fn forbids_retry(headers: &HeaderMap) -> bool {
+    headers.contains_key(&GRPC_RETRY_PUSHBACK_MS) && numbers(headers, GRPC_RETRY_PUSHBACK_MS).next().is_none()
 }
 
 /// The time at which an answer was made.

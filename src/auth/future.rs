@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -18,7 +18,8 @@ use super::{
     transport::TokenTransport,
 };
 use crate::{
-    BoxError, ResponseClass,
+    BoxError, ResponseClass, TokenError,
+    classify::proves_token,
     drain::Drain,
     kept::KeptRequest,
     replay::TryCloneBody,
@@ -188,7 +189,8 @@ where
         StateProj::Waiting { acquire, pending } => {
             let Some(waiting) = pending.as_ref() else { return Poll::Pending };
             let source = || waiting.shared.source(&waiting.inner);
-            let token = ready!(acquire.poll(cx, &waiting.shared.cache, source))?;
+            let token = ready!(acquire.poll(cx, &waiting.shared.cache, source))
+                .map_err(|error| error_for(&waiting.request, error))?;
             State::Readying { token, waited: false, pending: pending.take() }
         }
         StateProj::Readying { token, waited, pending } => {
@@ -216,6 +218,16 @@ where
         StateProj::Passing { .. } | StateProj::Sent { .. } | StateProj::Done => return Poll::Pending,
     };
     Poll::Ready(Ok(next))
+}
+
+/// The error in the form that whoever sends such requests looks for.
+fn error_for<ReqBody>(request: &Request<ReqBody>, error: TokenError) -> BoxError {
+    #[cfg(feature = "tonic")]
+    if crate::grpc::is_grpc(request) {
+        return tonic::Status::from(error).into();
+    }
+    let _ = request;
+    error.into()
 }
 
 impl<S, T, ReqBody, ResBody> Pending<S, T, ReqBody>
@@ -254,7 +266,7 @@ impl<T> Shared<T> {
         let Carried { generation, unproven, retrying } = carried;
         let class = self.classifier.classify(response);
         if class != ResponseClass::Unauthorized {
-            if (unproven || retrying) && class == ResponseClass::Ordinary && proves_token(response.status()) {
+            if (unproven || retrying) && class == ResponseClass::Ordinary && proves_token(response) {
                 if retrying { self.cache.cure(generation) } else { self.cache.prove(generation) }
             }
             return None;
@@ -270,14 +282,6 @@ impl<T> Shared<T> {
         let (kept, inner) = kept?;
         Some((kept.into_request()?, inner))
     }
-}
-
-/// Whether an ordinary answer shows that the server has looked at the token and accepted it.
-fn proves_token(status: StatusCode) -> bool {
-    // A gateway that fails, has waited too long or wants its own authentication answers before anybody looks.
-    const BEFORE_AUTHENTICATION: [StatusCode; 2] =
-        [StatusCode::PROXY_AUTHENTICATION_REQUIRED, StatusCode::REQUEST_TIMEOUT];
-    !status.is_server_error() && !BEFORE_AUTHENTICATION.contains(&status)
 }
 
 impl<S, T, ReqBody, ResBody> fmt::Debug for ResponseFuture<S, T, ReqBody, ResBody>

@@ -173,13 +173,14 @@ impl fmt::Display for TokenStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.valid_for {
             Some(valid_for) => write!(f, "valid for {} s", valid_for.as_secs())?,
-            None => f.write_str("absent")?,
+            None => f.write_str("no token")?,
         }
         if self.fetching {
             f.write_str(", being fetched")?;
         }
         if let Some((error, wait)) = &self.failure {
-            write!(f, ", last fetch failed ({}), next one possible in {} s", error.kind(), wait.as_secs())?;
+            let wait = wait.as_secs_f64().ceil();
+            write!(f, ", last fetch failed ({}), next one possible in {wait} s", error.kind())?;
         }
         Ok(())
     }

@@ -42,6 +42,9 @@ pub struct TurrisAuthLayer<T = ThroughInner> {
 
 impl TurrisAuthLayer {
     /// A layer with all defaults, which fetches its tokens through the service that it wraps.
+    ///
+    /// Its services have a [`handle`](TurrisAuth::handle) to the token. The layer itself has one only with a
+    /// [`token_service`](TurrisAuthLayerBuilder::token_service).
     pub fn new(credentials: impl CredentialsProvider, environment: Environment) -> Self {
         Self::from_builder(Self::builder(credentials, environment))
     }

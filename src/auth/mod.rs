@@ -76,6 +76,12 @@
 //! Where the request was not sent for want of a token, the error is a [`TokenError`](crate::TokenError).
 //! Errors of the wrapped service are passed on as they are, boxed.
 //!
+//! # A 401, and no token was fetched
+//!
+//! Then the request was none of this layer's: its URI is relative, or its origin is not the environment's. `localhost` and
+//! `127.0.0.1` are different origins, and so are two ports. An event at `DEBUG` says so; see [`allow_origin`] and
+//! [`relative_uris_belong_here`](TurrisAuthLayerBuilder::relative_uris_belong_here).
+//!
 //! # The allowance
 //!
 //! The token endpoint allows 10 requests a minute for a whole API client. The layer never makes more, whatever fails:
@@ -103,8 +109,9 @@
 //!
 //! The token goes only to the environment's own origin, whatever the path, and to origins that [`allow_origin`] adds.
 //! A redirect that is followed above this layer comes through it again, so another origin gets no token. One that is
-//! followed *below* it, inside a client, is out of its sight: turn redirects off there. A redirect of the token endpoint
-//! itself is an error, for the token request has the secret in its body.
+//! followed *below* it, inside a client, is out of its sight: turn redirects off there. (hyper-util's client follows none.
+//! reqwest's does; the `ReqwestService` of the feature `reqwest` does not.) A redirect of the token endpoint itself is an
+//! error, for the token request has the secret in its body.
 //!
 //! [`retry_unauthorized`]: TurrisAuthLayerBuilder::retry_unauthorized
 //! [`token_requests_per_minute`]: TurrisAuthLayerBuilder::token_requests_per_minute

@@ -19,8 +19,15 @@ pub struct ThroughInner;
 /// How a layer that wraps the service `S` reaches the token endpoint: [`ThroughInner`] or [`TokenService`].
 ///
 /// It is sealed; it is public because it stands in the bounds of [`TurrisAuth`](crate::TurrisAuth).
+#[diagnostic::on_unimplemented(
+    message = "a token cannot be fetched through the wrapped service `{S}`",
+    note = "that takes a request body that is `From<Bytes>`, and a service that is `Clone + Send + 'static`",
+    note = "`TurrisAuthLayer::builder(..).token_service(..)` fetches through a service of its own and asks neither",
+    note = "`turris_auth::replay::ReplayBodyLayer` above this layer makes any body one that is `From<Bytes>`"
+)]
 pub trait TokenTransport<S, ReqBody>: sealed::Sealed<S, ReqBody> {}
 
+#[diagnostic::do_not_recommend]
 impl<T: sealed::Sealed<S, ReqBody>, S, ReqBody> TokenTransport<S, ReqBody> for T {}
 
 pub(super) mod sealed {

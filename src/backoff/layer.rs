@@ -32,7 +32,8 @@ const MOST_REQUESTS: u64 = 1_000_000_000;
 /// Puts a [`TurrisBackoff`] around a service.
 ///
 /// All services made from one layer, or from its clones, share one gate and one count per authority and class of
-/// requests. See the [module](super) for what it does, and for an example.
+/// requests. The vendor counts per API client, so make a layer for each: two API clients under one layer would wait for
+/// each other's limits. See the [module](super) for what it does, and for an example.
 #[derive(Clone, Debug)]
 pub struct TurrisBackoffLayer {
     shared: Arc<Shared>,
@@ -177,7 +178,8 @@ impl TurrisBackoffLayerBuilder {
     }
 
     /// The limit that pacing starts from, for classes that are [`WRITES`](RequestClass::WRITES). Default: the
-    /// documented 60 requests in 60 seconds. What the server says of its limit replaces it.
+    /// documented 60 requests in 60 seconds. What the server says of its limit replaces it, but not the length of its
+    /// window, which no header states: for a gateway with another one, set both.
     pub fn allowance(mut self, requests: u64, window: Duration) -> Self {
         self.settings.allowance = Allowance { requests, window };
         self

@@ -21,7 +21,7 @@ async fn status_from_absent_to_valid_to_absent() {
     let absent = handle.status();
     assert_eq!((absent.valid_for(), absent.is_fetching(), absent.retry_in()), (None, false, None));
     assert!(absent.failure().is_none() && absent.is_healthy());
-    assert_eq!(absent.to_string(), "absent");
+    assert_eq!(absent.to_string(), "no token");
     assert_eq!(script.requests(), 0, "looking fetches nothing");
 
     let warming = tokio::spawn({
@@ -31,7 +31,7 @@ async fn status_from_absent_to_valid_to_absent() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     let fetching = handle.status();
     assert_eq!((fetching.valid_for(), fetching.is_fetching()), (None, true));
-    assert_eq!(fetching.to_string(), "absent, being fetched");
+    assert_eq!(fetching.to_string(), "no token, being fetched");
     assert_shows_no_secret(&handle);
 
     warming.await.unwrap().unwrap();
@@ -44,7 +44,7 @@ async fn status_from_absent_to_valid_to_absent() {
 
     tokio::time::sleep(Duration::from_secs(3594)).await;
     assert_eq!(handle.status().valid_for(), None);
-    assert_eq!(handle.status().to_string(), "absent");
+    assert_eq!(handle.status().to_string(), "no token");
 }
 
 #[tokio::test(start_paused = true)]
@@ -162,7 +162,7 @@ fn without_a_runtime_there_is_an_error_and_no_panic() {
     let handle = layer.handle();
     let mut waiting = tokio_test::task::spawn(handle.warm_up());
     assert_eq!(tokio_test::assert_ready_err!(waiting.poll()).kind(), TokenErrorKind::Runtime);
-    assert_eq!(handle.status().to_string(), "absent");
+    assert_eq!(handle.status().to_string(), "no token");
     let mut call = tokio_test::task::spawn(layer.layer(Recorder::echo()).oneshot(get(API)));
     assert_eq!(token_error(tokio_test::assert_ready!(call.poll())).kind(), TokenErrorKind::Runtime);
     assert_eq!(script.requests(), 0);

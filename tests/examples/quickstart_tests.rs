@@ -3,7 +3,10 @@ use std::time::Duration;
 use serde_json::Value;
 use turris_auth::Credentials;
 
-use crate::quickstart::{phases::Demo, report};
+use crate::quickstart::{
+    phases::{ALLOWANCE, Demo},
+    report,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_phase_goes_as_the_quickstart_says() {
@@ -13,6 +16,7 @@ async fn every_phase_goes_as_the_quickstart_says() {
         demo.revoked(200).await.unwrap(),
         demo.outage(20).await.unwrap(),
         demo.expiry(Duration::from_secs(1)).await.unwrap(),
+        Demo::rate_limited(2 * ALLOWANCE as usize).await.unwrap(),
     ];
     for phase in &phases {
         assert!(phase.problems().is_empty(), "{:?}", phase.problems());
@@ -21,10 +25,13 @@ async fn every_phase_goes_as_the_quickstart_says() {
     assert_eq!((phases[0].token_fetches, phases[1].token_fetches), (1, 1));
     assert_eq!((phases[2].succeeded, phases[2].failed), (20, 20));
     assert_eq!(phases[3].failed, 0);
+    assert_eq!((phases[4].succeeded, phases[4].failed, phases[4].token_fetches), (120, 0, 1));
+    // The server lets none of the second half in before its window is over.
+    assert!(phases[4].p99_us >= 2_000_000, "{:?}", phases[4]);
 
     let json: Value = serde_json::from_str(&report::json(&phases).unwrap()).unwrap();
     let names: Vec<_> = json["phases"].as_array().unwrap().iter().map(|phase| &phase["name"]).collect();
-    assert_eq!(names, ["cold", "revoked", "outage", "expiry"]);
+    assert_eq!(names, ["cold", "revoked", "outage", "expiry", "rate_limited"]);
     for phase in json["phases"].as_array().unwrap() {
         let fields = phase.as_object().unwrap();
         let numbers = ["requests", "succeeded", "failed", "token_fetches", "unauthorized", "rate_limited"];
@@ -35,7 +42,7 @@ async fn every_phase_goes_as_the_quickstart_says() {
         assert!(phase["p50_us"].as_u64() <= phase["p99_us"].as_u64());
         assert_ne!(phase["p99_us"], Value::from(0));
     }
-    assert_eq!(report::table(&phases).lines().count(), 6);
+    assert_eq!(report::table(&phases).lines().count(), 7);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod failures;
 mod flight;
 mod requests;
 mod runtimes;
+mod stack;
 mod support;
 mod unauthorized;
 mod wire;

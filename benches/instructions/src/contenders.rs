@@ -1,27 +1,33 @@
 //! What is measured.
 
-use std::{convert::Infallible, future::Ready};
+use std::{convert::Infallible, future::Ready, time::Duration};
 
 use http::{Request, Response};
 use tower::{
-    Layer, Service, ServiceBuilder,
+    Layer, Service,
     retry::{Policy, RetryLayer},
 };
 use tower_http::auth::AddAuthorizationLayer;
 use turris_auth::{
-    Credentials, Environment, TokenService, TurrisAuthLayer,
+    Credentials, Environment, TokenService, TurrisAuthLayer, TurrisBackoffLayer,
+    backoff::TurrisBackoffLayerBuilder,
     replay::{ReplayBodyLayer, TryCloneBody},
 };
 
 use crate::work::{Content, Inner, ReadingInner, drive, jwt};
 
 /// A service to send requests through.
+#[derive(Clone, Copy)]
 pub struct Contender {
     pub name: &'static str,
     /// The contender whose cost is taken off, because it is not this one's.
     pub floor: &'static str,
-    pub run: fn(u64) -> Run,
+    /// Sets the service up.
+    pub prepare: fn() -> Runner,
 }
+
+/// Sends so many requests, one after another.
+pub type Runner = Box<dyn FnMut(u64) -> Run>;
 
 /// What a run shows beside what is counted around it.
 #[derive(Clone, Copy, Debug)]
@@ -38,38 +44,42 @@ pub const TWO_TOWER_RETRIES: &str = "two_tower_retries";
 pub const AUTH_WITHOUT_RETRY: &str = "auth_without_retry";
 pub const AUTH: &str = "auth";
 pub const REPLAY_AUTH: &str = "replay_auth";
+/// With nothing to repeat, so that there is no copy: what is left is the gate.
+pub const BACKOFF_WITHOUT_RETRY: &str = "backoff_without_retry";
+pub const BACKOFF: &str = "backoff";
+pub const BACKOFF_AUTH: &str = "backoff_auth";
 
 pub const CONTENDERS: &[Contender] = &[
-    Contender { name: BARE, floor: BARE, run: |requests| run(Inner, requests) },
-    Contender { name: BARE_READING, floor: BARE_READING, run: |requests| run(ReadingInner, requests) },
-    Contender { name: STATIC_HEADER, floor: BARE, run: |requests| run(static_header().layer(Inner), requests) },
-    Contender {
-        name: TOWER_RETRY,
-        floor: BARE,
-        run: |requests| {
-            let stack = ServiceBuilder::new().layer(RetryLayer::new(CloneAndGiveUp)).layer(static_header());
-            run(stack.service(Inner), requests)
-        },
-    },
+    Contender { name: BARE, floor: BARE, prepare: || runner(Inner) },
+    Contender { name: BARE_READING, floor: BARE_READING, prepare: || runner(ReadingInner) },
+    Contender { name: STATIC_HEADER, floor: BARE, prepare: || runner(static_header().layer(Inner)) },
+    Contender { name: TOWER_RETRY, floor: BARE, prepare: || runner(tower_retry().layer(static_header().layer(Inner))) },
     Contender {
         name: TWO_TOWER_RETRIES,
         floor: BARE,
-        run: |requests| {
-            let retries = ServiceBuilder::new()
-                .layer(RetryLayer::new(CloneAndGiveUp))
-                .layer(RetryLayer::new(CloneAndGiveUp))
-                .layer(static_header());
-            run(retries.service(Inner), requests)
-        },
+        prepare: || runner(tower_retry().layer(tower_retry().layer(static_header().layer(Inner)))),
     },
-    Contender { name: AUTH_WITHOUT_RETRY, floor: BARE, run: |requests| run(auth(false).layer(Inner), requests) },
-    Contender { name: AUTH, floor: BARE, run: |requests| run(auth(true).layer(Inner), requests) },
+    Contender { name: AUTH_WITHOUT_RETRY, floor: BARE, prepare: || runner(auth(false).layer(Inner)) },
+    Contender { name: AUTH, floor: BARE, prepare: || runner(auth(true).layer(Inner)) },
+    Contender {
+        name: BACKOFF_WITHOUT_RETRY,
+        floor: BARE,
+        prepare: || runner(backoff().max_retries(0).build().expect("a valid layer").layer(Inner)),
+    },
+    Contender {
+        name: BACKOFF,
+        floor: BARE,
+        prepare: || runner(backoff().build().expect("a valid layer").layer(Inner)),
+    },
+    Contender {
+        name: BACKOFF_AUTH,
+        floor: BARE,
+        prepare: || runner(backoff().build().expect("a valid layer").layer(auth(true).layer(Inner))),
+    },
     Contender {
         name: REPLAY_AUTH,
         floor: BARE_READING,
-        run: |requests| {
-            run(ServiceBuilder::new().layer(ReplayBodyLayer::new()).layer(auth(true)).service(ReadingInner), requests)
-        },
+        prepare: || runner(ReplayBodyLayer::new().layer(auth(true).layer(ReadingInner))),
     },
 ];
 
@@ -77,15 +87,21 @@ pub fn contender(name: &str) -> Option<&'static Contender> {
     CONTENDERS.iter().find(|contender| contender.name == name)
 }
 
-fn run<S>(mut service: S, requests: u64) -> Run
+/// How to send requests through a service.
+pub fn runner<S>(mut service: S) -> Runner
 where
-    S: Service<Request<Content>, Response = Response<Content>>,
+    S: Service<Request<Content>, Response = Response<Content>> + 'static,
 {
-    // What the heap looks like decides how malloc goes about its work, so every run begins with the same one.
+    // Where the allocator finds room depends on what was freed before. So every process sets up a layer and its token.
     let same_heap = auth(true);
-    let future_size = drive(&mut service, requests);
-    drop(same_heap);
-    Run { service_size: size_of::<S>(), future_size }
+    Box::new(move |requests| {
+        let _ = &same_heap;
+        Run { service_size: size_of::<S>(), future_size: drive(&mut service, requests) }
+    })
+}
+
+fn tower_retry() -> RetryLayer<CloneAndGiveUp> {
+    RetryLayer::new(CloneAndGiveUp)
 }
 
 /// A header that never changes: the least that any layer costs that adds one.
@@ -106,6 +122,11 @@ pub fn auth(retry: bool) -> TurrisAuthLayer<TokenService> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     runtime.block_on(layer.handle().warm_up()).expect("a token");
     layer
+}
+
+/// A paced layer, as by default, with an allowance that no run uses up.
+fn backoff() -> TurrisBackoffLayerBuilder {
+    TurrisBackoffLayer::builder().allowance(1_000_000_000, Duration::from_secs(60))
 }
 
 fn issue(_: Request<Content>) -> Ready<Result<Response<Content>, Infallible>> {

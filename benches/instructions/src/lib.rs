@@ -6,6 +6,3 @@ pub mod counting;
 pub mod measure;
 pub mod targets;
 pub mod work;
-
-#[global_allocator]
-static ALLOCATOR: counting::Counting = counting::Counting;

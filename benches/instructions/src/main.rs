@@ -7,8 +7,12 @@ use lexopt::{Arg, ValueExt};
 use turris_auth_instructions::{
     callgrind::{self, Error},
     contenders::{CONTENDERS, Contender, contender},
+    counting::Counting,
     measure, targets,
 };
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 const HELP: &str = "\
 Counts instructions with valgrind's callgrind, and allocations. Fails when a limit is missed or something costs over
@@ -61,7 +65,7 @@ fn run(mode: Mode, requests: u64) -> Result<ExitCode, Error> {
         Mode::Annotate(name) => {
             annotate(known(&name)?)?;
         }
-        Mode::Run(name) => drop((known(&name)?.run)(requests)),
+        Mode::Run(name) => drop((known(&name)?.prepare)()(requests)),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -95,13 +99,13 @@ fn annotate(contender: &Contender) -> Result<(), Error> {
 }
 
 fn check(bless: bool) -> Result<ExitCode, Error> {
-    let table = measure::all()?;
-    measure::print(&table);
+    let table = measure::all(CONTENDERS)?;
+    measure::print(CONTENDERS, &table);
     println!();
     let mut is_well = true;
     for target in targets::targets(&table) {
         let verdict = if target.is_met() { "met   " } else { "MISSED" };
-        println!("{verdict} {:<56} {:>6.3}, at most {:.2}", target.what, target.measured, target.at_most);
+        println!("{verdict} {:<67} {:>6.3}, at most {:.2}", target.what, target.measured, target.at_most);
         is_well &= target.is_met();
     }
     if bless {

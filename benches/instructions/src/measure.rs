@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     callgrind,
-    contenders::{CONTENDERS, Contender, Run, STATIC_HEADER},
+    contenders::{Contender, Run, STATIC_HEADER},
     counting::Allocated,
 };
 
@@ -31,9 +31,9 @@ pub struct Own {
 
 pub type Table = BTreeMap<&'static str, Own>;
 
-/// Measures all contenders.
-pub fn all() -> Result<Table, callgrind::Error> {
-    let totals = CONTENDERS
+/// Measures `contenders`, among which there have to be their floors and the static header.
+pub fn all(contenders: &[Contender]) -> Result<Table, callgrind::Error> {
+    let totals = contenders
         .iter()
         .map(|contender| Ok((contender.name, total(contender)?)))
         .collect::<Result<BTreeMap<_, _>, callgrind::Error>>()?;
@@ -48,7 +48,7 @@ pub fn all() -> Result<Table, callgrind::Error> {
             future_size: total.run.future_size,
         }
     };
-    let mut table: Table = CONTENDERS.iter().map(|contender| (contender.name, own(contender))).collect();
+    let mut table: Table = contenders.iter().map(|contender| (contender.name, own(contender))).collect();
     let unit = table[STATIC_HEADER].instructions as f64;
     table.values_mut().for_each(|own| own.ratio = own.instructions as f64 / unit);
     Ok(table)
@@ -60,28 +60,26 @@ fn total(contender: &Contender) -> Result<Total, callgrind::Error> {
     Ok(Total { instructions, allocations: allocated.0, bytes: allocated.1, run })
 }
 
-/// What one request allocates: again a difference of two runs.
-fn allocated(contender: &Contender) -> ((f64, f64), Run) {
-    const REQUESTS: u64 = 1_000;
-    let count = |requests| {
-        let before = Allocated::so_far();
-        let run = (contender.run)(requests);
-        (Allocated::so_far().since(before), run)
-    };
-    // What is set up once per process is set up here.
-    count(1);
-    let ((few, _), (many, run)) = (count(1), count(1 + REQUESTS));
-    let each = |few: u64, many: u64| (many as f64 - few as f64) / REQUESTS as f64;
-    ((each(few.allocations, many.allocations), each(few.bytes, many.bytes)), run)
+/// What one request allocates.
+pub fn allocated(contender: &Contender) -> ((f64, f64), Run) {
+    const REQUESTS: u32 = 1_000;
+    let mut send = (contender.prepare)();
+    // What is set up once per thread is set up here.
+    send(1);
+    let before = Allocated::so_far();
+    let run = send(REQUESTS.into());
+    let after = Allocated::so_far().since(before);
+    let each = |count: u64| count as f64 / f64::from(REQUESTS);
+    ((each(after.allocations), each(after.bytes)), run)
 }
 
 /// The table as text.
-pub fn print(table: &Table) {
+pub fn print(contenders: &[Contender], table: &Table) {
     println!(
         "{:<20} {:>12} {:>7} {:>12} {:>7} {:>9} {:>8}",
         "own, per request", "instructions", "ratio", "allocations", "bytes", "service", "future"
     );
-    for Contender { name, .. } in CONTENDERS {
+    for Contender { name, .. } in contenders {
         let own = &table[name];
         println!(
             "{name:<20} {:>12} {:>7.3} {:>12.1} {:>7.0} {:>9} {:>8}",

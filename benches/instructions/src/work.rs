@@ -26,7 +26,11 @@ const CONTENT: &[u8] = br#"{"name":"Example Insurance Services","npn":"12345678"
 /// for this one. So are the URI and the body, as in programs.
 #[inline(never)]
 pub fn request() -> Request<Content> {
-    Request::post(URI)
+    request_to(URI)
+}
+
+pub fn request_to(uri: &str) -> Request<Content> {
+    Request::post(uri)
         .header(header::ACCEPT, HeaderValue::from_static("application/json"))
         .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
         .header(header::USER_AGENT, HeaderValue::from_static("example/1.0"))

@@ -168,7 +168,28 @@ fn numbers_saturate() {
     assert_eq!(limits, expected);
 }
 
-const NAMES: [&str; 5] = ["date", "retry-after", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
+#[test]
+fn a_pushback_is_a_wait_in_milliseconds() {
+    let wait = |values: &[(&'static str, &str)]| read(values).retry_after;
+    assert_eq!(wait(&[("grpc-retry-pushback-ms", "250")]), Some(Duration::from_millis(250)));
+    assert_eq!(wait(&[("grpc-retry-pushback-ms", "0")]), Some(Duration::ZERO));
+    assert_eq!(wait(&[("grpc-retry-pushback-ms", "2500"), ("retry-after", "2")]), Some(Duration::from_millis(2_500)));
+    assert_eq!(wait(&[("grpc-retry-pushback-ms", &"9".repeat(99))]), Some(Duration::from_millis(u64::MAX)));
+    for none in ["-1", "soon", ""] {
+        assert_eq!(wait(&[("grpc-retry-pushback-ms", none)]), None, "{none:?}");
+        assert!(forbids_retry(&headers(&[("grpc-retry-pushback-ms", none)])), "{none:?}");
+    }
+    assert!(!forbids_retry(&headers(&[("retry-after", "-1")])));
+}
+
+const NAMES: [&str; 6] = [
+    "date",
+    "retry-after",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "grpc-retry-pushback-ms",
+];
 
 fn value() -> impl Strategy<Value = Vec<u8>> {
     let seconds = 0u64..253_402_300_800;

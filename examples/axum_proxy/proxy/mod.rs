@@ -1,0 +1,100 @@
+//! The proxy itself: everything under `/v1/` goes to Turris with the token, `/health` is its own.
+
+mod failure;
+mod headers;
+mod health;
+
+use std::{future::Future, io, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    response::Response,
+    routing::{any, get},
+};
+use http::{Request, StatusCode, uri::PathAndQuery};
+use hyper_util::client::legacy::{Client, connect::Connect};
+use tokio::net::TcpListener;
+use tower::{Layer, ServiceBuilder, ServiceExt, timeout::Timeout};
+use turris_auth::{
+    Environment, TokenHandle, TurrisAuth, TurrisAuthLayer,
+    replay::{ReplayBody, ReplayBodyLayer, ReplayBodyService},
+};
+
+/// The body that a caller streams in, made one that can be sent again after a 401.
+pub(crate) type RequestBody = ReplayBody<Body>;
+
+/// What a handler gets: a clone of the whole stack. All clones share one token and one pool of connections.
+#[derive(Clone)]
+pub(crate) struct Proxy<C> {
+    turris: Timeout<ReplayBodyService<TurrisAuth<Client<C, RequestBody>>>>,
+    tokens: TokenHandle,
+    environment: Environment,
+}
+
+impl<C: Connect + Clone + Send + Sync + 'static> Proxy<C> {
+    /// Forwards to `environment`, which is the one of `layer`, through `client`. `timeout` is how long a caller waits for the
+    /// head of an answer, for a token and for the retry after a 401 together.
+    pub(crate) fn new(
+        client: Client<C, RequestBody>,
+        layer: TurrisAuthLayer,
+        environment: Environment,
+        timeout: Duration,
+    ) -> Self {
+        let authenticated = layer.layer(client);
+        let tokens = authenticated.handle();
+        let turris = ServiceBuilder::new().timeout(timeout).layer(ReplayBodyLayer::new()).service(authenticated);
+        Self { turris, tokens, environment }
+    }
+
+    pub(crate) fn router(self) -> Router {
+        Router::new()
+            .route("/health", get(async |State(proxy): State<Self>| health::answer(&proxy.tokens.status())))
+            // A caller's token requests would use up the allowance that the proxy's own need.
+            .route("/v1/auth/jwt", any(async || failure::answer(StatusCode::FORBIDDEN, "the proxy fetches the tokens")))
+            .route("/v1/{*path}", any(async |State(proxy): State<Self>, request| proxy.forward(request).await))
+            .fallback(async || failure::answer(StatusCode::NOT_FOUND, "only paths below /v1/ are forwarded"))
+            .with_state(self)
+    }
+
+    async fn forward(self, request: Request<Body>) -> Response {
+        if headers::are_of_a_web_page(request.headers()) {
+            return failure::answer(
+                StatusCode::FORBIDDEN,
+                "web pages may not use the proxy; call it by a loopback address",
+            );
+        }
+        let (mut head, body) = request.into_parts();
+        headers::prepare_request(&mut head.headers, head.version);
+        // A new request: what the server has attached to the old one (its version, its extensions) is not for the client.
+        let mut forwarded = Request::new(body);
+        *forwarded.method_mut() = head.method;
+        *forwarded.headers_mut() = head.headers;
+        // Only the path and the query are the caller's, whatever form its request target has.
+        match self.environment.url(head.uri.path_and_query().map_or("/", PathAndQuery::as_str)) {
+            Ok(uri) => *forwarded.uri_mut() = uri,
+            Err(error) => return failure::answer(StatusCode::BAD_REQUEST, &error.to_string()),
+        }
+        match self.turris.oneshot(forwarded).await {
+            Ok(answer) => {
+                let (mut head, body) = answer.into_parts();
+                headers::remove_hop_by_hop(&mut head.headers);
+                let mut response = Response::new(Body::new(body));
+                *response.status_mut() = head.status;
+                *response.headers_mut() = head.headers;
+                response
+            }
+            Err(error) => failure::of(&*error),
+        }
+    }
+}
+
+/// Serves until `stop` is ready, then takes no new connections and finishes the requests that are under way.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    axum::serve(listener, router).with_graceful_shutdown(stop).await
+}

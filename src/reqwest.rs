@@ -1,0 +1,218 @@
+//! A client of [reqwest] for the layers here: [`ReqwestService`].
+//!
+//! A [`reqwest::Client`] is a Tower service of its own request type, and it follows redirects inside,
+//! where no layer sees them. A 307 from the token endpoint would post the client secret to whatever host it names.
+//! [`ReqwestService`] is made from a [`ClientBuilder`], turns redirects off, and speaks
+//! `http::Request` and `http::Response` like every other client. Redirects that are wanted are followed *above* the
+//! authentication (`tower_http::follow_redirect::FollowRedirectLayer`), which keeps the token to its own hosts.
+//!
+//! | request body | after a 401 |
+//! | --- | --- |
+//! | `reqwest::Body` made from bytes or text (`.json(..)`, `.form(..)`, `.body("..")`) | sent again |
+//! | `reqwest::Body` made from a stream | sent again with [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) above, up to its bound; else the 401 is returned |
+//! | any `http_body::Body` that is `Send + Sync` | as its [`TryCloneBody`](crate::replay::TryCloneBody) says |
+//!
+//! Timeouts, proxies, default headers and TLS are set on the `ClientBuilder` as always. They apply to each attempt, and to
+//! token requests. Errors are [`reqwest::Error`], boxed by the layers above; a downcast finds them.
+//!
+//! # Examples
+//!
+//! With all defaults. reqwest's own builder makes the request, and its own response reads the answer:
+//!
+//! ```
+//! use tower::{Service, ServiceBuilder, ServiceExt};
+//! use turris_auth::{TurrisAuthLayer, emulator::Emulator, reqwest::ReqwestService};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), turris_auth::BoxError> {
+//! let turris = Emulator::start().await?;
+//!
+//! let service = ReqwestService::new(reqwest::Client::builder())?;
+//! let client = service.client().clone();
+//! let mut api = ServiceBuilder::new()
+//!     .layer(TurrisAuthLayer::new(turris.credentials(), turris.environment()))
+//!     .service(service);
+//!
+//! let request = client.get(turris.environment().url("/v1/agencies")?.to_string()).build()?;
+//! let response = api.ready().await?.call(request.try_into()?).await?;
+//! let text = reqwest::Response::from(response).error_for_status()?.text().await?;
+//! assert!(text.contains("agency-1"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The whole stack, customised: a timeout, streams that can be sent again, and redirects that are followed where the token is safe:
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::{ServiceBuilder, ServiceExt};
+//! use tower_http::follow_redirect::FollowRedirectLayer;
+//! use turris_auth::{
+//!     TurrisAuthLayer, TurrisBackoffLayer, emulator::Emulator, replay::ReplayBodyLayer, reqwest::ReqwestService,
+//! };
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), turris_auth::BoxError> {
+//! let turris = Emulator::start().await?;
+//!
+//! let service = ReqwestService::new(reqwest::Client::builder().timeout(Duration::from_secs(10)))?;
+//! let api = ServiceBuilder::new()
+//!     .layer(FollowRedirectLayer::new())
+//!     .layer(ReplayBodyLayer::new())
+//!     .layer(TurrisBackoffLayer::new())
+//!     .layer(TurrisAuthLayer::new(turris.credentials(), turris.environment()))
+//!     .service(service);
+//!
+//! let request = http::Request::post(turris.environment().url("/v1/echo")?).body(reqwest::Body::from("text"))?;
+//! let response = api.oneshot(request).await?;
+//! assert_eq!(reqwest::Response::from(response).text().await?, "text");
+//! # Ok(())
+//! # }
+//! ```
+
+use std::{
+    any::Any,
+    fmt,
+    future::Future,
+    marker::PhantomData,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use ::reqwest::{Body, Client, ClientBuilder, Error, ResponseBuilderExt, redirect::Policy};
+use bytes::Bytes;
+use http::{Request, Response};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use crate::BoxError;
+
+/// A client of reqwest that follows no redirects, as a service of `http::Request<B>`.
+///
+/// `B` is reqwest's own body unless a layer above asks for another. A clone shares the connections. The [module](self) says
+/// what to paste.
+pub struct ReqwestService<B = Body> {
+    client: Client,
+    body: PhantomData<fn(B)>,
+}
+
+impl<B> ReqwestService<B> {
+    /// Builds the client, with redirects turned off whatever `builder` says of them.
+    ///
+    /// A finished [`Client`] is not accepted: nothing shows whether it follows redirects.
+    ///
+    /// # Errors
+    ///
+    /// What [`ClientBuilder::build`] refuses.
+    pub fn new(builder: ClientBuilder) -> Result<Self, Error> {
+        Ok(Self { client: builder.redirect(Policy::none()).build()?, body: PhantomData })
+    }
+
+    /// The client, to make requests with: `service.client().get(url).build()?.try_into()?`.
+    ///
+    /// A request that it *sends* does not come through any layer, and so has no token.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl<B> Service<Request<B>> for ReqwestService<B>
+where
+    B: http_body::Body + Send + Sync + 'static,
+    B::Data: Into<Bytes>,
+    B::Error: Into<BoxError>,
+{
+    /// Its extensions have the URL, so that it is still there in a `reqwest::Response` made from it.
+    type Response = Response<Body>;
+    type Error = Error;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.client.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> ResponseFuture {
+        let state = match ::reqwest::Request::try_from(request.map(into_body)) {
+            Ok(request) => State::Sent { response: self.client.call(request) },
+            Err(error) => State::Refused { error: Some(error) },
+        };
+        ResponseFuture { state }
+    }
+}
+
+impl<B> Clone for ReqwestService<B> {
+    fn clone(&self) -> Self {
+        Self { client: self.client.clone(), body: PhantomData }
+    }
+}
+
+impl<B> fmt::Debug for ReqwestService<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // reqwest's own would show the default headers, which may hold a key.
+        f.debug_struct("ReqwestService").finish_non_exhaustive()
+    }
+}
+
+/// reqwest's own body stays what it is: in another box its content would be a stream to reqwest, which it cannot send again
+/// when a connection has been closed under it.
+fn into_body<B>(body: B) -> Body
+where
+    B: http_body::Body + Send + Sync + 'static,
+    B::Data: Into<Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let mut body = Some(body);
+    let own = (&mut body as &mut dyn Any).downcast_mut::<Option<Body>>().and_then(Option::take);
+    own.or_else(|| body.map(Body::wrap)).unwrap_or_default()
+}
+
+pin_project! {
+    /// The response of a [`ReqwestService`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it gives the request up.
+    pub struct ResponseFuture {
+        #[pin]
+        state: State,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State {
+        Sent { #[pin] response: <Client as Service<::reqwest::Request>>::Future },
+        // The URI is none that reqwest can send to; it is there until it has been returned.
+        Refused { error: Option<Error> },
+    }
+}
+
+impl Future for ResponseFuture {
+    type Output = Result<Response<Body>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProj::Sent { response } => response.poll(cx).map_ok(into_http),
+            StateProj::Refused { error } => error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
+        }
+    }
+}
+
+fn into_http(response: ::reqwest::Response) -> Response<Body> {
+    let url = response.url().clone();
+    let mut response = Response::<Body>::from(response);
+    // The one way to the extension's type, which reqwest keeps to itself.
+    if let Ok(with_url) = Response::builder().url(url).body(()) {
+        response.extensions_mut().extend(with_url.into_parts().0.extensions);
+    }
+    response
+}
+
+impl fmt::Debug for ResponseFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

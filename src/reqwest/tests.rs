@@ -1,0 +1,22 @@
+use http_body::Body as _;
+use http_body_util::Full;
+
+use super::*;
+
+#[test]
+fn a_body_of_reqwest_stays_one_that_reqwest_can_send_again() {
+    assert_eq!(into_body(Body::from("text")).as_bytes(), Some(b"text".as_slice()));
+    let other = into_body(Full::new(Bytes::from_static(b"text")));
+    // Its length is known all the same, so that `content-length` is sent.
+    assert_eq!((other.as_bytes(), other.size_hint().exact()), (None, Some(4)));
+}
+
+#[test]
+fn the_types_are_what_a_server_needs_of_them() {
+    fn shared<T: Clone + fmt::Debug + Send + Sync + Unpin + 'static>() {}
+    fn sent<T: Send + 'static>() {}
+    // Whatever the body is.
+    shared::<ReqwestService<std::cell::Cell<*const ()>>>();
+    shared::<crate::TurrisAuth<ReqwestService>>();
+    sent::<ResponseFuture>();
+}

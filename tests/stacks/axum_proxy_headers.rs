@@ -1,0 +1,111 @@
+//! `examples/axum_proxy`: headers, by what a server sees in the place of Turris, and what a caller gets of its answer.
+
+use axum::response::AppendHeaders;
+use http::{HeaderMap, StatusCode, Uri};
+use turris_auth::{Credentials, Environment, TurrisAuthLayer};
+
+use super::{
+    axum_proxy::{PATIENT, proxy_to, raw},
+    support::serve,
+};
+
+/// Issues a token, and otherwise answers with the headers that came, a line each.
+async fn showing() -> Uri {
+    let token = r#"{"data":{"accessToken":"the-token","expiresIn":3600,"tokenType":"Bearer"}}"#;
+    let router = axum::Router::new()
+        .route("/gateway/v1/auth/jwt", axum::routing::post(async move || (StatusCode::CREATED, token)))
+        .fallback(async |uri: Uri, headers: HeaderMap| {
+            let shown = headers.iter().map(|(name, value)| format!("{name}: {}\n", value.to_str().unwrap()));
+            let answered = AppendHeaders([
+                ("connection", "x-named, keep-alive"),
+                ("x-named", "for the neighbour"),
+                ("keep-alive", "timeout=5"),
+                ("proxy-authenticate", "Basic"),
+                ("proxy-connection", "keep-alive"),
+                ("upgrade", "websocket"),
+                ("set-cookie", "a=1"),
+                ("set-cookie", "b=2"),
+                ("x-end-to-end", "kept"),
+            ]);
+            (answered, format!("{uri}\n{}", shown.collect::<String>()))
+        });
+    serve(router).await
+}
+
+async fn exchange(head: &str) -> (String, String) {
+    let environment = Environment::custom(format!("{}gateway", showing().await)).unwrap();
+    exchange_with(&environment, &environment, head).await
+}
+
+/// Through a proxy to `upstream` whose layer is for `environment`.
+async fn exchange_with(environment: &Environment, upstream: &Environment, head: &str) -> (String, String) {
+    let layer = TurrisAuthLayer::new(Credentials::new("client", "secret").unwrap(), environment.clone());
+    let url = serve(proxy_to(layer, upstream.clone(), PATIENT).router()).await;
+    let answer = raw(&url, head).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
+}
+
+#[tokio::test]
+async fn a_request_loses_what_was_for_the_proxy_only() {
+    let (head, seen) = exchange(
+        "GET /v1/agencies?page=2&q=a%20b HTTP/1.1\r\n\
+         authorization: Bearer the-callers-own\r\n\
+         connection: X-Named , te\r\n\
+         connection: x-other\r\n\
+         x-named: for the proxy\r\n\
+         x-other: for the proxy\r\n\
+         keep-alive: timeout=5\r\n\
+         proxy-authorization: Basic c2VjcmV0\r\n\
+         proxy-connection: keep-alive\r\n\
+         te: trailers\r\n\
+         upgrade: websocket\r\n\
+         via: 1.0 earlier\r\n\
+         cookie: c=3\r\n\
+         x-end-to-end: kept",
+    )
+    .await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    let mut lines: Vec<_> = seen.lines().filter(|line| !line.starts_with("host: 127.0.0.1:")).collect();
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            "/gateway/v1/agencies?page=2&q=a%20b",
+            "authorization: Bearer the-token",
+            "cookie: c=3",
+            "via: 1.0 earlier",
+            "via: 1.1 turris-proxy",
+            "x-end-to-end: kept",
+        ]
+    );
+    // The host is that of Turris, with its port.
+    assert_eq!(seen.lines().count(), lines.len() + 1);
+}
+
+#[tokio::test]
+async fn a_callers_authorization_does_not_get_through_where_no_other_takes_its_place() {
+    let upstream = Environment::custom(showing().await.to_string()).unwrap();
+    let head = "GET /v1/agencies HTTP/1.1\r\nauthorization: Bearer the-callers-own";
+    let (head, seen) = exchange_with(&Environment::Sandbox, &upstream, head).await;
+    assert!(head.starts_with("HTTP/1.1 200 ") && !seen.contains("authorization"), "{head}\n{seen}");
+}
+
+#[tokio::test]
+async fn an_answer_loses_what_was_for_the_proxy_only() {
+    let (head, _) = exchange("GET /v1/agencies HTTP/1.1").await;
+    let mut names: Vec<_> = head.lines().skip(1).filter_map(|line| line.split(':').next()).collect();
+    names.sort_unstable();
+    // The one `connection` is the proxy's own, since this caller wants the connection to end.
+    let expected = ["connection", "content-length", "content-type", "date", "set-cookie", "set-cookie", "x-end-to-end"];
+    assert_eq!(names, expected, "{head}");
+    assert!(head.contains("connection: close") && head.contains("set-cookie: b=2"), "{head}");
+}
+
+#[tokio::test]
+async fn the_length_or_the_chunks_of_a_body_are_made_anew() {
+    let chunked = "POST /v1/upload HTTP/1.1\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n3\r\nabc\r\n0";
+    let (head, seen) = exchange(chunked).await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert!(seen.contains("transfer-encoding: chunked\n") && !seen.contains("content-length"), "{seen}");
+}
