@@ -280,6 +280,30 @@ fn when_the_runtime_that_it_waits_on_is_shut_down_it_fails() {
     assert!(error.to_string().contains("timers"), "{error}");
 }
 
+#[test]
+fn one_that_is_moved_while_it_waits_is_woken_where_it_is() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    // The first is alive, and nobody drives it.
+    let (first, second) = (runtime(), runtime());
+    let inner = tower::service_fn(|_: Request<Body>| async { Ok::<_, BoxError>(ok()) });
+    let layer = TurrisBackoffLayer::builder().allowance(1, seconds(0.05)).build().unwrap();
+    let service = layer.layer(inner);
+    let mut waiting = Box::pin(service.clone().oneshot(post("/")));
+    first.block_on(async {
+        service.oneshot(post("/")).await.unwrap();
+        assert!(futures_util::FutureExt::now_or_never(waiting.as_mut()).is_none());
+    });
+    let response = second.block_on(async {
+        // A timeout would poll it once more in the end, which is enough for it to go.
+        tokio::select! {
+            biased;
+            () = sleep(seconds(20.0)) => panic!("it hangs"),
+            response = waiting => response,
+        }
+    });
+    assert_eq!(response.unwrap().status(), StatusCode::OK);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_future_polled_after_its_end_does_not_panic() {
     let server = Server::new([]);
