@@ -13,7 +13,7 @@ use bytes::Buf;
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::{
-    runtime::Handle,
+    runtime::{self, Handle},
     task::unconstrained,
     time::{Instant, Sleep},
 };
@@ -35,12 +35,14 @@ pin_project! {
         left: u64,
         #[pin]
         deadline: Option<Sleep>,
+        // The one that the deadline was made on.
+        runtime: Option<runtime::Id>,
     }
 }
 
 impl<B: Body> Drain<B> {
     pub(crate) fn new(body: B) -> Self {
-        Self { body, left: MOST_BYTES, deadline: None }
+        Self { body, left: MOST_BYTES, deadline: None, runtime: None }
     }
 }
 
@@ -62,9 +64,12 @@ impl<B: Body> Future for Drain<B> {
                 None => return Poll::Ready(()),
             }
         }
-        if this.deadline.is_none() {
+        let here = Handle::try_current().ok().map(|here| here.id());
+        // A timer fires only where its runtime is driven, and a future can be moved to another.
+        if this.deadline.is_none() || here.is_some() && here != *this.runtime {
             let Some(sleep) = sleep_until(Instant::now() + MOST_TIME) else { return Poll::Ready(()) };
             this.deadline.set(Some(sleep));
+            *this.runtime = here;
         }
         if let Some(deadline) = this.deadline.as_pin_mut() {
             // A body that uses up what tokio lets a task do in one go must not keep the timer behind it from ending it.

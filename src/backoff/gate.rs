@@ -6,10 +6,10 @@
 //!    once only when nobody stands in line. Those that were refused stand before all others, and in their old order.
 //! 2. The front is awake or has a timer: whoever changes who is the front, or what the front waits for, wakes it.
 //! 3. Nobody holds a turn. The front that may leave and does not, because its inner service is not ready or because it
-//!    is not polled, is put out of the line after [`PATIENCE`] by one of those behind it, each of which looks now and
-//!    then. It keeps its place by age: when it comes back it goes first.
+//!    is not polled, is put out of the line after [`PATIENCE`](line::PATIENCE), or less if others were before it, by one of those behind
+//!    it, each of which looks now and then. It keeps its place by age: when it comes back it goes first.
 //! 4. After a refusal the gate opens by degrees: one request may be in flight, and one more for every success, until
-//!    nobody stands in line. One whose answer is slow in coming holds up the next for no longer than [`PATIENCE`].
+//!    nobody stands in line. One whose answer is slow in coming holds up the next for no longer than [`PATIENCE`](line::PATIENCE).
 //! 5. `state` says without the lock whether requests may leave without being counted. That is so only while nobody
 //!    stands in line, the gate is open, and there is nothing to be learned from answers.
 //! 6. Wakers are not cloned, woken or dropped under the lock: any of it may run a task, or drop one, which then gives up
@@ -29,7 +29,7 @@ use std::{
 use tokio::time::Instant;
 
 pub(super) use self::line::{Departure, Place};
-use self::line::{Line, PATIENCE, Standing};
+use self::line::{Line, Standing};
 use super::{
     layer::Settings,
     pace::{Outcome, Pace},
@@ -164,10 +164,11 @@ impl Gate {
                     now
                 }
             };
-            if now < since + PATIENCE {
+            if now < since + line.patience() {
                 break Turn::Wait(since + line.patience_of(place));
             }
             missed = line.standing.remove(&front);
+            line.missed = line.missed.saturating_add(1);
         };
         drop(line);
         wake(woken);

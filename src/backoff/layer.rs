@@ -46,13 +46,15 @@ pub(super) struct Shared {
     gates: Gates,
 }
 
+#[derive(Clone)]
 pub(super) struct Settings {
     pub(super) max_retries: u32,
     pub(super) max_wait: Duration,
     pub(super) classifier: RequestClassifier,
     pub(super) responses: Classifier,
     pub(super) budget: Option<Arc<dyn Budget + Send + Sync>>,
-    pacing: Option<Allowance>,
+    pacing: bool,
+    allowance: Allowance,
 }
 
 impl Shared {
@@ -73,7 +75,7 @@ impl Shared {
 
     fn new_gate(&self, class: RequestClass) -> Gate {
         let settings = &self.settings;
-        let pace = settings.pacing.map(|allowance| Pace::new(allowance, class.is_paced(), settings.max_wait));
+        let pace = settings.pacing.then(|| Pace::new(settings.allowance, class.is_paced(), settings.max_wait));
         Gate::new(pace, Arc::clone(settings))
     }
 
@@ -90,15 +92,7 @@ impl TurrisBackoffLayer {
 
     /// A builder, for other settings.
     pub fn builder() -> TurrisBackoffLayerBuilder {
-        TurrisBackoffLayerBuilder {
-            max_retries: MAX_RETRIES,
-            max_wait: MAX_WAIT,
-            classifier: RequestClassifier::default(),
-            responses: Classifier::default(),
-            budget: None,
-            pacing: true,
-            allowance: DOCUMENTED,
-        }
+        TurrisBackoffLayerBuilder { settings: Settings::default() }
     }
 }
 
@@ -110,7 +104,8 @@ impl Default for Settings {
             classifier: RequestClassifier::default(),
             responses: Classifier::default(),
             budget: None,
-            pacing: Some(DOCUMENTED),
+            pacing: true,
+            allowance: DOCUMENTED,
         }
     }
 }
@@ -155,20 +150,14 @@ impl<S> Layer<S> for TurrisBackoffLayer {
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct TurrisBackoffLayerBuilder {
-    max_retries: u32,
-    max_wait: Duration,
-    classifier: RequestClassifier,
-    responses: Classifier,
-    budget: Option<Arc<dyn Budget + Send + Sync>>,
-    pacing: bool,
-    allowance: Allowance,
+    settings: Settings,
 }
 
 impl TurrisBackoffLayerBuilder {
     /// How often a request is repeated, after 429 and after a failed token together. Default: 3, the vendor's advice.
     /// With 0 nothing is repeated, no copy of the request is kept, and refusals still close the gate for the others.
     pub fn max_retries(mut self, max_retries: u32) -> Self {
-        self.max_retries = max_retries;
+        self.settings.max_retries = max_retries;
         self
     }
 
@@ -177,14 +166,14 @@ impl TurrisBackoffLayerBuilder {
     ///
     /// It does not bound standing in line, which a timeout around this layer does.
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
-        self.max_wait = max_wait;
+        self.settings.max_wait = max_wait;
         self
     }
 
     /// Whether requests are held back so that the limit is met without being hit. Default: on. Without it, limits are
     /// learned from 429 alone.
     pub fn pacing(mut self, pacing: bool) -> Self {
-        self.pacing = pacing;
+        self.settings.pacing = pacing;
         self
     }
 
@@ -192,7 +181,7 @@ impl TurrisBackoffLayerBuilder {
     /// documented 60 requests in 60 seconds. What the server says of its limit replaces it, but not the length of its
     /// window, which no header states: for a gateway with another one, set both.
     pub fn allowance(mut self, requests: u64, window: Duration) -> Self {
-        self.allowance = Allowance { requests, window };
+        self.settings.allowance = Allowance { requests, window };
         self
     }
 
@@ -203,7 +192,7 @@ impl TurrisBackoffLayerBuilder {
     where
         F: Fn(&Method, &Uri, &HeaderMap) -> RequestClass + Send + Sync + 'static,
     {
-        self.classifier = RequestClassifier::new(classify);
+        self.settings.classifier = RequestClassifier::new(classify);
         self
     }
 
@@ -213,7 +202,7 @@ impl TurrisBackoffLayerBuilder {
     where
         F: Fn(StatusCode, &HeaderMap) -> ResponseClass + Send + Sync + 'static,
     {
-        self.responses = Classifier::new(classify);
+        self.settings.responses = Classifier::new(classify);
         self
     }
 
@@ -221,7 +210,7 @@ impl TurrisBackoffLayerBuilder {
     /// Every answer that is not a refusal makes a deposit, every repetition a withdrawal; when the budget is
     /// overdrawn the 429 goes back.
     pub fn retry_budget(mut self, budget: impl Budget + Send + Sync + 'static) -> Self {
-        self.budget = Some(Arc::new(budget));
+        self.settings.budget = Some(Arc::new(budget));
         self
     }
 
@@ -233,7 +222,7 @@ impl TurrisBackoffLayerBuilder {
     /// - `max_wait` of less than a second (the shortest wait that the vendor asks for), or of more than a day,
     /// - an `allowance` of no requests or of more than a billion, or over less than 10 ms or more than a day.
     pub fn build(self) -> Result<TurrisBackoffLayer, ConfigError> {
-        let Self { max_retries, max_wait, classifier, responses, budget, pacing, allowance } = self;
+        let Settings { max_retries, max_wait, allowance, .. } = self.settings;
         if max_retries > MOST_RETRIES {
             return Err(ConfigError::new("max_retries", max_retries, "at most 100"));
         }
@@ -246,8 +235,7 @@ impl TurrisBackoffLayerBuilder {
         if !(Duration::from_millis(10)..=LONGEST).contains(&allowance.window) {
             return Err(ConfigError::new("allowance", Shown(allowance.window), "a window of 10 ms to 24 hours"));
         }
-        let pacing = pacing.then_some(allowance);
-        Ok(TurrisBackoffLayer::from(Settings { max_retries, max_wait, classifier, responses, budget, pacing }))
+        Ok(TurrisBackoffLayer::from(self.settings))
     }
 }
 
@@ -261,15 +249,7 @@ impl fmt::Display for Shown {
 
 impl fmt::Debug for TurrisBackoffLayerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TurrisBackoffLayerBuilder")
-            .field("max_retries", &self.max_retries)
-            .field("max_wait", &self.max_wait)
-            .field("pacing", &self.pacing)
-            .field("allowance", &self.allowance)
-            .field("classify", &self.classifier)
-            .field("classify_responses", &self.responses)
-            .field("retry_budget", &self.budget.is_some())
-            .finish()
+        f.debug_tuple("TurrisBackoffLayerBuilder").field(&self.settings).finish()
     }
 }
 
@@ -279,6 +259,7 @@ impl fmt::Debug for Settings {
             .field("max_retries", &self.max_retries)
             .field("max_wait", &self.max_wait)
             .field("pacing", &self.pacing)
+            .field("allowance", &self.allowance)
             .field("classify", &self.classifier)
             .field("classify_responses", &self.responses)
             .field("retry_budget", &self.budget.is_some())

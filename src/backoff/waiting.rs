@@ -10,7 +10,10 @@ use std::{
 };
 
 use http::Request;
-use tokio::time::{Instant, Sleep};
+use tokio::{
+    runtime::{self, Handle},
+    time::{Instant, Sleep},
+};
 use tower_service::Service;
 
 use super::{
@@ -28,7 +31,8 @@ pub(super) struct Waiting<S, B> {
     in_line: InLine,
     /// Before this it does not even stand in line: there is no token for it.
     pause_ends: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
+    /// With the runtime that it was made on.
+    timer: Option<(runtime::Id, Pin<Box<Sleep>>)>,
     /// Whether the service has been polled, so that it may hold readiness or a place in a queue.
     touched: bool,
     since: Instant,
@@ -116,16 +120,19 @@ impl<S: Clone, B> Waiting<S, B> {
     }
 
     fn poll_timer(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        let timer = match &mut self.timer {
-            Some(timer) => {
-                if timer.deadline() != deadline {
-                    timer.as_mut().reset(deadline);
+        let here = Handle::try_current().ok().map(|here| here.id());
+        let (_, timer) = match &mut self.timer {
+            // A timer fires only where its runtime is driven, and a request can be moved to another.
+            Some(timer) if here.is_none_or(|here| here == timer.0) => {
+                if timer.1.deadline() != deadline {
+                    timer.1.as_mut().reset(deadline);
                 }
                 timer
             }
-            None => {
-                let Some(timer) = drain::sleep_until(deadline) else { return Poll::Ready(Err(NoTimer.into())) };
-                self.timer.insert(Box::pin(timer))
+            _ => {
+                let made = here.zip(drain::sleep_until(deadline));
+                let Some((here, timer)) = made else { return Poll::Ready(Err(NoTimer.into())) };
+                self.timer.insert((here, Box::pin(timer)))
             }
         };
         // Polling it panics once its runtime is being shut down: there is nothing to wait with any more.

@@ -49,6 +49,22 @@ fn without_timers_an_unfinished_body_is_dropped() {
     runtime.block_on(Drain::new(hanging(vec![1], Default::default())));
 }
 
+#[test]
+fn one_that_is_moved_to_another_runtime_ends_there() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    // The first is alive, and nobody drives it.
+    let (first, second) = (runtime(), runtime());
+    let mut drain = Box::pin(Drain::new(hanging(vec![1], Default::default())));
+    first.block_on(async { assert!(futures_util::FutureExt::now_or_never(drain.as_mut()).is_none()) });
+    second.block_on(async {
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep(2 * MOST_TIME) => panic!("it hangs"),
+            () = drain => {}
+        }
+    });
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_body_that_hangs_is_given_a_second() {
     let start = Instant::now();

@@ -191,6 +191,23 @@ async fn one_whose_service_is_not_ready_does_not_stop_the_others() {
     assert_eq!(server.paths(), ["/stuck", "/behind", "/stuck"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_thousand_whose_service_is_not_ready_do_not_stop_the_others() {
+    let server = Server::new([refused(&[("retry-after", "5")])]);
+    let layer = TurrisBackoffLayer::new();
+    let stuck = ServiceBuilder::new().layer(&layer).layer(ConcurrencyLimitLayer::new(1)).service(server.client());
+    let free = server.layered(&layer);
+    let first = tokio::spawn(stuck.clone().oneshot(post("/stuck")));
+    sleep(seconds(0.1)).await;
+    let stuck_too: Vec<_> = (0..1000).map(|_| tokio::spawn(stuck.clone().oneshot(post("/stuck")))).collect();
+    sleep(seconds(0.1)).await;
+    let mut inner = stuck.get_ref().clone();
+    inner.ready().await.unwrap();
+    let behind = spawn(&free, post("/behind"));
+    timeout(seconds(30.0), behind).await.expect("it is held up for seconds at most").unwrap().unwrap();
+    assert!(!first.is_finished() && stuck_too.iter().all(|task| !task.is_finished()));
+}
+
 /// Drops a request at every point where it can be waiting, and sees that others get through and nothing is left.
 #[tokio::test(start_paused = true)]
 async fn requests_can_be_dropped_at_every_await_point() {
@@ -261,6 +278,30 @@ fn when_the_runtime_that_it_waits_on_is_shut_down_it_fails() {
     drop(runtime);
     let error = assert_ready!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()))).unwrap_err();
     assert!(error.to_string().contains("timers"), "{error}");
+}
+
+#[test]
+fn one_that_is_moved_while_it_waits_is_woken_where_it_is() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    // The first is alive, and nobody drives it.
+    let (first, second) = (runtime(), runtime());
+    let inner = tower::service_fn(|_: Request<Body>| async { Ok::<_, BoxError>(ok()) });
+    let layer = TurrisBackoffLayer::builder().allowance(1, seconds(0.05)).build().unwrap();
+    let service = layer.layer(inner);
+    let mut waiting = Box::pin(service.clone().oneshot(post("/")));
+    first.block_on(async {
+        service.oneshot(post("/")).await.unwrap();
+        assert!(futures_util::FutureExt::now_or_never(waiting.as_mut()).is_none());
+    });
+    let response = second.block_on(async {
+        // A timeout would poll it once more in the end, which is enough for it to go.
+        tokio::select! {
+            biased;
+            () = sleep(seconds(20.0)) => panic!("it hangs"),
+            response = waiting => response,
+        }
+    });
+    assert_eq!(response.unwrap().status(), StatusCode::OK);
 }
 
 #[tokio::test(start_paused = true)]

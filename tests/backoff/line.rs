@@ -154,6 +154,19 @@ async fn a_waiter_that_is_never_polled_again_does_not_stop_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_thousand_that_are_never_polled_do_not_stop_the_others() {
+    let server = Server::new([refused(&[("retry-after", "20")])]);
+    let mut service = server.layered(&TurrisBackoffLayer::new());
+    let refused = spawn(&service, post("/refused"));
+    sleep(seconds(0.1)).await;
+    let unpolled: Vec<_> = (0..1000).map(|_| tower::Service::call(&mut service, post("/unpolled"))).collect();
+    let behind = spawn(&service, post("/behind"));
+    refused.await.unwrap().unwrap();
+    timeout(seconds(60.0), behind).await.expect("it is held up for less than a minute").unwrap().unwrap();
+    drop(unpolled);
+}
+
+#[tokio::test(start_paused = true)]
 async fn everybody_behind_the_refused_one_learns_from_its_next_attempt() {
     // Refused five times over: with one gate it costs five refusals, without one it would be a hundred.
     let server =

@@ -6,11 +6,15 @@ use tokio::time::Instant;
 
 use crate::backoff::pace::Pace;
 
-/// How long the front may keep others waiting although it could leave.
+/// How long the front may keep others waiting although it could leave, at most.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Patience halves with everyone who is put out of the line for nobody's gain, this many times at most (to a millisecond):
+/// so a thousand of them hold nobody up for much longer than one. One who is put out too early loses nothing by it.
+const MOST_HALVINGS: u32 = 10;
+
 /// Those behind look at the front the more rarely the further back they stand, counted up to here.
-const FURTHEST: usize = 256;
+const FURTHEST: usize = 64;
 
 /// A place in the line, smallest first: the refused ones, then the others, each by age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +47,8 @@ pub(super) struct Line {
     pub(super) last_left: Option<Instant>,
     pub(super) next_number: u64,
     pub(super) standing: BTreeMap<Place, Standing>,
+    /// How many have been put out of the line since one has left.
+    pub(super) missed: u32,
     /// Since when the front could have left.
     pub(super) overdue_since: Option<(Place, Instant)>,
     /// `None` with pacing turned off.
@@ -67,6 +73,7 @@ impl Line {
             last_left: None,
             next_number: 0,
             standing: BTreeMap::new(),
+            missed: 0,
             overdue_since: None,
             pace,
         }
@@ -93,6 +100,7 @@ impl Line {
         }
         self.in_flight += 1;
         self.last_left = Some(now);
+        self.missed = 0;
         Departure { epoch: self.epoch, counted: Some((number, now)) }
     }
 
@@ -102,9 +110,16 @@ impl Line {
         number
     }
 
+    /// How long the front may keep others waiting at present.
+    pub(super) fn patience(&self) -> Duration {
+        PATIENCE / (1 << self.missed.min(MOST_HALVINGS))
+    }
+
+    /// How long `place` leaves the front alone.
     pub(super) fn patience_of(&self, place: Place) -> Duration {
         let before = self.standing.range(..place).take(FURTHEST).count();
-        PATIENCE + PATIENCE / 8 * u32::try_from(before).unwrap_or(u32::MAX)
+        let patience = self.patience();
+        patience + patience / 8 * u32::try_from(before).unwrap_or(u32::MAX)
     }
 
     /// The waker of the front, which leaves another when it looks again.

@@ -10,7 +10,7 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{line::PATIENCE, *};
 use crate::backoff::pace::Allowance;
 
 const MAX_WAIT: Duration = Duration::from_secs(120);
