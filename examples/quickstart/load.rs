@@ -95,7 +95,7 @@ pub(crate) async fn invite(api: BulkApi, uri: Uri, number: usize) -> Result<(), 
     }
     // The server tells what arrived.
     let answer: Value = serde_json::from_slice(&answer)?;
-    if answer["data"]["entity"] == entity {
+    if answer.pointer("/data/entity") == Some(&entity) {
         Ok(())
     } else {
         Err(format!("request {number} did not arrive whole").into())

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{StatusCode, Uri};
 use turris_auth::{
-    BoxError, TokenError,
+    BoxError, TokenError, TurrisBackoffLayer,
     emulator::{Counters, Emulator, Endpoint, Fault, Limits},
 };
 
@@ -126,7 +126,9 @@ impl Demo {
     pub(crate) async fn rate_limited(requests: usize) -> Result<Phase, BoxError> {
         let limits = Limits::default().mutating_requests(ALLOWANCE).window(WINDOW);
         let emulator = Emulator::builder().limits(limits).start().await?;
-        let api = bulk_api(emulator.credentials(), emulator.environment());
+        // The layer would learn this from the server. What differs from the documented allowance is better stated.
+        let backoff = TurrisBackoffLayer::builder().allowance(ALLOWANCE.into(), WINDOW).build()?;
+        let api = bulk_api(emulator.credentials(), emulator.environment(), backoff);
         let uri: Uri = format!("{}v1/downstream-entities/onboarding/invite", emulator.base_url()).parse()?;
         let before = emulator.counters();
         let load = Load::concurrent((0..requests).map(|number| invite(api.clone(), uri.clone(), number))).await;

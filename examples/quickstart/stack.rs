@@ -42,14 +42,14 @@ pub(crate) fn api(credentials: Credentials, environment: Environment) -> Api {
 }
 
 /// The whole stack, for requests that change something and bodies that are produced while they are sent.
-pub(crate) fn bulk_api(credentials: Credentials, environment: Environment) -> BulkApi {
+pub(crate) fn bulk_api(credentials: Credentials, environment: Environment, backoff: TurrisBackoffLayer) -> BulkApi {
     let client = Client::builder(TokioExecutor::new()).build_http::<ReplayBody<BulkBody>>();
     let stack = ServiceBuilder::new()
         .layer(TimeoutLayer::new(PATIENCE))
         // One key for all attempts of one request.
         .layer(SetRequestIdLayer::new(HeaderName::from_static("idempotency-key"), MakeRequestUuid))
         .layer(ReplayBodyLayer::new())
-        .layer(TurrisBackoffLayer::new())
+        .layer(backoff)
         .layer(TurrisAuthLayer::new(credentials, environment))
         .concurrency_limit(MOST_REQUESTS_UNDER_WAY)
         .service(client);

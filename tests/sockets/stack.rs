@@ -194,14 +194,20 @@ async fn a_stream_that_is_refused_in_the_middle_is_sent_whole() {
             recording.notes.lock().unwrap().hold = (1..=3).map(|count| length(&parts[..count])).collect();
             let (mut sender, body) = Channel::<Bytes, io::Error>::new(1);
             let request = recording.post("/v1/echo", Body::new(body));
-            let answer = tokio::spawn(recording.stack(version).oneshot(request));
-            for (number, part) in (1..).zip(&parts) {
-                for piece in *part {
-                    sender.send(Frame::data(piece.clone())).await.unwrap();
+            let mut answer = tokio::spawn(recording.stack(version).oneshot(request));
+            let feeding = async {
+                for (number, part) in (1..).zip(&parts) {
+                    for piece in *part {
+                        sender.send(Frame::data(piece.clone())).await.unwrap();
+                    }
+                    recording.emulator.until(|seen| seen.requests - seen.token_requests >= number.min(3)).await;
                 }
-                recording.emulator.until(|seen| seen.requests - seen.token_requests >= number.min(3)).await;
+                drop(sender);
+            };
+            tokio::select! {
+                () = feeding => {}
+                early = &mut answer => panic!("{version:?}: over before the end of the body: {early:?}"),
             }
-            drop(sender);
             let response = answer.await.unwrap().unwrap();
             assert_eq!(response.status(), StatusCode::OK, "{version:?}");
             assert!(collect(response).await == pieces.concat(), "{version:?}");
