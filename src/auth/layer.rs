@@ -175,8 +175,10 @@ impl<T> TurrisAuthLayerBuilder<T> {
         self
     }
 
-    /// How long a caller waits for a token at the most, all attempts and the pauses between them together. 30 seconds by
-    /// default.
+    /// How long a fetch takes at the most, all attempts and the pauses between them together. 30 seconds by default.
+    ///
+    /// It bounds what a caller waits for a token too, but for two rare cases, in which it is about twice as long: the fetch
+    /// was started on a runtime that nobody drives any longer, or what it brings has been invalidated meanwhile.
     ///
     /// Zero, and more than an hour, are refused.
     pub fn token_timeout(mut self, timeout: Duration) -> Self {
