@@ -3,20 +3,17 @@
 use std::{
     fmt,
     future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::{Pin, pin},
-    task::{Context, Poll, ready},
+    pin::Pin,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Buf;
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tokio::{
-    runtime::{self, Handle},
-    task::unconstrained,
-    time::{Instant, Sleep},
-};
+use tokio::time::Instant;
+
+use crate::timer::Timer;
 
 /// An error object of the Turris API has a few hundred bytes. Beyond this a new connection is cheaper than the rest.
 const MOST_BYTES: u64 = 64 * 1024;
@@ -33,16 +30,14 @@ pin_project! {
         #[pin]
         body: B,
         left: u64,
-        #[pin]
-        deadline: Option<Sleep>,
-        // The one that the deadline was made on.
-        runtime: Option<runtime::Id>,
+        deadline: Option<Instant>,
+        timer: Timer,
     }
 }
 
 impl<B: Body> Drain<B> {
     pub(crate) fn new(body: B) -> Self {
-        Self { body, left: MOST_BYTES, deadline: None, runtime: None }
+        Self { body, left: MOST_BYTES, deadline: None, timer: Timer::default() }
     }
 }
 
@@ -64,21 +59,9 @@ impl<B: Body> Future for Drain<B> {
                 None => return Poll::Ready(()),
             }
         }
-        let here = Handle::try_current().ok().map(|here| here.id());
-        // A timer fires only where its runtime is driven, and a future can be moved to another.
-        if this.deadline.is_none() || here.is_some() && here != *this.runtime {
-            let Some(sleep) = sleep_until(Instant::now() + MOST_TIME) else { return Poll::Ready(()) };
-            this.deadline.set(Some(sleep));
-            *this.runtime = here;
-        }
-        if let Some(deadline) = this.deadline.as_pin_mut() {
-            // A body that uses up what tokio lets a task do in one go must not keep the timer behind it from ending it.
-            let deadline = pin!(unconstrained(deadline));
-            // Polling it panics once its runtime is being shut down; the body is dropped then, as without a timer.
-            let elapsed = catch_unwind(AssertUnwindSafe(|| deadline.poll(cx))).unwrap_or(Poll::Ready(()));
-            ready!(elapsed);
-        }
-        Poll::Ready(())
+        let deadline = *this.deadline.get_or_insert_with(|| Instant::now() + MOST_TIME);
+        // Without a timer the body is dropped where it stands.
+        this.timer.poll_until(deadline, cx).map(drop)
     }
 }
 
@@ -86,13 +69,6 @@ impl<B> fmt::Debug for Drain<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Drain").field("left", &self.left).finish_non_exhaustive()
     }
-}
-
-/// A timer, or `None` where there is no runtime that has timers.
-pub(crate) fn sleep_until(deadline: Instant) -> Option<Sleep> {
-    Handle::try_current().ok()?;
-    // Tokio has no way to ask a runtime whether its timers are enabled: it panics, before it has changed anything.
-    catch_unwind(|| tokio::time::sleep_until(deadline)).ok()
 }
 
 #[cfg(test)]

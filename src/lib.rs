@@ -57,6 +57,7 @@ mod endpoint;
 mod environment;
 mod error;
 mod kept;
+mod timer;
 mod token;
 
 pub use auth::{TokenHandle, TokenStatus, TurrisAuth, TurrisAuthLayer};

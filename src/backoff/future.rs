@@ -21,10 +21,11 @@ use super::{
 };
 use crate::{
     BoxError, ResponseClass, TokenError,
-    drain::{self, Drain},
+    drain::Drain,
     kept::KeptRequest,
     observe::{self, LimitTreatment},
     replay::TryCloneBody,
+    timer::Timer,
 };
 
 pin_project! {
@@ -222,8 +223,7 @@ impl<S: Clone, B: TryCloneBody> Attempt<S, B> {
 
     /// The copy, where it can still be sent, and there are the means to wait and to retry.
     fn retry(&mut self) -> Option<Request<B>> {
-        drop(drain::sleep_until(Instant::now())?);
-        let kept = self.kept.take().filter(KeptRequest::is_replayable)?;
+        let kept = self.kept.take().filter(|kept| Timer::is_available() && kept.is_replayable())?;
         if self.departed.settings().budget.as_ref().is_some_and(|budget| !budget.withdraw()) {
             return None;
         }

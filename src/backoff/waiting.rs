@@ -3,17 +3,11 @@
 use std::{
     error::Error,
     fmt,
-    future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
     task::{Context, Poll, Waker, ready},
 };
 
 use http::Request;
-use tokio::{
-    runtime::{self, Handle},
-    time::{Instant, Sleep},
-};
+use tokio::time::Instant;
 use tower_service::Service;
 
 use super::{
@@ -21,7 +15,10 @@ use super::{
     report::Progress,
     ticket::{Departed, InLine},
 };
-use crate::{BoxError, drain, observe};
+use crate::{
+    BoxError, observe,
+    timer::{NoTimers, Timer},
+};
 
 /// A request that waits, with the clone that it will be sent on.
 pub(super) struct Waiting<S, B> {
@@ -31,8 +28,7 @@ pub(super) struct Waiting<S, B> {
     in_line: InLine,
     /// Before this it does not even stand in line: there is no token for it.
     pause_ends: Option<Instant>,
-    /// With the runtime that it was made on.
-    timer: Option<(runtime::Id, Pin<Box<Sleep>>)>,
+    timer: Timer,
     /// Whether the service has been polled, so that it may hold readiness or a place in a queue.
     touched: bool,
     since: Instant,
@@ -54,7 +50,7 @@ impl<S: Clone, B> Waiting<S, B> {
             request: Some(request),
             in_line,
             pause_ends: None,
-            timer: None,
+            timer: Timer::default(),
             touched: false,
             since: Instant::now(),
             progress,
@@ -120,24 +116,7 @@ impl<S: Clone, B> Waiting<S, B> {
     }
 
     fn poll_timer(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        let here = Handle::try_current().ok().map(|here| here.id());
-        let (_, timer) = match &mut self.timer {
-            // A timer fires only where its runtime is driven, and a request can be moved to another.
-            Some(timer) if here.is_none_or(|here| here == timer.0) => {
-                if timer.1.deadline() != deadline {
-                    timer.1.as_mut().reset(deadline);
-                }
-                timer
-            }
-            _ => {
-                let made = here.zip(drain::sleep_until(deadline));
-                let Some((here, timer)) = made else { return Poll::Ready(Err(NoTimer.into())) };
-                self.timer.insert((here, Box::pin(timer)))
-            }
-        };
-        // Polling it panics once its runtime is being shut down: there is nothing to wait with any more.
-        let polled = catch_unwind(AssertUnwindSafe(|| timer.as_mut().poll(cx).map(Ok)));
-        polled.unwrap_or(Poll::Ready(Err(NoTimer.into())))
+        self.timer.poll_until(deadline, cx).map_err(|NoTimers| NoTimer.into())
     }
 }
 
