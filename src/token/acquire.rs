@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use super::{
     Joined, TokenCache,
     flight::{Flight, Landing, Source, no_timers},
-    sync::{Arrival, Instant, NoTimers, Runtime, RuntimeId, Timer},
+    sync::{Arrival, Instant, NoTimers, Runtime, Timer},
     value::Token,
 };
 use crate::{TokenError, TokenErrorKind, observe::Stopwatch};
@@ -37,7 +37,7 @@ pin_project! {
         #[pin]
         arrival: Arrival,
         // Only where the flight is driven by a runtime that is not the caller's own. Made when it is first needed.
-        patience: Option<(Option<RuntimeId>, Timer)>,
+        patience: Timer,
         stopwatch: Stopwatch,
     }
 }
@@ -101,7 +101,7 @@ impl Acquire {
 impl Waiting {
     fn new(flight: Arc<Flight>) -> Self {
         flight.waiters.increment();
-        Self { arrival: flight.landing.arrival(), flight, patience: None, stopwatch: Stopwatch::start() }
+        Self { arrival: flight.landing.arrival(), flight, patience: Timer::default(), stopwatch: Stopwatch::start() }
     }
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, cache: &TokenCache) -> Poll<Result<Landing, TokenError>> {
@@ -113,20 +113,11 @@ impl Waiting {
         if this.arrival.poll(cx).is_ready() {
             return Poll::Ready(Ok(this.flight.landing.get().cloned().unwrap_or(Landing::Discarded)));
         }
-        // Asked at every poll: a future can be moved to another runtime after its first one, and a timer fires only where
-        // its runtime is driven.
-        let here = Runtime::current().map(|here| here.id());
-        if here == Some(this.flight.runtime) {
+        // Asked at every poll: a future can be moved to another runtime after its first one.
+        if Runtime::current().is_some_and(|here| here.id() == this.flight.runtime) {
             return Poll::Pending;
         }
-        if this.patience.as_ref().is_none_or(|(runtime, _)| here.is_some() && here != *runtime) {
-            match Timer::until(this.flight.deadline + GRACE) {
-                Ok(timer) => *this.patience = Some((here, timer)),
-                Err(NoTimers) => return Poll::Ready(Err(no_timers())),
-            }
-        }
-        let Some((_, patience)) = this.patience else { return Poll::Pending };
-        match ready!(patience.poll(cx)) {
+        match ready!(this.patience.poll_until(this.flight.deadline + GRACE, cx)) {
             Ok(()) => {
                 cache.supersede(this.flight);
                 Poll::Ready(Ok(Landing::Discarded))

@@ -5,13 +5,14 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     sync::{Arc, OnceLock, Weak},
+    task::Poll,
     thread,
     time::Duration,
 };
 
 use super::{
     TokenCache,
-    sync::{self, Counter, Flag, Instant, Outcome, Runtime, RuntimeId, Task, Timer},
+    sync::{Counter, Flag, Instant, NoTimers, Outcome, Runtime, RuntimeId, Task, Timer},
     value::{Issued, Token},
 };
 use crate::{
@@ -277,15 +278,19 @@ impl Drop for Pilot {
 
 /// `work`, unless it takes longer than until `deadline`.
 pub(crate) async fn until<T>(deadline: Instant, work: impl Future<Output = T>) -> Result<T, TokenError> {
-    let mut timer = Timer::until(deadline).map_err(|sync::NoTimers| no_timers())?;
+    // Asked before there is any work: a request that nothing can end is not to be sent.
+    if !Timer::is_available() {
+        return Err(no_timers());
+    }
+    let mut timer = Timer::default();
     let mut work = pin!(work);
     poll_fn(|cx| {
-        if let std::task::Poll::Ready(output) = work.as_mut().poll(cx) {
-            return std::task::Poll::Ready(Ok(output));
+        if let Poll::Ready(output) = work.as_mut().poll(cx) {
+            return Poll::Ready(Ok(output));
         }
-        timer.poll(cx).map(|elapsed| match elapsed {
+        timer.poll_until(deadline, cx).map(|elapsed| match elapsed {
             Ok(()) => Err(TokenError::new(TokenErrorKind::Timeout, "the token endpoint did not answer in time")),
-            Err(sync::NoTimers) => Err(no_timers()),
+            Err(NoTimers) => Err(no_timers()),
         })
     })
     .await

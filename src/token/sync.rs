@@ -2,23 +2,20 @@
 
 use std::{
     future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
 };
 
 use arc_swap::ArcSwapOption;
 use tokio::{
     runtime::Handle,
     sync::{Notify, futures::OwnedNotified},
-    task::{AbortHandle, unconstrained},
-    time::Sleep,
+    task::AbortHandle,
 };
 
+pub(super) use crate::timer::{NoTimers, Timer};
 pub(crate) use tokio::{runtime::Id as RuntimeId, time::Instant};
 
 /// A lock for short critical sections that neither wait nor call foreign code.
@@ -163,26 +160,5 @@ pub(super) struct Task(AbortHandle);
 impl Task {
     pub(super) fn abort(&self) {
         self.0.abort();
-    }
-}
-
-/// A timer that never panics: where the runtime has no timers, or has them no longer, it says so.
-pub(super) struct Timer(Pin<Box<Sleep>>);
-
-/// This runtime has no timers.
-pub(super) struct NoTimers;
-
-impl Timer {
-    pub(super) fn until(moment: Instant) -> Result<Self, NoTimers> {
-        // Tokio has no other way to ask a runtime for its timers than to try one.
-        catch_unwind(|| Box::pin(tokio::time::sleep_until(moment))).map(Self).map_err(|_| NoTimers)
-    }
-
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NoTimers>> {
-        // Work that uses up what tokio lets a task do in one go would otherwise keep the timer behind it from ending it.
-        match catch_unwind(AssertUnwindSafe(|| pin!(unconstrained(self.0.as_mut())).poll(cx))) {
-            Ok(poll) => poll.map(Ok),
-            Err(_) => Poll::Ready(Err(NoTimers)),
-        }
     }
 }
