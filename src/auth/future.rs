@@ -171,10 +171,13 @@ where
                     let Poll::Ready(Ok(response)) = polled else { return Poll::Pending };
                     state.set(State::draining(response.into_body(), pending));
                 }
-                _ => {
-                    let next = ready!(on_the_way(state.as_mut(), cx))?;
-                    state.set(next);
-                }
+                _ => match ready!(on_the_way(state.as_mut(), cx)) {
+                    Ok(next) => state.set(next),
+                    Err(error) => {
+                        state.set(State::Done);
+                        return Poll::Ready(Err(error));
+                    }
+                },
             }
         }
     }
