@@ -156,3 +156,21 @@ fn the_future_of_a_response_is_of_moderate_size() {
     assert!(size <= inner + 80, "{size} bytes, {inner} of them the inner service's");
     assert!(size_of::<TurrisAuth<Api, TokenService>>() == size_of::<Api>() + size_of::<usize>());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_future_polled_after_its_end_neither_panics_nor_starts_anew() {
+    let failing = Script::new(|_| async { Ok(status(401)) });
+    let issuing = Script::issuing(Duration::ZERO);
+    // The one that succeeds has an inner future that panics when it is polled again.
+    for script in [failing, issuing] {
+        let mut service = layer(&script).layer(Api::accepting_all());
+        service.clone().oneshot(get(API)).await.ok();
+        let fetched = script.requests();
+        let mut response = tokio_test::task::spawn(service.call(get(API)));
+        assert!(response.poll().is_ready());
+        // Longer than the cool-down, so that a fetch would be possible.
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(response.poll().is_pending());
+        assert_eq!(script.requests(), fetched);
+    }
+}
