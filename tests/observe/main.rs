@@ -13,6 +13,7 @@ mod events;
 mod limited;
 mod limits;
 mod metrics;
+mod panicking;
 mod prometheus;
 mod secrets;
 mod silence;
