@@ -145,6 +145,25 @@ async fn what_is_not_meant_for_turris_does_not_get_there() {
         ("POST /v1/echo HTTP/1.1\r\ncontent-length: 0\r\norigin: https://page.example", 403),
         ("GET /v1/agencies HTTP/1.1\r\nhost: rebound.example", 403),
         ("GET /v1/agencies HTTP/1.1\r\nhost: 127.0.0.1.rebound.example", 403),
+        ("GET http://rebound.example/v1/agencies HTTP/1.1", 403),
+        // An image of a page: a browser sends no `origin` with it.
+        ("GET /v1/agencies HTTP/1.1\r\nsec-fetch-site: cross-site\r\nsec-fetch-mode: no-cors", 403),
+        // What servers take for another path, be it out of `/v1/` or to the token endpoint.
+        ("GET /v1/../admin HTTP/1.1", 400),
+        ("GET /v1/agencies/%2E%2e/%2e./admin HTTP/1.1", 400),
+        ("GET /v1/agencies/..%2fauth/jwt HTTP/1.1", 400),
+        ("GET /v1/..%5cadmin HTTP/1.1", 400),
+        ("GET /v1/agencies/.. HTTP/1.1", 400),
+        ("POST /v1/./auth/jwt HTTP/1.1\r\ncontent-length: 0", 400),
+        ("POST /v1//auth/jwt HTTP/1.1\r\ncontent-length: 0", 400),
+        ("POST /v1/auth/%6awt HTTP/1.1\r\ncontent-length: 0", 403),
+        ("POST /v1/auth/jwt/ HTTP/1.1\r\ncontent-length: 0", 403),
+        ("POST /v1/auth/jwt;a=b HTTP/1.1\r\ncontent-length: 0", 403),
+        ("GET /health HTTP/1.1\r\nhost: rebound.example", 403),
+        ("POST /v1/auth/jwt?a=b HTTP/1.1\r\ncontent-length: 0", 403),
+        // Its answer would show the request, and with it the token.
+        ("TRACE /v1/agencies HTTP/1.1", 501),
+        ("CONNECT /v1/agencies HTTP/1.1", 501),
     ] {
         let answer = raw(&url, head).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{head}: {answer}");
@@ -243,4 +262,23 @@ async fn both_versions_of_http_are_served() {
     let response = http2.request(get(&url, "/v1/agencies")).await.unwrap();
     assert_eq!((response.status(), response.version()), (StatusCode::OK, http::Version::HTTP_2));
     assert!(text(response).await.contains("agency-1"));
+
+    // There the host is in the target.
+    let address = url.authority().unwrap().as_str();
+    let stream = TcpStream::connect(address).await.unwrap();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("http://rebound.example/v1/agencies").body(Full::<Bytes>::default()).unwrap();
+    assert_eq!(sender.send_request(request).await.unwrap().status(), StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn an_encoded_slash_or_percent_sign_in_a_name_is_forwarded_as_it_is() {
+    let emulator = started().await;
+    let url = proxied(&emulator).await;
+    for path in ["/v1/echo/a%2Fb", "/v1/echo/100%25", "/v1/echo/%zz", "/v1/echo/a..b/", "/v1/echo/...?x=../.."] {
+        let answer = raw(&url, &format!("GET {path} HTTP/1.1")).await;
+        assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("requestId"), "{path}: {answer}");
+    }
 }

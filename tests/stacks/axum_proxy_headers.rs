@@ -51,6 +51,7 @@ async fn a_request_loses_what_was_for_the_proxy_only() {
     let (head, seen) = exchange(
         "GET /v1/agencies?page=2&q=a%20b HTTP/1.1\r\n\
          authorization: Bearer the-callers-own\r\n\
+         x-restricted-access-token: the-callers-own\r\n\
          connection: X-Named , te\r\n\
          connection: x-other\r\n\
          x-named: for the proxy\r\n\
