@@ -255,6 +255,35 @@ async fn a_shutdown_finishes_what_is_under_way() {
 }
 
 #[tokio::test]
+async fn a_caller_that_goes_away_ends_its_request_and_nobody_elses() {
+    let emulator = started().await;
+    let url = proxied(&emulator).await;
+    // One that goes while the token is fetched: the fetch is everybody's, and goes on.
+    emulator.fault(Endpoint::Token, Fault::hang());
+    let address = url.authority().unwrap().as_str();
+    let send = async |head: &str| {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream
+    };
+    let gone = send("GET /v1/agencies HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").await;
+    soon(emulator.until(|counters| counters.token_requests == 1)).await;
+    drop(gone);
+    emulator.clear_faults();
+    let answer = raw(&url, "GET /v1/agencies HTTP/1.1").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(emulator.counters().token_requests, 1);
+
+    // One that goes in the middle of its upload.
+    let head = "POST /v1/echo HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 1000\r\n\r\nhalf";
+    let gone = send(head).await;
+    drop(gone);
+    let answer = raw(&url, "GET /v1/agencies HTTP/1.1").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!((emulator.counters().token_requests, emulator.counters().unauthorized), (1, 0));
+}
+
+#[tokio::test]
 async fn both_versions_of_http_are_served() {
     let emulator = started().await;
     let url = proxied(&emulator).await;
