@@ -8,6 +8,7 @@
     reason = "a panic in a helper fails the test, as it should; nothing here is anybody's API"
 )]
 
+mod calling_back;
 mod capture;
 mod events;
 mod limited;
