@@ -20,22 +20,22 @@ use crate::support::*;
 /// Panics at all that it is told of this kind.
 #[derive(Clone, Copy, PartialEq)]
 enum Panics {
-    AtEvents,
-    AtRecords,
-    AtSpansAndEvents,
+    Events,
+    Records,
+    SpansAndEvents,
 }
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for Panics {
     fn on_new_span(&self, _: &Attributes<'_>, _: &Id, _: Context<'_, S>) {
-        assert!(*self != Self::AtSpansAndEvents, "the subscriber panics at a span");
+        assert!(*self != Self::SpansAndEvents, "the subscriber panics at a span");
     }
 
     fn on_record(&self, _: &Id, _: &Record<'_>, _: Context<'_, S>) {
-        assert!(*self != Self::AtRecords, "the subscriber panics at a record");
+        assert!(*self != Self::Records, "the subscriber panics at a record");
     }
 
     fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
-        assert!(*self == Self::AtRecords, "the subscriber panics at an event");
+        assert!(*self == Self::Records, "the subscriber panics at an event");
     }
 }
 
@@ -46,13 +46,14 @@ fn subscriber(panics: Panics) -> impl Subscriber {
 /// What a caller gets; one that waits for ever fails.
 async fn warmed_up(handle: &TokenHandle) -> Result<(), TokenErrorKind> {
     let patience = Duration::from_secs(24 * 60 * 60);
-    let warmed_up = tokio::time::timeout(patience, handle.warm_up()).await.expect("the caller waits for ever");
+    let warmed_up =
+        tokio::time::timeout(patience, handle.warm_up()).await.unwrap_or_else(|_| panic!("the caller waits for ever"));
     warmed_up.map_err(|error| error.kind())
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_subscriber_that_panics_leaves_nobody_waiting() {
-    for panics in [Panics::AtEvents, Panics::AtRecords] {
+    for panics in [Panics::Events, Panics::Records] {
         let _guard = tracing::subscriber::set_default(subscriber(panics));
         let handle = layer(&Script::issuing(Duration::from_millis(50))).handle();
         assert_eq!(warmed_up(&handle).await, Ok(()));
@@ -65,7 +66,7 @@ async fn a_subscriber_that_panics_leaves_nobody_waiting() {
 async fn a_subscriber_that_panics_twice_does_not_end_the_process() {
     let handle = layer(&Script::issuing(Duration::from_millis(50))).handle();
     {
-        let _guard = tracing::subscriber::set_default(subscriber(Panics::AtSpansAndEvents));
+        let _guard = tracing::subscriber::set_default(subscriber(Panics::SpansAndEvents));
         // The panic is the caller's, whose request made the span.
         assert!(AssertUnwindSafe(handle.warm_up()).catch_unwind().await.is_err());
     }
