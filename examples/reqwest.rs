@@ -1,4 +1,4 @@
-//! The Turris API through reqwest: `cargo run --example reqwest --features reqwest`.
+//! The Turris API through reqwest: `cargo run --example reqwest`.
 //!
 //! Requests are made and answers are read with reqwest's own types; what is in between is the stack of layers. It runs
 //! against an embedded Turris.

@@ -45,11 +45,11 @@ impl ResponseClass {
     /// 401 is `Unauthorized` and 429 is `RateLimited`. A gRPC response has the status 200; where there is nothing but an
     /// error to say, its `grpc-status` stands among the headers (the gRPC protocol calls it *trailers-only*), and 16
     /// (`UNAUTHENTICATED`) and 8 (`RESOURCE_EXHAUSTED`) there mean the same as the two. What stands in real trailers, or
-    /// is no number, is the caller's; so is an 8 with a `grpc-retry-pushback-ms` that is negative or no number, by which
+    /// is no number or several, is the caller's; so is an 8 with a `grpc-retry-pushback-ms` that is negative or no number, by which
     /// a server says that it wants no retry (gRPC proposal A6).
     pub fn of(status: StatusCode, headers: &HeaderMap) -> Self {
         match status {
-            StatusCode::OK => match headers.get(GRPC_STATUS).map(|value| value.as_bytes()) {
+            StatusCode::OK => match grpc_status(headers) {
                 Some(b"16") => Self::Unauthorized,
                 Some(b"8") if !forbids_retry(headers) => Self::RateLimited,
                 _ => Self::Ordinary,
@@ -59,6 +59,13 @@ impl ResponseClass {
             _ => Self::Ordinary,
         }
     }
+}
+
+/// The one `grpc-status`.
+fn grpc_status(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut values = headers.get_all(GRPC_STATUS).iter();
+    let status = values.next()?;
+    values.next().is_none().then_some(status.as_bytes())
 }
 
 /// Whether an ordinary answer shows that the server has looked at the token and accepted it.

@@ -13,7 +13,8 @@
 //! | any `http_body::Body` that is `Send + Sync` | as its [`TryCloneBody`](crate::replay::TryCloneBody) says |
 //!
 //! Timeouts, proxies, default headers and TLS are set on the `ClientBuilder` as always. They apply to each attempt, and to
-//! token requests. Errors are [`reqwest::Error`], boxed by the layers above; a downcast finds them.
+//! token requests. reqwest uses the proxies that `HTTP_PROXY` and the like name unless it is told `.no_proxy()`. Through
+//! `https` they see nothing, but with a base URL of plain HTTP to a loopback host the secret goes to them. Errors are [`reqwest::Error`], boxed by the layers above; a downcast finds them.
 //!
 //! # Examples
 //!

@@ -63,9 +63,10 @@ impl RateLimits {
     }
 }
 
-/// Whether a gRPC server says that a call must not be sent again: it does with a pushback that is no wait.
+/// Whether a gRPC server says that a call must not be sent again: it does with any pushback that is no wait.
 pub(crate) fn forbids_retry(headers: &HeaderMap) -> bool {
-    headers.contains_key(&GRPC_RETRY_PUSHBACK_MS) && numbers(headers, GRPC_RETRY_PUSHBACK_MS).next().is_none()
+    let mut pushbacks = headers.get_all(&GRPC_RETRY_PUSHBACK_MS).iter();
+    pushbacks.any(|pushback| pushback.to_str().ok().and_then(number).is_none())
 }
 
 /// The time at which an answer was made.

@@ -253,8 +253,8 @@ impl<T> TurrisAuthLayerBuilder<T> {
     /// fallback. The answer is the caller's, whatever it is: a 401 says that the server refuses this token too, and is
     /// neither retried nor held against any other.
     ///
-    /// See [the guide](crate::guide::restricted_access_token) for an example. Off by default: it is a long-lived secret, bound to a list of addresses. A text that is empty or has other than
-    /// visible ASCII characters is refused.
+    /// See [the guide](crate::guide::restricted_access_token) for an example. Off by default: it is a long-lived secret,
+    /// bound to a list of addresses. A text that is empty or has other than visible ASCII characters is refused.
     pub fn restricted_access_token(mut self, secret: impl Into<String>) -> Self {
         match RestrictedAccessToken::new(secret.into()) {
             Ok(token) => self.restricted = Some(token),

@@ -107,7 +107,8 @@
 //!
 //! # Redirects
 //!
-//! The token goes only to the environment's own origin, whatever the path, and to origins that [`allow_origin`] adds.
+//! The token goes only to the environment's own origin, whatever the path, and to origins that [`allow_origin`] adds; not
+//! with a `TRACE`, whose answer shows the request (RFC 9110, section 9.3.8), nor with a `CONNECT`.
 //! A redirect that is followed above this layer comes through it again, so another origin gets no token. One that is
 //! followed *below* it, inside a client, is out of its sight: turn redirects off there. (hyper-util's client follows none.
 //! reqwest's does; the `ReqwestService` of the feature `reqwest` does not.) A redirect of the token endpoint itself is an

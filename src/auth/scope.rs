@@ -36,7 +36,10 @@ pub(super) struct Scope {
 
 impl Scope {
     pub(super) fn covers<B>(&self, request: &Request<B>) -> bool {
-        if !self.covers_target(request.uri(), request.headers()) || *request.method() == Method::CONNECT {
+        // RFC 9110, section 9.3.8: the answer to a `TRACE` shows its request, so that has nothing secret in it. A
+        // `CONNECT` is for the proxy on the way.
+        let leaves_out = matches!(*request.method(), Method::CONNECT | Method::TRACE);
+        if leaves_out || !self.covers_target(request.uri(), request.headers()) {
             return false;
         }
         if self.keep_authorization && request.headers().contains_key(AUTHORIZATION) {

@@ -193,9 +193,9 @@ impl Gate {
         self.publish(&mut line, now);
         let next = line.front_waker();
         drop(line);
-        tell_opened(opened);
         drop(left);
         wake(next);
+        tell_opened(opened);
         Some(departure)
     }
 
@@ -277,10 +277,10 @@ impl Gate {
         // What the front waits for may have come nearer: an answer that is still out counts no more.
         let front = line.front_waker();
         drop(line);
+        wake(front);
         if let Some(wait) = wait {
             observe::gate_closed(wait);
         }
-        wake(front);
         Refusal {
             place: Place { newcomer: false, number },
             too_long: asked.is_some_and(|asked| asked > self.settings.max_wait),

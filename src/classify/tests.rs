@@ -36,6 +36,30 @@ fn a_pushback_that_is_no_wait_means_that_no_retry_is_wanted() {
 }
 
 #[test]
+fn several_values_of_a_grpc_header_are_malformed() {
+    let of = |statuses: &[&'static str], pushbacks: &[&'static str]| {
+        let mut headers = HeaderMap::new();
+        for (name, values) in [("grpc-status", statuses), ("grpc-retry-pushback-ms", pushbacks)] {
+            for value in values {
+                headers.append(name, value.parse().unwrap());
+            }
+        }
+        ResponseClass::of(StatusCode::OK, &headers)
+    };
+    for statuses in [["16", "0"], ["0", "16"], ["16", "16"], ["8", "16"], ["8", "8"]] {
+        assert_eq!(of(&statuses, &[]), ResponseClass::Ordinary, "{statuses:?}");
+    }
+    // One that wants no retry is enough.
+    for pushbacks in [["-1", "250"], ["250", "-1"], ["250", "soon"]] {
+        assert_eq!(of(&["8"], &pushbacks), ResponseClass::Ordinary, "{pushbacks:?}");
+    }
+    for pushback in ["250, -1", "250;w=60"] {
+        assert_eq!(of(&["8"], &[pushback]), ResponseClass::Ordinary, "{pushback:?}");
+    }
+    assert_eq!(of(&["8"], &["250", "500"]), ResponseClass::RateLimited);
+}
+
+#[test]
 fn http_1_is_judged_by_its_status_alone() {
     let mut response = Response::new(());
     response.headers_mut().insert(GRPC_STATUS, "16".parse().unwrap());

@@ -3,7 +3,7 @@
 use std::{
     error::Error,
     fmt,
-    fs::File,
+    fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
@@ -26,7 +26,8 @@ const LARGEST: usize = 16 * 1024;
 /// pair of files of which one was old, too.
 ///
 /// The files are read on the runtime's threads for blocking work. What was read is zeroised. A file longer than 16 KiB
-/// is not read to its end.
+/// is not read to its end. Links are followed to regular files; a pipe (a shell's `<(...)`, too) is not opened, since it
+/// could be read once only.
 ///
 /// # Examples
 ///
@@ -85,7 +86,7 @@ impl CredentialsFile {
     ///
     /// # Errors
     ///
-    /// When a file cannot be read, is too long, is not of the form, or has a value that [`Credentials::new`] refuses.
+    /// When a file cannot be read, is not a regular one, is too long, is not of the form, or has a value that [`Credentials::new`] refuses.
     ///
     /// # Cancel safety
     ///
@@ -160,6 +161,11 @@ fn value(path: &Path) -> Result<Zeroizing<String>, CredentialsFileError> {
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialsFileError> {
     // A vector that grows leaves its old bytes in freed memory, so it is made large enough to see that a file is too long.
     let mut bytes = Zeroizing::new(Vec::with_capacity(2 * LARGEST));
+    // Opening a pipe waits for a writer, for ever if need be, and a runtime that is shut down waits for this thread.
+    let metadata = fs::metadata(path).map_err(|error| path.failed(Reason::Unreadable(error)))?;
+    if !metadata.is_file() {
+        return Err(path.failed(Reason::NotRegular));
+    }
     let file = File::open(path).map_err(|error| path.failed(Reason::Unreadable(error)))?;
     let read = file.take(LARGEST as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|error| path.failed(Reason::Unreadable(error)))?;
@@ -176,6 +182,7 @@ pub struct CredentialsFileError {
 #[derive(Debug)]
 enum Reason {
     Unreadable(io::Error),
+    NotRegular,
     TooLong,
     NotJson,
     NotText,
@@ -204,6 +211,9 @@ impl fmt::Display for CredentialsFileError {
         write!(f, "no credentials in `{}`: ", self.path.display())?;
         match self.reason {
             Reason::Unreadable(_) => f.write_str("it cannot be read; check that it is there and may be read"),
+            Reason::NotRegular => {
+                f.write_str("it is not a regular file; a pipe or a device cannot be read anew, so write it to a file")
+            }
             Reason::TooLong => f.write_str("it is longer than 16 KiB; check that it is the right file"),
             Reason::NotJson => f.write_str(
                 "expected a JSON object with the strings `clientId` and `clientSecret`; check that it is the right file",

@@ -39,5 +39,7 @@
 //! * The first requests of an outage wait until the fetch has failed, which `token_timeout` bounds. While fetching cools
 //!   down, the others are sent at once.
 //! * Its answer is the caller's. A 401 for it is returned: there is no other token to try.
+//! * A client below the layer that follows redirects takes it along to other hosts: such clients know that
+//!   `Authorization` is not to be sent there, and know nothing of this header. Follow redirects above the layer only.
 //! * With a [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) around it nothing waits for a token any longer, since there is
 //!   no `TokenError` to wait out.

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::{Arc, OnceLock, Weak},
     task::Poll,
@@ -254,11 +255,12 @@ impl Pilot {
 
     fn abandon(&self) {
         let flight = &self.clearance.flight;
-        observe::token_fetch_unused(Unused::Abandoned, flight.waiters.get());
+        let waiters = flight.waiters.get();
         match self.clearance.cache.upgrade() {
             Some(cache) => cache.abandon(flight),
             None => flight.landing.set(Landing::Abandoned),
         }
+        observe::token_fetch_unused(Unused::Abandoned, waiters);
     }
 }
 
@@ -269,7 +271,9 @@ impl Drop for Pilot {
         }
         if thread::panicking() {
             // Seen as a failure, so that a source that always panics meets the cool-down like any other.
-            self.land(Err(TokenError::new(TokenErrorKind::Unavailable, "the service that fetches tokens panicked")));
+            // What this tells may panic again, and a second panic that gets out of here would end the process.
+            let error = TokenError::new(TokenErrorKind::Unavailable, "the fetch of a token panicked");
+            let _ = catch_unwind(AssertUnwindSafe(|| self.land(Err(error))));
         } else {
             self.abandon();
         }

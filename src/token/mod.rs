@@ -242,8 +242,10 @@ impl TokenCache {
         };
         let places = state.quota.free(now);
         drop(state);
-        observe::allowance(places);
         let waiters = flight.waiters.get();
+        // Before anybody is told: a subscriber or a recorder that panics leaves nobody waiting.
+        flight.landing.set(landing.clone());
+        observe::allowance(places);
         match &landing {
             Landing::Token(token) => {
                 observe::token_fetched(token.generation(), token.expires_in(now), waiters, request_id.as_deref());
@@ -251,7 +253,6 @@ impl TokenCache {
             Landing::Failed(error) => observe::token_fetch_failed(error, waiters),
             Landing::Discarded | Landing::Abandoned => observe::token_fetch_unused(Unused::Discarded, waiters),
         }
-        flight.landing.set(landing);
     }
 
     /// The end of a flight whose runtime was shut down: nobody's fault, so there is no cool-down.

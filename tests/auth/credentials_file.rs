@@ -123,3 +123,45 @@ fn without_a_runtime_it_is_read_on_the_spot() {
     let read = CredentialsFile::json(path).read().now_or_never();
     assert_eq!(read.unwrap().unwrap().client_id(), "client");
 }
+
+/// Opening a pipe waits for its writer. That thread could not be had back, and a runtime that ends waits for it.
+#[cfg(unix)]
+#[tokio::test]
+async fn what_is_no_file_is_refused_before_it_is_opened() {
+    let folder = folder("pipe");
+    let pipe = folder.join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let link = folder.join("link");
+    std::os::unix::fs::symlink(&pipe, &link).unwrap();
+    for path in [&pipe, &link] {
+        let read = tokio::time::timeout(Duration::from_secs(10), CredentialsFile::json(path).read()).await;
+        // Lets a reader go that waits all the same, so that this test ends.
+        drop(fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap());
+        assert_named(read.expect("it is not opened").unwrap_err(), path, "not a regular file");
+    }
+    assert_named(CredentialsFile::json(&folder).read().await.unwrap_err(), &folder, "not a regular file");
+    let endless = PathBuf::from("/dev/zero");
+    assert_named(CredentialsFile::json(&endless).read().await.unwrap_err(), &endless, "not a regular file");
+}
+
+/// As Kubernetes mounts a secret: links to a folder that is itself a link, which is replaced as a whole.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_mounted_secret_is_read_through_its_links() {
+    use std::os::unix::fs::symlink;
+    let folder = folder("mounted");
+    for (version, id) in [("1", "old"), ("2", "new")] {
+        fs::create_dir(folder.join(version)).unwrap();
+        fs::write(folder.join(version).join("client-id"), id).unwrap();
+        fs::write(folder.join(version).join("client-secret"), SECRET).unwrap();
+    }
+    for key in ["client-id", "client-secret"] {
+        symlink(PathBuf::from("..data").join(key), folder.join(key)).unwrap();
+    }
+    symlink("1", folder.join("..data")).unwrap();
+    let files = CredentialsFile::pair(folder.join("client-id"), folder.join("client-secret"));
+    assert_eq!(files.read().await.unwrap().client_id(), "old");
+    symlink("2", folder.join("..data_tmp")).unwrap();
+    fs::rename(folder.join("..data_tmp"), folder.join("..data")).unwrap();
+    assert_eq!(files.read().await.unwrap().client_id(), "new");
+}

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use http::{Request, header::AUTHORIZATION};
-use tower::{Layer, ServiceExt};
+use tower::{Layer, ServiceBuilder, ServiceExt};
+use tower_http::follow_redirect::{FollowRedirectLayer, policy::Limited};
 use turris_auth::{TokenErrorKind, TokenService, TurrisAuthLayer};
 
 use crate::support::*;
@@ -119,4 +120,22 @@ fn no_debug_output_shows_it() {
     let layer = builder.build().unwrap();
     let shown = format!("{shown} {layer:?} {:?}", layer.layer("inner"));
     assert!(!shown.contains(RESTRICTED), "{shown}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redirect_that_is_followed_above_does_not_take_it_to_another_host() {
+    let location = "https://elsewhere.example/v1/agencies";
+    let api = Recorder::new(move |seen| {
+        let mut response = status(if seen.uri.host() == Some("elsewhere.example") { 200 } else { 307 });
+        response.headers_mut().insert("location", location.parse().unwrap());
+        response
+    });
+    let service = ServiceBuilder::new()
+        .layer(FollowRedirectLayer::with_policy(Limited::new(5)))
+        .layer(falling_back(&Script::new(|_| async { Ok(status(401)) })))
+        .service(api.clone());
+    assert_eq!(service.oneshot(get(API)).await.unwrap().status(), 200);
+    let seen = api.seen();
+    assert_eq!((restricted(&seen[0]), seen[1].uri.to_string().as_str()), (Some(RESTRICTED), location));
+    assert!(restricted(&seen[1]).is_none() && seen[1].token().is_none(), "{:?}", seen[1].headers);
 }

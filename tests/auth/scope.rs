@@ -161,6 +161,16 @@ async fn a_tunnel_is_none_of_the_layers_requests() {
     }
 }
 
+/// RFC 9110, section 9.3.8: the answer to a `TRACE` shows the request.
+#[tokio::test(start_paused = true)]
+async fn a_trace_does_not_carry_the_token() {
+    let layer = built(for_environment("https://gateway.example").relative_uris_belong_here()).await;
+    for uri in ["https://gateway.example/v1/agencies", "/v1/agencies"] {
+        let request = Request::builder().method(Method::TRACE).uri(uri).body(Body::default()).unwrap();
+        assert!(!gets_token(&layer, request).await, "{uri}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_extension_turns_the_layer_off_for_one_request() {
     // Nothing is fetched for it, and its 401 is nobody's business.

@@ -8,11 +8,13 @@
     reason = "a panic in a helper fails the test, as it should; nothing here is anybody's API"
 )]
 
+mod calling_back;
 mod capture;
 mod events;
 mod limited;
 mod limits;
 mod metrics;
+mod panicking;
 mod prometheus;
 mod secrets;
 mod silence;

@@ -145,6 +145,25 @@ async fn what_is_not_meant_for_turris_does_not_get_there() {
         ("POST /v1/echo HTTP/1.1\r\ncontent-length: 0\r\norigin: https://page.example", 403),
         ("GET /v1/agencies HTTP/1.1\r\nhost: rebound.example", 403),
         ("GET /v1/agencies HTTP/1.1\r\nhost: 127.0.0.1.rebound.example", 403),
+        ("GET http://rebound.example/v1/agencies HTTP/1.1", 403),
+        // An image of a page: a browser sends no `origin` with it.
+        ("GET /v1/agencies HTTP/1.1\r\nsec-fetch-site: cross-site\r\nsec-fetch-mode: no-cors", 403),
+        // What servers take for another path, be it out of `/v1/` or to the token endpoint.
+        ("GET /v1/../admin HTTP/1.1", 400),
+        ("GET /v1/agencies/%2E%2e/%2e./admin HTTP/1.1", 400),
+        ("GET /v1/agencies/..%2fauth/jwt HTTP/1.1", 400),
+        ("GET /v1/..%5cadmin HTTP/1.1", 400),
+        ("GET /v1/agencies/.. HTTP/1.1", 400),
+        ("POST /v1/./auth/jwt HTTP/1.1\r\ncontent-length: 0", 400),
+        ("POST /v1//auth/jwt HTTP/1.1\r\ncontent-length: 0", 400),
+        ("POST /v1/auth/%6awt HTTP/1.1\r\ncontent-length: 0", 403),
+        ("POST /v1/auth/jwt/ HTTP/1.1\r\ncontent-length: 0", 403),
+        ("POST /v1/auth/jwt;a=b HTTP/1.1\r\ncontent-length: 0", 403),
+        ("GET /health HTTP/1.1\r\nhost: rebound.example", 403),
+        ("POST /v1/auth/jwt?a=b HTTP/1.1\r\ncontent-length: 0", 403),
+        // Its answer would show the request, and with it the token.
+        ("TRACE /v1/agencies HTTP/1.1", 501),
+        ("CONNECT /v1/agencies HTTP/1.1", 501),
     ] {
         let answer = raw(&url, head).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{head}: {answer}");
@@ -236,6 +255,35 @@ async fn a_shutdown_finishes_what_is_under_way() {
 }
 
 #[tokio::test]
+async fn a_caller_that_goes_away_ends_its_request_and_nobody_elses() {
+    let emulator = started().await;
+    let url = proxied(&emulator).await;
+    // One that goes while the token is fetched: the fetch is everybody's, and goes on.
+    emulator.fault(Endpoint::Token, Fault::hang());
+    let address = url.authority().unwrap().as_str();
+    let send = async |head: &str| {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream
+    };
+    let gone = send("GET /v1/agencies HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").await;
+    soon(emulator.until(|counters| counters.token_requests == 1)).await;
+    drop(gone);
+    emulator.clear_faults();
+    let answer = raw(&url, "GET /v1/agencies HTTP/1.1").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(emulator.counters().token_requests, 1);
+
+    // One that goes in the middle of its upload.
+    let head = "POST /v1/echo HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 1000\r\n\r\nhalf";
+    let gone = send(head).await;
+    drop(gone);
+    let answer = raw(&url, "GET /v1/agencies HTTP/1.1").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!((emulator.counters().token_requests, emulator.counters().unauthorized), (1, 0));
+}
+
+#[tokio::test]
 async fn both_versions_of_http_are_served() {
     let emulator = started().await;
     let url = proxied(&emulator).await;
@@ -243,4 +291,23 @@ async fn both_versions_of_http_are_served() {
     let response = http2.request(get(&url, "/v1/agencies")).await.unwrap();
     assert_eq!((response.status(), response.version()), (StatusCode::OK, http::Version::HTTP_2));
     assert!(text(response).await.contains("agency-1"));
+
+    // There the host is in the target.
+    let address = url.authority().unwrap().as_str();
+    let stream = TcpStream::connect(address).await.unwrap();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("http://rebound.example/v1/agencies").body(Full::<Bytes>::default()).unwrap();
+    assert_eq!(sender.send_request(request).await.unwrap().status(), StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn an_encoded_slash_or_percent_sign_in_a_name_is_forwarded_as_it_is() {
+    let emulator = started().await;
+    let url = proxied(&emulator).await;
+    for path in ["/v1/echo/a%2Fb", "/v1/echo/100%25", "/v1/echo/%zz", "/v1/echo/a..b/", "/v1/echo/...?x=../.."] {
+        let answer = raw(&url, &format!("GET {path} HTTP/1.1")).await;
+        assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("requestId"), "{path}: {answer}");
+    }
 }

@@ -3,6 +3,7 @@
 mod failure;
 mod headers;
 mod health;
+mod target;
 
 use std::{future::Future, io, time::Duration};
 
@@ -10,11 +11,13 @@ use axum::{
     Router,
     body::Body,
     extract::State,
+    middleware::{Next, from_fn},
     response::Response,
     routing::{any, get},
 };
-use http::{Request, StatusCode, uri::PathAndQuery};
+use http::{Method, Request, StatusCode, uri::PathAndQuery};
 use hyper_util::client::legacy::{Client, connect::Connect};
+use target::Refused;
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceBuilder, ServiceExt, timeout::Timeout};
 use turris_auth::{
@@ -51,19 +54,28 @@ impl<C: Connect + Clone + Send + Sync + 'static> Proxy<C> {
     pub(crate) fn router(self) -> Router {
         Router::new()
             .route("/health", get(async |State(proxy): State<Self>| health::answer(&proxy.tokens.status())))
-            // A caller's token requests would use up the allowance that the proxy's own need.
-            .route("/v1/auth/jwt", any(async || failure::answer(StatusCode::FORBIDDEN, "the proxy fetches the tokens")))
             .route("/v1/{*path}", any(async |State(proxy): State<Self>, request| proxy.forward(request).await))
             .fallback(async || failure::answer(StatusCode::NOT_FOUND, "only paths below /v1/ are forwarded"))
+            .layer(from_fn(refuse_web_pages))
             .with_state(self)
     }
 
     async fn forward(self, request: Request<Body>) -> Response {
-        if headers::are_of_a_web_page(request.headers()) {
-            return failure::answer(
-                StatusCode::FORBIDDEN,
-                "web pages may not use the proxy; call it by a loopback address",
-            );
+        // The answer to a TRACE shows the request and so the token (RFC 9110, section 9.3.8); a CONNECT asks for a tunnel.
+        if [Method::TRACE, Method::CONNECT].contains(request.method()) {
+            return failure::answer(StatusCode::NOT_IMPLEMENTED, "the proxy does not forward this method");
+        }
+        match target::check(request.uri()) {
+            Ok(()) => {}
+            Err(Refused::TokenEndpoint) => {
+                return failure::answer(StatusCode::FORBIDDEN, "the proxy fetches the tokens");
+            }
+            Err(Refused::Ambiguous) => {
+                return failure::answer(
+                    StatusCode::BAD_REQUEST,
+                    "the path has an empty segment or one of dots; write it without",
+                );
+            }
         }
         let (mut head, body) = request.into_parts();
         headers::prepare_request(&mut head.headers, head.version);
@@ -88,6 +100,14 @@ impl<C: Connect + Clone + Send + Sync + 'static> Proxy<C> {
             Err(error) => failure::of(&*error),
         }
     }
+}
+
+async fn refuse_web_pages(request: Request<Body>, next: Next) -> Response {
+    if headers::is_of_a_web_page(&request) {
+        let message = "web pages may not use the proxy; call it by a loopback address";
+        return failure::answer(StatusCode::FORBIDDEN, message);
+    }
+    next.run(request).await
 }
 
 /// Serves until `stop` is ready, then takes no new connections and finishes the requests that are under way.

@@ -1,0 +1,104 @@
+//! A subscriber or a recorder that panics: its own fault, and nobody waits for ever because of it.
+
+use std::{panic::AssertUnwindSafe, time::Duration};
+
+use futures_util::FutureExt;
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder as Metrics, SharedString, Unit};
+use tracing::{
+    Event, Id, Subscriber,
+    span::{Attributes, Record},
+};
+use tracing_subscriber::{
+    Layer as _,
+    layer::{Context, SubscriberExt},
+    registry::LookupSpan,
+};
+use turris_auth::{TokenErrorKind, TokenHandle};
+
+use crate::support::*;
+
+/// Panics at all that it is told of this kind.
+#[derive(Clone, Copy, PartialEq)]
+enum Panics {
+    Events,
+    Records,
+    SpansAndEvents,
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for Panics {
+    fn on_new_span(&self, _: &Attributes<'_>, _: &Id, _: Context<'_, S>) {
+        assert!(*self != Self::SpansAndEvents, "the subscriber panics at a span");
+    }
+
+    fn on_record(&self, _: &Id, _: &Record<'_>, _: Context<'_, S>) {
+        assert!(*self != Self::Records, "the subscriber panics at a record");
+    }
+
+    fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
+        assert!(*self == Self::Records, "the subscriber panics at an event");
+    }
+}
+
+fn subscriber(panics: Panics) -> impl Subscriber {
+    tracing_subscriber::registry().with(panics.boxed())
+}
+
+/// What a caller gets; one that waits for ever fails.
+async fn warmed_up(handle: &TokenHandle) -> Result<(), TokenErrorKind> {
+    let patience = Duration::from_secs(24 * 60 * 60);
+    let warmed_up =
+        tokio::time::timeout(patience, handle.warm_up()).await.unwrap_or_else(|_| panic!("the caller waits for ever"));
+    warmed_up.map_err(|error| error.kind())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscriber_that_panics_leaves_nobody_waiting() {
+    for panics in [Panics::Events, Panics::Records] {
+        let _guard = tracing::subscriber::set_default(subscriber(panics));
+        let handle = layer(&Script::issuing(Duration::from_millis(50))).handle();
+        assert_eq!(warmed_up(&handle).await, Ok(()));
+        let handle = layer(&Script::new(|_| async { Ok(status(401)) })).handle();
+        assert_eq!(warmed_up(&handle).await, Err(TokenErrorKind::InvalidCredentials));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscriber_that_panics_twice_does_not_end_the_process() {
+    let handle = layer(&Script::issuing(Duration::from_millis(50))).handle();
+    {
+        let _guard = tracing::subscriber::set_default(subscriber(Panics::SpansAndEvents));
+        // The panic is the caller's, whose request made the span.
+        assert!(AssertUnwindSafe(handle.warm_up()).catch_unwind().await.is_err());
+    }
+    let error = warmed_up(&handle).await.unwrap_err();
+    assert_eq!(error, TokenErrorKind::Unavailable, "it counts as a failure, so that it cannot go round in circles");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(warmed_up(&handle).await, Ok(()));
+}
+
+struct PanickingRecorder;
+
+impl Metrics for PanickingRecorder {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        panic!("the recorder panics")
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        panic!("the recorder panics")
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recorder_that_panics_leaves_nobody_waiting() {
+    let _guard = metrics::set_default_local_recorder(&PanickingRecorder);
+    let handle = layer(&Script::issuing(Duration::from_millis(50))).handle();
+    assert_eq!(warmed_up(&handle).await, Err(TokenErrorKind::Unavailable));
+}
