@@ -121,7 +121,8 @@ impl PackedHead {
         let (_, scheme) = take(&mut packed)?;
         let (_, authority) = take(&mut packed)?;
         let (_, path_and_query) = take(&mut packed)?;
-        if !scheme.is_empty() {
+        // A URI with both of the others has a scheme, though it may be empty (`://host/`).
+        if !scheme.is_empty() || !authority.is_empty() && !path_and_query.is_empty() {
             parts.scheme = Some(Scheme::try_from(&*scheme).ok()?);
         }
         if !authority.is_empty() {

@@ -49,6 +49,10 @@ pub mod grpc;
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
 pub mod reqwest;
 
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
+
 mod api;
 mod classify;
 mod credentials;

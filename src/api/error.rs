@@ -3,7 +3,7 @@
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::printable;
+use super::{cut, printable, visible};
 
 /// More messages than this say nothing more.
 const MOST_MESSAGES: usize = 8;
@@ -37,8 +37,11 @@ impl ErrorAnswer {
         // Whoever quotes the request's body quotes the secret as it stands there.
         let quoted = quoted(secret);
         let quoted = str::from_utf8(&quoted).ok().and_then(|text| text.strip_prefix('"')?.strip_suffix('"'));
+        let (secret, quoted) = (visible(secret), visible(quoted.unwrap_or(secret)));
+        let hide =
+            |text: &str, secret: &str| if secret.is_empty() { text.into() } else { text.replace(secret, HIDDEN) };
         // Before the text is cut, which could leave the beginning of a secret at its end.
-        Self::read(body, |text| printable(&text.replace(secret, HIDDEN).replace(quoted.unwrap_or(secret), HIDDEN)))
+        Self::read(body, |text| cut(&hide(&hide(&visible(text), &secret), &quoted)))
     }
 
     fn read(body: &[u8], clean: impl Fn(&str) -> Option<Box<str>>) -> Self {

@@ -6,8 +6,9 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::{
+    cut,
     json::{Fields, Key, Node},
-    jwt, printable, saturating_seconds,
+    jwt, saturating_seconds, visible,
 };
 
 /// How long a token lives when neither the answer nor the token says so: what the vendor documents.
@@ -131,8 +132,8 @@ impl TokenAnswer {
 
 /// It is logged, so one that quotes the token is none. That is seen before it is cut, which could leave a part of it.
 fn request_id(top: &Fields<'_>, access_token: &str) -> Option<Box<str>> {
-    let request_id = top.request_id.as_ref().and_then(Node::text);
-    request_id.filter(|text| !text.contains(access_token)).and_then(printable)
+    let request_id = visible(top.request_id.as_ref().and_then(Node::text)?);
+    if request_id.contains(access_token) { None } else { cut(&request_id) }
 }
 
 const REPEATED: &str = "is there more than once, in one spelling or in two; expected it once";

@@ -95,7 +95,7 @@ mod gate;
 mod gates;
 mod layer;
 mod pace;
-mod policy;
+pub(crate) mod policy;
 mod report;
 mod service;
 mod ticket;

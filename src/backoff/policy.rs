@@ -22,19 +22,19 @@ const JITTER_DIVISOR: u32 = 10;
 const MOST_JITTER: Duration = Duration::from_secs(1);
 
 /// What a refusal says of the time to wait, as far as it says anything.
-pub(super) fn asked(limits: &RateLimits) -> Option<Duration> {
+pub(crate) fn asked(limits: &RateLimits) -> Option<Duration> {
     let until_reset = || limits.reset_after.map(|reset| reset.saturating_add(GRANULARITY));
     Some(limits.retry_after.or_else(until_reset)?.max(SHORTEST_ASKED))
 }
 
 /// The time the server asked for, and a little more, but no more than `max_wait`.
-pub(super) fn with_jitter(asked: Duration, max_wait: Duration, share: f64) -> Duration {
+pub(crate) fn with_jitter(asked: Duration, max_wait: Duration, share: f64) -> Duration {
     let most = (asked / JITTER_DIVISOR).min(MOST_JITTER);
     asked.saturating_add(most.mul_f64(share)).min(max_wait)
 }
 
 /// Exponential delay with full jitter, for the refusal that follows `refusals` others without success between them.
-pub(super) fn exponential(refusals: u32, max_wait: Duration, share: f64) -> Duration {
+pub(crate) fn exponential(refusals: u32, max_wait: Duration, share: f64) -> Duration {
     let step = BASE.saturating_mul(1u32.checked_shl(refusals).unwrap_or(u32::MAX));
     step.min(LONGEST_STEP).min(max_wait).mul_f64(share)
 }

@@ -88,6 +88,15 @@ proptest! {
 }
 
 #[test]
+fn a_scheme_may_be_empty() {
+    for uri in ["://host/", "://host:1/path?query"] {
+        let uri = Uri::from_static(uri);
+        let copy = PackedHead::pack(&uri, &HeaderMap::new()).unpack().unwrap().0;
+        assert_eq!((copy.scheme_str(), &copy), (Some(""), &uri));
+    }
+}
+
+#[test]
 fn packing_takes_one_block() {
     let mut headers = HeaderMap::new();
     headers.append("set-cookie", HeaderValue::from_static("a"));

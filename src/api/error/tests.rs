@@ -102,6 +102,19 @@ fn a_secret_that_the_server_quotes_is_left_out() {
     assert_eq!(ErrorAnswer::decode_without(&body, ""), ErrorAnswer::decode(&body));
 }
 
+#[test]
+fn a_secret_is_left_out_whatever_unprintable_characters_are_in_it() {
+    let read = |message: &str, secret: &str| {
+        ErrorAnswer::decode_without(&encode::error_answer(400, "r", "t", &[message], TIMESTAMP), secret).messages
+    };
+    // A server that breaks lines, or tries.
+    assert_eq!(&*read("s3c\r\nret or s3\u{200b}cr\u{202e}et", "s3cret")[0], "[secret] or [secret]");
+    assert_eq!(&*read("it was s3\u{200b}cret or s3cret", "s3\u{200b}cret")[0], "it was [secret] or [secret]");
+    assert_eq!(&*read("it was s3\u{1f}cret", "s3\u{1f}cret")[0], "it was [secret]");
+    assert_eq!(&*read(r"it was s3\u001fcret", "s3\u{1f}cret")[0], "it was [secret]");
+    assert_eq!(&*read("there is none", "\u{200b}")[0], "there is none");
+}
+
 proptest! {
     #[test]
     fn no_body_panics(body in any::<Vec<u8>>()) {

@@ -30,6 +30,7 @@ fn what_does_not_have_both_claims_has_no_lifetime() {
         r#"{"iat": null, "exp": 1763003600}"#,
         r#"{"iat": 1, "exp": 2, "exp": 3}"#,
         "null",
+        "[1763000000, 1763003600]",
         "",
         "{",
         &nested,

@@ -264,6 +264,8 @@ fn the_request_id_is_kept_if_it_is_a_text() {
     assert_eq!(request_id("null"), None);
     assert_eq!(request_id(r#""for s3cret""#), None);
     assert_eq!(request_id(&format!(r#""{:508}s3cret""#, "")), None);
+    // What stands between its letters would be left out.
+    assert_eq!(request_id(r#""for s3\u200bcr\r\net""#), None);
     let wrapped = r#"{"data": {"accessToken": "a"}, "request_id": "dev-2"}"#;
     assert_eq!(decode(wrapped).request_id.as_deref(), Some("dev-2"));
 }
