@@ -14,7 +14,9 @@
 //!
 //! Timeouts, proxies, default headers and TLS are set on the `ClientBuilder` as always. They apply to each attempt, and to
 //! token requests. reqwest uses the proxies that `HTTP_PROXY` and the like name unless it is told `.no_proxy()`. Through
-//! `https` they see nothing, but with a base URL of plain HTTP to a loopback host the secret goes to them. Errors are [`reqwest::Error`], boxed by the layers above; a downcast finds them.
+//! `https` they see nothing, but with a base URL of plain HTTP to a loopback host the secret goes to them. Set no
+//! `ClientBuilder::retry` that repeats token requests: reqwest would repeat them below the layer, which counts each as one of the
+//! ten a minute. Errors are [`reqwest::Error`], boxed by the layers above; a downcast finds them.
 //!
 //! # Examples
 //!
