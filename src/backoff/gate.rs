@@ -19,6 +19,7 @@ mod line;
 
 use std::{
     fmt, mem,
+    panic::{catch_unwind, resume_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -103,7 +104,7 @@ impl Gate {
             let departure = line.leave(number, now);
             let opened = mem::take(&mut line.closed);
             drop(line);
-            tell_opened(opened);
+            self.tell_opened(opened, departure);
             return Entry::Leave(departure);
         }
         let place = Place { newcomer: true, number };
@@ -195,7 +196,7 @@ impl Gate {
         drop(line);
         drop(left);
         wake(next);
-        tell_opened(opened);
+        self.tell_opened(opened, departure);
         Some(departure)
     }
 
@@ -301,16 +302,20 @@ impl Gate {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Like waking, outside the lock: a subscriber may do anything. If it panics, what was to leave never does.
+    fn tell_opened(&self, opened: bool, departure: Departure) {
+        if !opened {
+            return;
+        }
+        if let Err(panic) = catch_unwind(observe::gate_opened) {
+            self.returned(departure, || Outcome::NotSent);
+            resume_unwind(panic);
+        }
+    }
+
     fn publish(&self, line: &mut Line, now: Instant) {
         let counted = u64::from(!line.is_free(now));
         self.state.store(line.epoch << 1 | counted, Ordering::Relaxed);
-    }
-}
-
-/// Like waking, outside the lock: a subscriber may do anything.
-fn tell_opened(opened: bool) {
-    if opened {
-        observe::gate_opened();
     }
 }
 

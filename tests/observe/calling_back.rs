@@ -10,7 +10,7 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, Share
 use tower::Layer;
 use turris_auth::TokenHandle;
 
-use crate::support::*;
+use crate::{capture::Capture, support::*};
 
 /// Asks and invalidates. Under a lock of the cache either would wait for itself.
 #[derive(Default)]
@@ -56,6 +56,8 @@ fn a_recorder_may_use_the_handle() {
     let works = thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let recorder = CallingBack::default();
+        // A thread without a subscriber can turn events off for the tests on other threads, which run meanwhile.
+        let (_capture, _subscriber) = Capture::start();
         let _guard = metrics::set_default_local_recorder(&recorder);
         runtime.block_on(async {
             let layer = layer(&Script::issuing(Duration::from_millis(50)));

@@ -7,7 +7,7 @@ use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use tower::{Layer, ServiceExt};
 use turris_auth::TurrisBackoffLayer;
 
-use crate::{limited::limited, support::*};
+use crate::{capture::Capture, limited::limited, support::*};
 
 /// What was recorded since it was last asked, by name and label. The values of a histogram are sorted.
 fn taken(snapshotter: &Snapshotter) -> BTreeMap<String, Vec<f64>> {
@@ -36,6 +36,8 @@ async fn a_cold_start_and_the_use_of_its_token() {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     let _guard = metrics::set_default_local_recorder(&recorder);
+    // A thread without a subscriber can turn events off for the tests on other threads.
+    let (_capture, _subscriber) = Capture::start();
     let service = layer(&Script::issuing(Duration::from_secs(2))).layer(Api::accepting_all());
     join_all((0..3).map(|_| carried(&service))).await;
     let first = taken(&snapshotter);
@@ -59,6 +61,8 @@ async fn fetches_are_counted_by_outcome() {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     let _guard = metrics::set_default_local_recorder(&recorder);
+    // A thread without a subscriber can turn events off for the tests on other threads.
+    let (_capture, _subscriber) = Capture::start();
     let (script, switch) = Script::switched(Duration::from_secs(1));
     let handle = layer(&script).handle();
     for (answering, outcome) in [
@@ -92,6 +96,8 @@ async fn a_401_is_counted_by_what_was_done_about_it() {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     let _guard = metrics::set_default_local_recorder(&recorder);
+    // A thread without a subscriber can turn events off for the tests on other threads.
+    let (_capture, _subscriber) = Capture::start();
     let only = |snapshotter: &Snapshotter| -> Vec<String> {
         let taken = taken(snapshotter).into_iter();
         taken
@@ -129,6 +135,8 @@ async fn a_429_is_counted_by_what_was_done_about_it_and_the_waiting_is_timed() {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     let _guard = metrics::set_default_local_recorder(&recorder);
+    // A thread without a subscriber can turn events off for the tests on other threads.
+    let (_capture, _subscriber) = Capture::start();
     let service = TurrisBackoffLayer::new().layer(limited(&["30", "3000"]));
     assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 429);
     let taken = taken(&snapshotter);

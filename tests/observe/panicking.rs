@@ -2,20 +2,20 @@
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::join_all};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder as Metrics, SharedString, Unit};
+use tower::{Layer, ServiceExt};
 use tracing::{
     Event, Id, Subscriber,
     span::{Attributes, Record},
 };
 use tracing_subscriber::{
-    Layer as _,
     layer::{Context, SubscriberExt},
     registry::LookupSpan,
 };
-use turris_auth::{TokenErrorKind, TokenHandle};
+use turris_auth::{TokenErrorKind, TokenHandle, TurrisBackoffLayer};
 
-use crate::support::*;
+use crate::{capture::Capture, limited::limited, support::*};
 
 /// Panics at all that it is told of this kind.
 #[derive(Clone, Copy, PartialEq)]
@@ -40,7 +40,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for Pa
 }
 
 fn subscriber(panics: Panics) -> impl Subscriber {
-    tracing_subscriber::registry().with(panics.boxed())
+    tracing_subscriber::registry().with(tracing_subscriber::Layer::boxed(panics))
 }
 
 /// What a caller gets; one that waits for ever fails.
@@ -64,6 +64,8 @@ async fn a_subscriber_that_panics_leaves_nobody_waiting() {
 
 #[tokio::test(start_paused = true)]
 async fn a_subscriber_that_panics_twice_does_not_end_the_process() {
+    // A thread without a subscriber can turn events off for the tests on other threads, which run meanwhile.
+    let (_capture, _subscriber) = Capture::start();
     let handle = layer(&Script::issuing(Duration::from_millis(50))).handle();
     {
         let _guard = tracing::subscriber::set_default(subscriber(Panics::SpansAndEvents));
@@ -74,6 +76,42 @@ async fn a_subscriber_that_panics_twice_does_not_end_the_process() {
     assert_eq!(error, TokenErrorKind::Unavailable, "it counts as a failure, so that it cannot go round in circles");
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(warmed_up(&handle).await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscriber_that_panics_keeps_no_gate_closed() {
+    let _guard = tracing::subscriber::set_default(subscriber(Panics::Events));
+    let service = TurrisBackoffLayer::new().layer(limited(&["30"]));
+    let send = || AssertUnwindSafe(service.clone().oneshot(get(API))).catch_unwind();
+    // It meets the limit, and ends with its subscriber. The others wait for the gate.
+    let (first, others) = tokio::join!(send(), async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let patience = Duration::from_secs(24 * 60 * 60);
+        let others = tokio::time::timeout(patience, join_all((0..5).map(|_| send()))).await;
+        others.unwrap_or_else(|_| panic!("they wait for ever"))
+    });
+    assert!(first.is_err());
+    // The one that opens it ends the same way.
+    assert_eq!(others.iter().filter(|sent| sent.is_err()).count(), 1);
+    assert!(others.into_iter().flatten().all(|response| response.unwrap().status() == 200));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_that_panics_as_it_opens_a_gate_keeps_nobody_out() {
+    // A thread without a subscriber can turn events off for the tests on other threads, which run meanwhile.
+    let (_capture, _subscriber) = Capture::start();
+    let service = TurrisBackoffLayer::builder().max_retries(0).build().unwrap().layer(limited(&["30"]));
+    assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 429);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    {
+        let _guard = tracing::subscriber::set_default(subscriber(Panics::Events));
+        assert!(AssertUnwindSafe(service.clone().oneshot(get(API))).catch_unwind().await.is_err());
+    }
+    let asked = tokio::time::Instant::now();
+    for _ in 0..3 {
+        assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 200);
+    }
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
 }
 
 struct PanickingRecorder;
@@ -98,6 +136,8 @@ impl Metrics for PanickingRecorder {
 
 #[tokio::test(start_paused = true)]
 async fn a_recorder_that_panics_leaves_nobody_waiting() {
+    // A thread without a subscriber can turn events off for the tests on other threads, which run meanwhile.
+    let (_capture, _subscriber) = Capture::start();
     let _guard = metrics::set_default_local_recorder(&PanickingRecorder);
     let handle = layer(&Script::issuing(Duration::from_millis(50))).handle();
     assert_eq!(warmed_up(&handle).await, Err(TokenErrorKind::Unavailable));

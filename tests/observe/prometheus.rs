@@ -15,6 +15,8 @@ async fn a_scrape_shows_what_has_happened() {
     let recorder = server::recorder().unwrap();
     let handle = recorder.handle();
     let _guard = metrics::set_default_local_recorder(&recorder);
+    // A thread without a subscriber can turn events off for the tests on other threads.
+    let (_capture, _subscriber) = crate::capture::Capture::start();
     describe_metrics();
     let turris = Emulator::start().await.unwrap();
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
