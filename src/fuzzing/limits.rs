@@ -2,7 +2,10 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::DATE};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{DATE, RETRY_AFTER},
+};
 
 use super::{lines, split_at_first};
 use crate::{
@@ -55,12 +58,23 @@ fn answer(data: &[u8]) -> (HeaderMap, SystemTime) {
     (headers, now)
 }
 
+/// The items of a list, each as a value of its own. A `Retry-After` is none: dates have commas.
+fn items(name: &HeaderName, value: &HeaderValue) -> Vec<HeaderValue> {
+    match value.to_str() {
+        Ok(text) if *name != RETRY_AFTER => {
+            text.split(',').filter_map(|item| HeaderValue::from_str(item.trim()).ok()).collect()
+        }
+        _ => vec![value.clone()],
+    }
+}
+
 /// Whatever the order is, the answer says what its headers say one by one: the fewest requests and the longest wait.
 fn assert_is_as_careful_as_each_header(headers: &HeaderMap, now: SystemTime, limits: &RateLimits) {
     let dates: Vec<_> = headers.get_all(DATE).iter().collect();
     let mut together = RateLimits::default();
-    for (name, value) in headers.iter().filter(|(name, _)| *name != DATE) {
-        let mut single = HeaderMap::from_iter([(name.clone(), value.clone())]);
+    let others = headers.iter().filter(|(name, _)| *name != DATE);
+    for (name, value) in others.flat_map(|(name, value)| items(name, value).into_iter().map(move |item| (name, item))) {
+        let mut single = HeaderMap::from_iter([(name.clone(), value)]);
         for date in &dates {
             single.append(DATE, (*date).clone());
         }

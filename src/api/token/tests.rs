@@ -338,9 +338,11 @@ proptest! {
     ) {
         let answer = TokenAnswer::decode(&encode::token_answer(&access_token, expires_in, &request_id, TIMESTAMP));
         let answer = answer.map_err(|error| TestCaseError::fail(error.to_string()))?;
-        prop_assert_eq!(&**answer.access_token, access_token);
+        prop_assert_eq!(&**answer.access_token, &*access_token);
         prop_assert_eq!(answer.lifetime, Duration::from_secs(expires_in));
-        prop_assert_eq!(answer.request_id.as_deref(), Some(&*request_id));
+        // A short token may be in it by chance.
+        let expected = Some(&*request_id).filter(|request_id| !request_id.contains(&access_token));
+        prop_assert_eq!(answer.request_id.as_deref(), expected);
     }
 
     #[test]
