@@ -4,14 +4,14 @@ use std::{
     fmt,
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    sync::{Arc, OnceLock, Weak},
+    sync::{Arc, Weak},
     thread,
     time::Duration,
 };
 
 use super::{
     TokenCache,
-    sync::{self, Counter, Flag, Instant, Outcome, Runtime, RuntimeId, Task, Timer},
+    sync::{self, Counter, Flag, Instant, Once, Outcome, Runtime, RuntimeId, Task, Timer},
     value::{Issued, Token},
 };
 use crate::{
@@ -88,7 +88,7 @@ pub(super) struct Flight {
     pub(super) landing: Outcome<Landing>,
     /// It has been replaced, and sends nothing any longer.
     superseded: Flag,
-    task: OnceLock<Task>,
+    task: Once<Task>,
     /// How many callers have waited for it.
     pub(super) waiters: Counter,
 }
@@ -100,13 +100,13 @@ impl Flight {
             runtime,
             landing: Outcome::pending(),
             superseded: Flag::new(false),
-            task: OnceLock::new(),
+            task: Once::empty(),
             waiters: Counter::default(),
         })
     }
 
     pub(super) fn started(&self, task: Task) {
-        let _ = self.task.set(task);
+        self.task.set(task);
         // After the task is there for `supersede` to find: one of the two sees the other's.
         if let (true, Some(task)) = (self.superseded.is_set(), self.task.get()) {
             task.abort();

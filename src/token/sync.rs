@@ -1,25 +1,39 @@
-//! Everything that threads meet in: the one file to exchange for a model checker.
+//! Everything that threads meet in. Only its primitives are exchanged for the model checker of `tests/model`.
 
 use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, PoisonError, atomic::Ordering},
     task::{Context, Poll},
 };
 
-use arc_swap::ArcSwapOption;
-use tokio::{
-    runtime::Handle,
-    sync::{Notify, futures::OwnedNotified},
-    task::{AbortHandle, unconstrained},
-    time::Sleep,
+use self::primitives::{
+    AbortHandle, ArcSwapOption, AtomicBool, AtomicU64, AtomicUsize, Guard, Handle, Mutex, MutexGuard, Notify, OnceLock,
+    OwnedNotified, Sleep, sleep_until, unconstrained,
 };
+pub(crate) use self::primitives::{Id as RuntimeId, Instant};
 
-pub(crate) use tokio::{runtime::Id as RuntimeId, time::Instant};
+/// What the rest of this file is built upon.
+#[cfg(not(turris_model))]
+mod primitives {
+    pub(super) use std::sync::{
+        Mutex, MutexGuard, OnceLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+    };
+
+    pub(super) use arc_swap::{ArcSwapOption, Guard};
+    pub(super) use tokio::{
+        runtime::Handle,
+        sync::{Notify, futures::OwnedNotified},
+        task::{AbortHandle, unconstrained},
+        time::{Sleep, sleep_until},
+    };
+    pub(crate) use tokio::{runtime::Id, time::Instant};
+}
+#[cfg(turris_model)]
+#[path = "../../tests/model/src/exchanged.rs"]
+mod primitives;
 
 /// A lock for short critical sections that neither wait nor call foreign code.
 pub(super) struct Lock<T>(Mutex<T>);
@@ -39,7 +53,7 @@ impl<T> Lock<T> {
 pub(super) struct Published<T>(ArcSwapOption<T>);
 
 /// A read of a [`Published`] value. Short-lived: a thread has few of them to give.
-pub(crate) type Loaded<T> = arc_swap::Guard<Option<Arc<T>>>;
+pub(crate) type Loaded<T> = Guard<Option<Arc<T>>>;
 
 impl<T> Published<T> {
     pub(super) fn empty() -> Self {
@@ -110,6 +124,23 @@ impl Due {
     }
 }
 
+/// A value that is set once.
+pub(super) struct Once<T>(OnceLock<T>);
+
+impl<T> Once<T> {
+    pub(super) fn empty() -> Self {
+        Self(OnceLock::new())
+    }
+
+    pub(super) fn get(&self) -> Option<&T> {
+        self.0.get()
+    }
+
+    pub(super) fn set(&self, value: T) {
+        let _ = self.0.set(value);
+    }
+}
+
 /// A value that arrives once and that any number of tasks wait for.
 pub(super) struct Outcome<T> {
     value: OnceLock<T>,
@@ -175,7 +206,7 @@ pub(super) struct NoTimers;
 impl Timer {
     pub(super) fn until(moment: Instant) -> Result<Self, NoTimers> {
         // Tokio has no other way to ask a runtime for its timers than to try one.
-        catch_unwind(|| Box::pin(tokio::time::sleep_until(moment))).map(Self).map_err(|_| NoTimers)
+        catch_unwind(|| Box::pin(sleep_until(moment))).map(Self).map_err(|_| NoTimers)
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NoTimers>> {
