@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::{Future, poll_fn},
+    mem,
     pin::{Pin, pin},
     sync::{Arc, Weak},
     thread,
@@ -11,7 +12,7 @@ use std::{
 
 use super::{
     TokenCache,
-    sync::{self, Counter, Flag, Instant, Once, Outcome, Runtime, RuntimeId, Task, Timer},
+    sync::{self, Counter, Instant, Lock, Outcome, Runtime, RuntimeId, Task, Timer},
     value::{Issued, Token},
 };
 use crate::{
@@ -86,11 +87,18 @@ pub(super) struct Flight {
     pub(super) deadline: Instant,
     pub(super) runtime: RuntimeId,
     pub(super) landing: Outcome<Landing>,
-    /// It has been replaced, and sends nothing any longer.
-    superseded: Flag,
-    task: Once<Task>,
+    driven: Lock<Driven>,
     /// How many callers have waited for it.
     pub(super) waiters: Counter,
+}
+
+/// Behind a lock, so that a flight that is superseded while it is started is ended by one side or the other. Two cells that
+/// each side writes one of, and then reads the other's, could both be read too early.
+enum Driven {
+    Starting,
+    By(Task),
+    /// It has been replaced, and sends nothing any longer.
+    Superseded,
 }
 
 impl Flight {
@@ -99,25 +107,25 @@ impl Flight {
             deadline,
             runtime,
             landing: Outcome::pending(),
-            superseded: Flag::new(false),
-            task: Once::empty(),
+            driven: Lock::new(Driven::Starting),
             waiters: Counter::default(),
         })
     }
 
     pub(super) fn started(&self, task: Task) {
-        self.task.set(task);
-        // After the task is there for `supersede` to find: one of the two sees the other's.
-        if let (true, Some(task)) = (self.superseded.is_set(), self.task.get()) {
-            task.abort();
+        let mut driven = self.driven.lock();
+        if let Driven::Superseded = *driven {
+            drop(driven);
+            return task.abort();
         }
+        *driven = Driven::By(task);
     }
 
     /// Ends it from outside. A task that is being driven ends at its next await point; one that is not finds no
     /// clearance to send once it is.
     pub(super) fn supersede(&self) {
-        self.superseded.set(true);
-        if let Some(task) = self.task.get() {
+        let driven = mem::replace(&mut *self.driven.lock(), Driven::Superseded);
+        if let Driven::By(task) = driven {
             task.abort();
         }
         self.landing.set(Landing::Discarded);

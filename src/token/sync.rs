@@ -124,23 +124,6 @@ impl Due {
     }
 }
 
-/// A value that is set once.
-pub(super) struct Once<T>(OnceLock<T>);
-
-impl<T> Once<T> {
-    pub(super) fn empty() -> Self {
-        Self(OnceLock::new())
-    }
-
-    pub(super) fn get(&self) -> Option<&T> {
-        self.0.get()
-    }
-
-    pub(super) fn set(&self, value: T) {
-        let _ = self.0.set(value);
-    }
-}
-
 /// A value that arrives once and that any number of tasks wait for.
 pub(super) struct Outcome<T> {
     value: OnceLock<T>,
