@@ -125,10 +125,11 @@ impl Flight {
     /// clearance to send once it is.
     pub(super) fn supersede(&self) {
         let driven = mem::replace(&mut *self.driven.lock(), Driven::Superseded);
+        // Before the task is ended, which would tell its waiters that its runtime was shut down.
+        self.landing.set(Landing::Discarded);
         if let Driven::By(task) = driven {
             task.abort();
         }
-        self.landing.set(Landing::Discarded);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
 
 /// Callers that find no token: one fetch serves them all.
 pub fn cold_callers_share_one_fetch() {
-    check("cold callers share one fetch", 4, || {
+    check("cold callers share one fetch", 3, || {
         let (cache, server) = start(10, &[Answer::Token]);
         let other = {
             let (cache, server) = (Arc::clone(&cache), server.clone());
@@ -45,7 +45,7 @@ pub fn three_cold_callers_share_one_fetch() {
 
 /// One caller, the one that starts the fetch or the other, gives up: the fetch goes on, and is the only one.
 pub fn a_caller_that_gives_up_leaves_the_fetch_alone() {
-    check("a caller that gives up leaves the fetch alone", 4, || {
+    check("a caller that gives up leaves the fetch alone", 3, || {
         let (cache, server) = start(10, &[Answer::Token]);
         let fickle = {
             let (cache, server) = (Arc::clone(&cache), server.clone());
@@ -61,7 +61,7 @@ pub fn a_caller_that_gives_up_leaves_the_fetch_alone() {
 
 /// A failure goes to all who wait, and to those who come while it cools down. None of them asks again.
 pub fn a_failure_is_shared() {
-    check("a failure is shared", 4, || {
+    check("a failure is shared", 3, || {
         let (cache, server) = start(10, &[Answer::Failure, Answer::Token]);
         let other = {
             let (cache, server) = (Arc::clone(&cache), server.clone());
@@ -95,7 +95,7 @@ pub fn a_runtime_that_is_shut_down_holds_nobody_up() {
 
 /// The last handle goes while a fetch is under way that is never answered: it ends, too.
 pub fn a_cache_that_is_dropped_ends_its_fetch() {
-    check("a cache that is dropped ends its fetch", 4, || {
+    check("a cache that is dropped ends its fetch", 3, || {
         let (cache, server) = start(10, &[Answer::Nothing]);
         let fickle = {
             let (cache, server) = (Arc::clone(&cache), server.clone());

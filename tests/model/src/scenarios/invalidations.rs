@@ -13,7 +13,7 @@ use crate::{
 
 /// Whoever comes after an invalidation gets a token whose fetch was sent after it.
 pub fn no_invalidated_token_is_handed_out() {
-    check("no invalidated token is handed out", 3, || {
+    check("no invalidated token is handed out", 2, || {
         let (cache, server) = start(10, &[Answer::Token]);
         let invalidating = {
             let (cache, server) = (Arc::clone(&cache), server.clone());
@@ -33,7 +33,7 @@ pub fn no_invalidated_token_is_handed_out() {
 
 /// The same with a token there already, and another caller that was told of the invalidation.
 pub fn nobody_who_knows_of_an_invalidation_gets_the_old_token() {
-    check("nobody who knows of an invalidation gets the old token", 3, || {
+    check("nobody who knows of an invalidation gets the old token", 2, || {
         let (cache, server) = start(10, &[Answer::Token]);
         let first = in_one_thread(|| server.request(&cache)).unwrap();
         assert_eq!(number(&first), 1);

@@ -59,7 +59,7 @@ pub fn a_token_expires_while_it_is_refreshed() {
 /// The fetch is on a runtime that nobody drives. A caller elsewhere loses patience, at any moment of its start: it
 /// fetches for itself, and the stuck task is ended.
 pub fn a_stuck_runtime_is_superseded() {
-    check("a stuck runtime is superseded", 2, || {
+    check("a stuck runtime is superseded", 1, || {
         let (cache, server) = start_with(10, &[Answer::Token], false);
         let_move();
         let elsewhere = {
