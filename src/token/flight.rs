@@ -3,9 +3,10 @@
 use std::{
     fmt,
     future::{Future, poll_fn},
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
-    sync::{Arc, OnceLock, Weak},
+    sync::{Arc, Weak},
     task::Poll,
     thread,
     time::Duration,
@@ -13,7 +14,7 @@ use std::{
 
 use super::{
     TokenCache,
-    sync::{Counter, Flag, Instant, NoTimers, Outcome, Runtime, RuntimeId, Task, Timer},
+    sync::{Counter, Instant, Lock, NoTimers, Outcome, Runtime, RuntimeId, Task, Timer},
     value::{Issued, Token},
 };
 use crate::{
@@ -88,11 +89,18 @@ pub(super) struct Flight {
     pub(super) deadline: Instant,
     pub(super) runtime: RuntimeId,
     pub(super) landing: Outcome<Landing>,
-    /// It has been replaced, and sends nothing any longer.
-    superseded: Flag,
-    task: OnceLock<Task>,
+    driven: Lock<Driven>,
     /// How many callers have waited for it.
     pub(super) waiters: Counter,
+}
+
+/// Behind a lock, so that a flight that is superseded while it is started is ended by one side or the other. Two cells that
+/// each side writes one of, and then reads the other's, could both be read too early.
+enum Driven {
+    Starting,
+    By(Task),
+    /// It has been replaced, and sends nothing any longer.
+    Superseded,
 }
 
 impl Flight {
@@ -101,28 +109,29 @@ impl Flight {
             deadline,
             runtime,
             landing: Outcome::pending(),
-            superseded: Flag::new(false),
-            task: OnceLock::new(),
+            driven: Lock::new(Driven::Starting),
             waiters: Counter::default(),
         })
     }
 
     pub(super) fn started(&self, task: Task) {
-        let _ = self.task.set(task);
-        // After the task is there for `supersede` to find: one of the two sees the other's.
-        if let (true, Some(task)) = (self.superseded.is_set(), self.task.get()) {
-            task.abort();
+        let mut driven = self.driven.lock();
+        if let Driven::Superseded = *driven {
+            drop(driven);
+            return task.abort();
         }
+        *driven = Driven::By(task);
     }
 
     /// Ends it from outside. A task that is being driven ends at its next await point; one that is not finds no
     /// clearance to send once it is.
     pub(super) fn supersede(&self) {
-        self.superseded.set(true);
-        if let Some(task) = self.task.get() {
+        let driven = mem::replace(&mut *self.driven.lock(), Driven::Superseded);
+        // Before the task is ended, which would tell its waiters that its runtime was shut down.
+        self.landing.set(Landing::Discarded);
+        if let Driven::By(task) = driven {
             task.abort();
         }
-        self.landing.set(Landing::Discarded);
     }
 }
 

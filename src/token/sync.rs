@@ -1,22 +1,36 @@
-//! Everything that threads meet in: the one file to exchange for a model checker.
+//! Everything that threads meet in. Only its primitives are exchanged for the model checker of `tests/model`.
 
 use std::{
     future::Future,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, PoisonError, atomic::Ordering},
 };
 
-use arc_swap::ArcSwapOption;
-use tokio::{
-    runtime::Handle,
-    sync::{Notify, futures::OwnedNotified},
-    task::AbortHandle,
+use self::primitives::{
+    AbortHandle, ArcSwapOption, AtomicBool, AtomicU64, AtomicUsize, Guard, Handle, Mutex, MutexGuard, Notify, OnceLock,
+    OwnedNotified,
 };
-
+pub(crate) use self::primitives::{Id as RuntimeId, Instant};
 pub(super) use crate::timer::{NoTimers, Timer};
-pub(crate) use tokio::{runtime::Id as RuntimeId, time::Instant};
+
+/// What the rest of this file is built upon.
+#[cfg(not(turris_model))]
+mod primitives {
+    pub(super) use std::sync::{
+        Mutex, MutexGuard, OnceLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+    };
+
+    pub(super) use arc_swap::{ArcSwapOption, Guard};
+    pub(super) use tokio::{
+        runtime::Handle,
+        sync::{Notify, futures::OwnedNotified},
+        task::AbortHandle,
+    };
+    pub(crate) use tokio::{runtime::Id, time::Instant};
+}
+#[cfg(turris_model)]
+#[path = "../../tests/model/src/exchanged.rs"]
+mod primitives;
 
 /// A lock for short critical sections that neither wait nor call foreign code.
 pub(super) struct Lock<T>(Mutex<T>);
@@ -36,7 +50,7 @@ impl<T> Lock<T> {
 pub(super) struct Published<T>(ArcSwapOption<T>);
 
 /// A read of a [`Published`] value. Short-lived: a thread has few of them to give.
-pub(crate) type Loaded<T> = arc_swap::Guard<Option<Arc<T>>>;
+pub(crate) type Loaded<T> = Guard<Option<Arc<T>>>;
 
 impl<T> Published<T> {
     pub(super) fn empty() -> Self {

@@ -1,0 +1,32 @@
+//! Runs a scenario through all its interleavings.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+/// Enough for the longest interleaving of any scenario: only a loop that never ends goes beyond it.
+const LONGEST: usize = 20_000;
+
+/// Runs `scenario` in every interleaving in which a thread is set aside at most `preemptions` times while it could go on.
+/// Where a thread waits, each of the others gets its turn in any case. `LOOM_MAX_PREEMPTIONS` sets another bound for all
+/// scenarios. All threads have to end.
+pub(crate) fn check(name: &str, preemptions: usize, scenario: impl Fn() + Send + Sync + 'static) {
+    let interleavings = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&interleavings);
+    let mut builder = loom::model::Builder::new();
+    builder.max_threads = 5;
+    builder.max_branches = LONGEST;
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
+    let bound = builder.preemption_bound.unwrap_or_default();
+    builder.check(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        // The jitters have to be the same each time an interleaving is continued.
+        fastrand::seed(1);
+        scenario();
+        crate::runtime::join_tasks();
+    });
+    let interleavings = interleavings.load(Ordering::Relaxed);
+    println!("{name}: {interleavings} interleavings with up to {bound} preemptions");
+    assert!(interleavings > 10, "too few interleavings to say anything: the threads do not meet");
+}

@@ -1,0 +1,158 @@
+//! What `src/token/sync.rs` is built upon here. The names and signatures are those of what each stands for.
+
+use std::{
+    future::Future,
+    ops::Deref,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use loom::sync::atomic::Ordering;
+
+pub(crate) use loom::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU64},
+};
+/// It counts for statistics alone; to try its interleavings too would only multiply the others.
+pub(crate) use std::sync::atomic::AtomicUsize;
+
+pub(crate) use crate::{
+    clock::Instant,
+    runtime::{AbortHandle, Handle, Id},
+};
+
+/// The cell of the standard library: whoever finds it full sees what was done before it was filled; whoever finds it
+/// empty learns nothing.
+pub(crate) struct OnceLock<T> {
+    state: loom::sync::atomic::AtomicUsize,
+    value: std::sync::OnceLock<T>,
+}
+
+impl<T> OnceLock<T> {
+    const EMPTY: usize = 0;
+    const FILLING: usize = 1;
+    const FULL: usize = 2;
+
+    pub(crate) fn new() -> Self {
+        Self { state: loom::sync::atomic::AtomicUsize::new(Self::EMPTY), value: std::sync::OnceLock::new() }
+    }
+
+    pub(crate) fn get(&self) -> Option<&T> {
+        if self.state.load(Ordering::Acquire) == Self::FULL { self.value.get() } else { None }
+    }
+
+    pub(crate) fn set(&self, value: T) -> Result<(), T> {
+        match self.state.compare_exchange(Self::EMPTY, Self::FILLING, Ordering::Acquire, Ordering::Acquire) {
+            Ok(_) => {
+                let result = self.value.set(value);
+                self.state.store(Self::FULL, Ordering::Release);
+                result
+            }
+            Err(_) => Err(value),
+        }
+    }
+}
+
+/// `arc_swap`'s: a read may miss a write that nothing orders before it, but sees whole values only, and all that was done
+/// before the one it sees was written.
+pub(crate) struct ArcSwapOption<T> {
+    written: std::sync::Mutex<Vec<Option<Arc<T>>>>,
+    latest: loom::sync::atomic::AtomicUsize,
+}
+
+pub(crate) struct Guard<T>(T);
+
+impl<T> Deref for Guard<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> ArcSwapOption<T> {
+    pub(crate) fn empty() -> Self {
+        Self { written: std::sync::Mutex::new(vec![None]), latest: loom::sync::atomic::AtomicUsize::new(0) }
+    }
+
+    pub(crate) fn load(&self) -> Guard<Option<Arc<T>>> {
+        let latest = self.latest.load(Ordering::Acquire);
+        Guard(self.written.lock().unwrap()[latest].clone())
+    }
+
+    pub(crate) fn store(&self, value: Option<Arc<T>>) {
+        let latest = {
+            let mut written = self.written.lock().unwrap();
+            written.push(value);
+            written.len() - 1
+        };
+        self.latest.swap(latest, Ordering::AcqRel);
+    }
+}
+
+/// Tokio's, as far as it is used: `notify_waiters` and `notified_owned`.
+pub(crate) struct Notify {
+    calls: AtomicU64,
+    waiters: Mutex<Waiters>,
+}
+
+#[derive(Default)]
+struct Waiters {
+    next: u64,
+    wakers: Vec<(u64, Waker)>,
+}
+
+impl Notify {
+    pub(crate) fn new() -> Self {
+        Self { calls: AtomicU64::new(0), waiters: Mutex::new(Waiters::default()) }
+    }
+
+    pub(crate) fn notify_waiters(&self) {
+        let wakers = {
+            let mut waiters = self.waiters.lock().unwrap();
+            self.calls.fetch_add(1, Ordering::AcqRel);
+            std::mem::take(&mut waiters.wakers)
+        };
+        for (_, waker) in wakers {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn notified_owned(self: Arc<Self>) -> OwnedNotified {
+        OwnedNotified { calls: self.calls.load(Ordering::Acquire), place: None, notify: self }
+    }
+}
+
+pub(crate) struct OwnedNotified {
+    notify: Arc<Notify>,
+    calls: u64,
+    place: Option<u64>,
+}
+
+impl Future for OwnedNotified {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        let mut waiters = this.notify.waiters.lock().unwrap();
+        if this.notify.calls.load(Ordering::Acquire) != this.calls {
+            return Poll::Ready(());
+        }
+        let place = *this.place.get_or_insert_with(|| {
+            waiters.next += 1;
+            waiters.next
+        });
+        waiters.wakers.retain(|(other, _)| *other != place);
+        waiters.wakers.push((place, cx.waker().clone()));
+        Poll::Pending
+    }
+}
+
+impl Drop for OwnedNotified {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            self.notify.waiters.lock().unwrap().wakers.retain(|(other, _)| *other != place);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Tokens that are thrown away while others are fetched, waited for and used.
+
+use std::sync::Arc;
+
+use loom::thread::spawn;
+
+use crate::{
+    TokenErrorKind,
+    checker::check,
+    runtime::{in_one_thread, join_tasks},
+    server::{Answer, number, start},
+};
+
+/// Whoever comes after an invalidation gets a token whose fetch was sent after it.
+pub fn no_invalidated_token_is_handed_out() {
+    check("no invalidated token is handed out", 2, || {
+        let (cache, server) = start(10, &[Answer::Token]);
+        let invalidating = {
+            let (cache, server) = (Arc::clone(&cache), server.clone());
+            spawn(move || {
+                let struck = server.sent();
+                cache.invalidate();
+                let token = number(&server.request(&cache).unwrap());
+                assert!(token > struck, "token {token}, though all up to {struck} were invalidated");
+            })
+        };
+        server.acquire(&cache).unwrap();
+        invalidating.join().unwrap();
+        join_tasks();
+        assert!(server.sent() <= 2);
+    });
+}
+
+/// The same with a token there already, and another caller that was told of the invalidation.
+pub fn nobody_who_knows_of_an_invalidation_gets_the_old_token() {
+    check("nobody who knows of an invalidation gets the old token", 2, || {
+        let (cache, server) = start(10, &[Answer::Token]);
+        let first = in_one_thread(|| server.request(&cache)).unwrap();
+        assert_eq!(number(&first), 1);
+        let struck = Arc::new(loom::sync::atomic::AtomicBool::new(false));
+        let other = {
+            let (cache, server, struck) = (Arc::clone(&cache), server.clone(), Arc::clone(&struck));
+            spawn(move || {
+                let earlier = server.request(&cache).unwrap();
+                let struck = struck.load(loom::sync::atomic::Ordering::Acquire);
+                let later = server.request(&cache).unwrap();
+                assert!(number(&later) >= number(&earlier), "an older token after a newer one");
+                assert!(!struck || number(&later) == 2, "the invalidated token");
+            })
+        };
+        cache.invalidate();
+        struck.store(true, loom::sync::atomic::Ordering::Release);
+        assert_eq!(number(&server.request(&cache).unwrap()), 2);
+        other.join().unwrap();
+        join_tasks();
+        assert_eq!(server.sent(), 2);
+    });
+}
+
+/// Two callers get a 401 with the same token: one fetch replaces it, and neither gets it again.
+pub fn two_refusals_of_one_token_cost_one_fetch() {
+    check("two refusals of one token cost one fetch", 3, || {
+        let (cache, server) = start(10, &[Answer::Token]);
+        let refused = in_one_thread(|| server.request(&cache)).unwrap().generation();
+        let other = {
+            let (cache, server) = (Arc::clone(&cache), server.clone());
+            spawn(move || {
+                assert!(cache.refuse(refused, true));
+                assert!(server.request(&cache).unwrap().generation() > refused);
+            })
+        };
+        assert!(cache.refuse(refused, true));
+        assert!(server.request(&cache).unwrap().generation() > refused);
+        other.join().unwrap();
+        join_tasks();
+        assert_eq!(server.sent(), 2);
+        assert!(!cache.snapshot().fetching);
+    });
+}
+
+/// A 401 for the first token, an invalidation and a caller of neither, all at once: nothing older comes after something newer,
+/// and the 401 does not throw away what came after it.
+pub fn a_refusal_and_an_invalidation_at_once() {
+    check("a refusal and an invalidation at once", 2, || {
+        let (cache, server) = start(10, &[Answer::Token]);
+        let first = in_one_thread(|| server.request(&cache)).unwrap().generation();
+        let refusing = {
+            let (cache, server) = (Arc::clone(&cache), server.clone());
+            spawn(move || {
+                assert!(cache.refuse(first, true));
+                let second = server.request(&cache).unwrap().generation();
+                assert!(second > first);
+                assert!(server.request(&cache).unwrap().generation() >= second);
+            })
+        };
+        let struck = server.sent();
+        cache.invalidate();
+        let token = server.request(&cache).unwrap();
+        assert!(number(&token) > struck);
+        assert!(server.request(&cache).unwrap().generation() >= token.generation());
+        refusing.join().unwrap();
+        join_tasks();
+        assert!(server.sent() <= 3);
+    });
+}
+
+/// With a place for two fetches, whoever would need a third is told so at once.
+pub fn the_allowance_is_kept() {
+    check("the allowance is kept", 2, || {
+        let (cache, server) = start(2, &[Answer::Token]);
+        let other = {
+            let (cache, server) = (Arc::clone(&cache), server.clone());
+            spawn(move || {
+                for _ in 0..2 {
+                    cache.invalidate();
+                    match server.acquire(&cache) {
+                        Ok(token) => assert!(number(&token) <= 2),
+                        Err(error) => assert_eq!(error.kind(), TokenErrorKind::RateLimited),
+                    }
+                }
+            })
+        };
+        if let Err(error) = server.acquire(&cache) {
+            assert_eq!(error.kind(), TokenErrorKind::RateLimited);
+        }
+        other.join().unwrap();
+        join_tasks();
+        assert_eq!(server.sent(), 2);
+    });
+}

@@ -1,0 +1,137 @@
+//! A token endpoint that sees what it is asked, and callers of a cache.
+
+use std::{
+    future::{Future, pending, poll_fn},
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
+
+use http::HeaderValue;
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::{
+    TokenError, TokenErrorKind,
+    runtime::block_on,
+    token::{Acquire, Clearance, FetchFuture, Instant, Issued, Settings, Source, Token, TokenCache},
+};
+
+pub(crate) const LIFETIME: Duration = Duration::from_secs(600);
+pub(crate) const REFRESH_BEFORE: Duration = Duration::from_secs(60);
+pub(crate) const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What one fetch is answered with; the n-th token is `n`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Token,
+    Failure,
+    Nothing,
+}
+
+#[derive(Clone)]
+pub(crate) struct Server(Arc<Inner>);
+
+struct Inner {
+    answers: &'static [Answer],
+    /// How many fetches have been sent.
+    sent: AtomicUsize,
+    fetching: AtomicBool,
+    /// Whether two fetches at once are an error: a superseded one may still be under way on a runtime that is stuck.
+    one_at_a_time: bool,
+    limit: usize,
+}
+
+/// One cache and its server, which answers the n-th fetch with the n-th of `answers`, or the last of them.
+pub(crate) fn start(limit: u32, answers: &'static [Answer]) -> (Arc<TokenCache>, Server) {
+    start_with(limit, answers, true)
+}
+
+pub(crate) fn start_with(limit: u32, answers: &'static [Answer], one_at_a_time: bool) -> (Arc<TokenCache>, Server) {
+    let settings = Settings { refresh_before: REFRESH_BEFORE, token_timeout: TOKEN_TIMEOUT, limit };
+    let cache = TokenCache::new(settings);
+    let server = Server(Arc::new(Inner {
+        answers,
+        sent: AtomicUsize::new(0),
+        fetching: AtomicBool::new(false),
+        one_at_a_time,
+        limit: limit as usize,
+    }));
+    (cache, server)
+}
+
+impl Server {
+    pub(crate) fn sent(&self) -> usize {
+        self.0.sent.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn source(&self) -> Box<dyn Source> {
+        Box::new(self.clone())
+    }
+
+    /// One caller's way to a token.
+    pub(crate) fn acquire(&self, cache: &Arc<TokenCache>) -> Result<Arc<Token>, TokenError> {
+        let mut acquire = pin!(Acquire::default());
+        block_on(poll_fn(|cx| acquire.as_mut().poll(cx, cache, || self.source())))
+    }
+
+    /// A caller that gives up after one look.
+    pub(crate) fn glance(&self, cache: &Arc<TokenCache>) {
+        let mut acquire = pin!(Acquire::default());
+        block_on(poll_fn(|cx| {
+            let _ = acquire.as_mut().poll(cx, cache, || self.source());
+            std::task::Poll::Ready(())
+        }));
+    }
+
+    /// A request's way to a token: the published one if it can be sent, or else as any caller.
+    pub(crate) fn request(&self, cache: &Arc<TokenCache>) -> Result<Arc<Token>, TokenError> {
+        if let Some(token) = cache.load().as_ref()
+            && cache.usable(token, Instant::now(), || self.source())
+        {
+            return Ok(Arc::clone(token));
+        }
+        self.acquire(cache)
+    }
+}
+
+/// The number of a token: it was brought by the n-th fetch.
+pub(crate) fn number(token: &Token) -> usize {
+    token.authorization().to_str().unwrap().parse().unwrap()
+}
+
+/// Under way until it is answered or dropped.
+struct UnderWay<'a>(&'a Inner);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetching.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Source for Server {
+    fn fetch<'a>(&'a mut self, clearance: &'a Clearance) -> FetchFuture<'a> {
+        Box::pin(async {
+            let sent_at = clearance.take()?;
+            let server = &*self.0;
+            let number = server.sent.fetch_add(1, Ordering::SeqCst) + 1;
+            assert!(number <= server.limit, "{number} fetches, {} are allowed", server.limit);
+            let under_way = server.fetching.swap(true, Ordering::SeqCst);
+            assert!(!under_way || !server.one_at_a_time, "two fetches at once");
+            let _under_way = UnderWay(server);
+            match server.answers[(number - 1).min(server.answers.len() - 1)] {
+                Answer::Token => Ok(Issued {
+                    authorization: HeaderValue::from_str(&number.to_string()).unwrap(),
+                    lifetime: LIFETIME,
+                    sent_at,
+                    request_id: None,
+                }),
+                Answer::Failure => Err(TokenError::new(TokenErrorKind::Protocol, "no token").into()),
+                Answer::Nothing => pending().await,
+            }
+        })
+    }
+
+    fn is_mended(&mut self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(async { false })
+    }
+}
