@@ -25,7 +25,7 @@ pub fn request_head(data: &[u8]) {
     *request.method_mut() = method;
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;
-    *request.version_mut() = if data.len() % 2 == 0 { Version::HTTP_11 } else { Version::HTTP_2 };
+    *request.version_mut() = if data.len().is_multiple_of(2) { Version::HTTP_11 } else { Version::HTTP_2 };
     request.extensions_mut().insert(data.len());
 
     let copy = KeptRequest::of(&request).expect("a body in memory can be sent again");
