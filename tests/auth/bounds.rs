@@ -171,6 +171,7 @@ async fn a_future_polled_after_its_end_neither_panics_nor_starts_anew() {
         // Longer than the cool-down, so that a fetch would be possible.
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert!(response.poll().is_pending());
+        settle().await;
         assert_eq!(script.requests(), fetched);
     }
 }
