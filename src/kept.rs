@@ -13,7 +13,6 @@ use crate::replay::TryCloneBody;
 /// A request as it was before it was sent.
 pub(crate) struct KeptRequest<B> {
     head: PackedHead,
-    method: Method,
     version: Version,
     extensions: Extensions,
     body: B,
@@ -25,8 +24,7 @@ impl<B: TryCloneBody> KeptRequest<B> {
     pub(crate) fn of(request: &Request<B>) -> Option<Self> {
         Some(Self {
             body: request.body().try_clone()?,
-            head: PackedHead::pack(request.uri(), request.headers()),
-            method: request.method().clone(),
+            head: PackedHead::pack(request.method(), request.uri(), request.headers()),
             version: request.version(),
             extensions: request.extensions().clone(),
         })
@@ -42,9 +40,9 @@ impl<B: TryCloneBody> KeptRequest<B> {
         if !self.body.claim() {
             return None;
         }
-        let (uri, headers) = self.head.unpack()?;
+        let (method, uri, headers) = self.head.unpack()?;
         let mut request = Request::new(self.body);
-        *request.method_mut() = self.method;
+        *request.method_mut() = method;
         *request.uri_mut() = uri;
         *request.version_mut() = self.version;
         *request.headers_mut() = headers;
@@ -53,14 +51,17 @@ impl<B: TryCloneBody> KeptRequest<B> {
     }
 }
 
-/// A URI and a header map in one block of memory.
+/// A method, a URI and a header map in one block of memory.
 ///
-/// A clone of a map takes two blocks, and one more for each value that has not been shared yet. Here the URI's scheme,
-/// authority and path come first, each as a header without a name, so that one form serves all. A header is a [`Lengths`]
-/// word, the name, and the value, in the map's own order: appended in this order to an empty map, they make an equal one.
+/// A clone of a map takes two blocks, and one more for each value that has not been shared yet. Here four lengths come
+/// first, then the method and the URI's scheme, authority and path. A header is a [`Lengths`] word, the name, and the
+/// value, in the map's own order: appended in this order to an empty map, they make an equal one.
 struct PackedHead(Vec<u8>);
 
-const TYPICAL_URI: usize = 128;
+/// Of the method, and the scheme, authority and path of the URI.
+type TargetLengths = [u64; 4];
+
+const TYPICAL_TARGET: usize = 128;
 const TYPICAL_HEADER: usize = 64;
 
 /// The length of a name in the upper 16 bits (a `HeaderName` has at most 65,535 bytes), whether the value is sensitive in
@@ -68,11 +69,10 @@ const TYPICAL_HEADER: usize = 64;
 struct Lengths(u64);
 
 impl Lengths {
-    const SIZE: usize = size_of::<u64>();
     const SENSITIVE: u64 = 1 << 47;
 
     #[inline]
-    fn of(name: usize, value: usize, sensitive: bool) -> [u8; Self::SIZE] {
+    fn of(name: usize, value: usize, sensitive: bool) -> [u8; size_of::<u64>()] {
         let sensitive = if sensitive { Self::SENSITIVE } else { 0 };
         ((name as u64) << 48 | sensitive | value as u64).to_ne_bytes()
     }
@@ -92,16 +92,18 @@ impl Lengths {
 
 impl PackedHead {
     #[inline]
-    fn pack(uri: &Uri, headers: &HeaderMap) -> Self {
-        let uri = [
+    fn pack(method: &Method, uri: &Uri, headers: &HeaderMap) -> Self {
+        let target = [
+            method.as_str(),
             uri.scheme_str().unwrap_or_default(),
             uri.authority().map_or("", Authority::as_str),
             uri.path_and_query().map_or("", PathAndQuery::as_str),
         ];
         // A guess that most requests stay below: to add the lengths up first costs more than the rare second block.
-        let mut packed = Vec::with_capacity(TYPICAL_URI + headers.len() * TYPICAL_HEADER);
-        for part in uri {
-            packed.extend_from_slice(&Lengths::of(0, part.len(), false));
+        let mut packed = Vec::with_capacity(TYPICAL_TARGET + headers.len() * TYPICAL_HEADER);
+        let lengths: TargetLengths = target.map(|part| part.len() as u64);
+        packed.extend_from_slice(lengths.map(u64::to_ne_bytes).as_flattened());
+        for part in target {
             packed.extend_from_slice(part.as_bytes());
         }
         for (name, value) in headers {
@@ -115,12 +117,15 @@ impl PackedHead {
 
     /// What was packed. Whatever was valid once is so again, so this is `None` for no request there can be; if it were, a
     /// request with a part missing would be worse than none.
-    fn unpack(self) -> Option<(Uri, HeaderMap)> {
+    fn unpack(self) -> Option<(Method, Uri, HeaderMap)> {
         let mut packed = Bytes::from(self.0);
         let mut parts = uri::Parts::default();
-        let (_, scheme) = take(&mut packed)?;
-        let (_, authority) = take(&mut packed)?;
-        let (_, path_and_query) = take(&mut packed)?;
+        let mut lengths = TargetLengths::default();
+        for length in &mut lengths {
+            *length = packed.try_get_u64_ne().ok()?;
+        }
+        let [method, scheme, authority, path_and_query] = lengths.map(|length| split(&mut packed, length as usize));
+        let (method, scheme, authority, path_and_query) = (method?, scheme?, authority?, path_and_query?);
         // A URI with both of the others has a scheme, though it may be empty (`://host/`).
         if !scheme.is_empty() || !authority.is_empty() && !path_and_query.is_empty() {
             parts.scheme = Some(Scheme::try_from(&*scheme).ok()?);
@@ -138,19 +143,19 @@ impl PackedHead {
             value.set_sensitive(sensitive);
             headers.try_append(HeaderName::from_bytes(&name).ok()?, value).ok()?;
         }
-        Some((Uri::from_parts(parts).ok()?, headers))
+        Some((Method::from_bytes(&method).ok()?, Uri::from_parts(parts).ok()?, headers))
     }
 }
 
 /// The name, whether the value is sensitive, and the value of the next header.
 fn take(packed: &mut Bytes) -> Option<((Bytes, bool), Bytes)> {
-    let lengths = Lengths(u64::from_ne_bytes(*packed.first_chunk()?));
-    packed.advance(Lengths::SIZE);
-    if packed.len() < lengths.name() + lengths.value() {
-        return None;
-    }
-    let name = packed.split_to(lengths.name());
-    Some(((name, lengths.is_sensitive()), packed.split_to(lengths.value())))
+    let lengths = Lengths(packed.try_get_u64_ne().ok()?);
+    let name = split(packed, lengths.name())?;
+    Some(((name, lengths.is_sensitive()), split(packed, lengths.value())?))
+}
+
+fn split(packed: &mut Bytes, length: usize) -> Option<Bytes> {
+    (length <= packed.len()).then(|| packed.split_to(length))
 }
 
 #[cfg(test)]

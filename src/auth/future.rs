@@ -14,19 +14,12 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    restricted::{Granted, RestrictedAccessToken},
+    pending::{Pending, Unsent},
+    restricted::Granted,
     service::{Shared, prepare},
     transport::TokenTransport,
 };
-use crate::{
-    BoxError, ResponseClass, TokenError,
-    classify::proves_token,
-    drain::Drain,
-    kept::KeptRequest,
-    observe,
-    replay::TryCloneBody,
-    token::{Acquire, Instant, Token},
-};
+use crate::{BoxError, ResponseClass, classify::proves_token, kept::KeptRequest, observe, replay::TryCloneBody};
 
 pin_project! {
     /// The response of a request that went through [`TurrisAuth`](super::TurrisAuth).
@@ -44,9 +37,8 @@ pin_project! {
 }
 
 pin_project! {
-    /// 1. Only `Readying` holds readiness of the inner service, and only until the request leaves in the same poll.
-    /// 2. The copy of the request is made when the first attempt is sent, and is gone once the second one is.
-    /// 3. There is no way from a second attempt back to `Waiting`, but for want of a token.
+    /// 1. The copy of the request is made when the first attempt is sent, and is gone once the second one is.
+    /// 2. There is no way from a second attempt back to `Pending`.
     #[project = StateProj]
     enum State<S, T, ReqBody, ResBody>
     where
@@ -55,12 +47,8 @@ pin_project! {
         // The request is none of this layer's.
         Passing { #[pin] response: S::Future },
         // The request could not be given a token, and is not sent without.
-        Unsent { error: Option<BoxError> },
-        // For a token. `pending` is there until the state is left.
-        Waiting { #[pin] acquire: Acquire, pending: Option<Pending<S, T, ReqBody>> },
-        // For the inner service. As above.
-        Readying { granted: Granted, waited: bool, pending: Option<Pending<S, T, ReqBody>> },
-        // For the response.
+        Failed { error: Option<BoxError> },
+        Pending { pending: Pin<Box<Pending<S, T, ReqBody, ResBody>>> },
         Sent {
             #[pin]
             response: S::Future,
@@ -68,19 +56,8 @@ pin_project! {
             shared: Arc<Shared<T>>,
             kept: Option<(KeptRequest<ReqBody>, S)>,
         },
-        // For the end of a refused attempt's response, so that its connection can be used again.
-        Draining { drain: Pin<Box<Drain<ResBody>>>, pending: Option<Pending<S, T, ReqBody>> },
         Done,
     }
-}
-
-/// A request that is not sent yet, and what is needed to send it.
-pub(super) struct Pending<S, T, ReqBody> {
-    pub(super) request: Request<ReqBody>,
-    /// Not polled ready, or in `Readying` only.
-    pub(super) inner: S,
-    pub(super) shared: Arc<Shared<T>>,
-    pub(super) retrying: bool,
 }
 
 /// What a request was sent with.
@@ -100,13 +77,12 @@ where
         Self { state: State::Passing { response } }
     }
 
-    pub(super) fn unsent(error: BoxError) -> Self {
-        Self { state: State::Unsent { error: Some(error) } }
+    pub(super) fn failed(error: BoxError) -> Self {
+        Self { state: State::Failed { error: Some(error) } }
     }
 
-    #[inline]
-    pub(super) fn waiting(pending: Pending<S, T, ReqBody>) -> Self {
-        Self { state: State::Waiting { acquire: Acquire::default(), pending: Some(pending) } }
+    pub(super) fn waiting(unsent: Unsent<S, T, ReqBody>) -> Self {
+        Self { state: State::Pending { pending: Pending::for_token(unsent) } }
     }
 
     #[inline]
@@ -123,22 +99,14 @@ where
 impl<S, T, ReqBody, ResBody> State<S, T, ReqBody, ResBody>
 where
     S: Service<Request<ReqBody>>,
-    ResBody: Body,
 {
     /// Lets go of all that the request has held, once it has its answer.
     #[inline]
-    fn ended<R>(mut self: Pin<&mut Self>, polled: Poll<Result<R, S::Error>>) -> Poll<Result<R, BoxError>>
-    where
-        S::Error: Into<BoxError>,
-    {
+    fn ended<R, E: Into<BoxError>>(mut self: Pin<&mut Self>, polled: Poll<Result<R, E>>) -> Poll<Result<R, BoxError>> {
         if polled.is_ready() {
             self.set(State::Done);
         }
         polled.map_err(Into::into)
-    }
-
-    fn draining(body: ResBody, pending: Pending<S, T, ReqBody>) -> Self {
-        Self::Draining { drain: Box::pin(Drain::new(body)), pending: Some(pending) }
     }
 }
 
@@ -152,42 +120,26 @@ where
 {
     type Output = Result<Response<ResBody>, BoxError>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
-        loop {
-            match state.as_mut().project() {
-                StateProj::Passing { response } => {
-                    let polled = response.poll(cx);
-                    return state.ended(polled);
-                }
-                StateProj::Sent { response, carried, shared, kept } => {
-                    // A response is moved as seldom as can be: its head is a large value, and nearly all come by here.
-                    let polled = response.poll(cx);
-                    let Poll::Ready(Ok(response)) = &polled else { return state.ended(polled) };
-                    let Some((request, inner)) = shared.judge(response, *carried, kept) else {
-                        return state.ended(polled);
-                    };
-                    let pending = Pending { request, inner, shared: Arc::clone(shared), retrying: true };
-                    let Poll::Ready(Ok(response)) = polled else { return Poll::Pending };
-                    state.set(State::draining(response.into_body(), pending));
-                }
-                _ => match ready!(on_the_way(state.as_mut(), cx)) {
-                    Ok(next) => state.set(next),
-                    Err(error) => {
-                        state.set(State::Done);
-                        return Poll::Ready(Err(error));
-                    }
-                },
-            }
+        let StateProj::Sent { response, carried, shared, .. } = state.as_mut().project() else {
+            return state.poll_seldom(cx);
+        };
+        // Nearly all responses come by here. They are large values, and moved as seldom as can be.
+        let polled = response.poll(cx);
+        match &polled {
+            Poll::Ready(Ok(response)) if shared.is_news(response, *carried) => {}
+            _ => return state.ended(polled),
+        }
+        match polled {
+            Poll::Ready(Ok(response)) => state.poll_judged(response, cx),
+            other => other.map_err(Into::into),
         }
     }
 }
 
-/// The states in which nothing is sent: what comes next, once it does.
-fn on_the_way<S, T, ReqBody, ResBody>(
-    state: Pin<&mut State<S, T, ReqBody, ResBody>>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<State<S, T, ReqBody, ResBody>, BoxError>>
+impl<S, T, ReqBody, ResBody> State<S, T, ReqBody, ResBody>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
     S::Error: Into<BoxError>,
@@ -195,100 +147,86 @@ where
     ReqBody: TryCloneBody,
     ResBody: Body,
 {
-    let next = match state.project() {
-        StateProj::Unsent { error } => return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
-        StateProj::Waiting { acquire, pending } => {
-            let Some(waiting) = pending.as_ref() else { return Poll::Pending };
-            let source = || waiting.shared.source(&waiting.inner);
-            let acquired = ready!(acquire.poll(cx, &waiting.shared.cache, source));
-            let granted = Granted::or_restricted(acquired, waiting.shared.restricted.as_ref())
-                .map_err(|error| error_for(&waiting.request, error))?;
-            State::Readying { granted, waited: false, pending: pending.take() }
-        }
-        StateProj::Readying { granted, waited, pending } => {
-            let Some(readying) = pending.as_mut() else { return Poll::Pending };
-            match readying.inner.poll_ready(cx) {
-                Poll::Ready(readiness) => readiness.map_err(Into::into)?,
-                Poll::Pending => {
-                    *waited = true;
-                    return Poll::Pending;
-                }
-            }
-            let token = match granted {
-                Granted::Restricted(token) => {
-                    let token = token.clone();
-                    return Poll::Ready(
-                        pending.take().map_or(Ok(State::Done), |pending| pending.send_restricted(token)),
-                    );
-                }
-                Granted::Token(token) if *waited => readying.shared.still_good(token),
-                // A token that this request has just waited for is used, however short its life.
-                Granted::Token(token) => Some(Arc::clone(token)),
-            };
-            match (pending.take(), token) {
-                (Some(pending), Some(token)) => pending.send(&token).state,
-                (Some(pending), None) => ResponseFuture::waiting(pending.without_readiness()).state,
-                (None, _) => return Poll::Pending,
-            }
-        }
-        StateProj::Draining { drain, pending } => {
-            ready!(drain.as_mut().poll(cx));
-            State::Waiting { acquire: Acquire::default(), pending: pending.take() }
-        }
-        // A future that has given its answer has no other.
-        StateProj::Passing { .. } | StateProj::Sent { .. } | StateProj::Done => return Poll::Pending,
-    };
-    Poll::Ready(Ok(next))
-}
-
-/// The error in the form that whoever sends such requests looks for.
-fn error_for<ReqBody>(request: &Request<ReqBody>, error: TokenError) -> BoxError {
-    #[cfg(feature = "tonic")]
-    if crate::grpc::is_grpc(request) {
-        return tonic::Status::from(error).into();
+    /// The way of a response that says something of the token.
+    #[cold]
+    fn poll_judged(
+        mut self: Pin<&mut Self>,
+        response: Response<ResBody>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<ResBody>, BoxError>> {
+        let StateProj::Sent { carried, shared, kept, .. } = self.as_mut().project() else { return Poll::Pending };
+        let Some((request, inner)) = shared.judge(&response, *carried, kept) else {
+            return self.ended(Poll::Ready(Ok::<_, BoxError>(response)));
+        };
+        let unsent = Unsent { request, inner, shared: Arc::clone(shared), retrying: true };
+        let pending = Pending::for_end_of(response.into_body(), unsent);
+        self.set(State::Pending { pending });
+        self.poll_seldom(cx)
     }
-    let _ = request;
-    error.into()
+
+    /// All states but that of the first attempt, and again the second attempt.
+    #[cold]
+    fn poll_seldom(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response<ResBody>, BoxError>> {
+        loop {
+            match self.as_mut().project() {
+                StateProj::Passing { response } => {
+                    let polled = response.poll(cx);
+                    return self.ended(polled);
+                }
+                StateProj::Sent { response, carried, shared, .. } => {
+                    let response = match ready!(response.poll(cx)) {
+                        Ok(response) if shared.is_news(&response, *carried) => response,
+                        other => return self.ended(Poll::Ready(other)),
+                    };
+                    return self.poll_judged(response, cx);
+                }
+                StateProj::Pending { pending } => {
+                    let left = ready!(pending.as_mut().poll_leave(cx));
+                    match left.and_then(|(unsent, granted)| unsent.send(granted)) {
+                        Ok(sent) => self.set(sent),
+                        Err(error) => return self.ended(Poll::Ready(Err(error))),
+                    }
+                }
+                StateProj::Failed { error } => {
+                    return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+                }
+                // A future that has given its answer has no other.
+                StateProj::Done => return Poll::Pending,
+            }
+        }
+    }
 }
 
-impl<S, T, ReqBody, ResBody> Pending<S, T, ReqBody>
+impl<S, T, ReqBody> Unsent<S, T, ReqBody>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    S: Service<Request<ReqBody>> + Clone,
     ReqBody: TryCloneBody,
 {
-    fn send(mut self, token: &Token) -> ResponseFuture<S, T, ReqBody, ResBody> {
-        let (carried, kept) = match prepare(&mut self.request, token, &self.shared, self.retrying) {
-            Ok(prepared) => prepared,
-            Err(error) => return ResponseFuture::unsent(error.into()),
-        };
-        let response = self.inner.call(self.request);
-        ResponseFuture::sent(response, carried, self.shared, kept.map(|kept| (kept, self.inner)))
-    }
-
-    /// There is no second attempt: no newer one of these can be had.
-    fn send_restricted(mut self, token: RestrictedAccessToken) -> Result<State<S, T, ReqBody, ResBody>, BoxError> {
-        token.authorize(&mut self.request)?;
-        Ok(State::Passing { response: self.inner.call(self.request) })
-    }
-
-    fn without_readiness(mut self) -> Self {
-        self.inner = self.inner.clone();
-        self
+    fn send<ResBody>(mut self, granted: Granted) -> Result<State<S, T, ReqBody, ResBody>, BoxError> {
+        match granted {
+            Granted::Token(token) => {
+                let (carried, kept) = prepare(&mut self.request, &token, &self.shared, self.retrying)?;
+                let response = self.inner.call(self.request);
+                Ok(State::Sent { response, carried, shared: self.shared, kept: kept.map(|kept| (kept, self.inner)) })
+            }
+            // There is no second attempt: no newer one of these can be had.
+            Granted::Restricted(token) => {
+                token.authorize(&mut self.request)?;
+                Ok(State::Passing { response: self.inner.call(self.request) })
+            }
+        }
     }
 }
 
 impl<T> Shared<T> {
-    /// The token to send after a wait for the inner service: the current one, else `token` if it has not gone bad.
-    fn still_good(&self, token: &Arc<Token>) -> Option<Arc<Token>> {
-        let now = Instant::now();
-        let current = self.cache.load();
-        let candidates = current.iter().chain([token]);
-        candidates.into_iter().find(|token| token.is_valid(now) && !token.is_refused()).cloned()
+    /// Whether a response says anything of the token that the cache does not know.
+    #[inline]
+    fn is_news<ResBody>(&self, response: &Response<ResBody>, carried: Carried) -> bool {
+        carried.unproven || carried.retrying || self.classifier.classify(response) == ResponseClass::Unauthorized
     }
 
     /// What a response says of the token. The request that was kept, if it is to be sent again; otherwise the response is
     /// the caller's.
-    #[inline]
     fn judge<ReqBody: TryCloneBody, ResBody, S>(
         &self,
         response: &Response<ResBody>,

@@ -123,6 +123,7 @@ mod future;
 mod handle;
 mod layer;
 mod origin;
+mod pending;
 mod restricted;
 mod scope;
 mod service;

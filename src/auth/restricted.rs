@@ -36,6 +36,7 @@ impl RestrictedAccessToken {
 }
 
 /// What a request that has waited for a token is sent with.
+#[derive(Clone)]
 pub(super) enum Granted {
     Token(Arc<Token>),
     Restricted(RestrictedAccessToken),

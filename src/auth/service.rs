@@ -15,8 +15,9 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    future::{Carried, Pending, ResponseFuture},
+    future::{Carried, ResponseFuture},
     handle::TokenHandle,
+    pending::Unsent,
     restricted::RestrictedAccessToken,
     scope::Scope,
     transport::{ThroughInner, TokenTransport},
@@ -133,7 +134,7 @@ where
         if let Some(token) = current.as_ref().filter(|token| self.shared.cache.usable(token, Instant::now(), source)) {
             let (carried, kept) = match prepare(&mut request, token, &self.shared, false) {
                 Ok(prepared) => prepared,
-                Err(error) => return ResponseFuture::unsent(error.into()),
+                Err(error) => return ResponseFuture::failed(error.into()),
             };
             let response = self.inner.call(request);
             let kept = kept.map(|kept| (kept, self.inner.clone()));
@@ -144,7 +145,7 @@ where
         // the service that was polled ready is dropped. The clones have never been polled.
         let inner = self.inner.clone();
         drop(mem::replace(&mut self.inner, inner.clone()));
-        ResponseFuture::waiting(Pending { request, inner, shared: Arc::clone(&self.shared), retrying: false })
+        ResponseFuture::waiting(Unsent { request, inner, shared: Arc::clone(&self.shared), retrying: false })
     }
 }
 

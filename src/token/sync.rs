@@ -75,6 +75,7 @@ impl Flag {
         Self(AtomicBool::new(set))
     }
 
+    #[inline]
     pub(super) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

@@ -69,15 +69,18 @@ impl Token {
     }
 
     /// The `Authorization` value, marked sensitive. A clone of it is one reference count.
+    #[inline]
     pub(crate) fn authorization(&self) -> &HeaderValue {
         &self.authorization
     }
 
+    #[inline]
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
 
     /// Whether the caller should tell the cache when a request with this token has succeeded.
+    #[inline]
     pub(crate) fn is_unproven(&self) -> bool {
         self.unproven.is_set()
     }
