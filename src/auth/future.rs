@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    pending::{Pending, Unsent},
+    pending::{Leaving, Pending, Unsent},
     restricted::Granted,
     service::{Shared, prepare},
     transport::TokenTransport,
@@ -182,7 +182,7 @@ where
                 }
                 StateProj::Pending { pending } => {
                     let left = ready!(pending.as_mut().poll_leave(cx));
-                    match left.and_then(|(unsent, granted)| unsent.send(granted)) {
+                    match left.and_then(Leaving::send) {
                         Ok(sent) => self.set(sent),
                         Err(error) => return self.ended(Poll::Ready(Err(error))),
                     }
@@ -197,22 +197,23 @@ where
     }
 }
 
-impl<S, T, ReqBody> Unsent<S, T, ReqBody>
+impl<S, T, ReqBody> Leaving<S, T, ReqBody>
 where
     S: Service<Request<ReqBody>> + Clone,
     ReqBody: TryCloneBody,
 {
-    fn send<ResBody>(mut self, granted: Granted) -> Result<State<S, T, ReqBody, ResBody>, BoxError> {
-        match granted {
+    fn send<ResBody>(self) -> Result<State<S, T, ReqBody, ResBody>, BoxError> {
+        let Unsent { mut request, mut inner, shared, retrying } = self.unsent;
+        match self.granted {
             Granted::Token(token) => {
-                let (carried, kept) = prepare(&mut self.request, &token, &self.shared, self.retrying)?;
-                let response = self.inner.call(self.request);
-                Ok(State::Sent { response, carried, shared: self.shared, kept: kept.map(|kept| (kept, self.inner)) })
+                let (carried, kept) = prepare(&mut request, &token, &shared, retrying)?;
+                let response = inner.call(request);
+                Ok(State::Sent { response, carried, shared, kept: kept.map(|kept| (kept, inner)) })
             }
             // There is no second attempt: no newer one of these can be had.
             Granted::Restricted(token) => {
-                token.authorize(&mut self.request)?;
-                Ok(State::Passing { response: self.inner.call(self.request) })
+                token.authorize(&mut request)?;
+                Ok(State::Passing { response: inner.call(request) })
             }
         }
     }

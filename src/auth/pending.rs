@@ -27,6 +27,12 @@ pub(super) struct Unsent<S, T, ReqBody> {
     pub(super) retrying: bool,
 }
 
+/// A request whose time has come: its service is ready.
+pub(super) struct Leaving<S, T, ReqBody> {
+    pub(super) unsent: Unsent<S, T, ReqBody>,
+    pub(super) granted: Granted,
+}
+
 pin_project! {
     /// It is on the heap: it is large, and most requests never wait.
     pub(super) struct Pending<S, T, ReqBody, ResBody> {
@@ -71,11 +77,11 @@ where
     T: TokenTransport<S, ReqBody>,
     ResBody: Body,
 {
-    /// The request, its service, which is ready, and what it is to carry. Polled after that, it is pending for ever.
+    /// Polled after that, it is pending for ever.
     pub(super) fn poll_leave(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(Unsent<S, T, ReqBody>, Granted), BoxError>> {
+    ) -> Poll<Result<Leaving<S, T, ReqBody>, BoxError>> {
         let mut this = self.project();
         loop {
             let Some(unsent) = this.unsent.as_mut() else { return Poll::Pending };
@@ -103,7 +109,7 @@ where
                         granted => Some(granted.clone()),
                     };
                     match (granted, this.unsent.take()) {
-                        (Some(granted), Some(unsent)) => return Poll::Ready(Ok((unsent, granted))),
+                        (Some(granted), Some(unsent)) => return Poll::Ready(Ok(Leaving { unsent, granted })),
                         (_, unsent) => *this.unsent = unsent.map(Unsent::without_readiness),
                     }
                     Awaited::Token { acquire: Acquire::default() }

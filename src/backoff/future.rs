@@ -31,8 +31,8 @@ use crate::{
 pin_project! {
     /// The response future of [`TurrisBackoff`](super::TurrisBackoff).
     ///
-    /// While a request is in flight it holds the inner future, the copy that is kept for a retry (64 bytes
-    /// beside its body), a clone of the service to send it on, and 64 bytes of its own. What is needed
+    /// While a request is in flight it holds the inner future, the copy that is kept for a retry (40 bytes
+    /// beside its body) with a clone of the service to send it on, and 72 bytes of its own. What is needed
     /// only while waiting is on the heap. Polled after its end it is pending for ever.
     pub struct ResponseFuture<S, B, R>
     where
@@ -61,10 +61,10 @@ pin_project! {
 }
 
 /// What is known of the attempt in flight.
-struct Attempt<S, B> {
-    service: S,
-    /// `None` where the request will not be repeated: it cannot be, or has been often enough.
-    kept: Option<KeptRequest<B>>,
+pub(super) struct Attempt<S, B> {
+    /// The copy and what to send it on. `None` where the request will not be repeated: it cannot be, or has been often
+    /// enough.
+    kept: Option<(KeptRequest<B>, S)>,
     departed: Departed,
     progress: Progress,
 }
@@ -73,6 +73,7 @@ impl<S, B, R> ResponseFuture<S, B, R>
 where
     S: Service<Request<B>>,
 {
+    #[inline]
     pub(super) fn passing(future: S::Future) -> Self {
         Self { state: State::Passing { future } }
     }
@@ -85,23 +86,32 @@ where
         Self { state: State::Waiting { waiting } }
     }
 
-    /// Calls `service`, which is ready.
     #[inline]
-    pub(super) fn sending(service: S, request: Request<B>, departed: Departed) -> Self
-    where
-        B: TryCloneBody,
-    {
-        Self { state: State::sending(service, request, departed, Progress::default()) }
+    pub(super) fn sent(future: S::Future, kept: Option<(KeptRequest<B>, S)>, departed: Departed) -> Self {
+        let progress = Progress { attempts: 1, ..Progress::default() };
+        Self { state: State::Sending { future, attempt: Attempt { kept, departed, progress } } }
     }
 }
 
 impl<S: Service<Request<B>>, B: TryCloneBody, R> State<S::Future, S, B, R> {
-    #[inline]
-    fn sending(mut service: S, request: Request<B>, departed: Departed, mut progress: Progress) -> Self {
-        let kept = if progress.attempts < departed.settings().max_retries { KeptRequest::of(&request) } else { None };
+    /// Not the first attempt.
+    fn resending(leaving: Leaving<S, B>) -> Self {
+        let Leaving { mut service, request, departed, mut progress } = leaving;
+        let kept = departed.keep(&request, progress.attempts);
         progress.attempts += 1;
         let future = service.call(request);
-        State::Sending { future, attempt: Attempt { service, kept, departed, progress } }
+        State::Sending { future, attempt: Attempt { kept: kept.map(|kept| (kept, service)), departed, progress } }
+    }
+}
+
+impl<F, S, B, R> State<F, S, B, R> {
+    /// Lets go of all that the request has held, once it has its answer.
+    #[inline]
+    fn ended<T, E: Into<BoxError>>(mut self: Pin<&mut Self>, polled: Poll<Result<T, E>>) -> Poll<Result<T, BoxError>> {
+        if polled.is_ready() {
+            self.set(State::Done);
+        }
+        polled.map_err(Into::into)
     }
 }
 
@@ -114,64 +124,97 @@ where
 {
     type Output = Result<Response<R>, BoxError>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
+        let StateProj::Sending { future, attempt } = state.as_mut().project() else { return state.poll_seldom(cx) };
+        // Nearly all responses come by here. They are large values, and moved as seldom as can be.
+        let mut polled = future.poll(cx);
+        if let Poll::Ready(Ok(response)) = &mut polled
+            && attempt.accepts(response)
+        {
+            return state.ended(polled);
+        }
+        match polled {
+            Poll::Ready(result) => state.poll_failed(result.map_err(Into::into), cx),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<S, B, R> State<S::Future, S, B, R>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    S::Error: Into<BoxError>,
+    B: TryCloneBody,
+    R: Body,
+{
+    /// The way of an attempt that was refused, or has brought nothing.
+    #[cold]
+    fn poll_failed(
+        mut self: Pin<&mut Self>,
+        result: Result<Response<R>, BoxError>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<R>, BoxError>> {
+        let StateOwn::Sending { attempt, .. } = self.as_mut().project_replace(State::Done) else {
+            return Poll::Pending;
+        };
+        match attempt.failed(result) {
+            Ok(next) => self.set(next),
+            Err(result) => return Poll::Ready(result),
+        }
+        self.poll_seldom(cx)
+    }
+
+    /// All states but that of the first attempt, and again those of the others.
+    #[cold]
+    fn poll_seldom(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response<R>, BoxError>> {
         loop {
-            let next = match state.as_mut().project() {
+            let next = match self.as_mut().project() {
                 StateProj::Passing { future } => {
-                    let result = ready!(future.poll(cx));
-                    state.set(State::Done);
-                    return Poll::Ready(result.map_err(Into::into));
+                    let polled = future.poll(cx);
+                    return self.ended(polled);
                 }
                 StateProj::Sending { future, attempt } => {
                     let mut result = ready!(future.poll(cx));
-                    if let Ok(response) = &mut result
-                        && attempt.departed.settings().responses.classify(response) != ResponseClass::RateLimited
-                    {
-                        attempt.accepted(response);
-                        attempt.progress.report(response);
-                        state.set(State::Done);
-                        return Poll::Ready(result.map_err(Into::into));
+                    if result.as_mut().is_ok_and(|response| attempt.accepts(response)) {
+                        return self.ended(Poll::Ready(result));
                     }
-                    let StateOwn::Sending { attempt, .. } = state.as_mut().project_replace(State::Done) else {
-                        return Poll::Pending;
-                    };
-                    match attempt.failed(result.map_err(Into::into)) {
-                        Ok(next) => next,
-                        Err(result) => return Poll::Ready(result),
-                    }
+                    return self.poll_failed(result.map_err(Into::into), cx);
                 }
                 StateProj::Draining { drain, waiting, .. } => {
                     waiting.join(cx.waker());
                     ready!(drain.as_mut().poll(cx));
-                    let StateOwn::Draining { waiting, .. } = state.as_mut().project_replace(State::Done) else {
+                    let StateOwn::Draining { waiting, .. } = self.as_mut().project_replace(State::Done) else {
                         return Poll::Pending;
                     };
                     State::Waiting { waiting }
                 }
                 StateProj::Waiting { waiting } => match ready!(waiting.poll_leave(cx)) {
-                    Ok(Leaving { service, request, departed, progress }) => {
-                        State::sending(service, request, departed, progress)
-                    }
-                    Err(error) => {
-                        state.set(State::Done);
-                        return Poll::Ready(Err(error));
-                    }
+                    Ok(leaving) => State::resending(leaving),
+                    Err(error) => return self.ended(Poll::Ready(Err(error))),
                 },
                 StateProj::Done => return Poll::Pending,
             };
-            state.set(next);
+            self.set(next);
         }
     }
 }
 
 impl<S, B> Attempt<S, B> {
+    /// Whether `response` is no refusal. If so, the gate is told.
     #[inline]
-    fn accepted<R>(&mut self, response: &Response<R>) {
-        self.departed.accepted(response.headers());
-        if let Some(budget) = &self.departed.settings().budget {
+    fn accepts<R>(&mut self, response: &mut Response<R>) -> bool {
+        let settings = self.departed.settings();
+        if settings.responses.classify(response) == ResponseClass::RateLimited {
+            return false;
+        }
+        if let Some(budget) = &settings.budget {
             budget.deposit();
         }
+        self.departed.accepted(response.headers());
+        self.progress.report(response);
+        true
     }
 }
 
@@ -190,13 +233,13 @@ impl<S: Clone, B: TryCloneBody> Attempt<S, B> {
     fn refused<F, R: Body>(mut self, mut response: Response<R>) -> Next<F, S, B, R> {
         let refusal = self.departed.refused(response.headers());
         let refusal = refusal.filter(|refusal| !refusal.too_long);
-        let Some((refusal, request)) = refusal.and_then(|refusal| Some((refusal, self.retry()?))) else {
+        let Some((refusal, (request, service))) = refusal.and_then(|refusal| Some((refusal, self.retry()?))) else {
             observe::rate_limited(LimitTreatment::Returned);
             self.progress.report(&mut response);
             return Err(Ok(response));
         };
         observe::rate_limited(LimitTreatment::Retried);
-        let Self { service, departed, progress, .. } = self;
+        let Self { departed, progress, .. } = self;
         // The last attempt is not spent on finding out whether a window is over.
         let probe = progress.attempts < departed.settings().max_retries;
         let in_line = departed.rejoin(refusal.place, probe);
@@ -210,10 +253,10 @@ impl<S: Clone, B: TryCloneBody> Attempt<S, B> {
         let retry_after = TokenError::find_in(&*error).and_then(TokenError::retry_after);
         let Some(wait) = retry_after.filter(|wait| *wait <= max_wait) else { return Err(Err(error)) };
         let place = self.departed.not_sent();
-        let Some((place, request)) = place.and_then(|place| Some((place, self.retry()?))) else {
+        let Some((place, (request, service))) = place.and_then(|place| Some((place, self.retry()?))) else {
             return Err(Err(error));
         };
-        let Self { service, departed, progress, .. } = self;
+        let Self { departed, progress, .. } = self;
         // Requests of this class are not held up by it: those that have a token in hand need none.
         let end = Instant::now() + policy::with_jitter(wait, max_wait, fastrand::f64());
         let in_line = departed.rejoin(place, false);
@@ -222,12 +265,12 @@ impl<S: Clone, B: TryCloneBody> Attempt<S, B> {
     }
 
     /// The copy, where it can still be sent, and there are the means to wait and to retry.
-    fn retry(&mut self) -> Option<Request<B>> {
-        let kept = self.kept.take().filter(|kept| Timer::is_available() && kept.is_replayable())?;
+    fn retry(&mut self) -> Option<(Request<B>, S)> {
+        let (kept, service) = self.kept.take().filter(|(kept, _)| Timer::is_available() && kept.is_replayable())?;
         if self.departed.settings().budget.as_ref().is_some_and(|budget| !budget.withdraw()) {
             return None;
         }
-        kept.into_request()
+        Some((kept.into_request()?, service))
     }
 }
 

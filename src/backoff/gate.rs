@@ -104,7 +104,9 @@ impl Gate {
             let departure = line.leave(number, now);
             let opened = mem::take(&mut line.closed);
             drop(line);
-            self.tell_opened(opened, departure);
+            if opened {
+                self.tell_opened(departure);
+            }
             return Entry::Leave(departure);
         }
         let place = Place { newcomer: true, number };
@@ -196,7 +198,9 @@ impl Gate {
         drop(line);
         drop(left);
         wake(next);
-        self.tell_opened(opened, departure);
+        if opened {
+            self.tell_opened(departure);
+        }
         Some(departure)
     }
 
@@ -232,7 +236,7 @@ impl Gate {
             }
         }
         if let Some(pace) = &mut line.pace {
-            pace.returned(outcome, sent_at, now, fastrand::f64());
+            pace.returned(outcome, sent_at, now, fastrand::f64);
         }
         self.publish(&mut line, now);
         let next = line.front_waker();
@@ -250,7 +254,7 @@ impl Gate {
             if departure.counted.is_none() {
                 pace.sent(now);
             }
-            pace.returned(Outcome::Refused(*limits), sent_at, now, fastrand::f64());
+            pace.returned(Outcome::Refused(*limits), sent_at, now, fastrand::f64);
         }
         let asked = policy::asked(limits);
         // Of requests that left together only the first refusal tells news, unless a later one asks for more.
@@ -297,22 +301,22 @@ impl Gate {
             && line.pace.as_mut().is_none_or(|pace| pace.is_idle(now))
     }
 
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, Line> {
         // Nothing that runs under the lock can leave the line half changed.
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Like waking, outside the lock: a subscriber may do anything. If it panics, what was to leave never does.
-    fn tell_opened(&self, opened: bool, departure: Departure) {
-        if !opened {
-            return;
-        }
+    #[cold]
+    fn tell_opened(&self, departure: Departure) {
         if let Err(panic) = catch_unwind(observe::gate_opened) {
             self.returned(departure, || Outcome::NotSent);
             resume_unwind(panic);
         }
     }
 
+    #[inline]
     fn publish(&self, line: &mut Line, now: Instant) {
         let counted = u64::from(!line.is_free(now));
         self.state.store(line.epoch << 1 | counted, Ordering::Relaxed);

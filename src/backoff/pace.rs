@@ -44,8 +44,8 @@ pub(super) struct Allowance {
 /// What became of a request that was sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Outcome {
-    /// Answered, and not with 429.
-    Accepted(RateLimits),
+    /// Answered, and not with 429; with what the answer says of the limit, if anything.
+    Accepted(Option<RateLimits>),
     /// Answered with 429.
     Refused(RateLimits),
     /// Given up or failed: the server may have counted it.
@@ -66,6 +66,8 @@ pub(super) struct Pace {
     answered: Places,
     window: Option<Window>,
     sharing: Sharing,
+    /// Before this, time alone changes nothing. `None` where that has to be worked out anew.
+    settled_until: Option<Instant>,
 }
 
 /// A limit that is not the documented one.
@@ -114,11 +116,13 @@ impl Pace {
             answered: Places::new(allowance.window),
             window: None,
             sharing: Sharing::default(),
+            settled_until: None,
         }
     }
 
     /// `None` when the next request may leave, otherwise when to ask again. A `probe` may leave before a window is
     /// over of which nobody has said when it ends.
+    #[inline]
     pub(super) fn wait(&mut self, probe: bool, now: Instant) -> Option<Instant> {
         self.roll(now);
         if let Some(window) = &self.window {
@@ -134,13 +138,15 @@ impl Pace {
     }
 
     /// A request leaves.
+    #[inline]
     pub(super) fn sent(&mut self, now: Instant) {
         self.in_flight += 1;
         self.sharing.sent(self.limit, self.length, now);
     }
 
     /// A request that left at `sent_at` has come back, or never will. `share` is chance, from 0 to below 1.
-    pub(super) fn returned(&mut self, outcome: Outcome, sent_at: Instant, now: Instant, share: f64) {
+    #[inline]
+    pub(super) fn returned(&mut self, outcome: Outcome, sent_at: Instant, now: Instant, share: impl FnOnce() -> f64) {
         self.roll(now);
         self.in_flight = self.in_flight.saturating_sub(1);
         match outcome {
@@ -159,21 +165,12 @@ impl Pace {
                     self.window = None;
                     self.sharing.notice(now);
                 }
-                self.learn_limit(&limits, now);
-                match (limits.remaining, limits.reset_after) {
-                    // It ends within the second, or has ended, and no end can be told from that. What is left of it
-                    // can.
-                    (Some(remaining), Some(Duration::ZERO)) => {
-                        self.one_less();
-                        if let Some(window) = &mut self.window {
-                            window.left = window.left.min(remaining);
-                        }
-                    }
-                    (Some(remaining), Some(reset)) => self.learn_window(remaining, reset, sent_at, now, share),
-                    _ => self.one_less(),
+                match limits {
+                    Some(limits) => self.learn(&limits, sent_at, now, share()),
+                    None => self.one_less(),
                 }
             }
-            Outcome::Refused(limits) => self.refused(&limits, now, share),
+            Outcome::Refused(limits) => self.refused(&limits, now, share()),
         }
     }
 
@@ -199,6 +196,21 @@ impl Pace {
         }
     }
 
+    fn learn(&mut self, limits: &RateLimits, sent_at: Instant, now: Instant, share: f64) {
+        self.learn_limit(limits, now);
+        match (limits.remaining, limits.reset_after) {
+            // It ends within the second, or has ended, and no end can be told from that. What is left of it can.
+            (Some(remaining), Some(Duration::ZERO)) => {
+                self.one_less();
+                if let Some(window) = &mut self.window {
+                    window.left = window.left.min(remaining);
+                }
+            }
+            (Some(remaining), Some(reset)) => self.learn_window(remaining, reset, sent_at, now, share),
+            _ => self.one_less(),
+        }
+    }
+
     fn learn_limit(&mut self, limits: &RateLimits, now: Instant) {
         if let Some(limit) = limits.limit.filter(|limit| *limit > 0) {
             self.limit = Some(limit);
@@ -209,6 +221,7 @@ impl Pace {
     /// An answer said what is left of the window, and in how long it ends: a difference of whole seconds, up to a
     /// second short of the truth, or two seconds beyond it, at some time between `sent_at` and `now`.
     fn learn_window(&mut self, left: u64, reset: Duration, sent_at: Instant, now: Instant, share: f64) {
+        self.settled_until = None;
         let reset = reset.min(self.max_wait);
         let (said, latest) = (now + reset, now + self.max_wait);
         let mut ends = (said + GRANULARITY).min(latest);
@@ -245,6 +258,7 @@ impl Pace {
     }
 
     fn refused(&mut self, limits: &RateLimits, now: Instant, share: f64) {
+        self.settled_until = None;
         self.learn_limit(limits, now);
         if let Some(asked) = policy::asked(limits) {
             // The gate adds the jitter, and sees to it that nobody leaves before the server wants to be asked again.
@@ -279,7 +293,30 @@ impl Pace {
     }
 
     /// Brings everything up to date.
+    #[inline]
     fn roll(&mut self, now: Instant) {
+        if self.settled_until.is_none_or(|until| until <= now) {
+            self.catch_up(now);
+        }
+    }
+
+    /// When time changes something next, unless something else does before.
+    fn next_change(&self, now: Instant) -> Instant {
+        let forgotten = self.learned.map(|learned| match learned {
+            Learned::Stated { at } | Learned::Inferred { at, .. } => at + self.length * MEMORY,
+        });
+        let changes = [
+            self.window.map(|window| window.opens()),
+            self.answered.first_free_at(),
+            self.sharing.known_since().map(|since| since + self.length * MEMORY),
+            forgotten,
+        ];
+        // What is learned and which places are taken from now on changes no sooner than this.
+        changes.into_iter().flatten().fold(now + self.length, Instant::min)
+    }
+
+    #[cold]
+    fn catch_up(&mut self, now: Instant) {
         if self.window.is_some_and(|window| window.opens() <= now) {
             self.finish_window(now);
         }
@@ -303,6 +340,7 @@ impl Pace {
         {
             self.forget();
         }
+        self.settled_until = Some(self.next_change(now));
     }
 
     fn forget(&mut self) {

@@ -76,20 +76,25 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // The service that was polled ready is the one to call; its clone need not be ready.
-        let clone = self.inner.clone();
-        let mut service = mem::replace(&mut self.inner, clone);
         if request.extensions().get::<SkipBackoff>().is_some() {
-            return ResponseFuture::passing(service.call(request));
+            return ResponseFuture::passing(self.inner.call(request));
         }
         let gate = self.shared.gate(&request, &mut self.recent);
         match gate.enter() {
-            Entry::Leave(departure) => ResponseFuture::sending(service, request, Departed::new(gate, departure)),
+            Entry::Leave(departure) => {
+                let departed = Departed::new(gate, departure);
+                let kept = departed.keep(&request, 0);
+                let future = self.inner.call(request);
+                // A clone, which need not be ready: the service that was polled ready is the one that is called.
+                let kept = kept.map(|kept| (kept, self.inner.clone()));
+                ResponseFuture::sent(future, kept, departed)
+            }
             Entry::Stand(place) => {
                 let in_line = InLine::standing(gate, place);
-                // Dropping the ready service gives its readiness back, a permit for instance.
-                let unready = service.clone();
-                drop(service);
+                // What readiness holds, a permit for instance, is not kept while the request waits: the service that
+                // was polled ready is dropped. The clones have never been polled.
+                let unready = self.inner.clone();
+                drop(mem::replace(&mut self.inner, unready.clone()));
                 ResponseFuture::waiting(unready, request, in_line)
             }
         }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, task::Waker};
 
-use http::HeaderMap;
+use http::{HeaderMap, Request};
 use tokio::time::Instant;
 
 use super::{
@@ -10,7 +10,11 @@ use super::{
     layer::Settings,
     pace::Outcome,
 };
-use crate::api::limits::{RateLimits, X_RATE_LIMIT_LIMIT, X_RATE_LIMIT_REMAINING};
+use crate::{
+    api::limits::{RateLimits, X_RATE_LIMIT_LIMIT, X_RATE_LIMIT_REMAINING},
+    kept::KeptRequest,
+    replay::TryCloneBody,
+};
 
 /// A request that has left and has not come back. Dropped, it counts as sent.
 #[derive(Debug)]
@@ -31,7 +35,7 @@ impl Departed {
         self.returned(|| {
             // Most answers say nothing, and need no clock to be read against.
             let says = headers.contains_key(&X_RATE_LIMIT_LIMIT) || headers.contains_key(&X_RATE_LIMIT_REMAINING);
-            Outcome::Accepted(if says { read(headers) } else { RateLimits::default() })
+            Outcome::Accepted(says.then(|| read(headers)))
         });
     }
 
@@ -50,6 +54,12 @@ impl Departed {
     #[inline]
     pub(super) fn settings(&self) -> &Settings {
         self.gate.settings()
+    }
+
+    /// A copy of the request that leaves, if there may be another attempt after the `attempts` so far and this one.
+    #[inline]
+    pub(super) fn keep<B: TryCloneBody>(&self, request: &Request<B>, attempts: u32) -> Option<KeptRequest<B>> {
+        if attempts < self.settings().max_retries { KeptRequest::of(request) } else { None }
     }
 
     /// A place in the line that this request left by, taken when it first asks for its turn. A `probe` may leave early,

@@ -80,6 +80,7 @@ impl Line {
     }
 
     /// `None` when the front may leave, otherwise the time until which it may not.
+    #[inline]
     pub(super) fn wait(&mut self, probe: bool, now: Instant) -> Option<Instant> {
         match self.opens {
             Some(opens) if opens > now => return Some(opens),
@@ -94,6 +95,7 @@ impl Line {
         self.pace.as_mut()?.wait(probe, now)
     }
 
+    #[inline]
     pub(super) fn leave(&mut self, number: u64, now: Instant) -> Departure {
         if let Some(pace) = &mut self.pace {
             pace.sent(now);
@@ -104,6 +106,7 @@ impl Line {
         Departure { epoch: self.epoch, counted: Some((number, now)) }
     }
 
+    #[inline]
     pub(super) fn take_number(&mut self) -> u64 {
         let number = self.next_number;
         self.next_number = number.wrapping_add(1);
@@ -128,6 +131,7 @@ impl Line {
         Some(mem::replace(&mut front.get_mut().waker, Waker::noop().clone()))
     }
 
+    #[inline]
     pub(super) fn is_free(&mut self, now: Instant) -> bool {
         self.standing.is_empty()
             && self.ajar.is_none()

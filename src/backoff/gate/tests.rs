@@ -21,7 +21,7 @@ fn retry_after(seconds: u64) -> RateLimits {
 }
 
 fn accepted() -> Outcome {
-    Outcome::Accepted(RateLimits::default())
+    Outcome::Accepted(None)
 }
 
 fn unpaced() -> Gate {

@@ -21,8 +21,8 @@ pub(super) struct Places {
 #[derive(Clone, Copy, Debug)]
 struct Batch {
     count: u64,
-    since: Instant,
-    free_at: Instant,
+    closes: Instant,
+    last_taken: Instant,
 }
 
 impl Places {
@@ -34,21 +34,24 @@ impl Places {
         self.count
     }
 
+    #[inline]
     pub(super) fn take(&mut self, now: Instant) {
-        let free_at = now + self.length;
         self.count += 1;
         match self.batches.back_mut() {
-            Some(last) if now < last.since + self.length / GRAIN_DIVISOR => {
+            Some(last) if now < last.closes => {
                 last.count += 1;
-                last.free_at = free_at;
+                last.last_taken = now;
             }
-            _ => self.batches.push_back(Batch { count: 1, since: now, free_at }),
+            _ => {
+                let closes = now + self.length / GRAIN_DIVISOR;
+                self.batches.push_back(Batch { count: 1, closes, last_taken: now });
+            }
         }
     }
 
     /// When the oldest place will be free.
     pub(super) fn first_free_at(&self) -> Option<Instant> {
-        self.batches.front().map(|batch| batch.free_at)
+        self.batches.front().map(|batch| batch.last_taken + self.length)
     }
 
     /// When the oldest of the newest `count` places will be free.
@@ -58,7 +61,7 @@ impl Places {
             count = count.saturating_sub(batch.count);
             is_among_them
         };
-        self.batches.iter().rev().take_while(is_among_them).last().map(|batch| batch.free_at)
+        self.batches.iter().rev().take_while(is_among_them).last().map(|batch| batch.last_taken + self.length)
     }
 
     /// Frees the places whose time is over.
@@ -78,10 +81,9 @@ impl Places {
 
     fn free(&mut self, time: Instant) -> Option<Instant> {
         let mut last = None;
-        while let Some(batch) = self.batches.front().filter(|batch| batch.free_at <= time) {
-            last = Some(batch.free_at);
-            self.count -= batch.count;
-            self.batches.pop_front();
+        while let Some(free_at) = self.first_free_at().filter(|free_at| *free_at <= time) {
+            last = Some(free_at);
+            self.count -= self.batches.pop_front().map_or(0, |batch| batch.count);
         }
         last
     }

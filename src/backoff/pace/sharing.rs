@@ -45,12 +45,19 @@ impl Sharing {
         self.since.is_some()
     }
 
+    /// When it was last noticed.
+    pub(super) fn known_since(&self) -> Option<Instant> {
+        self.since
+    }
+
     /// The time until which the next request has to wait.
+    #[inline]
     pub(super) fn wait(&self, now: Instant) -> Option<Instant> {
         self.gap_ends.filter(|end| *end > now)
     }
 
     /// A request leaves, of the `limit` that a window of this `length` carries.
+    #[inline]
     pub(super) fn sent(&mut self, limit: Option<u64>, length: Duration, now: Instant) {
         if self.since.is_some() {
             let even = length / u32::try_from(limit.unwrap_or(UNKNOWN_LIMIT).max(1)).unwrap_or(u32::MAX);

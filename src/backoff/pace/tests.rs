@@ -25,12 +25,12 @@ fn burst(pace: &mut Pace, now: Instant) -> u64 {
 
 fn answer(pace: &mut Pace, outcome: Outcome, times: u64, sent_at: Instant, now: Instant) {
     for _ in 0..times {
-        pace.returned(outcome, sent_at, now, 0.0);
+        pace.returned(outcome, sent_at, now, || 0.0);
     }
 }
 
 fn accepted() -> Outcome {
-    Outcome::Accepted(RateLimits::default())
+    Outcome::Accepted(None)
 }
 
 fn window(limit: u64, remaining: u64, reset: f64) -> RateLimits {
@@ -63,14 +63,14 @@ fn the_servers_count_replaces_ours_down_and_up() {
     for _ in 0..30 {
         pace.sent(start);
     }
-    answer(&mut pace, Outcome::Accepted(window(35, 5, 30.0)), 30, start, start);
+    answer(&mut pace, Outcome::Accepted(Some(window(35, 5, 30.0))), 30, start, start);
     assert_eq!(burst(&mut pace, start), 5);
-    answer(&mut pace, Outcome::Accepted(window(35, 0, 30.0)), 5, start, start);
+    answer(&mut pace, Outcome::Accepted(Some(window(35, 0, 30.0))), 5, start, start);
     // The header may be a second short of the truth.
     assert_eq!(pace.wait(false, start), Some(start + seconds(31.0)));
     let end = start + seconds(31.0);
     assert_eq!(burst(&mut pace, end), 35);
-    answer(&mut pace, Outcome::Accepted(window(200, 165, 60.0)), 35, end, end);
+    answer(&mut pace, Outcome::Accepted(Some(window(200, 165, 60.0))), 35, end, end);
     assert_eq!(burst(&mut pace, end), 165);
 }
 
@@ -80,7 +80,7 @@ fn answers_that_overtake_each_other_do_not_give_a_place_twice_nor_lose_one() {
     assert_eq!(burst(&mut pace, start), 60);
     answer(&mut pace, accepted(), 50, start, start);
     for remaining in [1, 0, 3, 2, 5, 4, 9, 8, 7, 6] {
-        answer(&mut pace, Outcome::Accepted(window(70, remaining + 10, 20.0)), 1, start, start);
+        answer(&mut pace, Outcome::Accepted(Some(window(70, remaining + 10, 20.0))), 1, start, start);
     }
     assert_eq!(burst(&mut pace, start), 10);
 }
@@ -89,7 +89,7 @@ fn answers_that_overtake_each_other_do_not_give_a_place_twice_nor_lose_one() {
 fn a_stated_limit_is_forgotten_when_it_is_no_longer_stated() {
     let (mut pace, start) = (paced(), Instant::now());
     pace.sent(start);
-    answer(&mut pace, Outcome::Accepted(RateLimits { limit: Some(7), ..Default::default() }), 1, start, start);
+    answer(&mut pace, Outcome::Accepted(Some(RateLimits { limit: Some(7), ..Default::default() })), 1, start, start);
     assert_eq!(burst(&mut pace, start), 6);
     answer(&mut pace, accepted(), 6, start, start);
     assert_eq!(burst(&mut pace, start + ALLOWANCE.window * MEMORY), 7);
@@ -117,7 +117,7 @@ fn a_refusal_without_a_word_makes_what_was_carried_the_limit_until_it_is_raised_
                 Some(until) => now = until,
                 None => {
                     pace.sent(now);
-                    pace.returned(accepted(), now, now, 0.0);
+                    pace.returned(accepted(), now, now, || 0.0);
                     carried += 1;
                 }
             }
@@ -153,7 +153,7 @@ fn a_probe_that_succeeds_disproves_the_window() {
 fn a_window_that_others_used_up_is_shared_from_then_on() {
     let (mut pace, start) = (paced(), Instant::now());
     assert_eq!(burst(&mut pace, start), 60);
-    answer(&mut pace, Outcome::Accepted(window(60, 0, 30.0)), 15, start, start);
+    answer(&mut pace, Outcome::Accepted(Some(window(60, 0, 30.0))), 15, start, start);
     answer(&mut pace, Outcome::Refused(window(60, 0, 30.0)), 45, start, start);
     let end = start + seconds(31.0);
     assert_eq!(pace.wait(false, start), Some(end));
@@ -166,7 +166,7 @@ fn a_window_that_others_used_up_is_shared_from_then_on() {
             now += seconds(0.25);
             assert_eq!(burst(&mut pace, now), 1);
         }
-        answer(&mut pace, Outcome::Accepted(window(60, remaining, 60.0)), 1, now, now);
+        answer(&mut pace, Outcome::Accepted(Some(window(60, remaining, 60.0))), 1, now, now);
     }
     let end = pace.wait(false, now).expect("the window is used up");
     assert_eq!(burst(&mut pace, end), 60);
@@ -186,7 +186,7 @@ fn classes_without_a_limit_are_held_back_by_refusals_only_and_not_for_long() {
             Some(until) => now = until,
             None => {
                 pace.sent(now);
-                pace.returned(accepted(), now, now, 0.0);
+                pace.returned(accepted(), now, now, || 0.0);
                 sent += 1;
             }
         }
@@ -204,7 +204,7 @@ fn nothing_the_server_says_holds_requests_back_for_longer_than_the_bound() {
         RateLimits { retry_after: Some(Duration::MAX), ..Default::default() },
     ] {
         pace.sent(start);
-        answer(&mut pace, Outcome::Accepted(limits), 1, start, start);
+        answer(&mut pace, Outcome::Accepted(Some(limits)), 1, start, start);
         pace.sent(start);
         answer(&mut pace, Outcome::Refused(limits), 1, start, start);
         let until = pace.wait(false, start).expect("a refusal holds back");
@@ -257,7 +257,7 @@ fn simulate(server: &Server, arrivals: &[f64], latencies: &[(f64, f64)]) -> (u64
                 let Some((time, outcome, sent_at, back)) = events.pop() else { return (refused, now) };
                 now = now.max(time);
                 match outcome {
-                    Some(outcome) => pace.returned(outcome, at(sent_at), at(now), 0.0),
+                    Some(outcome) => pace.returned(outcome, at(sent_at), at(now), || 0.0),
                     None => {
                         if let Some(offset) = server.aligned {
                             let this = ((now - offset) / 60.0).floor() * 60.0 + offset;
@@ -277,7 +277,7 @@ fn simulate(server: &Server, arrivals: &[f64], latencies: &[(f64, f64)]) -> (u64
                             true => window(server.limit, left, reset.max(0.0)),
                             false => RateLimits::default(),
                         };
-                        let outcome = if is_refused { Outcome::Refused(limits) } else { Outcome::Accepted(limits) };
+                        let outcome = if is_refused { Outcome::Refused(limits) } else { Outcome::Accepted(Some(limits)) };
                         events.push((now + back, Some(outcome), sent_at, 0.0));
                     }
                 }
@@ -337,10 +337,10 @@ proptest! {
             };
             match step {
                 0 => pace.sent(now),
-                1 => pace.returned(Outcome::Accepted(limits), before, now, share),
-                2 => pace.returned(Outcome::Refused(limits), before, now, share),
-                3 => pace.returned(Outcome::Lost, before, now, share),
-                _ => pace.returned(Outcome::NotSent, before, now, share),
+                1 => pace.returned(Outcome::Accepted(Some(limits)), before, now, || share),
+                2 => pace.returned(Outcome::Refused(limits), before, now, || share),
+                3 => pace.returned(Outcome::Lost, before, now, || share),
+                _ => pace.returned(Outcome::NotSent, before, now, || share),
             }
             if let Some(until) = pace.wait(false, now) {
                 prop_assert!(until > now);
