@@ -13,6 +13,7 @@ use crate::replay::TryCloneBody;
 /// A request as it was before it was sent.
 pub(crate) struct KeptRequest<B> {
     head: PackedHead,
+    method: Method,
     version: Version,
     extensions: Extensions,
     body: B,
@@ -24,7 +25,8 @@ impl<B: TryCloneBody> KeptRequest<B> {
     pub(crate) fn of(request: &Request<B>) -> Option<Self> {
         Some(Self {
             body: request.body().try_clone()?,
-            head: PackedHead::pack(request.method(), request.uri(), request.headers()),
+            head: PackedHead::pack(request.uri(), request.headers()),
+            method: request.method().clone(),
             version: request.version(),
             extensions: request.extensions().clone(),
         })
@@ -40,9 +42,9 @@ impl<B: TryCloneBody> KeptRequest<B> {
         if !self.body.claim() {
             return None;
         }
-        let (method, uri, headers) = self.head.unpack()?;
+        let (uri, headers) = self.head.unpack()?;
         let mut request = Request::new(self.body);
-        *request.method_mut() = method;
+        *request.method_mut() = self.method;
         *request.uri_mut() = uri;
         *request.version_mut() = self.version;
         *request.headers_mut() = headers;
@@ -51,15 +53,15 @@ impl<B: TryCloneBody> KeptRequest<B> {
     }
 }
 
-/// A method, a URI and a header map in one block of memory.
+/// A URI and a header map in one block of memory.
 ///
-/// A clone of a map takes two blocks, and one more for each value that has not been shared yet. Here four lengths come
-/// first, then the method and the URI's scheme, authority and path. A header is a [`Lengths`] word, the name, and the
+/// A clone of a map takes two blocks, and one more for each value that has not been shared yet. Here three lengths come
+/// first, then the URI's scheme, authority and path. A header is a [`Lengths`] word, the name, and the
 /// value, in the map's own order: appended in this order to an empty map, they make an equal one.
 struct PackedHead(Vec<u8>);
 
-/// Of the method, and the scheme, authority and path of the URI.
-type TargetLengths = [u64; 4];
+/// Of the scheme, authority and path of the URI, which has less than 64 KiB in all.
+type TargetLengths = [u32; 3];
 
 const TYPICAL_TARGET: usize = 128;
 const TYPICAL_HEADER: usize = 64;
@@ -92,17 +94,16 @@ impl Lengths {
 
 impl PackedHead {
     #[inline]
-    fn pack(method: &Method, uri: &Uri, headers: &HeaderMap) -> Self {
+    fn pack(uri: &Uri, headers: &HeaderMap) -> Self {
         let target = [
-            method.as_str(),
             uri.scheme_str().unwrap_or_default(),
             uri.authority().map_or("", Authority::as_str),
             uri.path_and_query().map_or("", PathAndQuery::as_str),
         ];
         // A guess that most requests stay below: to add the lengths up first costs more than the rare second block.
         let mut packed = Vec::with_capacity(TYPICAL_TARGET + headers.len() * TYPICAL_HEADER);
-        let lengths: TargetLengths = target.map(|part| part.len() as u64);
-        packed.extend_from_slice(lengths.map(u64::to_ne_bytes).as_flattened());
+        let lengths: TargetLengths = target.map(|part| part.len() as u32);
+        packed.extend_from_slice(lengths.map(u32::to_ne_bytes).as_flattened());
         for part in target {
             packed.extend_from_slice(part.as_bytes());
         }
@@ -117,15 +118,15 @@ impl PackedHead {
 
     /// What was packed. Whatever was valid once is so again, so this is `None` for no request there can be; if it were, a
     /// request with a part missing would be worse than none.
-    fn unpack(self) -> Option<(Method, Uri, HeaderMap)> {
+    fn unpack(self) -> Option<(Uri, HeaderMap)> {
         let mut packed = Bytes::from(self.0);
         let mut parts = uri::Parts::default();
         let mut lengths = TargetLengths::default();
         for length in &mut lengths {
-            *length = packed.try_get_u64_ne().ok()?;
+            *length = packed.try_get_u32_ne().ok()?;
         }
-        let [method, scheme, authority, path_and_query] = lengths.map(|length| split(&mut packed, length as usize));
-        let (method, scheme, authority, path_and_query) = (method?, scheme?, authority?, path_and_query?);
+        let [scheme, authority, path_and_query] = lengths.map(|length| split(&mut packed, length as usize));
+        let (scheme, authority, path_and_query) = (scheme?, authority?, path_and_query?);
         // A URI with both of the others has a scheme, though it may be empty (`://host/`).
         if !scheme.is_empty() || !authority.is_empty() && !path_and_query.is_empty() {
             parts.scheme = Some(Scheme::try_from(&*scheme).ok()?);
@@ -143,7 +144,7 @@ impl PackedHead {
             value.set_sensitive(sensitive);
             headers.try_append(HeaderName::from_bytes(&name).ok()?, value).ok()?;
         }
-        Some((Method::from_bytes(&method).ok()?, Uri::from_parts(parts).ok()?, headers))
+        Some((Uri::from_parts(parts).ok()?, headers))
     }
 }
 

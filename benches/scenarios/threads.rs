@@ -30,8 +30,8 @@ where
         barrier.wait();
         let began = Instant::now();
         match cloned {
-            Cloned::PerThread => drop(drive(&mut own, requests)),
-            Cloned::PerRequest => (0..requests).for_each(|_| _ = drive(&mut service.clone(), 1)),
+            Cloned::PerThread => drop(drive(&mut own, request, requests)),
+            Cloned::PerRequest => (0..requests).for_each(|_| _ = drive(&mut service.clone(), request, 1)),
         }
         began.elapsed()
     };

@@ -19,7 +19,9 @@ use super::{
     service::{Shared, prepare},
     transport::TokenTransport,
 };
-use crate::{BoxError, ResponseClass, classify::proves_token, kept::KeptRequest, observe, replay::TryCloneBody};
+use crate::{
+    BoxError, ResponseClass, classify::proves_token, kept::KeptRequest, observe, replay::TryCloneBody, token::Token,
+};
 
 pin_project! {
     /// The response of a request that went through [`TurrisAuth`](super::TurrisAuth).
@@ -60,12 +62,35 @@ pin_project! {
     }
 }
 
-/// What a request was sent with.
+/// What a request was sent with: the token's generation, and below it two marks. In one word, for it is in every future.
 #[derive(Clone, Copy)]
-pub(super) struct Carried {
-    pub(super) generation: u64,
-    pub(super) unproven: bool,
-    pub(super) retrying: bool,
+pub(super) struct Carried(u64);
+
+impl Carried {
+    const UNPROVEN: u64 = 1;
+    const RETRYING: u64 = 2;
+    const MARKS: u32 = 2;
+
+    #[inline]
+    pub(super) fn new(token: &Token, retrying: bool) -> Self {
+        let unproven = if token.is_unproven() { Self::UNPROVEN } else { 0 };
+        let retrying = if retrying { Self::RETRYING } else { 0 };
+        Self(token.generation() << Self::MARKS | unproven | retrying)
+    }
+
+    fn generation(self) -> u64 {
+        self.0 >> Self::MARKS
+    }
+
+    /// No request has succeeded with the token yet, or this is the second attempt.
+    #[inline]
+    fn is_on_trial(self) -> bool {
+        self.0 & (Self::UNPROVEN | Self::RETRYING) != 0
+    }
+
+    fn is_retrying(self) -> bool {
+        self.0 & Self::RETRYING != 0
+    }
 }
 
 impl<S, T, ReqBody, ResBody> ResponseFuture<S, T, ReqBody, ResBody>
@@ -120,7 +145,8 @@ where
 {
     type Output = Result<Response<ResBody>, BoxError>;
 
-    #[inline]
+    // Always: what is left of it here is short, and as a call of its own it costs two more moves of a response.
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         let StateProj::Sent { response, carried, shared, .. } = state.as_mut().project() else {
@@ -223,7 +249,7 @@ impl<T> Shared<T> {
     /// Whether a response says anything of the token that the cache does not know.
     #[inline]
     fn is_news<ResBody>(&self, response: &Response<ResBody>, carried: Carried) -> bool {
-        carried.unproven || carried.retrying || self.classifier.classify(response) == ResponseClass::Unauthorized
+        carried.is_on_trial() || self.classifier.classify(response) == ResponseClass::Unauthorized
     }
 
     /// What a response says of the token. The request that was kept, if it is to be sent again; otherwise the response is
@@ -234,10 +260,10 @@ impl<T> Shared<T> {
         carried: Carried,
         kept: &mut Option<(KeptRequest<ReqBody>, S)>,
     ) -> Option<(Request<ReqBody>, S)> {
-        let Carried { generation, unproven, retrying } = carried;
+        let (generation, retrying) = (carried.generation(), carried.is_retrying());
         let class = self.classifier.classify(response);
         if class != ResponseClass::Unauthorized {
-            if (unproven || retrying) && class == ResponseClass::Ordinary && proves_token(response) {
+            if carried.is_on_trial() && class == ResponseClass::Ordinary && proves_token(response) {
                 if retrying { self.cache.cure(generation) } else { self.cache.prove(generation) }
             }
             return None;

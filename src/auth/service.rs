@@ -164,7 +164,7 @@ pub(super) fn prepare<ReqBody: TryCloneBody, T>(
     let kept = if shared.retry && !retrying { KeptRequest::of(request) } else { None };
     request.headers_mut().try_insert(AUTHORIZATION, token.authorization().clone())?;
     observe::token_used(|| token.age(Instant::now()));
-    Ok((Carried { generation: token.generation(), unproven: token.is_unproven(), retrying }, kept))
+    Ok((Carried::new(token, retrying), kept))
 }
 
 impl<S: Clone, T> Clone for TurrisAuth<S, T> {

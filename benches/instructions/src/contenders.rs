@@ -14,7 +14,7 @@ use turris_auth::{
     replay::{ReplayBodyLayer, TryCloneBody},
 };
 
-use crate::work::{Content, Inner, ReadingInner, drive, jwt};
+use crate::work::{Content, Inner, ReadingInner, drive, jwt, read, request};
 
 /// A service to send requests through.
 #[derive(Clone, Copy)]
@@ -46,11 +46,16 @@ pub const AUTH: &str = "auth";
 pub const REPLAY_AUTH: &str = "replay_auth";
 /// With nothing to repeat, so that there is no copy: what is left is the gate.
 pub const BACKOFF_WITHOUT_RETRY: &str = "backoff_without_retry";
+/// The gate of requests that are not limited, `GET`s, which are neither counted nor held back.
+pub const READ_BACKOFF_WITHOUT_RETRY: &str = "read_backoff_without_retry";
 pub const BACKOFF: &str = "backoff";
 pub const BACKOFF_AUTH: &str = "backoff_auth";
+pub const BARE_READ: &str = "bare_read";
+pub const READ_BACKOFF_AUTH: &str = "read_backoff_auth";
 
 pub const CONTENDERS: &[Contender] = &[
     Contender { name: BARE, floor: BARE, prepare: || runner(Inner) },
+    Contender { name: BARE_READ, floor: BARE_READ, prepare: || reader(Inner) },
     Contender { name: BARE_READING, floor: BARE_READING, prepare: || runner(ReadingInner) },
     Contender { name: STATIC_HEADER, floor: BARE, prepare: || runner(static_header().layer(Inner)) },
     Contender { name: TOWER_RETRY, floor: BARE, prepare: || runner(tower_retry().layer(static_header().layer(Inner))) },
@@ -77,6 +82,16 @@ pub const CONTENDERS: &[Contender] = &[
         prepare: || runner(backoff().build().expect("a valid layer").layer(auth(true).layer(Inner))),
     },
     Contender {
+        name: READ_BACKOFF_WITHOUT_RETRY,
+        floor: BARE_READ,
+        prepare: || reader(backoff().max_retries(0).build().expect("a valid layer").layer(Inner)),
+    },
+    Contender {
+        name: READ_BACKOFF_AUTH,
+        floor: BARE_READ,
+        prepare: || reader(backoff().build().expect("a valid layer").layer(auth(true).layer(Inner))),
+    },
+    Contender {
         name: REPLAY_AUTH,
         floor: BARE_READING,
         prepare: || runner(ReplayBodyLayer::new().layer(auth(true).layer(ReadingInner))),
@@ -88,7 +103,21 @@ pub fn contender(name: &str) -> Option<&'static Contender> {
 }
 
 /// How to send requests through a service.
-pub fn runner<S>(mut service: S) -> Runner
+pub fn runner<S>(service: S) -> Runner
+where
+    S: Service<Request<Content>, Response = Response<Content>> + 'static,
+{
+    sender(service, request)
+}
+
+fn reader<S>(service: S) -> Runner
+where
+    S: Service<Request<Content>, Response = Response<Content>> + 'static,
+{
+    sender(service, read)
+}
+
+fn sender<S>(mut service: S, request: fn() -> Request<Content>) -> Runner
 where
     S: Service<Request<Content>, Response = Response<Content>> + 'static,
 {
@@ -96,7 +125,7 @@ where
     let same_heap = auth(true);
     Box::new(move |requests| {
         let _ = &same_heap;
-        Run { service_size: size_of::<S>(), future_size: drive(&mut service, requests) }
+        Run { service_size: size_of::<S>(), future_size: drive(&mut service, request, requests) }
     })
 }
 

@@ -15,8 +15,8 @@ use turris_auth_instructions::{
 static ALLOCATOR: Counting = Counting;
 
 const HELP: &str = "\
-Counts instructions with valgrind's callgrind, and allocations. Fails when a limit is missed or something costs over
-3 % more than in baseline.json.
+Counts instructions with valgrind's callgrind, and allocations. Fails when a limit is missed that was met before, or
+something costs over 3 % more than in baseline.json.
 
   --bless                also makes the result the new baseline.json
   --annotate CONTENDER   shows instead which functions cost what, beyond the bare service
@@ -104,9 +104,8 @@ fn check(bless: bool) -> Result<ExitCode, Error> {
     println!();
     let mut is_well = true;
     for target in targets::targets(&table) {
-        let verdict = if target.is_met() { "met   " } else { "MISSED" };
-        println!("{verdict} {:<67} {:>6.3}, at most {:.2}", target.what, target.measured, target.at_most);
-        is_well &= target.is_met();
+        println!("{} {:<67} {:>6.3}, at most {:.2}", target.verdict(), target.what, target.measured, target.at_most);
+        is_well &= target.is_met() || target.out_of_reach;
     }
     if bless {
         targets::bless(&table)?;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use http_body_util::Full;
 use tower::Service;
@@ -27,6 +27,14 @@ const CONTENT: &[u8] = br#"{"name":"Example Insurance Services","npn":"12345678"
 #[inline(never)]
 pub fn request() -> Request<Content> {
     request_to(URI)
+}
+
+/// The same, but a `GET`, which the API does not limit.
+#[inline(never)]
+pub fn read() -> Request<Content> {
+    let mut request = request_to(URI);
+    *request.method_mut() = Method::GET;
+    request
 }
 
 pub fn request_to(uri: &str) -> Request<Content> {
@@ -95,9 +103,9 @@ impl<B: Body + Unpin> Service<Request<B>> for ReadingInner {
     }
 }
 
-/// Sends `requests` requests, one after another. Returns the size of the service's future.
+/// Sends `requests` requests that `request` makes, one after another. Returns the size of the service's future.
 #[inline(never)]
-pub fn drive<S>(service: &mut S, requests: u64) -> usize
+pub fn drive<S>(service: &mut S, request: fn() -> Request<Content>, requests: u64) -> usize
 where
     S: Service<Request<Content>, Response = Response<Content>>,
 {

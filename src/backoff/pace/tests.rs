@@ -277,7 +277,8 @@ fn simulate(server: &Server, arrivals: &[f64], latencies: &[(f64, f64)]) -> (u64
                             true => window(server.limit, left, reset.max(0.0)),
                             false => RateLimits::default(),
                         };
-                        let outcome = if is_refused { Outcome::Refused(limits) } else { Outcome::Accepted(Some(limits)) };
+                        let outcome =
+                            if is_refused { Outcome::Refused(limits) } else { Outcome::Accepted(Some(limits)) };
                         events.push((now + back, Some(outcome), sent_at, 0.0));
                     }
                 }
@@ -319,12 +320,14 @@ proptest! {
     fn no_sequence_of_events_panics_or_holds_back_for_longer_than_the_bound(
         paced: bool,
         steps in proptest::collection::vec(
-            (0..5u8, 0..10_000u64, proptest::option::of(any::<u64>()), proptest::option::of(0..100u64),
+            (0..5u8, 0..30_000u64, proptest::option::of(any::<u64>()), proptest::option::of(0..100u64),
              proptest::option::of(any::<u64>()), proptest::option::of(any::<u64>()), 0.0..1.0f64),
             1..60,
         ),
     ) {
         let mut pace = Pace::new(ALLOWANCE, paced, MAX_WAIT);
+        // It works out what time changes whenever it is asked anything, not only when that is due.
+        let mut eager = Pace::new(ALLOWANCE, paced, MAX_WAIT);
         let mut now = Instant::now();
         for (step, advance, limit, remaining, reset, retry, share) in steps {
             let before = now;
@@ -332,20 +335,28 @@ proptest! {
             let limits = RateLimits {
                 limit,
                 remaining,
-                reset_after: reset.map(Duration::from_secs),
+                // Whole seconds, small ones as a server says them, and any.
+                reset_after: reset.map(|reset| Duration::from_secs(if reset % 2 == 0 { reset % 100 } else { reset })),
                 retry_after: retry.map(Duration::from_secs),
             };
-            match step {
-                0 => pace.sent(now),
-                1 => pace.returned(Outcome::Accepted(Some(limits)), before, now, || share),
-                2 => pace.returned(Outcome::Refused(limits), before, now, || share),
-                3 => pace.returned(Outcome::Lost, before, now, || share),
-                _ => pace.returned(Outcome::NotSent, before, now, || share),
+            for pace in [&mut pace, &mut eager] {
+                match step {
+                    0 => pace.sent(now),
+                    1 => pace.returned(Outcome::Accepted((share < 0.5).then_some(limits)), before, now, || share),
+                    2 => pace.returned(Outcome::Refused(limits), before, now, || share),
+                    3 => pace.returned(Outcome::Lost, before, now, || share),
+                    _ => pace.returned(Outcome::NotSent, before, now, || share),
+                }
             }
-            if let Some(until) = pace.wait(false, now) {
+            eager.settled_until = None;
+            let wait = pace.wait(false, now);
+            if let Some(until) = wait {
                 prop_assert!(until > now);
                 prop_assert!(until <= now + MAX_WAIT);
             }
+            prop_assert_eq!(wait, eager.wait(false, now));
+            eager.settled_until = None;
+            prop_assert_eq!((pace.is_idle(now), pace.limit), (eager.is_idle(now), eager.limit));
         }
     }
 }
