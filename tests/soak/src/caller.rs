@@ -54,9 +54,9 @@ impl Call {
     fn random(random: &mut Rng) -> Self {
         let get = |path| Self { method: Method::GET, path, body: None, streamed: false };
         match random.u32(..100) {
-            0..40 => get("/v1/agencies"),
-            40..85 => get("/v1/agents/agent-2"),
-            85..87 => get("/v1/admin/clients"),
+            0..45 => get("/v1/agencies"),
+            45..90 => get("/v1/agents/agent-2"),
+            90..92 => get("/v1/admin/clients"),
             number => {
                 // A few are longer than what is kept for a second attempt.
                 let length = if number == 99 { 70_000..90_000 } else { 1..8_000 };

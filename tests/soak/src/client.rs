@@ -31,11 +31,13 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 pub(crate) type Stack = BoxCloneSyncService<Request<Body>, Response<Incoming>, BoxError>;
 
 /// Pressed now and then by what the faults make necessary, and not all the time.
-pub(crate) const FETCHES_PER_MINUTE: u32 = 60;
+pub(crate) const FETCHES_PER_MINUTE: u32 = 40;
 /// Requests under way, so that HTTP/1.1 does with few sockets, and a permit that is lost is missed.
 pub(crate) const PERMITS: usize = 64;
 pub(crate) const TOKEN_TIMEOUT: Duration = Duration::from_secs(3);
-pub(crate) const MAX_WAIT: Duration = Duration::from_secs(2);
+/// More than any window of the server asks for: one of a second, told in whole seconds that are rounded up twice, and a
+/// second for good measure.
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(4);
 
 /// The credentials, which faults rotate and withhold.
 pub(crate) struct Secrets {

@@ -67,7 +67,7 @@ impl Faults<'_> {
 
     /// A fault of the emulator, for the token endpoint or for the rest.
     fn fault(&mut self) {
-        let for_token = self.random.u32(..4) == 0;
+        let for_token = self.random.u32(..3) == 0;
         let (name, fault) = self.random_fault(for_token);
         *self.chosen.entry(name).or_default() += 1;
         let endpoint = match self.random.u32(..4) {
@@ -76,7 +76,8 @@ impl Faults<'_> {
             1 => Endpoint::path("/v1/echo"),
             _ => Endpoint::ExceptToken,
         };
-        let times = if for_token { self.random.u32(1..4) } else { self.random.u32(1..60) };
+        // A flight makes three attempts, so that fewer are not seen by anybody.
+        let times = if for_token { self.random.u32(1..7) } else { self.random.u32(1..40) };
         let fault = fault.times(times).with_header(MARK, HeaderValue::from_static(name));
         let fault = match self.random.u32(..5) {
             0 => fault.with_date_skew(self.random.i64(-100_000..100_000)),
@@ -126,7 +127,11 @@ impl Faults<'_> {
                 "stalled 401"
             }
             3 => {
-                self.handle.invalidate();
+                // Again and again, so that the allowance is met.
+                for _ in 0..self.random.u32(1..8) {
+                    self.handle.invalidate();
+                    sleep(Duration::from_millis(self.random.u64(50..200))).await;
+                }
                 "invalidated"
             }
             4 => {
@@ -134,7 +139,7 @@ impl Faults<'_> {
                 "lifetime"
             }
             5 => {
-                emulator.set_limits(server::limits().mutating_requests(self.random.u32(0..20)).token_requests(1));
+                emulator.set_limits(server::limits().mutating_requests(self.random.u32(0..50)).token_requests(1));
                 "tight limits"
             }
             6 => {
@@ -183,7 +188,7 @@ fn mark(fault: Fault, name: &'static str) -> Fault {
 /// A 429 of a gateway, with any sort of wait. That of the token endpoint is believed for minutes, so it asks for little.
 fn refused(random: &mut Rng, for_token: bool) -> Fault {
     let waits: &[&'static str] =
-        if for_token { &["0", "1", "2"] } else { &["0", "1", "2", "3600", "soon", "-1", "99999999999999999999999"] };
+        if for_token { &["0", "1", "2"] } else { &["0", "1", "1", "2", "soon", "-1", "99999999999999999999999"] };
     let fault = Fault::status(StatusCode::TOO_MANY_REQUESTS);
     match random.choice(waits) {
         Some(wait) => fault.with_header(RETRY_AFTER, HeaderValue::from_static(wait)),

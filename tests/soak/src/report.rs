@@ -8,12 +8,14 @@ use crate::{
     faults::Chosen,
     judgement::Kind,
     lane::{CALLERS, Lane},
-    leftovers::Leftovers,
+    leftovers::{self, Leftovers},
     tally::Tally,
 };
 
 /// With so many problems one more tells nothing new.
 const HOPELESS: usize = 20;
+/// It varies by less than a kilobyte. One that is lost for each caller who gives up, 64 bytes small, is more in a minute.
+const MOST_GROWTH: usize = 8 * 1024;
 
 pub(crate) struct Report {
     before: Leftovers,
@@ -113,9 +115,36 @@ impl Report {
         self.problems
     }
 
+    /// What is allocated in the end, when everything has ended, may not be more than it was before.
+    ///
+    /// Buffers, tables and logs reach their size in the first third; that is left out. Of what follows the medians of both
+    /// halves are compared, so that one round that was out of the ordinary decides nothing.
     fn judge_heap(&mut self) {
-        println!("heap {:?}", self.heap);
+        let settled = self.heap.get(self.heap.len().div_ceil(3)..).unwrap_or_default();
+        let (early, late) = settled.split_at(settled.len() / 2);
+        let (Some(early), Some(late)) = (median(early), median(late)) else {
+            self.problems.push("too few rounds to judge the heap by: a longer run is needed".to_owned());
+            return;
+        };
+        let kib = |bytes: usize| bytes as f64 / 1024.0;
+        println!(
+            "Heap when all had ended: {:.1} KiB after the first round, {:.1} KiB in the second third, {:.1} KiB in the last \
+             ({MOST_GROWTH} B more allowed). Resident: {}.",
+            self.heap.first().map_or(0.0, |first| kib(*first)),
+            kib(early),
+            kib(late),
+            leftovers::resident(),
+        );
+        if late > early.saturating_add(MOST_GROWTH) {
+            self.problems.push(format!("the heap grows: {:?} bytes after each round", self.heap));
+        }
     }
+}
+
+fn median(values: &[usize]) -> Option<usize> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied()
 }
 
 fn listed(lanes: &[Lane; 2]) -> String {

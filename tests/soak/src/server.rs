@@ -10,7 +10,7 @@ use turris_auth::{
 
 pub(crate) const TOKEN_PATH: &str = "/v1/auth/jwt";
 pub(crate) const WINDOW: Duration = Duration::from_secs(1);
-pub(crate) const MUTATING_REQUESTS: u32 = 40;
+pub(crate) const MUTATING_REQUESTS: u32 = 100;
 const TOKEN_REQUESTS: u32 = 6;
 /// When nothing is broken. The faults shorten it to seconds.
 pub(crate) const TOKEN_LIFETIME: Duration = Duration::from_secs(60);
@@ -82,6 +82,11 @@ impl Server {
         // A problem is reported below.
         let _ = timeout(Duration::from_secs(10), gone).await;
         let counters = self.emulator.counters();
+        if counters.open_connections > 0 {
+            let hex = format!(":{:04X}", self.port);
+            for line in std::fs::read_to_string("/proc/self/net/tcp").unwrap().lines().filter(|l| l.contains(&hex)) { eprintln!("DBG {line}"); }
+            eprintln!("{:#?}", self.emulator.requests().iter().rev().take(3).collect::<Vec<_>>());
+        }
         note(&self.emulator, seen);
         self.emulator.shutdown().await;
         (counters.open_connections, counters.in_flight)
