@@ -37,7 +37,11 @@ impl Faults<'_> {
         self.shorten_tokens();
         let mut cleared = Instant::now();
         while Instant::now() < end {
-            if self.random.u32(..3) == 0 { self.happen().await? } else { self.fault() }
+            if self.random.u32(..3) == 0 {
+                self.happen().await?
+            } else {
+                self.fault()
+            }
             let pause = Duration::from_millis(self.random.u64(100..900));
             sleep_until((Instant::now() + pause).min(end)).await;
             if self.random.u32(..3) == 0 || cleared.elapsed() >= LONGEST {

@@ -13,7 +13,7 @@ use turris_auth::{BoxError, Credentials, Environment, TokenHandle};
 
 use crate::{
     caller::{Caller, LONGEST_WAIT},
-    client::{ApiClient, FETCHES_PER_MINUTE, Stack},
+    client::{ApiClient, Stack},
     faults::{Chosen, Faults},
     judgement::Kind,
     server::{Seen, Server},
@@ -71,6 +71,10 @@ impl Lane {
         (self.client.fetches.total(), self.client.fetches.most())
     }
 
+    pub(crate) fn fetches_per_minute(&self) -> u32 {
+        self.client.fetches_per_minute
+    }
+
     pub(crate) async fn round(&mut self, number: usize, length: Duration) {
         if let Err(error) = self.try_round(length).await {
             self.problem(format!("the server could not be started again: {error}"));
@@ -113,7 +117,7 @@ impl Lane {
         let permits = self.client.missing_permits();
         self.expect(permits == 0, || format!("{permits} permits of the limit below the layers were not given back"));
         let (sent, most) = self.fetches();
-        let allowed = FETCHES_PER_MINUTE as usize;
+        let allowed = self.client.fetches_per_minute as usize;
         self.expect(most <= allowed, || format!("{most} token fetches in one minute, {allowed} are allowed"));
         let arrived = self.seen.token_requests;
         self.expect(arrived <= sent, || format!("{arrived} token requests arrived, {sent} were sent"));

@@ -41,7 +41,8 @@ impl Latency {
         for (bin, count) in self.bins.iter().enumerate() {
             left = left.saturating_sub(*count);
             if left == 0 {
-                return Duration::from_secs_f64(2_f64.powf((bin + 1) as f64 / BINS_PER_DOUBLING) / 1e6).min(self.longest);
+                return Duration::from_secs_f64(2_f64.powf((bin + 1) as f64 / BINS_PER_DOUBLING) / 1e6)
+                    .min(self.longest);
             }
         }
         self.longest

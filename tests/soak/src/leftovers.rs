@@ -45,6 +45,19 @@ fn open_sockets() -> Option<usize> {
     Some(targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count())
 }
 
+/// The open sockets that are connected to this port of `127.0.0.1`; none where the system does not tell.
+pub(crate) fn connections_to(port: u16) -> usize {
+    let table = fs::read_to_string("/proc/self/net/tcp").unwrap_or_default();
+    let (server, closed) = (format!("0100007F:{port:04X}"), "0");
+    let is_one = |line: &&str| {
+        // Of each line: its number, the near end, the far end, the state, queues, timer, retransmissions, user, timeout, and
+        // the inode, which a socket that was closed no longer has.
+        let mut fields = line.split_whitespace();
+        fields.nth(2) == Some(&server) && fields.nth(6).is_some_and(|inode| inode != closed)
+    };
+    table.lines().filter(is_one).count()
+}
+
 /// What the process has of the machine's memory, freed memory that the allocator keeps included.
 pub(crate) fn resident() -> String {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();

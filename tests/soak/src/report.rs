@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::{
     caller::LONGEST_WAIT,
-    client::FETCHES_PER_MINUTE,
     faults::Chosen,
     judgement::Kind,
     lane::{CALLERS, Lane},
@@ -105,9 +104,16 @@ impl Report {
             let (fetches, most) = lane.fetches();
             let seen = &lane.seen;
             println!(
-                "{}: {fetches} token fetches, {most} in the fullest minute ({FETCHES_PER_MINUTE} allowed); the server saw {} \
+                "{}: {fetches} token fetches, {most} in the fullest minute ({} allowed); the server saw {} \
                  of them, issued {} tokens, got {} requests over {} connections, spoilt {} and was started {} times.",
-                lane.name, seen.token_requests, seen.tokens, seen.requests, seen.connections, seen.faults, seen.starts
+                lane.name,
+                lane.fetches_per_minute(),
+                seen.token_requests,
+                seen.tokens,
+                seen.requests,
+                seen.connections,
+                seen.faults,
+                seen.starts
             );
         }
         println!("What went wrong, how often: {}.", listed(lanes));
