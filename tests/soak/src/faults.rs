@@ -84,6 +84,8 @@ impl Faults<'_> {
         let times = if for_token { self.random.u32(1..7) } else { self.random.u32(1..40) };
         let fault = fault.times(times).with_header(MARK, HeaderValue::from_static(name));
         let fault = match self.random.u32(..5) {
+            // A date that is behind makes the reset of the token's limit seem far away, and that is believed for five minutes.
+            0 if for_token => fault.with_date_skew(self.random.i64(0..100_000)),
             0 => fault.with_date_skew(self.random.i64(-100_000..100_000)),
             _ => fault,
         };

@@ -139,7 +139,7 @@ impl Lane {
             if kind == Kind::Answered {
                 break;
             }
-            if self.recovery > LONGEST_RECOVERY {
+            if self.recovery + wait > LONGEST_RECOVERY {
                 return self.problem(format!("no recovery within {LONGEST_RECOVERY:?}; at last {details}"));
             }
             sleep(wait.max(Duration::from_millis(50))).await;
