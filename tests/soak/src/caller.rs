@@ -19,6 +19,7 @@ use turris_auth::{BoxError, Environment};
 use crate::{
     client::{Body, Stack},
     judgement::{self, Kind, MARK},
+    stage::Stage,
     tally::Tally,
 };
 
@@ -48,11 +49,12 @@ struct Call {
     path: &'static str,
     body: Option<Bytes>,
     streamed: bool,
+    stage: Stage,
 }
 
 impl Call {
     fn random(random: &mut Rng) -> Self {
-        let get = |path| Self { method: Method::GET, path, body: None, streamed: false };
+        let get = |path| Self { method: Method::GET, path, body: None, streamed: false, stage: Stage::default() };
         match random.u32(..100) {
             0..45 => get("/v1/agencies"),
             45..90 => get("/v1/agents/agent-2"),
@@ -64,15 +66,21 @@ impl Call {
                 let fill = random.u8(b'a'..=b'z');
                 let body = Some(Bytes::from(vec![fill; length]));
                 let method = if random.bool() { Method::POST } else { Method::PUT };
-                Self { method, path: "/v1/echo", body, streamed: random.bool() }
+                Self { method, path: "/v1/echo", body, streamed: random.bool(), stage: Stage::default() }
             }
         }
     }
 
     fn request(&self, environment: &Environment) -> Result<Request<Body>, BoxError> {
         let request = Request::builder().method(self.method.clone()).uri(environment.url(self.path)?);
+        let request = request.extension(self.stage.clone());
         let body = self.body.clone().unwrap_or_default();
         Ok(request.body(if self.streamed { pieces(body) } else { whole(body) })?)
+    }
+
+    fn describe(&self) -> String {
+        let length = self.body.as_ref().map_or(0, Bytes::len);
+        format!("{} {} with {length} bytes {}", self.method, self.path, self.stage.describe())
     }
 
     fn is_answered_by(&self, body: &Bytes) -> bool {
@@ -115,7 +123,7 @@ impl Caller {
         while !*stopped.borrow() {
             let call = Call::random(&mut self.random);
             let kind = self.call(&call, &mut tally).await;
-            tally.add(kind, || format!("{} {} {:?}", call.method, call.path, call.body.map(|body| body.len())));
+            tally.add(kind, || call.describe());
             let pause = Duration::from_millis(self.random.u64(..LONGEST_PAUSE_MS));
             // An error would mean that the sender is gone, and then it is time to stop too.
             let _ = timeout(pause, stopped.changed()).await;
@@ -126,12 +134,12 @@ impl Caller {
     /// One request that nobody gives up.
     pub(crate) async fn call_once(mut self, body: Option<Bytes>) -> (Kind, Duration, String) {
         let call = match body {
-            None => Call { method: Method::GET, path: "/v1/agencies", body, streamed: false },
-            Some(_) => Call { method: Method::POST, path: "/v1/echo", body, streamed: true },
+            None => Call { method: Method::GET, path: "/v1/agencies", body, streamed: false, stage: Stage::default() },
+            Some(_) => Call { method: Method::POST, path: "/v1/echo", body, streamed: true, stage: Stage::default() },
         };
         let started = Instant::now();
         let (kind, wait, details) = match self.head(&call, LONGEST_WAIT).await {
-            None => (Kind::TooLate, Duration::ZERO, String::new()),
+            None => (Kind::TooLate, Duration::ZERO, call.describe()),
             Some(Err(error)) => {
                 let wait = turris_auth::TokenError::find_in(&*error).and_then(turris_auth::TokenError::retry_after);
                 (judgement::of_error(&error), wait.unwrap_or_default(), error.to_string())

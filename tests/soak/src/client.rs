@@ -25,7 +25,7 @@ use turris_auth::{
     replay::{ReplayBody, ReplayBodyLayer},
 };
 
-use crate::{allowance::Fetches, server};
+use crate::{allowance::Fetches, server, stage::Staged};
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 pub(crate) type Stack = BoxCloneSyncService<Request<Body>, Response<Incoming>, BoxError>;
@@ -109,7 +109,7 @@ impl ApiClient {
                 request
             },
         );
-        let auth = self.auth.layer(counted);
+        let auth = self.auth.layer(Staged(counted));
         let handle = auth.handle();
         (BoxCloneSyncService::new(ReplayBodyLayer::new().layer(self.backoff.layer(auth))), handle)
     }

@@ -23,6 +23,7 @@ mod leftovers;
 mod options;
 mod report;
 mod server;
+mod stage;
 mod tally;
 
 use std::{alloc::System, process::ExitCode, time::Duration};
