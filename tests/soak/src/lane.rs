@@ -12,7 +12,7 @@ use tokio::{
 use turris_auth::{BoxError, Credentials, Environment, TokenHandle};
 
 use crate::{
-    caller::{Caller, LONGEST_WAIT},
+    caller::Caller,
     client::{ApiClient, Stack},
     faults::{Chosen, Faults},
     judgement::Kind,
@@ -156,8 +156,6 @@ impl Lane {
                 Err(error) => self.problem(format!("after the recovery: {error}")),
             }
         }
-        let longest = self.tally.latency.longest();
-        self.expect(longest <= LONGEST_WAIT, || format!("a caller waited for {longest:?}"));
     }
 
     fn expect(&mut self, holds: bool, otherwise: impl FnOnce() -> String) {

@@ -20,6 +20,8 @@ pub(crate) struct Report {
     before: Leftovers,
     /// The heap after each round.
     heap: Vec<usize>,
+    /// Requests that have ended as none may.
+    unexpected: u64,
     problems: Vec<String>,
 }
 
@@ -32,7 +34,12 @@ pub(crate) fn print_head() {
 
 impl Report {
     pub(crate) fn new(before: Leftovers, most_rounds: usize) -> Self {
-        Self { before, heap: Vec::with_capacity(most_rounds + 1), problems: Vec::with_capacity(HOPELESS) }
+        Self {
+            before,
+            heap: Vec::with_capacity(most_rounds + 1),
+            unexpected: 0,
+            problems: Vec::with_capacity(HOPELESS),
+        }
     }
 
     pub(crate) fn rounds(&self) -> usize {
@@ -71,8 +78,10 @@ impl Report {
         if left.sockets > self.before.sockets {
             self.problems.push(format!("round {round}: sockets were left: {:?}", left.sockets));
         }
-        if total.unexpected() > 0 && !self.is_hopeless() {
-            self.problems.push(format!("round {round}: {} requests ended as none may, so far", total.unexpected()));
+        let unexpected = total.unexpected();
+        if unexpected > self.unexpected {
+            self.problems.push(format!("round {round}: {} requests ended as none may", unexpected - self.unexpected));
+            self.unexpected = unexpected;
         }
     }
 }
