@@ -7,6 +7,9 @@ mod faults;
 mod idempotency;
 mod limits;
 mod sockets;
+#[allow(dead_code, reason = "what the other tests of TLS need besides")]
+#[path = "../stacks/tls.rs"]
+mod tls;
 mod tokens;
 
 use http::{Request, Response, StatusCode};

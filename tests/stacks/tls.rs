@@ -33,7 +33,7 @@ use turris_auth::{Environment, TurrisAuthLayer, emulator::Emulator};
 /// Ends TLS and hands the bytes on to the emulator, which tells the versions of HTTP apart by them.
 pub(crate) struct TlsFront {
     address: SocketAddr,
-    certificate: CertificateDer<'static>,
+    pub(crate) certificate: CertificateDer<'static>,
     connections: Arc<AtomicUsize>,
     serving: JoinHandle<()>,
 }

@@ -1,29 +1,27 @@
-//! The answers, against the vendor's own OpenAPI file.
+//! Every answer that the emulator can give, with its headers. The client here is no client of ours: it sends what it should
+//! not.
 
-use http::{Method, Request, StatusCode};
-use serde_json::{Value, json};
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::json;
+use turris_auth::emulator::{EmulatorBody, Endpoint, Fault, Limits, RateLimitHeaders};
 
-use super::{ID, SECRET, builder, emulator, get, json_of, post, send, token, token_request, token_request_with};
-use turris_auth::emulator::{Endpoint, Fault, Limits};
-
-fn openapi() -> Value {
-    serde_yaml_ng::from_str(include_str!("../fixtures/turris-auth.yaml")).unwrap()
-}
-
-/// What the file says of `location` (a JSON pointer), with the components that its references point to.
-fn validator(location: &str) -> jsonschema::Validator {
-    let mut schema = openapi().pointer(location).expect("the OpenAPI file has this").clone();
-    schema["components"] = openapi()["components"].clone();
-    jsonschema::validator_for(&schema).unwrap()
-}
+use super::{
+    super::{ID, SECRET, builder, emulator, get, json_of, post, send, token, token_request, token_request_with},
+    schema::{Exchange, Fields, assert_valid, validator},
+};
 
 fn token_answer_validator(status: u16) -> jsonschema::Validator {
-    validator(&format!("/paths/~1v1~1auth~1jwt/post/responses/{status}/content/application~1json/schema"))
+    let location = format!("/paths/~1v1~1auth~1jwt/post/responses/{status}/content/application~1json/schema");
+    validator(&location, Fields::NamedOnly)
 }
 
-fn assert_valid(validator: &jsonschema::Validator, answer: &Value) {
-    let problems: Vec<_> = validator.iter_errors(answer).map(|problem| problem.to_string()).collect();
-    assert!(problems.is_empty(), "{problems:?} in {answer}");
+async fn exchange_of(method: Method, path: &str, response: Response<EmulatorBody>) -> Exchange {
+    let (head, body) = response.into_parts();
+    let answered = (head.headers, body.collect().await.unwrap().to_bytes());
+    let sent = (http::HeaderMap::new(), Bytes::new());
+    Exchange { method, path: path.to_owned(), sent, status: head.status, answered }
 }
 
 #[tokio::test]
@@ -70,7 +68,8 @@ async fn an_exceeded_limit_gets_the_error_object() {
 #[tokio::test]
 async fn a_body_that_does_not_follow_the_schema_gets_422() {
     let emulator = emulator();
-    let request_schema = validator("/paths/~1v1~1auth~1jwt/post/requestBody/content/application~1json/schema");
+    let request_schema =
+        validator("/paths/~1v1~1auth~1jwt/post/requestBody/content/application~1json/schema", Fields::Any);
     let bodies = [
         json!({ "client_id": ID, "client_secret": SECRET }),
         json!({ "clientId": ID }),
@@ -85,7 +84,7 @@ async fn a_body_that_does_not_follow_the_schema_gets_422() {
         let response = send(&emulator, request).await;
         assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY, "{body}");
         let answer = json_of(response).await;
-        assert_valid(&validator("/components/schemas/ErrorResponseDto"), &answer);
+        assert_valid(&validator("/components/schemas/ErrorResponseDto", Fields::NamedOnly), &answer);
         assert_eq!(answer["errorType"], "invalid_input");
     }
     let mut no_json = token_request();
@@ -100,7 +99,7 @@ async fn a_body_that_does_not_follow_the_schema_gets_422() {
 }
 
 #[tokio::test]
-async fn every_error_is_the_error_object_of_its_status() {
+async fn every_error_is_the_error_object_of_its_status_with_its_headers() {
     let emulator = emulator();
     let good = token(&emulator).await;
     let with_method = |method: Method, path: &str| {
@@ -108,8 +107,22 @@ async fn every_error_is_the_error_object_of_its_status() {
         *request.method_mut() = method;
         request
     };
-    emulator.fault(Endpoint::path("/v1/agents"), Fault::status(StatusCode::BAD_GATEWAY));
-    let cases = [
+    // What the API never says, but a gateway in front of it may.
+    let gateway = [
+        (400, "invalid_input"),
+        (403, "forbidden"),
+        (409, "invalid_input"),
+        (415, "invalid_input"),
+        (429, "rate_limit_exceeded"),
+        (500, "internal_error"),
+        (502, "internal_error"),
+        (503, "internal_error"),
+        (504, "internal_error"),
+    ];
+    for (status, _) in gateway {
+        emulator.fault(Endpoint::path("/v1/agents"), Fault::status(status.try_into().unwrap()).times(1));
+    }
+    let mut cases = vec![
         (Request::get("/v1/agencies").body(String::new()).unwrap(), 401, "unauthorized"),
         (get("/v1/agencies", "no.such.token"), 401, "unauthorized"),
         (get("/v1/admin/clients", &good), 403, "forbidden"),
@@ -120,17 +133,45 @@ async fn every_error_is_the_error_object_of_its_status() {
         (get("/v1/auth/jwt", &good), 405, "method_not_allowed"),
         (with_method(Method::POST, "/v1/agencies"), 405, "method_not_allowed"),
         (with_method(Method::GET, "/v1/echo"), 405, "method_not_allowed"),
+        (post("/v1/echo", &good, " ".repeat(16 * 1024 * 1024 + 1)), 413, "invalid_input"),
         (post("/v1/downstream-entities/onboarding/add", &good, "not json"), 422, "invalid_input"),
-        (get("/v1/agents", &good), 502, "internal_error"),
+        (get("/v1/upgrade", &good), 426, "invalid_input"),
     ];
+    cases.extend(gateway.map(|(status, error_type)| (get("/v1/agents", &good), status, error_type)));
     for (request, status, error_type) in cases {
-        let path = request.uri().path().to_owned();
-        let response = send(&emulator, request).await;
-        assert_eq!(response.status().as_u16(), status, "{path}");
-        let answer = json_of(response).await;
-        assert_valid(&validator("/components/schemas/ErrorResponseDto"), &answer);
-        assert_eq!(answer["statusCode"], status, "{path}");
-        assert_eq!(answer["errorType"], error_type, "{path}");
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let exchange = exchange_of(method, &path, send(&emulator, request).await).await;
+        assert_eq!(exchange.status.as_u16(), status, "{path}");
+        exchange.assert_answer(Fields::NamedOnly);
+        assert_eq!(exchange.answer()["errorType"], error_type, "{path}");
+        let headers = &exchange.answered.0;
+        assert!(headers.contains_key("date") && headers.contains_key("content-length"), "{headers:?}");
+        // RFC 9110 wants a challenge with the one and the methods with the other.
+        assert_eq!(headers.contains_key("www-authenticate"), status == 401, "{headers:?}");
+        assert_eq!(headers.contains_key("allow"), status == 405, "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn answers_under_a_limit_say_what_is_left_of_it() {
+    let limits = Limits::default().token_requests(1).mutating_requests(1);
+    let emulator = builder().limits(limits).rate_limit_headers(RateLimitHeaders::Always).build().unwrap();
+    let echo = |token: &str| post("/v1/echo", token, "a body");
+    let path = "/v1/auth/jwt";
+    let first = exchange_of(Method::POST, path, send(&emulator, token_request()).await).await;
+    let good = first.answer()["data"]["accessToken"].as_str().unwrap().to_owned();
+    let second = exchange_of(Method::POST, path, send(&emulator, token_request()).await).await;
+    let admitted = exchange_of(Method::POST, "/v1/echo", send(&emulator, echo(&good)).await).await;
+    let refused = exchange_of(Method::POST, "/v1/echo", send(&emulator, echo(&good)).await).await;
+    for (exchange, status) in [(first, 201), (second, 429), (admitted, 200), (refused, 429)] {
+        assert_eq!(exchange.status.as_u16(), status);
+        exchange.assert_answer(Fields::NamedOnly);
+        let headers = &exchange.answered.0;
+        assert_eq!(
+            (&headers["x-ratelimit-limit"], &headers["x-ratelimit-remaining"]),
+            (&"1".parse().unwrap(), &"0".parse().unwrap())
+        );
+        assert!(headers.contains_key("x-ratelimit-reset"));
     }
 }
 
