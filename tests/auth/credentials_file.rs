@@ -71,6 +71,7 @@ async fn what_is_wrong_with_a_file_is_named_and_its_content_is_not() {
     let cases: [(Vec<u8>, &str); 9] = [
         (SECRET.into(), "a JSON object"),
         (format!("\"{SECRET}\"").into(), "a JSON object"),
+        (format!(r#"["client","{SECRET}"]"#).into(), "a JSON object"),
         (format!(r#"{{"clientSecret":"{SECRET}"}}"#).into(), "a JSON object"),
         (format!(r#"{{"clientId":["{SECRET}"],"clientSecret":"{SECRET}"}}"#).into(), "a JSON object"),
         (json("client", "").into(), "the client secret is empty"),
