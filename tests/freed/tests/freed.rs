@@ -211,7 +211,7 @@ fn token_request() {
                 Ok::<_, BoxError>(match is_token_request {
                     true => issued(),
                     // Each token is refused once, so that there is another fetch.
-                    false if asked.fetch_add(1, SeqCst) % 2 == 0 => {
+                    false if asked.fetch_add(1, SeqCst).is_multiple_of(2) => {
                         Response::builder().status(401).body(Body::default()).unwrap()
                     }
                     false => Response::new(Body::default()),
@@ -221,7 +221,9 @@ fn token_request() {
     };
     for own_token_service in [false, true] {
         run(async {
-            let builder = TurrisAuthLayer::builder(secret(), Environment::Production);
+            // Each quotation mark at the end is written by itself, so that a buffer that is too short grows.
+            let credentials = Credentials::new("client", [MARKER, &"\"".repeat(200)].concat()).unwrap();
+            let builder = TurrisAuthLayer::builder(credentials, Environment::Production);
             if own_token_service {
                 let service = builder.token_service(service_fn(below.clone())).build().unwrap();
                 let service = service.layer(service_fn(below.clone()));
