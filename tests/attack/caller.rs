@@ -24,6 +24,7 @@ type Api = turris_auth::TurrisAuth<ConcurrencyLimit<HttpClient>>;
 const VERSIONS: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
 
 fn layer(emulator: &Emulator) -> TurrisAuthLayer {
+    crate::trace::if_asked_for();
     TurrisAuthLayer::builder(emulator.credentials(), emulator.environment()).build().unwrap()
 }
 

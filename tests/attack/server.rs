@@ -42,6 +42,7 @@ pub(crate) struct Server {
 impl Server {
     /// Gives each connection to `speak`, and closes it when that returns.
     pub(crate) fn start(speak: impl Fn(&TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> Self {
+        crate::trace::if_asked_for();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));

@@ -118,14 +118,10 @@ async fn a_server_that_asks_for_patience_gets_five_minutes_of_it() {
 async fn absurd_values_hold_nobody_up_for_longer_than_five_minutes() {
     let values = [
         "-1",
-        "0",
         "60",
-        "18446744073709551615",
         "99999999999999999999999",
-        "1e308",
         "NaN",
         "5, 99999999999",
-        "",
         "\u{fe}",
         "Thu, 01 Jan 1970 00:00:00 GMT",
         "Fri, 31 Dec 9999 23:59:59 GMT",

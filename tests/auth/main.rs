@@ -6,6 +6,9 @@
     reason = "a panic in a helper fails the test, as it should; nothing here is anybody's API"
 )]
 
+#[path = "../support/trace.rs"]
+mod trace;
+
 mod allowance;
 mod bounds;
 mod builder;
@@ -29,5 +32,6 @@ mod stacks;
 mod stress;
 mod support;
 mod token_request;
+mod traced;
 mod unauthorized;
 mod vain;

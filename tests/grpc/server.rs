@@ -33,6 +33,7 @@ pub struct GrpcServer {
 
 impl GrpcServer {
     pub async fn start() -> Self {
+        crate::trace::if_asked_for();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let gate = Gate::default();
