@@ -17,14 +17,14 @@ use turris_auth::{
     emulator::{Emulator, Endpoint, Fault},
 };
 
-use super::server::{Body, HttpClient, client};
+use super::server::{Body, HttpClient, client, trace};
 
 type Api = turris_auth::TurrisAuth<ConcurrencyLimit<HttpClient>>;
 
 const VERSIONS: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
 
 fn layer(emulator: &Emulator) -> TurrisAuthLayer {
-    crate::trace::if_asked_for();
+    trace::if_asked_for();
     TurrisAuthLayer::builder(emulator.credentials(), emulator.environment()).build().unwrap()
 }
 

@@ -1,9 +1,6 @@
 //! Servers and callers that mean harm, over loopback sockets.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "../support/trace.rs"]
-mod trace;
-
 mod bomb;
 mod caller;
 mod flood;

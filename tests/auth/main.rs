@@ -6,9 +6,6 @@
     reason = "a panic in a helper fails the test, as it should; nothing here is anybody's API"
 )]
 
-#[path = "../support/trace.rs"]
-mod trace;
-
 mod allowance;
 mod bounds;
 mod builder;

@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use crate::{support::SECRET, trace};
+use crate::support::{SECRET, trace};
 
 const LEAKING: &str = "TURRIS_AUTH_LEAKING";
 

@@ -1,9 +1,6 @@
 //! `TurrisBackoff` around services that answer as they are told, and around an emulated Turris.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
-#[path = "../support/trace.rs"]
-mod trace;
-
 mod config;
 mod contract;
 mod delay;

@@ -1,9 +1,6 @@
 //! The layer around hyper-util's client, over loopback sockets.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "../support/trace.rs"]
-mod trace;
-
 mod closing;
 mod failures;
 mod flight;

@@ -1,9 +1,6 @@
 //! The layer in the stacks that people have: hyper-util over TLS, axum, reqwest, and the layers of tower and tower-http.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "../support/trace.rs"]
-mod trace;
-
 mod axum_proxy;
 mod axum_proxy_failures;
 mod axum_proxy_headers;

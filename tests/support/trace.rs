@@ -12,7 +12,7 @@ use tracing_subscriber::{
 };
 
 /// Called by what the tests of a binary have in common.
-pub fn if_asked_for() {
+pub(crate) fn if_asked_for() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         if env::var_os("TURRIS_AUTH_TRACE").is_some() {
