@@ -11,6 +11,7 @@ use crate::support::{SECRET, trace};
 const LEAKING: &str = "TURRIS_AUTH_LEAKING";
 
 /// Shows the secret in each way that there is, on a thread that the test harness knows nothing of.
+#[allow(clippy::panic, reason = "one of the ways")]
 fn leak() {
     trace::if_asked_for();
     println!("printed {SECRET}");
