@@ -175,7 +175,8 @@ impl Fetches {
         clearance.learn(&limits);
         if !head.status.is_success() {
             let body = until(Instant::now() + LONGEST_ERROR_READ, read_to_end(body)).await.unwrap_or_else(Err);
-            return Err(refusal(head.status, &body.unwrap_or_default(), &limits, credentials));
+            let body = body.as_ref().map_or(&[][..], |body| body.as_slice());
+            return Err(refusal(head.status, body, &limits, credentials));
         }
         let answer =
             TokenAnswer::decode(&read_to_end(body).await?).map_err(|error| {
@@ -191,8 +192,10 @@ impl Fetches {
     }
 }
 
-async fn read_to_end(mut body: AnswerBody) -> Result<Vec<u8>, TokenError> {
-    let mut whole = Vec::new();
+/// Zeroised, for it has a token in it, or the secret where a server quotes what it refuses.
+async fn read_to_end(mut body: AnswerBody) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+    // A vector that grows leaves its old bytes in freed memory.
+    let mut whole = Zeroizing::new(Vec::with_capacity(LARGEST_ANSWER));
     let mut left = LARGEST_ANSWER;
     while let Some(frame) = body.frame().await {
         // Trailers say nothing here.

@@ -61,6 +61,7 @@ mod endpoint;
 mod environment;
 mod error;
 mod kept;
+mod secret_text;
 mod timer;
 mod token;
 

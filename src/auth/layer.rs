@@ -277,6 +277,9 @@ impl<T> TurrisAuthLayerBuilder<T> {
     /// It is for stacks whose requests are not plain HTTP (tonic), whose bodies are not `From<Bytes>`, or whose other
     /// layers have no business with the secret. It is handed absolute URIs and must not follow redirects: the body of a
     /// token request has the client secret in it.
+    ///
+    /// Over HTTP/2 it also keeps fetches going where callers hold many long answers that they do not read: those take up the
+    /// window of their connection, and what else goes over it waits.
     pub fn token_service<S, ResBody>(self, service: S) -> TurrisAuthLayerBuilder<TokenService>
     where
         S: Service<Request<Full<Bytes>>, Response = Response<ResBody>> + Clone + Send + 'static,

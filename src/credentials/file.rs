@@ -9,11 +9,13 @@ use std::{
     sync::Arc,
 };
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
 use super::{Credentials, CredentialsFuture, CredentialsProvider};
+use crate::secret_text::{object, text};
 
 /// Far more than an id and a secret need; a longer file is another one.
 const LARGEST: usize = 16 * 1024;
@@ -119,11 +121,10 @@ impl Source {
         let (id, secret, secret_path) = match self {
             Self::Json(path) => {
                 let bytes = read(path)?;
-                // Its own text may quote the file, and so the secret.
-                let Ok(fields) = serde_json::from_slice::<Fields>(&bytes) else {
-                    return Err(path.failed(Reason::NotJson));
-                };
-                (fields.client_id, fields.client_secret, path)
+                let texts = object::<Fields<'_>>(&bytes)
+                    .and_then(|fields| Some((text(fields.client_id)?, text(fields.client_secret)?)));
+                let (client_id, client_secret) = texts.ok_or_else(|| path.failed(Reason::NotJson))?;
+                (client_id, client_secret, path)
             }
             Self::Pair { client_id, client_secret } => (value(client_id)?, value(client_secret)?, client_secret),
         };
@@ -140,22 +141,18 @@ const SECRET: &str = "client secret";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Fields {
-    #[serde(deserialize_with = "zeroized")]
-    client_id: Zeroizing<String>,
-    #[serde(deserialize_with = "zeroized")]
-    client_secret: Zeroizing<String>,
-}
-
-fn zeroized<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Zeroizing<String>, D::Error> {
-    String::deserialize(deserializer).map(Zeroizing::new)
+struct Fields<'a> {
+    #[serde(borrow)]
+    client_id: &'a RawValue,
+    #[serde(borrow)]
+    client_secret: &'a RawValue,
 }
 
 /// The value that a file holds.
 fn value(path: &Path) -> Result<Zeroizing<String>, CredentialsFileError> {
     let bytes = read(path)?;
-    let text = str::from_utf8(&bytes).map_err(|_| path.failed(Reason::NotText))?;
-    Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+    let value = str::from_utf8(&bytes).map_err(|_| path.failed(Reason::NotText))?;
+    Ok(Zeroizing::new(value.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialsFileError> {

@@ -113,6 +113,49 @@ async fn a_server_that_asks_for_patience_gets_five_minutes_of_it() {
     }
 }
 
+/// What no sane server says, in each header by itself and in each pair, with a refusal and with a token.
+#[tokio::test(start_paused = true)]
+async fn absurd_values_hold_nobody_up_for_longer_than_five_minutes() {
+    let values = [
+        "-1",
+        "60",
+        "99999999999999999999999",
+        "NaN",
+        "5, 99999999999",
+        "\u{fe}",
+        "Thu, 01 Jan 1970 00:00:00 GMT",
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+    ];
+    let names = ["retry-after", "x-ratelimit-reset", "x-ratelimit-remaining", "x-ratelimit-limit", "date"];
+    for (first, second) in names.into_iter().flat_map(|first| names.map(|second| (first, second))) {
+        for (one, other) in values.into_iter().flat_map(|one| values.map(|other| (one, other))) {
+            for code in [429, 503, 201] {
+                let script = Script::new(move |n| async move {
+                    let mut answer = if n == 1 && code != 201 { status(code) } else { token(n) };
+                    for (name, value) in [(first, one), (second, other)] {
+                        answer.headers_mut().append(name, value.parse().unwrap());
+                    }
+                    Ok(answer)
+                });
+                let layer = layer(&script);
+                // The answers say it each time, so the second fetch has to do with what the first one said.
+                let wait = layer.handle().warm_up().await.err().map(|error| error.retry_after().unwrap());
+                let wait = wait.unwrap_or_default();
+                assert!(wait <= 5 * MINUTE, "{code}, {first}: {one}, {second}: {other}: {wait:?}");
+                sleep(wait).await;
+                layer.handle().invalidate();
+                if let Err(error) = layer.handle().warm_up().await {
+                    let wait = error.retry_after().unwrap();
+                    assert!(wait <= 5 * MINUTE, "{code}, {first}: {one}, {second}: {other}: {wait:?}");
+                    sleep(wait).await;
+                    layer.handle().warm_up().await.unwrap();
+                }
+                assert!(script.most_in_any(MINUTE) <= 10);
+            }
+        }
+    }
+}
+
 /// Throws the token away and fetches another, as fast as it goes, for as long.
 async fn greedy(layer: &TurrisAuthLayer<TokenService>, length: Duration) -> Vec<turris_auth::TokenError> {
     let handle = layer.handle();

@@ -68,9 +68,10 @@ async fn what_is_wrong_with_a_file_is_named_and_its_content_is_not() {
     let good = folder.join("good");
     fs::write(&good, "client").unwrap();
     let spaced = format!(" {SECRET}");
-    let cases: [(Vec<u8>, &str); 9] = [
+    let cases: [(Vec<u8>, &str); 10] = [
         (SECRET.into(), "a JSON object"),
         (format!("\"{SECRET}\"").into(), "a JSON object"),
+        (format!(r#"["client","{SECRET}"]"#).into(), "a JSON object"),
         (format!(r#"{{"clientSecret":"{SECRET}"}}"#).into(), "a JSON object"),
         (format!(r#"{{"clientId":["{SECRET}"],"clientSecret":"{SECRET}"}}"#).into(), "a JSON object"),
         (json("client", "").into(), "the client secret is empty"),

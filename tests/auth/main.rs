@@ -29,5 +29,6 @@ mod stacks;
 mod stress;
 mod support;
 mod token_request;
+mod traced;
 mod unauthorized;
 mod vain;

@@ -39,11 +39,12 @@ fn assert_shown_hidden<T: Debug + Display + ?Sized>(value: &T) {
     assert_clean(&format!("{value:?} {value:#?} {value}"));
 }
 
-fn echo_request_body(code: u16) -> Recorder {
+fn echo_request_body(code: u16, secret: &str) -> Recorder {
+    let secret = serde_json::to_string(secret).unwrap();
     Recorder::new(move |seen| {
         let quoted = serde_json::to_string(std::str::from_utf8(&seen.body).unwrap()).unwrap();
         let body = format!(
-            r#"{{"statusCode":{code},"requestId":"{SECRET}","errorType":"{SECRET}","errorMessage":[{quoted},"{SECRET}"],"timestamp":"t","details":{{}}}}"#
+            r#"{{"statusCode":{code},"requestId":{secret},"errorType":{secret},"errorMessage":[{quoted},{secret}],"timestamp":"t","details":{{}}}}"#
         );
         Response::builder().status(code).body(body.into()).unwrap()
     })
@@ -86,7 +87,7 @@ async fn no_public_type_shows_them() {
 #[tokio::test(start_paused = true)]
 async fn no_error_shows_them_though_the_server_quotes_them() {
     for code in [400, 401, 403, 404, 422, 429, 500, 503, 307] {
-        let layer = builder().token_service(echo_request_body(code)).build().unwrap();
+        let layer = builder().token_service(echo_request_body(code, SECRET)).build().unwrap();
         let error = layer.handle().warm_up().await.unwrap_err();
         assert_shown_hidden(&error);
         let mut next: Option<&dyn Error> = Some(&error);
@@ -104,7 +105,7 @@ async fn no_error_shows_them_though_the_server_quotes_them() {
 #[tokio::test(start_paused = true)]
 async fn no_error_shows_a_secret_in_the_form_that_json_gives_it() {
     let layer = TurrisAuthLayer::builder(Credentials::new("client", AWKWARD).unwrap(), Environment::Production)
-        .token_service(echo_request_body(400))
+        .token_service(echo_request_body(400, AWKWARD))
         .build()
         .unwrap();
     let error = layer.handle().warm_up().await.unwrap_err();

@@ -180,6 +180,51 @@ async fn redirects_above_carry_the_token_only_where_it_belongs() {
     }
 }
 
+/// Where an API leads its client that wants the token elsewhere.
+#[tokio::test(start_paused = true)]
+async fn a_redirect_to_a_look_alike_carries_no_token() {
+    let cases = [
+        ("//evil.example", false),
+        ("//evil.example:443/a", false),
+        ("///evil.example/a", false),
+        ("https://me@public.api.live.turrisfi.com/a", false),
+        ("https://public.api.live.turrisfi.com@evil.example/a", false),
+        ("https://public.api.live.turrisfi.com:443@evil.example/a", false),
+        ("https://public.api.live.turrisfi.com./a", false),
+        ("https://public.api.live.turrisfi.com.evil.example/a", false),
+        ("https://xn--public-1hf.api.live.turrisfi.com/a", false),
+        ("https://public.api.live.turrisfi.c\u{f6}m/a", false),
+        ("https://public.api.live.turrisfi.com:0443/a", true),
+        ("https://public.api.live.turrisfi.com:443/a", true),
+        ("https://public.api.live.turrisfi.com:80/a", false),
+        ("HTTPS://Public.API.live.TURRISFI.com/a", true),
+        ("//PUBLIC.api.live.turrisfi.com/a", true),
+        ("/../..//evil.example/a", true),
+        ("?to=//evil.example/", true),
+        ("wss://public.api.live.turrisfi.com/a", false),
+    ];
+    for (location, belongs) in cases {
+        let api = Recorder::new(move |seen| match seen.uri == *API {
+            // Not as text: a header may have other bytes.
+            true => {
+                Response::builder().status(302).header("location", location.as_bytes()).body(Body::default()).unwrap()
+            }
+            false => Response::new(Body::default()),
+        });
+        let unfiltered = FollowRedirectLayer::with_policy(policy::Limited::new(5));
+        let layer = layer(&Script::issuing(Duration::ZERO));
+        let response =
+            ServiceBuilder::new().layer(unfiltered).layer(layer).service(api.clone()).oneshot(get(API)).await.unwrap();
+        let tokens = api.tokens();
+        assert_eq!(tokens[0].as_deref(), Some("token-1"));
+        match tokens.get(1) {
+            Some(token) => assert_eq!(token.is_some(), belongs, "{location}: {}", api.seen()[1].uri),
+            // What cannot be resolved is not followed.
+            None => assert_eq!((response.status().as_u16(), belongs), (302, false), "{location}"),
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn redirects_below_are_out_of_sight_and_their_own_policy_decides() {
     for (location, to, belongs) in REDIRECTS {

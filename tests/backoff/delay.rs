@@ -136,6 +136,52 @@ async fn garbage_in_the_headers_is_no_time_at_all() {
     }
 }
 
+/// What no sane server says, in each header by itself, in each pair of them, and twice in one.
+#[tokio::test(start_paused = true)]
+async fn absurd_values_cost_nobody_more_than_the_longest_wait() {
+    let values = [
+        "-1",
+        "-9223372036854775808",
+        "0",
+        "1",
+        "60",
+        "18446744073709551615",
+        "99999999999999999999999",
+        "1e308",
+        "-1e308",
+        "NaN",
+        "-0",
+        "inf",
+        "0x7f",
+        "1,2",
+        "5, 99999999999",
+        "",
+        " ",
+        "\u{fe}",
+        "Thu, 01 Jan 1970 00:00:00 GMT",
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        "Sunday, 06-Nov-94 08:49:37 GMT",
+        "Mon, 30 Feb 2026 25:61:61 GMT",
+    ];
+    let names = ["retry-after", "x-ratelimit-reset", "x-ratelimit-remaining", "x-ratelimit-limit", "date"];
+    for (first, second) in names.into_iter().flat_map(|first| names.map(|second| (first, second))) {
+        for (one, other) in values.into_iter().flat_map(|one| values.map(|other| (one, other))) {
+            let server = Server::new([refused(&[(first, one), (second, other)])]);
+            let service = server.layered(&TurrisBackoffLayer::new());
+            let start = tokio::time::Instant::now();
+            let status = service.clone().oneshot(get("/")).await.unwrap().status();
+            assert!(start.elapsed() <= seconds(120.1), "{first}: {one}, {second}: {other}: {:?}", start.elapsed());
+            // It goes back at once, or is waited out.
+            let sent = if status == StatusCode::OK { 2 } else { 1 };
+            assert_eq!(server.times().len(), sent, "{first}: {one}, {second}: {other}: {status}");
+            // And it holds nobody else up for longer, however it was.
+            let status = service.oneshot(get("/")).await.unwrap().status();
+            assert_eq!(status, StatusCode::OK);
+            assert!(start.elapsed() <= seconds(240.2), "{first}: {one}, {second}: {other}: {:?}", start.elapsed());
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_longest_wait_can_be_set() {
     let server = Server::new([refused(&[("retry-after", "20")]), refused(&[("retry-after", "21")])]);

@@ -1,6 +1,9 @@
 //! The emulator: its contract, its time, its limits, its faults and its sockets.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "../support/trace.rs"]
+mod trace;
+
 mod contract;
 mod counters;
 mod faults;
@@ -25,6 +28,7 @@ const ID: &str = "m2m-client-abc123";
 const SECRET: &str = "the client's secret";
 
 fn builder() -> EmulatorBuilder {
+    trace::if_asked_for();
     Emulator::builder().client(Credentials::new(ID, SECRET).unwrap())
 }
 

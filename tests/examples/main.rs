@@ -6,5 +6,8 @@ mod live;
 #[path = "../../examples/quickstart/main.rs"]
 mod quickstart;
 
+#[path = "../support/trace.rs"]
+mod trace;
+
 mod live_tests;
 mod quickstart_tests;

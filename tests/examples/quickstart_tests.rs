@@ -10,6 +10,7 @@ use crate::quickstart::{
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_phase_goes_as_the_quickstart_says() {
+    crate::trace::if_asked_for();
     let demo = Demo::start().await.unwrap();
     let phases = vec![
         demo.cold(200).await.unwrap(),

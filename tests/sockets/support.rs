@@ -1,5 +1,8 @@
 //! An emulator and a client of it, over either version of HTTP.
 
+#[path = "../support/trace.rs"]
+pub(crate) mod trace;
+
 use bytes::Bytes;
 use http::{Request, StatusCode, Version, request::Builder};
 use http_body_util::{BodyExt, Full};
@@ -18,12 +21,14 @@ pub(crate) const VERSIONS: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
 
 /// A client of its own. The limit keeps HTTP/1.1, which needs a connection per request, within few file descriptors.
 pub(crate) fn client(version: Version) -> HttpClient {
+    trace::if_asked_for();
     let http2 = version == Version::HTTP_2;
     let client = Client::builder(TokioExecutor::new()).http2_only(http2).build_http();
     ConcurrencyLimit::new(client, if http2 { 1_000 } else { 64 })
 }
 
 pub(crate) async fn started() -> Emulator {
+    trace::if_asked_for();
     Emulator::start().await.unwrap()
 }
 

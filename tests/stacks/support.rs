@@ -1,5 +1,8 @@
 //! What the modules share: requests, answers, and servers that are not Turris.
 
+#[path = "../support/trace.rs"]
+pub(crate) mod trace;
+
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -15,6 +18,7 @@ use tower::BoxError;
 use turris_auth::{TokenError, TurrisAuthLayer, emulator::Emulator};
 
 pub(crate) async fn started() -> Emulator {
+    trace::if_asked_for();
     Emulator::start().await.unwrap()
 }
 
@@ -27,6 +31,7 @@ pub(crate) fn uri(base_url: &Uri, path: &str) -> String {
 }
 
 pub(crate) fn get(base_url: &Uri, path: &str) -> Request<Full<Bytes>> {
+    trace::if_asked_for();
     Request::get(uri(base_url, path)).body(Full::default()).unwrap()
 }
 

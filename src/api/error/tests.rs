@@ -52,9 +52,8 @@ fn a_field_of_another_type_does_not_spoil_the_others() {
 
 #[test]
 fn what_is_not_the_object_says_nothing() {
-    let nested = format!(r#"{{"requestId": "r", "details": {0}{1}}}"#, "[".repeat(10_000), "]".repeat(10_000));
     let unclosed = r#"{"a":"#.repeat(10_000);
-    let bodies: [&[u8]; 9] = [
+    let bodies: [&[u8]; 8] = [
         b"",
         b"<html><body>502 Bad Gateway</body></html>",
         b"null",
@@ -62,12 +61,29 @@ fn what_is_not_the_object_says_nothing() {
         br#"["dev-1", "unauthorized", ["a"]]"#,
         br#"{"requestId": "r""#,
         b"\xff\xfe{\0}\0",
-        nested.as_bytes(),
         unclosed.as_bytes(),
     ];
     for body in bodies {
         assert_eq!(ErrorAnswer::decode(body), ErrorAnswer::default(), "{}", String::from_utf8_lossy(body));
     }
+}
+
+#[test]
+fn ten_thousand_levels_of_nesting_do_not_spoil_the_other_fields() {
+    let nested = [("[", "]"), (r#"{"a":"#, "}")].map(|(open, close)| open.repeat(10_000) + "1" + &close.repeat(10_000));
+    for nested in nested {
+        let body =
+            format!(r#"{{"requestId": "r", "details": {nested}, "errorType": {nested}, "errorMessage": {nested}}}"#);
+        assert_eq!(ErrorAnswer::decode(body.as_bytes()), expected(Some("r"), None, &[]));
+        let body = format!(r#"{{"errorMessage": ["a", {nested}, "b"]}}"#);
+        assert_eq!(ErrorAnswer::decode(body.as_bytes()), expected(None, None, &["a", "b"]));
+    }
+}
+
+#[test]
+fn of_a_field_that_is_there_twice_the_last_one_counts() {
+    let body = br#"{"requestId": "a", "errorMessage": ["a"], "requestId": "b", "errorMessage": "b"}"#;
+    assert_eq!(ErrorAnswer::decode(body), expected(Some("b"), None, &["b"]));
 }
 
 #[test]

@@ -25,6 +25,7 @@ pub(crate) fn check(name: &str, preemptions: usize, scenario: impl Fn() + Send +
         fastrand::seed(1);
         scenario();
         crate::runtime::join_tasks();
+        crate::history::check_all();
     });
     let interleavings = interleavings.load(Ordering::Relaxed);
     println!("{name}: {interleavings} interleavings with up to {bound} preemptions");

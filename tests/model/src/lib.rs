@@ -17,6 +17,7 @@ mod api;
 mod observe;
 mod checker;
 mod clock;
+mod history;
 mod primitives;
 mod runtime;
 pub mod scenarios;

@@ -59,35 +59,55 @@ impl<T> OnceLock<T> {
 pub(crate) struct ArcSwapOption<T> {
     written: std::sync::Mutex<Vec<Option<Arc<T>>>>,
     latest: loom::sync::atomic::AtomicUsize,
+    stored: Stored<Option<Arc<T>>>,
 }
 
-pub(crate) struct Guard<T>(T);
+/// All that was ever stored in one place, in the order in which it was there. The standard library's lock, for it orders
+/// nothing that the code under test should not rely on.
+pub(crate) type Stored<T> = Arc<std::sync::Mutex<Vec<T>>>;
+
+pub(crate) struct Guard<T> {
+    value: T,
+    stored: Stored<T>,
+}
+
+impl<T> Guard<T> {
+    pub(crate) fn stored(&self) -> Stored<T> {
+        Arc::clone(&self.stored)
+    }
+}
 
 impl<T> Deref for Guard<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        &self.0
+        &self.value
     }
 }
 
 impl<T> ArcSwapOption<T> {
     pub(crate) fn empty() -> Self {
-        Self { written: std::sync::Mutex::new(vec![None]), latest: loom::sync::atomic::AtomicUsize::new(0) }
+        Self {
+            written: std::sync::Mutex::new(vec![None]),
+            latest: loom::sync::atomic::AtomicUsize::new(0),
+            stored: Stored::default(),
+        }
     }
 
     pub(crate) fn load(&self) -> Guard<Option<Arc<T>>> {
         let latest = self.latest.load(Ordering::Acquire);
-        Guard(self.written.lock().unwrap()[latest].clone())
+        Guard { value: self.written.lock().unwrap()[latest].clone(), stored: Arc::clone(&self.stored) }
     }
 
     pub(crate) fn store(&self, value: Option<Arc<T>>) {
         let latest = {
             let mut written = self.written.lock().unwrap();
-            written.push(value);
+            written.push(value.clone());
             written.len() - 1
         };
         self.latest.swap(latest, Ordering::AcqRel);
+        // No other thread goes on between the two.
+        self.stored.lock().unwrap().push(value);
     }
 }
 

@@ -1,6 +1,7 @@
 //! A token endpoint that sees what it is asked, and callers of a cache.
 
 use std::{
+    cell::Cell,
     future::{Future, pending, poll_fn},
     pin::{Pin, pin},
     sync::Arc,
@@ -12,6 +13,7 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::{
     TokenError, TokenErrorKind,
+    history::{History, Strike},
     runtime::block_on,
     token::{Acquire, Clearance, FetchFuture, Instant, Issued, Settings, Source, Token, TokenCache},
 };
@@ -20,18 +22,29 @@ pub(crate) const LIFETIME: Duration = Duration::from_secs(600);
 pub(crate) const REFRESH_BEFORE: Duration = Duration::from_secs(60);
 pub(crate) const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What one fetch is answered with; the n-th token is `n`.
+/// What one fetch is answered with.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
+    /// The n-th fetch brings the token `n`.
     Token,
+    /// The very token that the first fetch brought.
+    FirstToken,
     Failure,
     Nothing,
 }
 
+/// The server, as one thread knows it: a clone goes on from what the thread knew that made it.
 #[derive(Clone)]
-pub(crate) struct Server(Arc<Inner>);
+pub(crate) struct Server {
+    inner: Arc<Inner>,
+    /// The latest generation that this thread was handed.
+    latest: Cell<u64>,
+    /// The highest generation that this thread has struck.
+    struck: Cell<u64>,
+}
 
 struct Inner {
+    history: History,
     answers: &'static [Answer],
     /// How many fetches have been sent.
     sent: AtomicUsize,
@@ -49,19 +62,20 @@ pub(crate) fn start(limit: u32, answers: &'static [Answer]) -> (Arc<TokenCache>,
 pub(crate) fn start_with(limit: u32, answers: &'static [Answer], one_at_a_time: bool) -> (Arc<TokenCache>, Server) {
     let settings = Settings { refresh_before: REFRESH_BEFORE, token_timeout: TOKEN_TIMEOUT, limit };
     let cache = TokenCache::new(settings);
-    let server = Server(Arc::new(Inner {
+    let inner = Inner {
+        history: History::of(&cache, answers),
         answers,
         sent: AtomicUsize::new(0),
         fetching: AtomicBool::new(false),
         one_at_a_time,
         limit: limit as usize,
-    }));
-    (cache, server)
+    };
+    (cache, Server { inner: Arc::new(inner), latest: Cell::new(0), struck: Cell::new(0) })
 }
 
 impl Server {
     pub(crate) fn sent(&self) -> usize {
-        self.0.sent.load(Ordering::SeqCst)
+        self.inner.sent.load(Ordering::SeqCst)
     }
 
     pub(crate) fn source(&self) -> Box<dyn Source> {
@@ -71,7 +85,7 @@ impl Server {
     /// One caller's way to a token.
     pub(crate) fn acquire(&self, cache: &Arc<TokenCache>) -> Result<Arc<Token>, TokenError> {
         let mut acquire = pin!(Acquire::default());
-        block_on(poll_fn(|cx| acquire.as_mut().poll(cx, cache, || self.source())))
+        self.handed(block_on(poll_fn(|cx| acquire.as_mut().poll(cx, cache, || self.source()))))
     }
 
     /// A caller that gives up after one look.
@@ -88,10 +102,47 @@ impl Server {
         if let Some(token) = cache.load().as_ref()
             && cache.usable(token, Instant::now(), || self.source())
         {
-            return Ok(Arc::clone(token));
+            return self.handed(Ok(Arc::clone(token)));
         }
         self.acquire(cache)
     }
+
+    /// Throws away the current token, and whatever a fetch already sent will bring.
+    pub(crate) fn invalidate(&self, cache: &TokenCache) {
+        let sent = self.sent();
+        let current = cache.load().as_ref().map(|token| token.generation());
+        cache.invalidate();
+        self.inner.history.struck(Strike { sent, token: None });
+        self.struck.set(self.struck.get().max(current.unwrap_or_default()));
+    }
+
+    /// The first attempt that carried `token` got a 401. Whether there is to be a newer token.
+    pub(crate) fn refuse(&self, cache: &TokenCache, token: &Token) -> bool {
+        let sent = self.sent();
+        let replaced = cache.refuse(token.generation(), true);
+        if replaced {
+            self.inner.history.struck(Strike { sent, token: Some(number(token)) });
+            self.struck.set(self.struck.get().max(token.generation()));
+        }
+        replaced
+    }
+
+    /// What holds of whatever a thread is handed.
+    pub(crate) fn handed(&self, result: Result<Arc<Token>, TokenError>) -> Result<Arc<Token>, TokenError> {
+        if let Ok(token) = &result {
+            let (generation, latest, struck) = (token.generation(), self.latest.get(), self.struck.get());
+            assert!(generation >= latest, "handed generation {generation} after {latest}");
+            assert!(generation > struck, "handed generation {generation}, though {struck} was struck");
+            assert!(self.inner.history.has(generation), "handed generation {generation}, which was never published");
+            self.latest.set(generation);
+        }
+        result
+    }
+}
+
+/// What the n-th fetch, from 1, is answered with.
+pub(crate) fn answer(answers: &[Answer], n: usize) -> Answer {
+    answers[(n - 1).min(answers.len() - 1)]
 }
 
 /// The number of a token: it was brought by the n-th fetch.
@@ -112,22 +163,20 @@ impl Source for Server {
     fn fetch<'a>(&'a mut self, clearance: &'a Clearance) -> FetchFuture<'a> {
         Box::pin(async {
             let sent_at = clearance.take()?;
-            let server = &*self.0;
+            let server = &*self.inner;
             let number = server.sent.fetch_add(1, Ordering::SeqCst) + 1;
             assert!(number <= server.limit, "{number} fetches, {} are allowed", server.limit);
             let under_way = server.fetching.swap(true, Ordering::SeqCst);
             assert!(!under_way || !server.one_at_a_time, "two fetches at once");
             let _under_way = UnderWay(server);
-            match server.answers[(number - 1).min(server.answers.len() - 1)] {
-                Answer::Token => Ok(Issued {
-                    authorization: HeaderValue::from_str(&number.to_string()).unwrap(),
-                    lifetime: LIFETIME,
-                    sent_at,
-                    request_id: None,
-                }),
-                Answer::Failure => Err(TokenError::new(TokenErrorKind::Protocol, "no token").into()),
+            let token = match answer(server.answers, number) {
+                Answer::Token => number,
+                Answer::FirstToken => 1,
+                Answer::Failure => return Err(TokenError::new(TokenErrorKind::Protocol, "no token").into()),
                 Answer::Nothing => pending().await,
-            }
+            };
+            let authorization = HeaderValue::from_str(&token.to_string()).unwrap();
+            Ok(Issued { authorization, lifetime: LIFETIME, sent_at, request_id: None })
         })
     }
 

@@ -25,6 +25,9 @@ scenarios! {
     two_refusals_of_one_token_cost_one_fetch
     a_refusal_and_an_invalidation_at_once
     the_allowance_is_kept
+    a_token_is_invalidated_before_its_waiter_looks
+    a_token_is_refused_before_its_waiter_looks
+    a_refresh_that_brings_the_refused_token_again_is_not_published
     a_due_refresh_is_started_once
     a_token_expires_while_it_is_refreshed
     a_stuck_runtime_is_superseded

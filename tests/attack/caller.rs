@@ -1,0 +1,193 @@
+//! Callers that drop, hold and hurry, on many runtimes at once.
+
+use std::{
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use fastrand::Rng;
+use http::{Request, Response, StatusCode, Version};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::{runtime::Builder, task::yield_now};
+use tower::{BoxError, Layer, ServiceExt, limit::ConcurrencyLimit};
+use turris_auth::{
+    TokenError, TokenErrorKind, TurrisAuthLayer,
+    emulator::{Emulator, Endpoint, Fault},
+};
+
+use super::server::{Body, HttpClient, client, trace};
+
+type Api = turris_auth::TurrisAuth<ConcurrencyLimit<HttpClient>>;
+
+const VERSIONS: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
+
+fn layer(emulator: &Emulator) -> TurrisAuthLayer {
+    trace::if_asked_for();
+    TurrisAuthLayer::builder(emulator.credentials(), emulator.environment()).build().unwrap()
+}
+
+fn get(emulator: &Emulator, path: &str) -> Request<Body> {
+    let base = emulator.base_url().to_string();
+    Request::get(format!("{}{path}", base.trim_end_matches('/'))).body(Body::default()).unwrap()
+}
+
+async fn send(api: &Api, request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
+    api.clone().oneshot(request).await
+}
+
+/// A body that is never read keeps no permit, and none of what a fetch or a 401 needs.
+#[tokio::test]
+async fn a_body_that_is_held_for_ever_holds_nobody_up() {
+    for version in VERSIONS {
+        let emulator = Emulator::start().await.unwrap();
+        let api = layer(&emulator).layer(ConcurrencyLimit::new(client(version), 1));
+        emulator.fault(Endpoint::path("/v1/agents"), Fault::giant(u64::MAX));
+        emulator.fault(
+            Endpoint::path("/v1/quotes"),
+            Fault::status(StatusCode::UNAUTHORIZED).with_body("no".repeat(1_000_000)),
+        );
+        let mut held = vec![send(&api, get(&emulator, "/v1/agents")).await.unwrap()];
+        for round in 1..=3 {
+            emulator.revoke_all_tokens();
+            let answer = send(&api, get(&emulator, "/v1/agencies")).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::OK, "{version:?}, round {round}");
+            answer.into_body().collect().await.unwrap();
+        }
+        // A refusal that a new token does not cure, and whose body is longer than what is read to save a connection.
+        for _ in 0..3 {
+            held.push(send(&api, get(&emulator, "/v1/quotes")).await.unwrap());
+            assert_eq!(held.last().unwrap().status(), StatusCode::UNAUTHORIZED);
+        }
+        let answer = send(&api, get(&emulator, "/v1/agencies")).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{version:?}");
+        assert!(emulator.counters().token_requests <= 5);
+        drop(held);
+        while emulator.counters().in_flight > 0 {
+            yield_now().await;
+        }
+    }
+}
+
+/// Over HTTP/2 the bodies that nobody reads take up the window of their connection, and what else goes over it waits. A token
+/// service with a connection of its own does not.
+#[tokio::test]
+async fn bodies_that_take_up_a_whole_connection_hold_no_fetch_up_that_goes_over_another() {
+    let emulator = Emulator::start().await.unwrap();
+    emulator.fault(Endpoint::path("/v1/agents"), Fault::giant(u64::MAX));
+    let layer = TurrisAuthLayer::builder(emulator.credentials(), emulator.environment())
+        .token_service(client(Version::HTTP_2))
+        .build()
+        .unwrap();
+    let api = layer.layer(client(Version::HTTP_2));
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        held.push(api.clone().oneshot(get(&emulator, "/v1/agents")).await.unwrap());
+    }
+    let generation = layer.handle().token().await.unwrap();
+    layer.handle().invalidate();
+    assert_ne!(layer.handle().token().await.unwrap().as_str(), generation.as_str());
+    assert_eq!(held.len(), 8);
+}
+
+/// Sends `rounds` requests, and does with each what nobody should.
+async fn misbehave(
+    api: Api,
+    emulator: Arc<Emulator>,
+    held: Arc<Mutex<Vec<Response<Incoming>>>>,
+    rounds: usize,
+    seed: u64,
+) {
+    let mut random = Rng::with_seed(seed);
+    for _ in 0..rounds {
+        let path = if random.u8(..4) == 0 { "/v1/agents" } else { "/v1/agencies" };
+        let mut call = tokio_test::task::spawn(Box::pin(send(&api, get(&emulator, path))));
+        // As often as the allowance can follow, more or less.
+        match random.u8(..) {
+            0 => emulator.revoke_all_tokens(),
+            1 => api.handle().invalidate(),
+            2..8 => emulator.close_connections(),
+            _ => {}
+        }
+        if random.bool() {
+            // Lets go of it somewhere on its way.
+            for _ in 0..random.u8(..20) {
+                if call.poll().is_ready() {
+                    break;
+                }
+                yield_now().await;
+            }
+            continue;
+        }
+        match call.await {
+            Ok(response) if random.bool() => held.lock().unwrap().push(response),
+            // Read in part, and dropped.
+            Ok(response) => drop(response.into_body().frame().await),
+            // What the connections do that were closed is the client's own error.
+            Err(error) => {
+                if let Some(error) = TokenError::find_in(&*error) {
+                    assert!(
+                        matches!(error.kind(), TokenErrorKind::RateLimited | TokenErrorKind::Unavailable),
+                        "{error:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn callers_on_many_runtimes_that_drop_and_hold_at_random_leave_everything_in_order() {
+    for (seed, version) in [(1, Version::HTTP_11), (2, Version::HTTP_2), (3, Version::HTTP_11), (4, Version::HTTP_2)] {
+        let servers = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let emulator = Arc::new(servers.block_on(Emulator::start()).unwrap());
+        emulator.fault(Endpoint::path("/v1/agents"), Fault::giant(300_000));
+        let layer = layer(&emulator);
+        let held = Arc::new(Mutex::new(Vec::new()));
+        thread::scope(|scope| {
+            for number in 0..6 {
+                let (layer, emulator, held) = (&layer, &emulator, &held);
+                scope.spawn(move || {
+                    let runtime = match number % 2 {
+                        0 => Builder::new_current_thread().enable_all().build().unwrap(),
+                        _ => Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap(),
+                    };
+                    let api = layer.layer(ConcurrencyLimit::new(client(version), 8));
+                    let callers = (0..8).map(|caller| {
+                        let seed = seed * 1_000 + number * 10 + caller;
+                        misbehave(api.clone(), Arc::clone(emulator), Arc::clone(held), 20, seed)
+                    });
+                    runtime.block_on(async {
+                        let tasks: Vec<_> = callers.map(|caller| runtime.spawn(caller)).collect();
+                        for task in tasks {
+                            task.await.unwrap();
+                        }
+                    });
+                    // With whatever is under way there, the fetch for all others perhaps.
+                    runtime.shutdown_background();
+                });
+            }
+        });
+
+        let counters = emulator.counters();
+        assert!(counters.tokens_issued > 1, "{counters:?}");
+        assert!(counters.token_requests <= 10, "seed {seed}: {} fetches in a minute", counters.token_requests);
+        assert!(held.lock().unwrap().len() > 20);
+        // With the bodies still held: a newcomer is told where the layer stands, and gets a token where there is one to be had.
+        let api = layer.layer(ConcurrencyLimit::new(client(version), 8));
+        match servers.block_on(send(&api, get(&emulator, "/v1/agencies"))) {
+            Ok(response) => assert!([StatusCode::OK, StatusCode::UNAUTHORIZED].contains(&response.status())),
+            Err(error) => {
+                let error = TokenError::find_in(&*error).unwrap();
+                assert!(error.retry_after().is_some_and(|wait| wait <= Duration::from_secs(60)), "{error}");
+            }
+        }
+        held.lock().unwrap().clear();
+        servers.block_on(async {
+            while emulator.counters().in_flight > 0 {
+                yield_now().await;
+            }
+        });
+    }
+}

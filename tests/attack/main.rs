@@ -1,0 +1,9 @@
+//! Servers and callers that mean harm, over loopback sockets.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod bomb;
+mod caller;
+mod flood;
+mod http2;
+mod server;
+mod token_endpoint;

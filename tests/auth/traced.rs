@@ -1,0 +1,43 @@
+//! That a secret in the output of a test would be found there: what `.ci/secrets` relies on.
+
+use std::{
+    env,
+    process::{Command, Stdio},
+    thread,
+};
+
+use crate::support::{SECRET, trace};
+
+const LEAKING: &str = "TURRIS_AUTH_LEAKING";
+
+/// Shows the secret in each way that there is, on a thread that the test harness knows nothing of.
+#[allow(clippy::panic, reason = "one of the ways")]
+fn leak() {
+    trace::if_asked_for();
+    println!("printed {SECRET}");
+    let leaking = thread::spawn(|| {
+        eprintln!("eprinted {SECRET}");
+        tracing::trace!("traced {SECRET}");
+        panic!("panicked {SECRET}");
+    });
+    leaking.join().unwrap_err();
+}
+
+#[test]
+fn what_is_printed_traced_or_panicked_with_is_in_the_output() {
+    if env::var_os(LEAKING).is_some() {
+        return leak();
+    }
+    let this = "traced::what_is_printed_traced_or_panicked_with_is_in_the_output";
+    let output = Command::new(env::current_exe().unwrap())
+        .args(["--exact", this, "--nocapture"])
+        .envs([(LEAKING, "1"), ("TURRIS_AUTH_TRACE", "1")])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    for way in ["printed", "eprinted", "traced", "panicked"] {
+        assert!(text.contains(&format!("{way} {SECRET}")), "not {way}: {text}");
+    }
+}

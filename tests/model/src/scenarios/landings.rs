@@ -1,0 +1,79 @@
+//! Tokens that are struck as they arrive.
+
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
+
+use loom::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread::spawn,
+};
+
+use crate::{
+    checker::check,
+    clock::{advance, let_move},
+    runtime::{block_on, in_one_thread, join_tasks},
+    server::{Answer, LIFETIME, REFRESH_BEFORE, Server, number, start},
+    token::{Acquire, Token, TokenCache},
+};
+
+/// A waiter whose flight has landed is polled again only after it was told that the token has been struck.
+fn a_token_is_struck_before_its_waiter_looks(name: &str, strike: fn(&Server, &TokenCache, &Token)) {
+    check(name, 2, move || {
+        let (cache, server) = start(10, &[Answer::Token]);
+        let struck = Arc::new(AtomicBool::new(false));
+        let striking = {
+            let (cache, server, struck) = (Arc::clone(&cache), server.clone(), Arc::clone(&struck));
+            spawn(move || {
+                let token = server.acquire(&cache).unwrap();
+                assert_eq!(number(&token), 1);
+                strike(&server, &cache, &token);
+                struck.store(true, Ordering::Release);
+            })
+        };
+        let mut acquire = pin!(Acquire::default());
+        let token = block_on(poll_fn(|cx| {
+            let told = struck.load(Ordering::Acquire);
+            let poll = acquire.as_mut().poll(cx, &cache, || server.source());
+            if let Poll::Ready(Ok(token)) = &poll {
+                assert!(!told || number(token) == 2, "handed a token that had been struck");
+            }
+            poll
+        }));
+        server.handed(token).unwrap();
+        striking.join().unwrap();
+        join_tasks();
+        assert!(server.sent() <= 2);
+    });
+}
+
+pub fn a_token_is_invalidated_before_its_waiter_looks() {
+    a_token_is_struck_before_its_waiter_looks("a token is invalidated before its waiter looks", |server, cache, _| {
+        server.invalidate(cache);
+    });
+}
+
+pub fn a_token_is_refused_before_its_waiter_looks() {
+    a_token_is_struck_before_its_waiter_looks("a token is refused before its waiter looks", |server, cache, token| {
+        assert!(server.refuse(cache, token));
+    });
+}
+
+/// A refresh that was sent before the 401 brings the very token that the 401 was for.
+pub fn a_refresh_that_brings_the_refused_token_again_is_not_published() {
+    check("a refresh that brings the refused token again is not published", 2, || {
+        let (cache, server) = start(10, &[Answer::Token, Answer::FirstToken, Answer::Token]);
+        let_move();
+        let first = in_one_thread(|| server.request(&cache)).unwrap();
+        advance(LIFETIME - REFRESH_BEFORE);
+        let refreshing = {
+            let (cache, server) = (Arc::clone(&cache), server.clone());
+            spawn(move || server.request(&cache).map(drop).unwrap())
+        };
+        // The refresh may have brought it once more already, which is another generation then.
+        assert!(server.refuse(&cache, &first));
+        let next = server.request(&cache).unwrap();
+        assert!(next.generation() > first.generation());
+        refreshing.join().unwrap();
+        join_tasks();
+        assert!(server.sent() <= 3);
+    });
+}
