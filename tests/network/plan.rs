@@ -1,0 +1,378 @@
+//! What a seed stands for: the processes, their calls, and what goes wrong meanwhile.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use http::{
+    HeaderValue, StatusCode, Uri,
+    header::{HeaderName, RETRY_AFTER},
+};
+use turris_auth::emulator::{Endpoint, Fault, Limits, RateLimitHeaders};
+
+use super::net::{Host, Quality, Route};
+
+pub const API: Host = "api.test";
+/// Turris again, under a name that the layers are told of.
+pub const FILES: Host = "files.test";
+/// A host that is to see no token and no secret.
+pub const DECOY: Host = "decoy.test";
+pub const SERVERS: [Host; 3] = [API, FILES, DECOY];
+const PROCESSES: [Host; 3] = ["client-0", "client-1", "client-2"];
+pub const TOKEN_PATH: &str = "/v1/auth/jwt";
+pub const PATHS: [&str; 4] = ["/v1/agencies", "/v1/agents", "/v1/agencies/agency-1", "/v1/agents/agent-4"];
+
+/// What a layer believes of a server that asks for a long wait before the next fetch.
+const LONGEST_ASKED_FOR: Duration = Duration::from_secs(5 * 60);
+/// The endpoint's window, the longest cool-down, and the longest pause between refreshes that cure nothing.
+const MINUTE: Duration = Duration::from_secs(60);
+
+pub struct Plan {
+    pub processes: Vec<ProcessPlan>,
+    pub headers: RateLimitHeaders,
+    pub events: Vec<(Duration, Event)>,
+    pub calls: Vec<CallPlan>,
+    /// When everything is mended.
+    pub healed: Duration,
+    /// Whether connections survive that.
+    pub resets: bool,
+    /// How long after that everything works, whatever was.
+    pub settling: Duration,
+    /// Nothing but the client counts against its allowance, and nobody says otherwise.
+    pub honest: bool,
+    /// Turris forgets what it knows.
+    pub forgets: bool,
+}
+
+#[derive(Clone)]
+pub struct ProcessPlan {
+    pub name: Host,
+    pub client_id: String,
+    pub http2: bool,
+    pub concurrency: Option<usize>,
+    pub own_token_service: bool,
+    pub token_requests: u32,
+    pub token_timeout: Duration,
+    pub attempt_timeout: Duration,
+    pub refresh_before: Duration,
+    pub max_retries: u32,
+    pub max_wait: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub enum Event {
+    Hold(Route),
+    Release {
+        route: Route,
+        resets: bool,
+    },
+    Quality(Route, Quality),
+    Crash {
+        host: Host,
+        silent: bool,
+    },
+    Restart {
+        host: Host,
+        forgets: bool,
+    },
+    Vanish(Host),
+    Appear(Host),
+    Fault(Endpoint, Fault),
+    ClearFaults,
+    RevokeAll,
+    ClockSkew(i64),
+    Lifetime(Duration),
+    Limits(Limits),
+    /// Turris has a new secret for the client of this process.
+    Rotate(usize),
+    /// The process learns of it.
+    Adopt(usize),
+    Invalidate(usize),
+}
+
+#[derive(Clone, Debug)]
+pub struct CallPlan {
+    pub number: u32,
+    pub at: Duration,
+    pub process: usize,
+    pub kind: Kind,
+    /// Whether limits are waited out.
+    pub full: bool,
+    /// When the caller gives up.
+    pub patience: Option<Duration>,
+    pub reading: Reading,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    Get {
+        host: Host,
+        path: &'static str,
+    },
+    /// A body that comes back; `streamed` in chunks, with pauses.
+    Echo {
+        size: usize,
+        streamed: bool,
+    },
+    /// With an idempotency key, and sent again by the caller when it fails.
+    Invite,
+    Decoy,
+    /// To Turris, with a `Host` that is somebody else's.
+    ForeignHost,
+    /// With user information in front of the host.
+    UserInfo,
+    /// Through a client that follows redirects.
+    Redirected,
+    /// The token alone, through the handle.
+    Token,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Reading {
+    Whole,
+    /// With this pause after each frame.
+    Slow(Duration),
+    /// Not at all: the answer is kept for this long, and dropped.
+    Not(Duration),
+}
+
+fn seconds(rng: &mut Rng, from: u64, to: u64) -> Duration {
+    Duration::from_millis(rng.u64(from * 1_000..=to * 1_000))
+}
+
+fn one_of<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
+    from[rng.usize(..from.len())]
+}
+
+impl Plan {
+    pub fn new(seed: u64) -> Self {
+        let rng = &mut Rng::with_seed(seed);
+        let share_a_client = rng.u8(..4) == 0;
+        let processes: Vec<_> =
+            PROCESSES.iter().take(rng.usize(1..=3)).map(|name| ProcessPlan::new(rng, name, share_a_client)).collect();
+        let healed = seconds(rng, 40, 240);
+        let mut faults = Faults {
+            rng,
+            healed,
+            processes: &processes,
+            events: Vec::new(),
+            honest: true,
+            forgets: false,
+            asked: Duration::ZERO,
+        };
+        for _ in 0..faults.rng.usize(1..=10) {
+            faults.add();
+        }
+        let Faults { mut events, honest, forgets, asked, .. } = faults;
+        events.sort_by_key(|(at, _)| *at);
+        let slowest = |of: fn(&ProcessPlan) -> Duration| processes.iter().map(of).max().unwrap_or_default();
+        // A fetch that is under way fails, the endpoint is left alone for as long as may be, and all places in the
+        // allowance are taken for a window more; meanwhile there may be a pause after refreshes in vain, and a gate that is
+        // closed.
+        let settling = slowest(|process| process.token_timeout)
+            + asked.min(LONGEST_ASKED_FOR).max(MINUTE)
+            + 2 * MINUTE
+            + slowest(|process| process.max_wait);
+        let mut calls = calls(rng, processes.len(), healed, settling);
+        calls.sort_by_key(|call| call.at);
+        let honest = honest && (processes.len() == 1 || !share_a_client);
+        let headers = match rng.u8(..3) {
+            0 => RateLimitHeaders::Always,
+            1 => RateLimitHeaders::Never,
+            _ => RateLimitHeaders::default(),
+        };
+        Self { headers, events, calls, healed, resets: rng.bool(), settling, honest, forgets, processes }
+    }
+}
+
+impl ProcessPlan {
+    fn new(rng: &mut Rng, name: Host, share_a_client: bool) -> Self {
+        Self {
+            name,
+            client_id: if share_a_client { "shared".to_owned() } else { format!("id-of-{name}") },
+            http2: rng.u8(..3) == 0,
+            concurrency: (rng.u8(..4) == 0).then(|| rng.usize(1..=3)),
+            own_token_service: rng.bool(),
+            token_requests: if rng.u8(..4) == 0 { rng.u32(1..=9) } else { 10 },
+            token_timeout: seconds(rng, 3, 30),
+            attempt_timeout: seconds(rng, 2, 15),
+            refresh_before: seconds(rng, 0, 300),
+            max_retries: rng.u32(0..=3),
+            max_wait: seconds(rng, 1, 90),
+        }
+    }
+}
+
+struct Faults<'a> {
+    rng: &'a mut Rng,
+    healed: Duration,
+    processes: &'a [ProcessPlan],
+    events: Vec<(Duration, Event)>,
+    honest: bool,
+    forgets: bool,
+    /// The longest wait that the token endpoint asks for.
+    asked: Duration,
+}
+
+impl Faults<'_> {
+    fn moment(&mut self) -> Duration {
+        self.healed.mul_f64(self.rng.f64())
+    }
+
+    fn at(&mut self, at: Duration, event: Event) {
+        self.events.push((at, event));
+    }
+
+    fn route(&mut self) -> Route {
+        let process = self.processes[self.rng.usize(..self.processes.len())].name;
+        let route = Route { from: process, to: one_of(self.rng, &[API, API, API, FILES, DECOY]) };
+        if self.rng.bool() { route } else { route.back() }
+    }
+
+    fn add(&mut self) {
+        let begins = self.moment();
+        let ends = begins + seconds(self.rng, 0, 60);
+        match self.rng.u8(..14) {
+            0 | 1 => {
+                let (route, resets) = (self.route(), self.rng.bool());
+                let both = self.rng.bool();
+                for route in [Some(route), both.then_some(route.back())].into_iter().flatten() {
+                    self.at(begins, Event::Hold(route));
+                    self.at(ends, Event::Release { route, resets });
+                }
+            }
+            2 => {
+                let quality = Quality { latency: self.rng.u64(1..=3_000), loss: self.rng.f64() * 0.6 };
+                let route = self.route();
+                self.at(begins, Event::Quality(route, quality));
+            }
+            3 => {
+                let host = one_of(self.rng, &SERVERS);
+                let (silent, forgets) = (self.rng.bool(), host == API && self.rng.bool());
+                self.forgets |= forgets;
+                self.at(begins, Event::Crash { host, silent });
+                self.at(ends, Event::Restart { host, forgets });
+            }
+            4 => {
+                let host = one_of(self.rng, &SERVERS);
+                self.at(begins, Event::Vanish(host));
+                self.at(ends, Event::Appear(host));
+            }
+            5 => self.at(begins, Event::RevokeAll),
+            6 => {
+                let skew = if self.rng.bool() { self.rng.i64(-120..=120) } else { self.rng.i64(-100_000..=100_000) };
+                self.at(begins, Event::ClockSkew(skew));
+            }
+            7 => {
+                let lifetime = if self.rng.bool() { seconds(self.rng, 1, 90) } else { seconds(self.rng, 90, 4_000) };
+                self.at(begins, Event::Lifetime(lifetime));
+            }
+            8 => {
+                self.honest = false;
+                let window = seconds(self.rng, 5, 60);
+                let limits =
+                    Limits::default().token_requests(self.rng.u32(0..=10)).mutating_requests(self.rng.u32(0..=30));
+                self.at(begins, Event::Limits(limits.window(window)));
+            }
+            9 => {
+                let process = self.rng.usize(..self.processes.len());
+                self.at(begins, Event::Rotate(process));
+                let late = begins + seconds(self.rng, 0, 20);
+                self.at(late, Event::Adopt(process));
+            }
+            10 => {
+                let process = self.rng.usize(..self.processes.len());
+                self.at(begins, Event::Invalidate(process));
+            }
+            _ => {
+                let (endpoint, fault) = self.answer();
+                self.at(begins, Event::Fault(endpoint, fault));
+                self.at(ends, Event::ClearFaults);
+            }
+        }
+    }
+
+    /// A wrong answer, of the token endpoint or of another.
+    fn answer(&mut self) -> (Endpoint, Fault) {
+        let endpoint = match self.rng.u8(..5) {
+            0 | 1 => Endpoint::Token,
+            2 => Endpoint::All,
+            3 => Endpoint::ExceptToken,
+            _ => Endpoint::path(one_of(self.rng, &PATHS)),
+        };
+        let elsewhere = format!("https://{DECOY}/login").parse::<Uri>().unwrap();
+        let fault = match self.rng.u8(..14) {
+            0 => Fault::status(one_of(self.rng, &[StatusCode::INTERNAL_SERVER_ERROR, StatusCode::SERVICE_UNAVAILABLE])),
+            1 => Fault::html(StatusCode::BAD_GATEWAY),
+            2 => Fault::status(StatusCode::UNAUTHORIZED),
+            3 => Fault::redirect(&elsewhere),
+            4 => Fault::hang(),
+            5 => Fault::delay(seconds(self.rng, 0, 40)),
+            6 => Fault::stalled(),
+            7 => Fault::truncated(),
+            8 if endpoint == Endpoint::Token => Fault::garbage(),
+            9 if endpoint == Endpoint::Token => Fault::giant(200_000),
+            10 => Fault::reset(),
+            11 => {
+                let wait = self.rng.u64(0..=400);
+                self.asked = self.asked.max(Duration::from_secs(wait));
+                let status = one_of(self.rng, &[StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE]);
+                Fault::status(status).with_header(RETRY_AFTER, HeaderValue::from(wait))
+            }
+            12 => {
+                self.asked = LONGEST_ASKED_FOR;
+                let reset = HeaderValue::from(self.rng.u64(..));
+                Fault::status(StatusCode::TOO_MANY_REQUESTS)
+                    .with_header(HeaderName::from_static("x-ratelimit-remaining"), HeaderValue::from_static("0"))
+                    .with_header(HeaderName::from_static("x-ratelimit-reset"), reset)
+            }
+            _ => Fault::status(StatusCode::TOO_MANY_REQUESTS),
+        };
+        let fault = if self.rng.bool() { fault.times(self.rng.u32(1..=4)) } else { fault };
+        (endpoint, fault)
+    }
+}
+
+fn calls(rng: &mut Rng, processes: usize, healed: Duration, settling: Duration) -> Vec<CallPlan> {
+    let mut calls = Vec::new();
+    for _ in 0..rng.usize(2..=8) {
+        let at = healed.mul_f64(rng.f64());
+        let spread = if rng.bool() { 0 } else { rng.u64(1..=20) };
+        for _ in 0..rng.usize(1..=8) {
+            let at = at + seconds(rng, 0, spread);
+            calls.push(CallPlan::new(rng, calls.len(), at, processes));
+        }
+    }
+    for _ in 0..rng.usize(0..=4) {
+        let at = healed + settling.mul_f64(rng.f64());
+        calls.push(CallPlan::new(rng, calls.len(), at, processes));
+    }
+    calls
+}
+
+impl CallPlan {
+    fn new(rng: &mut Rng, number: usize, at: Duration, processes: usize) -> Self {
+        let kind = match rng.u8(..16) {
+            0 => Kind::Decoy,
+            1 => Kind::ForeignHost,
+            2 => Kind::UserInfo,
+            3 | 4 => Kind::Redirected,
+            5 => Kind::Token,
+            6 | 7 => Kind::Invite,
+            8..11 => {
+                let largest = one_of(rng, &[0, 100, 20_000, 150_000]);
+                Kind::Echo { size: rng.usize(0..=largest), streamed: rng.bool() }
+            }
+            11 => Kind::Get { host: FILES, path: one_of(rng, &PATHS) },
+            _ => Kind::Get { host: API, path: one_of(rng, &PATHS) },
+        };
+        let reading = match rng.u8(..6) {
+            0 => Reading::Slow(seconds(rng, 0, 3)),
+            1 => Reading::Not(seconds(rng, 0, 30)),
+            _ => Reading::Whole,
+        };
+        let patience = (rng.u8(..3) == 0).then(|| Duration::from_millis(1 << rng.u32(0..=15)));
+        // From 1: a request without a number is a token request.
+        let number = 1 + u32::try_from(number).unwrap();
+        Self { number, at, process: rng.usize(..processes), kind, full: rng.bool(), patience, reading }
+    }
+}

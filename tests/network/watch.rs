@@ -1,0 +1,358 @@
+//! Sees everything that happens, in order, and holds the guarantees against each step.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt::Display,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use http::{HeaderMap, StatusCode, Uri, header::AUTHORIZATION};
+use tokio::time::Instant;
+
+use super::{
+    net::Host,
+    plan::{API, FILES},
+};
+
+/// The endpoint's window.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// Names a call, in every request that is made for it.
+pub const CALL: &str = "x-call";
+
+#[derive(Clone)]
+pub struct Watch(Arc<Mutex<Books>>);
+
+struct Books {
+    started: Instant,
+    log: Vec<String>,
+    violations: Vec<String>,
+    processes: BTreeMap<Host, Process>,
+    calls: BTreeMap<u32, Call>,
+    /// All tokens ever issued, in order.
+    tokens: Vec<String>,
+    secrets: Vec<String>,
+    /// Token requests that arrived when the client had given up waiting for them.
+    ghosts: usize,
+    honest_refusals: usize,
+    entities: BTreeMap<u32, Vec<String>>,
+}
+
+#[derive(Default)]
+struct Process {
+    limit: usize,
+    under_way: usize,
+    ended: VecDeque<Instant>,
+    /// The tokens that were sent, in order, without repetitions.
+    sent: Vec<String>,
+    /// When each token was last sent, as a position in the log.
+    last_sent: BTreeMap<String, usize>,
+    /// Tokens that were replaced because they had been refused.
+    struck: Vec<String>,
+}
+
+#[derive(Default)]
+pub struct Call {
+    process: Host,
+    /// The token of the last attempt, the status of its answer, and when it came.
+    token: Option<String>,
+    status: Option<(StatusCode, usize)>,
+    /// Requests that the library has sent.
+    pub sent: usize,
+    pub arrived: usize,
+    pub processed: usize,
+    body: Vec<u8>,
+}
+
+impl Watch {
+    pub fn new() -> Self {
+        Self(Arc::new(Mutex::new(Books {
+            started: Instant::now(),
+            log: Vec::new(),
+            violations: Vec::new(),
+            processes: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            tokens: Vec::new(),
+            secrets: Vec::new(),
+            ghosts: 0,
+            honest_refusals: 0,
+            entities: BTreeMap::new(),
+        })))
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.0.lock().unwrap()
+    }
+
+    pub fn note(&self, event: impl Display) {
+        self.books().note(event);
+    }
+
+    pub fn violation(&self, what: impl Display) {
+        self.books().violation(what);
+    }
+
+    pub fn add_process(&self, name: Host, limit: u32) {
+        self.books().processes.insert(name, Process { limit: limit as usize, ..Process::default() });
+    }
+
+    pub fn add_secret(&self, secret: &str) {
+        self.books().secrets.push(secret.to_owned());
+    }
+
+    /// A new secret of a client: its version.
+    pub fn add_secret_version(&self) -> usize {
+        self.books().secrets.len()
+    }
+
+    pub fn add_call(&self, call: u32, process: Host, body: Vec<u8>) {
+        self.books().calls.insert(call, Call { process, body, ..Call::default() });
+    }
+
+    /// The library sends a token request.
+    pub fn fetch_begins(&self, process: Host) {
+        let (mut books, now) = (self.books(), Instant::now());
+        books.note(format_args!("{process} fetches"));
+        let fetches = books.processes.get_mut(process).unwrap();
+        fetches.ended.retain(|ended| now < *ended + WINDOW);
+        fetches.under_way += 1;
+        let (under_way, taken, limit) = (fetches.under_way, fetches.under_way + fetches.ended.len(), fetches.limit);
+        if under_way > 1 {
+            books.violation(format_args!("{process} has {under_way} fetches under way at once"));
+        }
+        if taken > limit {
+            books.violation(format_args!("{process} makes {taken} fetches where 60 s have room for {limit}"));
+        }
+    }
+
+    pub fn fetch_ends(&self, process: Host) {
+        let mut books = self.books();
+        books.note(format_args!("{process}'s fetch ends"));
+        let fetches = books.processes.get_mut(process).unwrap();
+        fetches.under_way -= 1;
+        fetches.ended.push_back(Instant::now());
+    }
+
+    /// The library sends a request that is not for a token.
+    pub fn sends(&self, process: Host, uri: &Uri, headers: &HeaderMap) {
+        let mut books = self.books();
+        let (call, token) = (call_of(headers), token_of(headers));
+        let name = books.name(token.as_deref());
+        books.note(format_args!("{process} sends {call} to {uri} with {name}"));
+        let belongs = matches!(uri.authority().map(|authority| authority.as_str()), Some(API | FILES))
+            && headers.get("host").is_none_or(|host| host == API || host == FILES);
+        match &token {
+            Some(_) if !belongs => books.violation(format_args!("a token is sent to {uri}")),
+            Some(token) => books.token_is_sent(process, call, token),
+            None if belongs => books.violation(format_args!("{call} is sent to {uri} without a token")),
+            None => {}
+        }
+        let Some(book) = books.calls.get_mut(&call) else { return };
+        book.sent += 1;
+        (book.token, book.status) = (token, None);
+    }
+
+    /// The answer to what [`sends`](Self::sends) has seen is given to the library.
+    pub fn answered(&self, call: u32, status: StatusCode) {
+        let mut books = self.books();
+        books.note(format_args!("{call} is answered {status}"));
+        let position = books.log.len();
+        if let Some(call) = books.calls.get_mut(&call) {
+            call.status = Some((status, position));
+        }
+    }
+
+    /// The library has told the caller of `call` that there is no token.
+    pub fn no_token(&self, call: u32) {
+        let mut books = self.books();
+        let Some(book) = books.calls.get(&call) else { return };
+        if let (Some(token), Some((StatusCode::UNAUTHORIZED, at))) = (book.token.clone(), book.status) {
+            let process = book.process;
+            books.strike(process, token, at);
+        }
+    }
+
+    /// A request has arrived at a server.
+    pub fn arrives(&self, host: Host, process: Host, uri: &Uri, headers: &HeaderMap) {
+        let mut books = self.books();
+        let call = call_of(headers);
+        books.note(format_args!("{call} of {process} arrives at {host}: {uri}"));
+        if let Some(call) = books.calls.get_mut(&call) {
+            call.arrived += 1;
+        }
+        let names_host = headers.get("host").is_none_or(|named| named == host)
+            && uri.authority().is_none_or(|authority| authority.as_str() == host);
+        if headers.contains_key(AUTHORIZATION) && (!matches!(host, API | FILES) || !names_host) {
+            books.violation(format_args!("{host} is shown a token in a request for {uri}"));
+        }
+    }
+
+    /// A token request has arrived at the endpoint.
+    pub fn fetch_arrives(&self, process: Host) {
+        let mut books = self.books();
+        books.note(format_args!("a token request of {process} arrives"));
+        if books.processes[process].under_way == 0 {
+            books.ghosts += 1;
+        }
+    }
+
+    /// The endpoint has found the allowance used up, and was not told to say so.
+    pub fn honest_refusal(&self) {
+        self.books().honest_refusals += 1;
+    }
+
+    pub fn issued(&self, token: &str) {
+        self.books().tokens.push(token.to_owned());
+    }
+
+    /// The body of a request has arrived in whole, and the server takes it for complete.
+    pub fn body_arrived(&self, headers: &HeaderMap, body: &[u8]) {
+        let mut books = self.books();
+        let call = call_of(headers);
+        if books.calls.get(&call).is_some_and(|call| call.body != body) {
+            books.violation(format_args!("the body of {call} arrives with {} bytes of its own", body.len()));
+        }
+    }
+
+    pub fn processed(&self, call: u32) {
+        if let Some(call) = self.books().calls.get_mut(&call) {
+            call.processed += 1;
+        }
+    }
+
+    /// The answer to a call with an idempotency key names what it has made.
+    pub fn entity(&self, call: u32, id: &str) {
+        self.books().entities.entry(call).or_default().push(id.to_owned());
+    }
+
+    /// `text` is seen by somebody who is to see nothing secret.
+    pub fn public(&self, who: impl Display, text: &[u8]) {
+        let mut books = self.books();
+        let holds = |secret: &String| text.windows(secret.len()).any(|window| window == secret.as_bytes());
+        if books.secrets.iter().any(holds) {
+            books.violation(format_args!("{who} sees a client secret"));
+        }
+        if books.tokens.iter().any(holds) {
+            books.violation(format_args!("{who} sees a token"));
+        }
+    }
+
+    /// The secret is a secret of the token endpoint's, but a token may stand here.
+    pub fn no_client_secret(&self, who: impl Display, text: &[u8]) {
+        let mut books = self.books();
+        if books.secrets.iter().any(|secret| text.windows(secret.len()).any(|window| window == secret.as_bytes())) {
+            books.violation(format_args!("{who} sees a client secret"));
+        }
+    }
+
+    /// What can only be judged at the end. `honest`: the endpoint's allowance is the documented one, its answers are its
+    /// own, and no two processes share it. `forgets`: the server may have forgotten what it has done.
+    pub fn finish(&self, honest: bool, forgets: bool, most_attempts: usize) -> Run {
+        let mut books = self.books();
+        for (number, call) in std::mem::take(&mut books.calls) {
+            if call.sent > most_attempts {
+                books.violation(format_args!("{number} is sent {} times", call.sent));
+            }
+            if call.arrived > call.sent {
+                books.violation(format_args!("{number} arrives {} times and is sent {}", call.arrived, call.sent));
+            }
+            if call.processed > 1 {
+                books.violation(format_args!("{number} is processed {} times", call.processed));
+            }
+        }
+        for (call, ids) in std::mem::take(&mut books.entities) {
+            if !forgets && ids.iter().any(|id| *id != ids[0]) {
+                books.violation(format_args!("{call} has made {ids:?}"));
+            }
+        }
+        if honest && books.ghosts == 0 && books.honest_refusals > 0 {
+            books.violation("the endpoint finds its allowance exceeded");
+        }
+        let mut hash = DefaultHasher::new();
+        books.log.hash(&mut hash);
+        Run {
+            log: std::mem::take(&mut books.log),
+            violations: std::mem::take(&mut books.violations),
+            hash: hash.finish(),
+        }
+    }
+}
+
+/// What is left of a run.
+pub struct Run {
+    pub log: Vec<String>,
+    pub violations: Vec<String>,
+    pub hash: u64,
+}
+
+impl Books {
+    fn note(&mut self, event: impl Display) {
+        let at = self.started.elapsed().as_secs_f64();
+        self.log.push(format!("{at:9.3} {event}"));
+    }
+
+    fn violation(&mut self, what: impl Display) {
+        self.note(format_args!("VIOLATION: {what}"));
+        self.violations.extend(self.log.last().cloned());
+    }
+
+    /// A token's place in the sequence of all, which is all that the log says of it.
+    fn name(&self, token: Option<&str>) -> String {
+        let Some(token) = token else { return "no token".to_owned() };
+        let position = self.tokens.iter().position(|issued| issued == token);
+        position.map_or("an unknown token".to_owned(), |position| format!("token {position}"))
+    }
+
+    fn token_is_sent(&mut self, process: Host, call: u32, token: &str) {
+        let name = self.name(Some(token));
+        if let Some((previous, at)) = self.calls.get(&call).and_then(|call| {
+            let (StatusCode::UNAUTHORIZED, at) = call.status? else { return None };
+            Some((call.token.clone()?, at))
+        }) {
+            if previous == token {
+                self.violation(format_args!("{call} is sent again with {name}, which was refused"));
+            } else {
+                self.strike(process, previous, at);
+            }
+        }
+        let position = self.log.len();
+        let books = self.processes.get_mut(process).unwrap();
+        books.last_sent.insert(token.to_owned(), position);
+        let is_struck = books.struck.iter().any(|struck| struck == token);
+        let is_newest = books.sent.last().is_some_and(|last| last == token);
+        let is_old = !is_newest && books.sent.iter().any(|sent| sent == token);
+        if !is_newest {
+            books.sent.push(token.to_owned());
+        }
+        if is_struck {
+            self.violation(format_args!("{name} is used again although it was refused and replaced"));
+        }
+        if is_old {
+            self.violation(format_args!("{name} is used again after a newer one"));
+        }
+    }
+
+    /// The library has answered the refusal of `token` at `at` by replacing it: from there on it is of no use.
+    fn strike(&mut self, process: Host, token: String, at: usize) {
+        let name = self.name(Some(&token));
+        let books = self.processes.get_mut(process).unwrap();
+        let last = books.last_sent.get(&token).copied().unwrap_or_default();
+        if !books.struck.contains(&token) {
+            books.struck.push(token);
+        }
+        if last > at {
+            self.violation(format_args!("{name} was used after it had been refused"));
+        }
+    }
+}
+
+pub fn call_of(headers: &HeaderMap) -> u32 {
+    headers.get(CALL).and_then(|call| call.to_str().ok()?.parse().ok()).unwrap_or_default()
+}
+
+fn token_of(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(AUTHORIZATION)?;
+    Some(String::from_utf8_lossy(value.as_bytes()).trim_start_matches("Bearer ").to_owned())
+}
