@@ -98,7 +98,12 @@ impl Caller {
     }
 
     async fn token(&self, bound: Duration) -> Outcome {
-        match timeout(bound, self.process.handle.token()).await {
+        let at_once = self.watch.has_token(self.process.name).then(Instant::now);
+        let result = timeout(bound, self.process.handle.token()).await;
+        if at_once.is_some_and(|at| at != Instant::now() || !matches!(result, Ok(Ok(_)))) {
+            self.watch.violation(format_args!("{} waits for a token though there was a valid one", self.plan.number));
+        }
+        match result {
             Ok(Ok(_)) => Outcome::Status(StatusCode::OK),
             Ok(Err(error)) => {
                 self.show(&error.into());
@@ -151,11 +156,13 @@ impl Caller {
             Kind::Echo { .. } => ("POST", format!("https://{API}/v1/echo")),
             Kind::Invite => ("POST", format!("https://{API}/v1/downstream-entities/onboarding/invite")),
             Kind::Decoy => ("GET", format!("https://{DECOY}/v1/agencies")),
-            Kind::UserInfo => ("GET", format!("https://{API}:443@{DECOY}/v1/agencies")),
+            Kind::UserInfo if self.plan.full => ("GET", format!("https://{API}:443@{DECOY}/v1/agencies")),
+            Kind::UserInfo => ("GET", format!("https://somebody@{API}/v1/agencies")),
             Kind::ForeignHost | Kind::Redirected | Kind::Token => ("GET", format!("https://{API}/v1/agencies")),
         };
         let body = body(&self.plan);
-        self.watch.add_call(number, self.process.name, body.clone());
+        let waits = self.plan.full || self.process.has_a_limit;
+        self.watch.add_call(number, self.process.name, body.clone(), waits);
         let mut request = Request::builder().method(method).uri(uri).header(CALL, number);
         if let Kind::ForeignHost = self.plan.kind {
             request = request.header("host", DECOY);
@@ -203,7 +210,11 @@ impl Caller {
 
 fn body(plan: &CallPlan) -> Vec<u8> {
     match plan.kind {
-        Kind::Echo { size, .. } => (0..size).map(|at| (at as u32 ^ plan.number) as u8).collect(),
+        Kind::Echo { size, .. } => {
+            let mut body = format!("line of call {}\n", plan.number).repeat(size / 16 + 1).into_bytes();
+            body.truncate(size);
+            body
+        }
         Kind::Invite => format!(r#"{{"name": "entity {}"}}"#, plan.number).into_bytes(),
         _ => Vec::new(),
     }

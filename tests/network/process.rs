@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -55,6 +56,8 @@ impl CredentialsProvider for Vault {
 
 pub struct Process {
     pub name: Host,
+    /// Of requests at once, below the layers.
+    pub has_a_limit: bool,
     pub vault: Vault,
     pub handle: TokenHandle,
     /// The token alone.
@@ -87,7 +90,15 @@ impl Process {
         let backoff =
             TurrisBackoffLayer::builder().max_retries(plan.max_retries).max_wait(plan.max_wait).build().unwrap();
         let redirected = Stack::new(FollowRedirectLayer::new().layer(auth.clone()));
-        Self { name: plan.name, vault, handle, full: Stack::new(backoff.layer(auth.clone())), auth, redirected }
+        Self {
+            name: plan.name,
+            has_a_limit: plan.concurrency.is_some(),
+            vault,
+            handle,
+            full: Stack::new(backoff.layer(auth.clone())),
+            auth,
+            redirected,
+        }
     }
 }
 
@@ -152,7 +163,7 @@ impl Service<Request<RequestBody>> for Probe {
             if fetch.is_none() {
                 watch.answered(call, response.status());
             }
-            Ok(response.map(|body| Answer { body, _fetch: fetch }.boxed_unsync()))
+            Ok(response.map(|body| Answer { body, fetch }.boxed_unsync()))
         })
     }
 }
@@ -178,7 +189,7 @@ impl Drop for UnderWay {
 
 struct Answer {
     body: ResponseBody,
-    _fetch: Option<UnderWay>,
+    fetch: Option<UnderWay>,
 }
 
 impl http_body::Body for Answer {
@@ -186,7 +197,13 @@ impl http_body::Body for Answer {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let (Poll::Ready(Some(Ok(frame))), Some(fetch)) = (&polled, &self.fetch)
+            && let Some((token, lifetime)) = frame.data_ref().and_then(|data| token_in(data))
+        {
+            fetch.watch.obtained(fetch.process, &token, lifetime);
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -196,4 +213,11 @@ impl http_body::Body for Answer {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+/// The token and its lifetime, if `answer` is the whole of an answer with a token.
+pub fn token_in(answer: &[u8]) -> Option<(String, Duration)> {
+    let answer: serde_json::Value = serde_json::from_slice(answer).ok()?;
+    let data = &answer["data"];
+    Some((data["accessToken"].as_str()?.to_owned(), Duration::from_secs(data["expiresIn"].as_u64()?)))
 }

@@ -30,6 +30,7 @@ use turris_auth::{
 use super::{
     net::{Host, Network},
     plan::{DECOY, SERVERS, TOKEN_PATH},
+    process::token_in,
     watch::{Watch, call_of},
     wire::Stream,
 };
@@ -188,16 +189,10 @@ async fn answer(
         watch.processed(call);
     }
     let (head, body) = response.into_parts();
-    if is_fetch && status == StatusCode::CREATED && body.is_end_stream() {
-        return Ok(Response::from_parts(head, body.map_err(Into::into).boxed_unsync()));
-    }
-    let (watch, read) = (watch.clone(), is_fetch && status == StatusCode::CREATED);
+    let watch = watch.clone();
     let body = body.map_frame(move |frame| {
-        if let (true, Some(data)) = (read, frame.data_ref())
-            && let Ok(answer) = serde_json::from_slice::<serde_json::Value>(data)
-            && let Some(token) = answer["data"]["accessToken"].as_str()
-        {
-            watch.issued(token);
+        if let Some((token, _)) = frame.data_ref().filter(|_| is_fetch).and_then(|data| token_in(data)) {
+            watch.issued(&token);
         }
         frame
     });

@@ -49,8 +49,14 @@ struct Process {
     sent: Vec<String>,
     /// When each token was last sent, as a position in the log.
     last_sent: BTreeMap<String, usize>,
-    /// Tokens that were replaced because they had been refused.
+    /// Tokens that were replaced because they had been refused, and those that were invalidated.
     struck: Vec<String>,
+    /// When the fetch under way was sent, unless what it brings is invalid already.
+    fetching_since: Option<Instant>,
+    /// The newest token.
+    obtained: Option<String>,
+    /// How long it is to be used without waiting for another, unless there is a reason not to.
+    valid_until: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -59,6 +65,8 @@ pub struct Call {
     /// The token of the last attempt, the status of its answer, and when it came.
     token: Option<String>,
     status: Option<(StatusCode, usize)>,
+    /// There was a valid token when it was made, at this time.
+    had_token: Option<Instant>,
     /// Requests that the library has sent.
     pub sent: usize,
     pub arrived: usize,
@@ -107,8 +115,10 @@ impl Watch {
         self.books().secrets.len()
     }
 
-    pub fn add_call(&self, call: u32, process: Host, body: Vec<u8>) {
-        self.books().calls.insert(call, Call { process, body, ..Call::default() });
+    /// `waits` for something else than a token, perhaps.
+    pub fn add_call(&self, call: u32, process: Host, body: Vec<u8>, waits: bool) {
+        let had_token = (!waits && self.has_token(process)).then(Instant::now);
+        self.books().calls.insert(call, Call { process, body, had_token, ..Call::default() });
     }
 
     /// The library sends a token request.
@@ -118,6 +128,7 @@ impl Watch {
         let fetches = books.processes.get_mut(process).unwrap();
         fetches.ended.retain(|ended| now < *ended + WINDOW);
         fetches.under_way += 1;
+        fetches.fetching_since = Some(now);
         let (under_way, taken, limit) = (fetches.under_way, fetches.under_way + fetches.ended.len(), fetches.limit);
         if under_way > 1 {
             books.violation(format_args!("{process} has {under_way} fetches under way at once"));
@@ -133,6 +144,35 @@ impl Watch {
         let fetches = books.processes.get_mut(process).unwrap();
         fetches.under_way -= 1;
         fetches.ended.push_back(Instant::now());
+    }
+
+    /// The library is given the whole of an answer with a token.
+    pub fn obtained(&self, process: Host, token: &str, lifetime: Duration) {
+        let mut books = self.books();
+        let name = books.name(Some(token));
+        books.note(format_args!("{process} obtains {name} for {lifetime:?}"));
+        let process = books.processes.get_mut(process).unwrap();
+        let lifetime = lifetime.max(Duration::from_secs(1));
+        // It is not sent in its last moments.
+        let valid_for = lifetime - Duration::from_secs(5).min(lifetime / 20);
+        match process.fetching_since {
+            Some(since) => process.valid_until = Some(since + valid_for),
+            None => process.struck.push(token.to_owned()),
+        }
+        process.obtained = Some(token.to_owned());
+    }
+
+    /// The process says that it wants another token.
+    pub fn invalidates(&self, process: Host) {
+        let mut books = self.books();
+        let process = books.processes.get_mut(process).unwrap();
+        (process.fetching_since, process.valid_until) = (None, None);
+        process.struck.extend(process.obtained.clone());
+    }
+
+    /// Whether no call has to wait for a token now. It has not to be a call that waits for something else.
+    pub fn has_token(&self, process: Host) -> bool {
+        self.books().processes[process].valid_until.is_some_and(|until| Instant::now() < until)
     }
 
     /// The library sends a request that is not for a token.
@@ -152,6 +192,9 @@ impl Watch {
         let Some(book) = books.calls.get_mut(&call) else { return };
         book.sent += 1;
         (book.token, book.status) = (token, None);
+        if book.sent == 1 && book.had_token.is_some_and(|at| at != Instant::now()) {
+            books.violation(format_args!("{call} has waited though there was a valid token"));
+        }
     }
 
     /// The answer to what [`sends`](Self::sends) has seen is given to the library.
@@ -159,8 +202,11 @@ impl Watch {
         let mut books = self.books();
         books.note(format_args!("{call} is answered {status}"));
         let position = books.log.len();
-        if let Some(call) = books.calls.get_mut(&call) {
-            call.status = Some((status, position));
+        let Some(book) = books.calls.get_mut(&call) else { return };
+        book.status = Some((status, position));
+        let process = book.process;
+        if status == StatusCode::UNAUTHORIZED {
+            books.processes.get_mut(process).unwrap().valid_until = None;
         }
     }
 
@@ -168,6 +214,9 @@ impl Watch {
     pub fn no_token(&self, call: u32) {
         let mut books = self.books();
         let Some(book) = books.calls.get(&call) else { return };
+        if book.sent == 0 && book.had_token.is_some() {
+            return books.violation(format_args!("{call} gets no token though there was a valid one"));
+        }
         if let (Some(token), Some((StatusCode::UNAUTHORIZED, at))) = (book.token.clone(), book.status) {
             let process = book.process;
             books.strike(process, token, at);
@@ -327,7 +376,7 @@ impl Books {
             books.sent.push(token.to_owned());
         }
         if is_struck {
-            self.violation(format_args!("{name} is used again although it was refused and replaced"));
+            self.violation(format_args!("{name} is used although it was refused or invalidated"));
         }
         if is_old {
             self.violation(format_args!("{name} is used again after a newer one"));

@@ -170,7 +170,10 @@ impl World {
             Event::Limits(limits) => turris.set_limits(limits),
             Event::Rotate(process) => self.rotate(process),
             Event::Adopt(process) => self.adopt(process),
-            Event::Invalidate(process) => self.processes[process].handle.invalidate(),
+            Event::Invalidate(process) => {
+                self.watch.invalidates(self.processes[process].name);
+                self.processes[process].handle.invalidate();
+            }
         }
     }
 
