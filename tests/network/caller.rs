@@ -27,6 +27,7 @@ pub struct Caller {
     pub plan: CallPlan,
     pub process: Arc<Process>,
     pub bounds: Bounds,
+    pub silent: bool,
     pub watch: Watch,
 }
 
@@ -148,6 +149,9 @@ impl Caller {
         }
         self.watch.note(format_args!("{} fails: {error}", self.plan.number));
         self.watch.public("a reader of errors", shown.as_bytes());
+        if let Some(wait) = TokenError::find_in(&**error).and_then(TokenError::retry_after).filter(|_| self.silent) {
+            self.watch.told(self.process.name, wait);
+        }
     }
 
     fn request(&self, number: u32) -> Request<RequestBody> {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash, Hasher},
     io, iter,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, Weak},
@@ -19,7 +20,7 @@ use super::wire::{Pipe, Stream};
 pub type Host = &'static str;
 
 /// One direction between two hosts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Route {
     pub from: Host,
     pub to: Host,
@@ -52,7 +53,7 @@ pub struct Network {
 
 #[derive(Default)]
 struct State {
-    rng: Rng,
+    seed: u64,
     hosts: BTreeMap<Host, Presence>,
     vanished: BTreeSet<Host>,
     ways: BTreeMap<Route, Way>,
@@ -68,23 +69,30 @@ enum Presence {
     Silent,
 }
 
-#[derive(Clone, Copy)]
 struct Way {
     quality: Quality,
     is_held: bool,
+    /// Each has its own: the pool of a client may close connections to several hosts in any order.
+    rng: Rng,
 }
 
 impl State {
     fn way(&mut self, route: Route) -> &mut Way {
-        self.ways.entry(route).or_insert(Way { quality: GOOD, is_held: false })
+        let mut hash = DefaultHasher::new();
+        (self.seed, route).hash(&mut hash);
+        self.ways.entry(route).or_insert_with(|| Way {
+            quality: GOOD,
+            is_held: false,
+            rng: Rng::with_seed(hash.finish()),
+        })
     }
 
     fn transit(&mut self, route: Route) -> Option<Duration> {
-        let Way { quality, is_held } = *self.way(route);
-        let latency = Duration::from_millis(self.rng.u64(quality.latency..=2 * quality.latency));
-        let losses = iter::repeat_with(|| self.rng.f64() < quality.loss).take(5).take_while(|lost| *lost).count();
+        let Way { quality, is_held, rng } = self.way(route);
+        let latency = Duration::from_millis(rng.u64(quality.latency..=2 * quality.latency));
+        let losses = iter::repeat_with(|| rng.f64() < quality.loss).take(5).take_while(|lost| *lost).count();
         let delays: Duration = (0..losses).map(|loss| RETRANSMISSION * (1 << loss)).sum();
-        (!is_held).then_some(latency + delays)
+        (!*is_held).then_some(latency + delays)
     }
 
     /// The pipes that lead this way.
@@ -100,7 +108,7 @@ impl State {
 impl Network {
     pub fn new(seed: u64) -> Self {
         let network = Self::default();
-        network.state().rng = Rng::with_seed(seed);
+        network.state().seed = seed;
         network
     }
 

@@ -39,6 +39,8 @@ pub struct Plan {
     pub settling: Duration,
     /// Nothing but the client counts against its allowance, and nobody says otherwise.
     pub honest: bool,
+    /// The token endpoint says nothing of its allowance: what a layer says of the next fetch, only it knows.
+    pub silent: bool,
     /// Turris forgets what it knows.
     pub forgets: bool,
 }
@@ -150,7 +152,9 @@ impl Plan {
         let processes: Vec<_> =
             PROCESSES.iter().take(rng.usize(1..=3)).map(|name| ProcessPlan::new(rng, name, share_a_client)).collect();
         let healed = seconds(rng, 40, 240);
+        let mut calls = calls(rng, processes.len(), healed);
         let mut faults = Faults {
+            moments: calls.iter().map(|call| call.at).collect(),
             rng,
             healed,
             processes: &processes,
@@ -159,6 +163,10 @@ impl Plan {
             forgets: false,
             asked: Duration::ZERO,
         };
+        if faults.rng.bool() {
+            let lifetime = seconds(faults.rng, 15, 300);
+            faults.at(Duration::ZERO, Event::Lifetime(lifetime));
+        }
         for _ in 0..faults.rng.usize(1..=10) {
             faults.add();
         }
@@ -172,7 +180,10 @@ impl Plan {
             + asked.min(LONGEST_ASKED_FOR).max(MINUTE)
             + 2 * MINUTE
             + slowest(|process| process.max_wait);
-        let mut calls = calls(rng, processes.len(), healed, settling);
+        for _ in 0..rng.usize(0..=4) {
+            let at = healed + settling.mul_f64(rng.f64());
+            calls.push(CallPlan::new(rng, calls.len(), at, processes.len()));
+        }
         calls.sort_by_key(|call| call.at);
         let honest = honest && (processes.len() == 1 || !share_a_client);
         let headers = match rng.u8(..3) {
@@ -180,7 +191,8 @@ impl Plan {
             1 => RateLimitHeaders::Never,
             _ => RateLimitHeaders::default(),
         };
-        Self { headers, events, calls, healed, resets: rng.bool(), settling, honest, forgets, processes }
+        let silent = headers == RateLimitHeaders::Never && asked < LONGEST_ASKED_FOR;
+        Self { headers, silent, events, calls, healed, resets: rng.bool(), settling, honest, forgets, processes }
     }
 }
 
@@ -203,6 +215,8 @@ impl ProcessPlan {
 }
 
 struct Faults<'a> {
+    /// When calls are made.
+    moments: Vec<Duration>,
     rng: &'a mut Rng,
     healed: Duration,
     processes: &'a [ProcessPlan],
@@ -214,8 +228,13 @@ struct Faults<'a> {
 }
 
 impl Faults<'_> {
+    /// Any time, or soon after a call.
     fn moment(&mut self) -> Duration {
-        self.healed.mul_f64(self.rng.f64())
+        if self.rng.bool() {
+            return self.healed.mul_f64(self.rng.f64());
+        }
+        let soon = [0, 1, 5, 20, 100, 1_000, 5_000][self.rng.usize(..7)];
+        one_of(self.rng, &self.moments) + Duration::from_millis(self.rng.u64(0..=soon))
     }
 
     fn at(&mut self, at: Duration, event: Event) {
@@ -333,7 +352,7 @@ impl Faults<'_> {
     }
 }
 
-fn calls(rng: &mut Rng, processes: usize, healed: Duration, settling: Duration) -> Vec<CallPlan> {
+fn calls(rng: &mut Rng, processes: usize, healed: Duration) -> Vec<CallPlan> {
     let mut calls = Vec::new();
     for _ in 0..rng.usize(2..=8) {
         let at = healed.mul_f64(rng.f64());
@@ -342,10 +361,6 @@ fn calls(rng: &mut Rng, processes: usize, healed: Duration, settling: Duration) 
             let at = at + seconds(rng, 0, spread);
             calls.push(CallPlan::new(rng, calls.len(), at, processes));
         }
-    }
-    for _ in 0..rng.usize(0..=4) {
-        let at = healed + settling.mul_f64(rng.f64());
-        calls.push(CallPlan::new(rng, calls.len(), at, processes));
     }
     calls
 }

@@ -55,6 +55,8 @@ struct Process {
     fetching_since: Option<Instant>,
     /// The newest token.
     obtained: Option<String>,
+    /// Until then there is to be no fetch: a caller was told so.
+    told: Option<Instant>,
     /// How long it is to be used without waiting for another, unless there is a reason not to.
     valid_until: Option<Instant>,
 }
@@ -130,6 +132,10 @@ impl Watch {
         fetches.under_way += 1;
         fetches.fetching_since = Some(now);
         let (under_way, taken, limit) = (fetches.under_way, fetches.under_way + fetches.ended.len(), fetches.limit);
+        let told = fetches.told.take().filter(|told| now < *told);
+        if let Some(told) = told {
+            books.violation(format_args!("{process} fetches {:?} before it said that it would", told - now));
+        }
         if under_way > 1 {
             books.violation(format_args!("{process} has {under_way} fetches under way at once"));
         }
@@ -160,6 +166,18 @@ impl Watch {
             None => process.struck.push(token.to_owned()),
         }
         process.obtained = Some(token.to_owned());
+    }
+
+    /// A caller is told that the last fetch has failed, and when the next one may be.
+    pub fn told(&self, process: Host, wait: Duration) {
+        let mut books = self.books();
+        let process = books.processes.get_mut(process).unwrap();
+        let supply = (process.limit - process.limit / 5).max(1);
+        process.ended.retain(|ended| Instant::now() < *ended + WINDOW);
+        // Where there is a place in the allowance for any fetch, it is the failure alone that makes it wait.
+        if process.under_way + process.ended.len() < supply {
+            process.told = process.told.max(Some(Instant::now() + wait));
+        }
     }
 
     /// The process says that it wants another token.

@@ -100,6 +100,7 @@ impl World {
             plan,
             process: Arc::clone(&self.processes[process]),
             bounds: bounds[process],
+            silent: self.plan.silent,
             watch: self.watch.clone(),
         }
     }
