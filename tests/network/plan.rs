@@ -304,6 +304,10 @@ impl Faults<'_> {
             }
             _ => {
                 let (endpoint, fault) = self.answer();
+                if self.rng.u8(..3) == 0 {
+                    // So that there are refusals among the answers that go wrong.
+                    self.at(begins, Event::RevokeAll);
+                }
                 self.at(begins, Event::Fault(endpoint, fault));
                 self.at(ends, Event::ClearFaults);
             }
@@ -319,7 +323,7 @@ impl Faults<'_> {
             _ => Endpoint::path(one_of(self.rng, &PATHS)),
         };
         let elsewhere = format!("https://{DECOY}/login").parse::<Uri>().unwrap();
-        let fault = match self.rng.u8(..14) {
+        let fault = match self.rng.u8(..16) {
             0 => Fault::status(one_of(self.rng, &[StatusCode::INTERNAL_SERVER_ERROR, StatusCode::SERVICE_UNAVAILABLE])),
             1 => Fault::html(StatusCode::BAD_GATEWAY),
             2 => Fault::status(StatusCode::UNAUTHORIZED),
@@ -327,8 +331,8 @@ impl Faults<'_> {
             // Tokio draws the order in which `Fault::hang` lets go of several requests, and not from the seed.
             4 => Fault::delay(Duration::from_secs(3_600)),
             5 => Fault::delay(seconds(self.rng, 0, 40)),
-            6 => Fault::stalled(),
-            7 => Fault::truncated(),
+            6 | 7 => Fault::stalled(),
+            14 => Fault::truncated(),
             8 if endpoint == Endpoint::Token => Fault::garbage(),
             9 if endpoint == Endpoint::Token => Fault::giant(200_000),
             10 => Fault::reset(),

@@ -163,7 +163,7 @@ impl Service<Request<RequestBody>> for Probe {
             if fetch.is_none() {
                 watch.answered(call, response.status());
             }
-            Ok(response.map(|body| Answer { body, fetch }.boxed_unsync()))
+            Ok(response.map(|body| Answer { body, fetch, whole: Vec::new() }.boxed_unsync()))
         })
     }
 }
@@ -190,6 +190,8 @@ impl Drop for UnderWay {
 struct Answer {
     body: ResponseBody,
     fetch: Option<UnderWay>,
+    /// What has been read of an answer to a fetch.
+    whole: Vec<u8>,
 }
 
 impl http_body::Body for Answer {
@@ -197,11 +199,18 @@ impl http_body::Body for Answer {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if let (Poll::Ready(Some(Ok(frame))), Some(fetch)) = (&polled, &self.fetch)
-            && let Some((token, lifetime)) = frame.data_ref().and_then(|data| token_in(data))
-        {
-            fetch.watch.obtained(fetch.process, &token, lifetime);
+        let this = &mut *self;
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        match (&polled, &this.fetch) {
+            (Poll::Ready(Some(Ok(frame))), Some(_)) => {
+                this.whole.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+            }
+            (Poll::Ready(None), Some(fetch)) => {
+                if let Some((token, lifetime)) = token_in(&this.whole) {
+                    fetch.watch.obtained(fetch.process, &token, lifetime);
+                }
+            }
+            _ => {}
         }
         polled
     }

@@ -19,6 +19,9 @@ use super::{
 /// The endpoint's window.
 const WINDOW: Duration = Duration::from_secs(60);
 
+/// The shortest one between a fetch that failed and the next, in a flight and after it.
+const PAUSE: Duration = Duration::from_millis(200);
+
 /// Names a call, in every request that is made for it.
 pub const CALL: &str = "x-call";
 
@@ -37,6 +40,8 @@ struct Books {
     /// Token requests that arrived when the client had given up waiting for them.
     ghosts: usize,
     honest_refusals: usize,
+    /// A client has got another secret: what failed may be tried again with it, at once.
+    has_rotated: bool,
     entities: BTreeMap<u32, Vec<String>>,
 }
 
@@ -53,6 +58,9 @@ struct Process {
     struck: Vec<String>,
     /// When the fetch under way was sent, unless what it brings is invalid already.
     fetching_since: Option<Instant>,
+    /// When the last fetch failed, until one brings a token.
+    failed: Option<Instant>,
+    succeeds: bool,
     /// The newest token.
     obtained: Option<String>,
     /// Until then there is to be no fetch: a caller was told so.
@@ -88,6 +96,7 @@ impl Watch {
             secrets: Vec::new(),
             ghosts: 0,
             honest_refusals: 0,
+            has_rotated: false,
             entities: BTreeMap::new(),
         })))
     }
@@ -113,8 +122,10 @@ impl Watch {
     }
 
     /// A new secret of a client: its version.
-    pub fn add_secret_version(&self) -> usize {
-        self.books().secrets.len()
+    pub fn rotates(&self) -> usize {
+        let mut books = self.books();
+        books.has_rotated = true;
+        books.secrets.len()
     }
 
     /// `waits` for something else than a token, perhaps.
@@ -131,6 +142,11 @@ impl Watch {
         fetches.ended.retain(|ended| now < *ended + WINDOW);
         fetches.under_way += 1;
         fetches.fetching_since = Some(now);
+        let hurries = fetches.failed.take().is_some_and(|failed| now < failed + PAUSE);
+        if hurries && !books.has_rotated {
+            books.violation(format_args!("{process} fetches again as soon as it has failed"));
+        }
+        let fetches = books.processes.get_mut(process).unwrap();
         let (under_way, taken, limit) = (fetches.under_way, fetches.under_way + fetches.ended.len(), fetches.limit);
         let told = fetches.told.take().filter(|told| now < *told);
         if let Some(told) = told {
@@ -149,6 +165,7 @@ impl Watch {
         books.note(format_args!("{process}'s fetch ends"));
         let fetches = books.processes.get_mut(process).unwrap();
         fetches.under_way -= 1;
+        fetches.failed = (!std::mem::take(&mut fetches.succeeds)).then(Instant::now);
         fetches.ended.push_back(Instant::now());
     }
 
@@ -158,6 +175,7 @@ impl Watch {
         let name = books.name(Some(token));
         books.note(format_args!("{process} obtains {name} for {lifetime:?}"));
         let process = books.processes.get_mut(process).unwrap();
+        process.succeeds = true;
         let lifetime = lifetime.max(Duration::from_secs(1));
         // It is not sent in its last moments.
         let valid_for = lifetime - Duration::from_secs(5).min(lifetime / 20);

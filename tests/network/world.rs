@@ -180,7 +180,7 @@ impl World {
 
     fn rotate(&mut self, process: usize) {
         let client_id = &self.plan.processes[process].client_id;
-        let version = self.watch.add_secret_version();
+        let version = self.watch.rotates();
         let new = credentials(client_id, version);
         self.watch.add_secret(&secret(client_id, version));
         self.servers.rotate(new.clone());
