@@ -153,6 +153,10 @@ impl Plan {
             PROCESSES.iter().take(rng.usize(1..=3)).map(|name| ProcessPlan::new(rng, name, share_a_client)).collect();
         let healed = seconds(rng, 40, 240);
         let mut calls = calls(rng, processes.len(), healed);
+        let busy = rng.u8(..4) == 0;
+        if busy {
+            calls.iter_mut().for_each(|call| call.become_mutating(rng));
+        }
         let mut faults = Faults {
             moments: calls.iter().map(|call| call.at).collect(),
             rng,
@@ -163,6 +167,9 @@ impl Plan {
             forgets: false,
             asked: Duration::ZERO,
         };
+        if busy {
+            faults.limit_at(Duration::ZERO, 6);
+        }
         if faults.rng.bool() {
             let lifetime = seconds(faults.rng, 15, 300);
             faults.at(Duration::ZERO, Event::Lifetime(lifetime));
@@ -247,6 +254,15 @@ impl Faults<'_> {
         if self.rng.bool() { route } else { route.back() }
     }
 
+    /// Another allowance for everything, with up to so many requests that are not `GET`.
+    fn limit_at(&mut self, at: Duration, most: u32) {
+        self.honest = false;
+        let (tokens, mutating) = (self.rng.u32(2..=10), self.rng.u32(0..=most));
+        let limits = Limits::default().token_requests(tokens).mutating_requests(mutating);
+        let window = seconds(self.rng, 5, 60);
+        self.at(at, Event::Limits(limits.window(window)));
+    }
+
     fn add(&mut self) {
         let begins = self.moment();
         let ends = begins + seconds(self.rng, 0, 60);
@@ -286,11 +302,7 @@ impl Faults<'_> {
                 self.at(begins, Event::Lifetime(lifetime));
             }
             8 => {
-                self.honest = false;
-                let window = seconds(self.rng, 5, 60);
-                let limits =
-                    Limits::default().token_requests(self.rng.u32(0..=10)).mutating_requests(self.rng.u32(0..=30));
-                self.at(begins, Event::Limits(limits.window(window)));
+                self.limit_at(begins, 30);
             }
             9 => {
                 let process = self.rng.usize(..self.processes.len());
@@ -370,6 +382,13 @@ fn calls(rng: &mut Rng, processes: usize, healed: Duration) -> Vec<CallPlan> {
 }
 
 impl CallPlan {
+    /// One that stands in line where there is one.
+    fn become_mutating(&mut self, rng: &mut Rng) {
+        self.kind = Kind::Echo { size: rng.usize(0..=1_000), streamed: false };
+        (self.full, self.process) = (true, 0);
+        self.patience = rng.bool().then(|| seconds(rng, 0, 60));
+    }
+
     fn new(rng: &mut Rng, number: usize, at: Duration, processes: usize) -> Self {
         let kind = match rng.u8(..16) {
             0 => Kind::Decoy,
