@@ -3,7 +3,9 @@
 //! Time is simulated, and whatever is left to chance is drawn from the seed, so that a seed that fails once fails again.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, unreachable_pub)]
 
+mod books;
 mod caller;
+mod faults;
 mod net;
 mod plan;
 mod process;

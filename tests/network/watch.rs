@@ -1,7 +1,7 @@
 //! Sees everything that happens, in order, and holds the guarantees against each step.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     fmt::Display,
     hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard},
@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode, Uri, header::AUTHORIZATION};
 use tokio::time::Instant;
 
 use super::{
+    books::{Books, Call, Process},
     net::Host,
     plan::{API, FILES},
 };
@@ -27,62 +28,6 @@ pub const CALL: &str = "x-call";
 
 #[derive(Clone)]
 pub struct Watch(Arc<Mutex<Books>>);
-
-struct Books {
-    started: Instant,
-    log: Vec<String>,
-    violations: Vec<String>,
-    processes: BTreeMap<Host, Process>,
-    calls: BTreeMap<u32, Call>,
-    /// All tokens ever issued, in order.
-    tokens: Vec<String>,
-    secrets: Vec<String>,
-    /// Token requests that arrived when the client had given up waiting for them.
-    ghosts: usize,
-    honest_refusals: usize,
-    /// A client has got another secret: what failed may be tried again with it, at once.
-    has_rotated: bool,
-    entities: BTreeMap<u32, Vec<String>>,
-}
-
-#[derive(Default)]
-struct Process {
-    limit: usize,
-    under_way: usize,
-    ended: VecDeque<Instant>,
-    /// The tokens that were sent, in order, without repetitions.
-    sent: Vec<String>,
-    /// When each token was last sent, as a position in the log.
-    last_sent: BTreeMap<String, usize>,
-    /// Tokens that were replaced because they had been refused, and those that were invalidated.
-    struck: Vec<String>,
-    /// When the fetch under way was sent, unless what it brings is invalid already.
-    fetching_since: Option<Instant>,
-    /// When the last fetch failed, until one brings a token.
-    failed: Option<Instant>,
-    succeeds: bool,
-    /// The newest token.
-    obtained: Option<String>,
-    /// Until then there is to be no fetch: a caller was told so.
-    told: Option<Instant>,
-    /// How long it is to be used without waiting for another, unless there is a reason not to.
-    valid_until: Option<Instant>,
-}
-
-#[derive(Default)]
-pub struct Call {
-    process: Host,
-    /// The token of the last attempt, the status of its answer, and when it came.
-    token: Option<String>,
-    status: Option<(StatusCode, usize)>,
-    /// There was a valid token when it was made, at this time.
-    had_token: Option<Instant>,
-    /// Requests that the library has sent.
-    pub sent: usize,
-    pub arrived: usize,
-    pub processed: usize,
-    body: Vec<u8>,
-}
 
 impl Watch {
     pub fn new() -> Self {
@@ -370,67 +315,6 @@ pub struct Run {
     pub log: Vec<String>,
     pub violations: Vec<String>,
     pub hash: u64,
-}
-
-impl Books {
-    fn note(&mut self, event: impl Display) {
-        let at = self.started.elapsed().as_secs_f64();
-        self.log.push(format!("{at:9.3} {event}"));
-    }
-
-    fn violation(&mut self, what: impl Display) {
-        self.note(format_args!("VIOLATION: {what}"));
-        self.violations.extend(self.log.last().cloned());
-    }
-
-    /// A token's place in the sequence of all, which is all that the log says of it.
-    fn name(&self, token: Option<&str>) -> String {
-        let Some(token) = token else { return "no token".to_owned() };
-        let position = self.tokens.iter().position(|issued| issued == token);
-        position.map_or("an unknown token".to_owned(), |position| format!("token {position}"))
-    }
-
-    fn token_is_sent(&mut self, process: Host, call: u32, token: &str) {
-        let name = self.name(Some(token));
-        if let Some((previous, at)) = self.calls.get(&call).and_then(|call| {
-            let (StatusCode::UNAUTHORIZED, at) = call.status? else { return None };
-            Some((call.token.clone()?, at))
-        }) {
-            if previous == token {
-                self.violation(format_args!("{call} is sent again with {name}, which was refused"));
-            } else {
-                self.strike(process, previous, at);
-            }
-        }
-        let position = self.log.len();
-        let books = self.processes.get_mut(process).unwrap();
-        books.last_sent.insert(token.to_owned(), position);
-        let is_struck = books.struck.iter().any(|struck| struck == token);
-        let is_newest = books.sent.last().is_some_and(|last| last == token);
-        let is_old = !is_newest && books.sent.iter().any(|sent| sent == token);
-        if !is_newest {
-            books.sent.push(token.to_owned());
-        }
-        if is_struck {
-            self.violation(format_args!("{name} is used although it was refused or invalidated"));
-        }
-        if is_old {
-            self.violation(format_args!("{name} is used again after a newer one"));
-        }
-    }
-
-    /// The library has answered the refusal of `token` at `at` by replacing it: from there on it is of no use.
-    fn strike(&mut self, process: Host, token: String, at: usize) {
-        let name = self.name(Some(&token));
-        let books = self.processes.get_mut(process).unwrap();
-        let last = books.last_sent.get(&token).copied().unwrap_or_default();
-        if !books.struck.contains(&token) {
-            books.struck.push(token);
-        }
-        if last > at {
-            self.violation(format_args!("{name} was used after it had been refused"));
-        }
-    }
 }
 
 pub fn call_of(headers: &HeaderMap) -> u32 {
