@@ -7,7 +7,7 @@ use http::HeaderValue;
 use super::sync::Instant;
 
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What is known of refused tokens.
 ///

@@ -6,7 +6,7 @@ use super::{
     cooldown::Cooldown,
     flight::Flight,
     quota::{Purpose, Quota},
-    refusal::Refusals,
+    refusal::{LONGEST_PAUSE, Refusals},
     sync::Instant,
     value::Token,
 };
@@ -50,8 +50,10 @@ impl State {
     /// A first attempt that carried `token`, the current one, got a 401.
     pub(super) fn refuse(&mut self, token: &Token, repeatable: bool, now: Instant) -> Treatment {
         let generation = token.generation();
-        // Not only a retry shows that the new token cures nothing: any request may be the first to hear of it.
-        if token.is_unproven() && self.refusals.judge_vain(generation, now) {
+        // Not only a retry shows that the new token cures nothing: any request may be the first to hear of it. But a token
+        // as old as the longest pause may have been revoked since, and to replace it costs no more than one a pause.
+        let is_new = token.age(now) < LONGEST_PAUSE;
+        if is_new && token.is_unproven() && self.refusals.judge_vain(generation, now) {
             return Treatment::InVain { pause: self.refusals.pause_left(now) };
         }
         if !self.refusals.pause_left(now).is_zero() {

@@ -296,6 +296,21 @@ async fn a_401_on_a_forced_token_that_nobody_succeeded_with_keeps_it_for_the_pau
     assert_eq!(script.requests(), 3);
 }
 
+/// A 401 after minutes of silence is no verdict on the refresh that brought the token.
+#[tokio::test(start_paused = true)]
+async fn a_forced_token_that_nobody_used_is_replaced_once_it_is_old() {
+    let script = Script::issuing(Duration::ZERO);
+    let layer = layer(&script);
+    let unrepeatable = layer.layer(sick::<Boxed>(|_| false));
+    assert_eq!(unrepeatable.oneshot(once(API)).await.unwrap().status(), 401);
+    layer.handle().warm_up().await.unwrap();
+    assert_eq!(script.requests(), 2);
+    sleep(MINUTE).await;
+    // Revoked as well, before anybody has succeeded with it.
+    let service = layer.layer(Api::accepting(|token| token == "token-3"));
+    assert_eq!(carried(&service).await.unwrap(), "Bearer token-3");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_recovery_that_fails_is_an_error_and_not_an_unauthenticated_request() {
     let (script, switch) = Script::switched(Duration::ZERO);

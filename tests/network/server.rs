@@ -1,0 +1,245 @@
+//! The hosts: Turris, under two names, and one that is to see nothing.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+    time::{Duration, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use tokio::{
+    task::{JoinHandle, JoinSet},
+    time::Instant,
+};
+use tower::{BoxError, ServiceExt};
+use turris_auth::{
+    Credentials,
+    emulator::{Emulator, EmulatorError, RateLimitHeaders},
+};
+
+use super::{
+    net::{Host, Network},
+    plan::{DECOY, SERVERS, TOKEN_PATH},
+    process::token_in,
+    watch::{Watch, call_of},
+    wire::Stream,
+};
+
+/// Since 1970: the server's date at the beginning of every run.
+const BEGINNING: Duration = Duration::from_secs(1_800_000_000);
+
+/// All hosts that are not clients.
+pub struct Servers {
+    network: Network,
+    watch: Watch,
+    turris: Arc<Mutex<Arc<Emulator>>>,
+    clients: Mutex<Vec<Credentials>>,
+    headers: RateLimitHeaders,
+    started: Instant,
+    running: Mutex<Vec<(Host, JoinHandle<()>)>>,
+}
+
+impl Servers {
+    pub fn new(network: Network, watch: Watch, clients: Vec<Credentials>, headers: RateLimitHeaders) -> Self {
+        let turris = Arc::new(emulator(&clients, headers, Duration::ZERO));
+        Self {
+            network,
+            watch,
+            turris: Arc::new(Mutex::new(turris)),
+            clients: Mutex::new(clients),
+            headers,
+            started: Instant::now(),
+            running: Mutex::default(),
+        }
+    }
+
+    pub fn turris(&self) -> Arc<Emulator> {
+        Arc::clone(&self.turris.lock().unwrap())
+    }
+
+    /// Gives a client a new secret.
+    pub fn rotate(&self, client: Credentials) {
+        self.turris().put_client(client.clone());
+        let mut clients = self.clients.lock().unwrap();
+        clients.retain(|known| known.client_id() != client.client_id());
+        clients.push(client);
+    }
+
+    /// Turris forgets all that it has issued and counted.
+    pub fn forget(&self) {
+        let turris = emulator(&self.clients.lock().unwrap(), self.headers, self.started.elapsed());
+        *self.turris.lock().unwrap() = Arc::new(turris);
+    }
+
+    pub fn is_running(&self, host: Host) -> bool {
+        self.running.lock().unwrap().iter().any(|(running, _)| *running == host)
+    }
+
+    pub fn start(&self, host: Host) {
+        if self.is_running(host) {
+            return;
+        }
+        let mut accepted = self.network.listen(host);
+        let (turris, watch) = (Arc::clone(&self.turris), self.watch.clone());
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Some(stream) = accepted.recv().await {
+                connections.spawn(serve(host, stream, Arc::clone(&turris), watch.clone()));
+            }
+        });
+        self.running.lock().unwrap().push((host, task));
+    }
+
+    /// All that the host was doing ends where it stands.
+    pub fn crash(&self, host: Host, silent: bool) {
+        self.network.stop_listening(host, silent);
+        self.running.lock().unwrap().retain(|(running, task)| {
+            if *running == host {
+                task.abort();
+            }
+            *running != host
+        });
+    }
+
+    /// The name of the host is no longer known, or known again.
+    pub fn vanish(&self, host: Host) {
+        self.network.vanish(host);
+    }
+
+    pub fn appear(&self, host: Host) {
+        self.network.appear(host);
+    }
+
+    pub fn start_all(&self) {
+        SERVERS.iter().for_each(|host| self.start(host));
+    }
+}
+
+fn emulator(clients: &[Credentials], headers: RateLimitHeaders, elapsed: Duration) -> Emulator {
+    let builder = Emulator::builder().started_at(UNIX_EPOCH + BEGINNING + elapsed).rate_limit_headers(headers);
+    clients.iter().cloned().fold(builder, |builder, client| builder.client(client)).build().unwrap()
+}
+
+type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
+
+async fn serve(host: Host, stream: Stream, turris: Arc<Mutex<Arc<Emulator>>>, watch: Watch) {
+    let process = stream.route.to;
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (turris, watch) = (Arc::clone(&turris.lock().unwrap()), watch.clone());
+        async move {
+            if host == DECOY {
+                return Ok(decoy(request, process, &watch).await);
+            }
+            answer(host, request, process, &turris, &watch).await
+        }
+    });
+    // However it ends, whoever is at the other end learns of it.
+    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+}
+
+async fn decoy(request: Request<Incoming>, process: Host, watch: &Watch) -> Response<AnswerBody> {
+    let (head, body) = request.into_parts();
+    watch.arrives(DECOY, process, &head.uri, &head.headers);
+    watch.public(DECOY, &text_of(&head.uri.to_string(), &head.headers));
+    if let Ok(body) = body.collect().await {
+        watch.public(DECOY, &body.to_bytes());
+    }
+    Response::new(Full::from("nobody is here").map_err(never).boxed_unsync())
+}
+
+fn never(never: Infallible) -> BoxError {
+    match never {}
+}
+
+async fn answer(
+    host: Host,
+    request: Request<Incoming>,
+    process: Host,
+    turris: &Emulator,
+    watch: &Watch,
+) -> Result<Response<AnswerBody>, EmulatorError> {
+    let (call, method) = (call_of(request.headers()), request.method().clone());
+    let is_fetch = request.uri().path() == TOKEN_PATH;
+    watch.no_client_secret(host, &text_of(&request.uri().to_string(), request.headers()));
+    if is_fetch {
+        watch.fetch_arrives(process);
+    } else {
+        watch.arrives(host, process, request.uri(), request.headers());
+    }
+    let headers = request.headers().clone();
+    let seen = request.map(|body| Seen { body, headers, watch: watch.clone(), whole: Vec::new(), is_fetch });
+    let faults = turris.counters().faults;
+    let response = turris.service().oneshot(seen).await?;
+    let is_honest = faults == turris.counters().faults;
+    let status = response.status();
+    if is_fetch && status == StatusCode::TOO_MANY_REQUESTS && is_honest {
+        watch.honest_refusal();
+    }
+    if method == Method::POST && status.is_success() {
+        watch.processed(call);
+    }
+    let (head, body) = response.into_parts();
+    let watch = watch.clone();
+    let body = body.map_frame(move |frame| {
+        if let Some((token, _)) = frame.data_ref().filter(|_| is_fetch).and_then(|data| token_in(data)) {
+            watch.issued(&token);
+        }
+        frame
+    });
+    Ok(Response::from_parts(head, body.map_err(Into::into).boxed_unsync()))
+}
+
+fn text_of(uri: &str, headers: &HeaderMap) -> Vec<u8> {
+    let mut text = uri.as_bytes().to_vec();
+    for (name, value) in headers {
+        text.extend_from_slice(name.as_str().as_bytes());
+        text.extend_from_slice(value.as_bytes());
+    }
+    text
+}
+
+/// A request's body, as the server reads it.
+struct Seen {
+    body: Incoming,
+    headers: HeaderMap,
+    watch: Watch,
+    whole: Vec<u8>,
+    is_fetch: bool,
+}
+
+impl Body for Seen {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = &mut *self;
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => this.whole.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
+            Poll::Ready(None) if !this.is_fetch => {
+                this.watch.body_arrived(&this.headers, &this.whole);
+            }
+            _ => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        // The end is to be asked for, so that it is seen.
+        false
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

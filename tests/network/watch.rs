@@ -1,0 +1,327 @@
+//! Sees everything that happens, in order, and holds the guarantees against each step.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use http::{HeaderMap, StatusCode, Uri, header::AUTHORIZATION};
+use tokio::time::Instant;
+
+use super::{
+    books::{Books, Call, Process},
+    net::Host,
+    plan::{API, FILES},
+};
+
+/// The endpoint's window.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// The shortest one between a fetch that failed and the next, in a flight and after it.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Names a call, in every request that is made for it.
+pub const CALL: &str = "x-call";
+
+#[derive(Clone)]
+pub struct Watch(Arc<Mutex<Books>>);
+
+impl Watch {
+    pub fn new() -> Self {
+        Self(Arc::new(Mutex::new(Books {
+            started: Instant::now(),
+            log: Vec::new(),
+            violations: Vec::new(),
+            processes: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            tokens: Vec::new(),
+            secrets: Vec::new(),
+            ghosts: 0,
+            honest_refusals: 0,
+            has_rotated: false,
+            entities: BTreeMap::new(),
+        })))
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.0.lock().unwrap()
+    }
+
+    pub fn note(&self, event: impl Display) {
+        self.books().note(event);
+    }
+
+    pub fn violation(&self, what: impl Display) {
+        self.books().violation(what);
+    }
+
+    pub fn add_process(&self, name: Host, limit: u32) {
+        self.books().processes.insert(name, Process { limit: limit as usize, ..Process::default() });
+    }
+
+    pub fn add_secret(&self, secret: &str) {
+        self.books().secrets.push(secret.to_owned());
+    }
+
+    /// A new secret of a client: its version.
+    pub fn rotates(&self) -> usize {
+        let mut books = self.books();
+        books.has_rotated = true;
+        books.secrets.len()
+    }
+
+    /// `waits` for something else than a token, perhaps.
+    pub fn add_call(&self, call: u32, process: Host, body: Vec<u8>, waits: bool) {
+        let had_token = (!waits && self.has_token(process)).then(Instant::now);
+        self.books().calls.insert(call, Call { process, body, had_token, ..Call::default() });
+    }
+
+    /// The library sends a token request.
+    pub fn fetch_begins(&self, process: Host) {
+        let (mut books, now) = (self.books(), Instant::now());
+        books.note(format_args!("{process} fetches"));
+        let fetches = books.processes.get_mut(process).unwrap();
+        fetches.ended.retain(|ended| now < *ended + WINDOW);
+        fetches.under_way += 1;
+        fetches.fetching_since = Some(now);
+        let hurries = fetches.failed.take().is_some_and(|failed| now < failed + PAUSE);
+        if hurries && !books.has_rotated {
+            books.violation(format_args!("{process} fetches again as soon as it has failed"));
+        }
+        let fetches = books.processes.get_mut(process).unwrap();
+        let (under_way, taken, limit) = (fetches.under_way, fetches.under_way + fetches.ended.len(), fetches.limit);
+        let told = fetches.told.take().filter(|told| now < *told);
+        if let Some(told) = told {
+            books.violation(format_args!("{process} fetches {:?} before it said that it would", told - now));
+        }
+        if under_way > 1 {
+            books.violation(format_args!("{process} has {under_way} fetches under way at once"));
+        }
+        if taken > limit {
+            books.violation(format_args!("{process} makes {taken} fetches where 60 s have room for {limit}"));
+        }
+    }
+
+    pub fn fetch_ends(&self, process: Host) {
+        let mut books = self.books();
+        books.note(format_args!("{process}'s fetch ends"));
+        let fetches = books.processes.get_mut(process).unwrap();
+        fetches.under_way -= 1;
+        fetches.failed = (!std::mem::take(&mut fetches.succeeds)).then(Instant::now);
+        fetches.ended.push_back(Instant::now());
+    }
+
+    /// The library is given the whole of an answer with a token.
+    pub fn obtained(&self, process: Host, token: &str, lifetime: Duration) {
+        let mut books = self.books();
+        let name = books.name(Some(token));
+        books.note(format_args!("{process} obtains {name} for {lifetime:?}"));
+        let process = books.processes.get_mut(process).unwrap();
+        process.succeeds = true;
+        let lifetime = lifetime.max(Duration::from_secs(1));
+        // It is not sent in its last moments.
+        let valid_for = lifetime - Duration::from_secs(5).min(lifetime / 20);
+        match process.fetching_since {
+            Some(since) => process.valid_until = Some(since + valid_for),
+            None => process.struck.push(token.to_owned()),
+        }
+        process.obtained = Some(token.to_owned());
+    }
+
+    /// A caller is told that the last fetch has failed, and when the next one may be.
+    pub fn told(&self, process: Host, wait: Duration) {
+        let mut books = self.books();
+        let process = books.processes.get_mut(process).unwrap();
+        let supply = (process.limit - process.limit / 5).max(1);
+        process.ended.retain(|ended| Instant::now() < *ended + WINDOW);
+        // Where there is a place in the allowance for any fetch, it is the failure alone that makes it wait.
+        if process.under_way + process.ended.len() < supply {
+            process.told = process.told.max(Some(Instant::now() + wait));
+        }
+    }
+
+    /// The process says that it wants another token.
+    pub fn invalidates(&self, process: Host) {
+        let mut books = self.books();
+        let process = books.processes.get_mut(process).unwrap();
+        (process.fetching_since, process.valid_until) = (None, None);
+        process.struck.extend(process.obtained.clone());
+    }
+
+    /// Whether no call has to wait for a token now. It has not to be a call that waits for something else.
+    pub fn has_token(&self, process: Host) -> bool {
+        self.books().processes[process].valid_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// The library sends a request that is not for a token.
+    pub fn sends(&self, process: Host, uri: &Uri, headers: &HeaderMap) {
+        let mut books = self.books();
+        let (call, token) = (call_of(headers), token_of(headers));
+        let name = books.name(token.as_deref());
+        books.note(format_args!("{process} sends {call} to {uri} with {name}"));
+        let belongs = matches!(uri.authority().map(|authority| authority.as_str()), Some(API | FILES))
+            && headers.get("host").is_none_or(|host| host == API || host == FILES);
+        match &token {
+            Some(_) if !belongs => books.violation(format_args!("a token is sent to {uri}")),
+            Some(token) => books.token_is_sent(process, call, token),
+            None if belongs => books.violation(format_args!("{call} is sent to {uri} without a token")),
+            None => {}
+        }
+        let Some(book) = books.calls.get_mut(&call) else { return };
+        book.sent += 1;
+        (book.token, book.status) = (token, None);
+        if book.sent == 1 && book.had_token.is_some_and(|at| at != Instant::now()) {
+            books.violation(format_args!("{call} has waited though there was a valid token"));
+        }
+    }
+
+    /// The answer to what [`sends`](Self::sends) has seen is given to the library.
+    pub fn answered(&self, call: u32, status: StatusCode) {
+        let mut books = self.books();
+        books.note(format_args!("{call} is answered {status}"));
+        let position = books.log.len();
+        let Some(book) = books.calls.get_mut(&call) else { return };
+        book.status = Some((status, position));
+        let process = book.process;
+        if status == StatusCode::UNAUTHORIZED {
+            books.processes.get_mut(process).unwrap().valid_until = None;
+        }
+    }
+
+    /// The library has told the caller of `call` that there is no token.
+    pub fn no_token(&self, call: u32) {
+        let mut books = self.books();
+        let Some(book) = books.calls.get(&call) else { return };
+        if book.sent == 0 && book.had_token.is_some() {
+            return books.violation(format_args!("{call} gets no token though there was a valid one"));
+        }
+        if let (Some(token), Some((StatusCode::UNAUTHORIZED, at))) = (book.token.clone(), book.status) {
+            let process = book.process;
+            books.strike(process, token, at);
+        }
+    }
+
+    /// A request has arrived at a server.
+    pub fn arrives(&self, host: Host, process: Host, uri: &Uri, headers: &HeaderMap) {
+        let mut books = self.books();
+        let call = call_of(headers);
+        books.note(format_args!("{call} of {process} arrives at {host}: {uri}"));
+        if let Some(call) = books.calls.get_mut(&call) {
+            call.arrived += 1;
+        }
+        let names_host = headers.get("host").is_none_or(|named| named == host)
+            && uri.authority().is_none_or(|authority| authority.as_str() == host);
+        if headers.contains_key(AUTHORIZATION) && (!matches!(host, API | FILES) || !names_host) {
+            books.violation(format_args!("{host} is shown a token in a request for {uri}"));
+        }
+    }
+
+    /// A token request has arrived at the endpoint.
+    pub fn fetch_arrives(&self, process: Host) {
+        let mut books = self.books();
+        books.note(format_args!("a token request of {process} arrives"));
+        if books.processes[process].under_way == 0 {
+            books.ghosts += 1;
+        }
+    }
+
+    /// The endpoint has found the allowance used up, and was not told to say so.
+    pub fn honest_refusal(&self) {
+        self.books().honest_refusals += 1;
+    }
+
+    pub fn issued(&self, token: &str) {
+        self.books().tokens.push(token.to_owned());
+    }
+
+    /// The body of a request has arrived in whole, and the server takes it for complete.
+    pub fn body_arrived(&self, headers: &HeaderMap, body: &[u8]) {
+        let mut books = self.books();
+        let call = call_of(headers);
+        if books.calls.get(&call).is_some_and(|call| call.body != body) {
+            books.violation(format_args!("the body of {call} arrives with {} bytes of its own", body.len()));
+        }
+    }
+
+    pub fn processed(&self, call: u32) {
+        if let Some(call) = self.books().calls.get_mut(&call) {
+            call.processed += 1;
+        }
+    }
+
+    /// The answer to a call with an idempotency key names what it has made.
+    pub fn entity(&self, call: u32, id: &str) {
+        self.books().entities.entry(call).or_default().push(id.to_owned());
+    }
+
+    /// `text` is seen by somebody who is to see nothing secret.
+    pub fn public(&self, who: impl Display, text: &[u8]) {
+        let mut books = self.books();
+        let holds = |secret: &String| text.windows(secret.len()).any(|window| window == secret.as_bytes());
+        if books.secrets.iter().any(holds) {
+            books.violation(format_args!("{who} sees a client secret"));
+        }
+        if books.tokens.iter().any(holds) {
+            books.violation(format_args!("{who} sees a token"));
+        }
+    }
+
+    /// The secret is a secret of the token endpoint's, but a token may stand here.
+    pub fn no_client_secret(&self, who: impl Display, text: &[u8]) {
+        let mut books = self.books();
+        if books.secrets.iter().any(|secret| text.windows(secret.len()).any(|window| window == secret.as_bytes())) {
+            books.violation(format_args!("{who} sees a client secret"));
+        }
+    }
+
+    /// What can only be judged at the end. `honest`: the endpoint's allowance is the documented one, its answers are its
+    /// own, and no two processes share it. `forgets`: the server may have forgotten what it has done.
+    pub fn finish(&self, honest: bool, forgets: bool, most_attempts: usize) -> Run {
+        let mut books = self.books();
+        for (number, call) in std::mem::take(&mut books.calls) {
+            if call.sent > most_attempts {
+                books.violation(format_args!("{number} is sent {} times", call.sent));
+            }
+            if call.arrived > call.sent {
+                books.violation(format_args!("{number} arrives {} times and is sent {}", call.arrived, call.sent));
+            }
+            if call.processed > 1 {
+                books.violation(format_args!("{number} is processed {} times", call.processed));
+            }
+        }
+        for (call, ids) in std::mem::take(&mut books.entities) {
+            if !forgets && ids.iter().any(|id| *id != ids[0]) {
+                books.violation(format_args!("{call} has made {ids:?}"));
+            }
+        }
+        if honest && books.ghosts == 0 && books.honest_refusals > 0 {
+            books.violation("the endpoint finds its allowance exceeded");
+        }
+        let mut hash = DefaultHasher::new();
+        books.log.hash(&mut hash);
+        Run {
+            log: std::mem::take(&mut books.log),
+            violations: std::mem::take(&mut books.violations),
+            hash: hash.finish(),
+        }
+    }
+}
+
+/// What is left of a run.
+pub struct Run {
+    pub log: Vec<String>,
+    pub violations: Vec<String>,
+    pub hash: u64,
+}
+
+pub fn call_of(headers: &HeaderMap) -> u32 {
+    headers.get(CALL).and_then(|call| call.to_str().ok()?.parse().ok()).unwrap_or_default()
+}
+
+fn token_of(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(AUTHORIZATION)?;
+    Some(String::from_utf8_lossy(value.as_bytes()).trim_start_matches("Bearer ").to_owned())
+}
