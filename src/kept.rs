@@ -14,20 +14,18 @@ use crate::replay::TryCloneBody;
 pub(crate) struct KeptRequest<B> {
     head: PackedHead,
     method: Method,
-    version: Version,
     extensions: Extensions,
     body: B,
 }
 
 impl<B: TryCloneBody> KeptRequest<B> {
-    /// `None` if the body can be sent only once.
+    /// `None` if the body can be sent only once, or the HTTP version is one that nobody has heard of yet.
     #[inline]
     pub(crate) fn of(request: &Request<B>) -> Option<Self> {
         Some(Self {
             body: request.body().try_clone()?,
-            head: PackedHead::pack(request.uri(), request.headers()),
+            head: PackedHead::pack(request.version(), request.uri(), request.headers())?,
             method: request.method().clone(),
-            version: request.version(),
             extensions: request.extensions().clone(),
         })
     }
@@ -42,26 +40,30 @@ impl<B: TryCloneBody> KeptRequest<B> {
         if !self.body.claim() {
             return None;
         }
-        let (uri, headers) = self.head.unpack()?;
+        let (version, uri, headers) = self.head.unpack()?;
         let mut request = Request::new(self.body);
         *request.method_mut() = self.method;
         *request.uri_mut() = uri;
-        *request.version_mut() = self.version;
+        *request.version_mut() = version;
         *request.headers_mut() = headers;
         *request.extensions_mut() = self.extensions;
         Some(request)
     }
 }
 
-/// A URI and a header map in one block of memory.
+/// A version, a URI and a header map in one block of memory.
 ///
-/// A clone of a map takes two blocks, and one more for each value that has not been shared yet. Here three lengths come
+/// A clone of a map takes two blocks, and one more for each value that has not been shared yet. Here four numbers come
 /// first, then the URI's scheme, authority and path. A header is a [`Lengths`] word, the name, and the
 /// value, in the map's own order: appended in this order to an empty map, they make an equal one.
 struct PackedHead(Vec<u8>);
 
-/// Of the scheme, authority and path of the URI, which has less than 64 KiB in all.
-type TargetLengths = [u32; 3];
+/// Which of the [`VERSIONS`] it is, and the lengths of the scheme, authority and path of the URI, which has less than 64 KiB
+/// in all.
+type Start = [u32; 4];
+
+/// The commonest first.
+const VERSIONS: [Version; 5] = [Version::HTTP_11, Version::HTTP_2, Version::HTTP_3, Version::HTTP_10, Version::HTTP_09];
 
 const TYPICAL_TARGET: usize = 128;
 const TYPICAL_HEADER: usize = 64;
@@ -94,7 +96,8 @@ impl Lengths {
 
 impl PackedHead {
     #[inline]
-    fn pack(uri: &Uri, headers: &HeaderMap) -> Self {
+    fn pack(version: Version, uri: &Uri, headers: &HeaderMap) -> Option<Self> {
+        let version = VERSIONS.iter().position(|known| *known == version)?;
         let target = [
             uri.scheme_str().unwrap_or_default(),
             uri.authority().map_or("", Authority::as_str),
@@ -102,8 +105,9 @@ impl PackedHead {
         ];
         // A guess that most requests stay below: to add the lengths up first costs more than the rare second block.
         let mut packed = Vec::with_capacity(TYPICAL_TARGET + headers.len() * TYPICAL_HEADER);
-        let lengths: TargetLengths = target.map(|part| part.len() as u32);
-        packed.extend_from_slice(lengths.map(u32::to_ne_bytes).as_flattened());
+        let [scheme, authority, path] = target.map(|part| part.len() as u32);
+        let start: Start = [version as u32, scheme, authority, path];
+        packed.extend_from_slice(start.map(u32::to_ne_bytes).as_flattened());
         for part in target {
             packed.extend_from_slice(part.as_bytes());
         }
@@ -113,18 +117,19 @@ impl PackedHead {
             packed.extend_from_slice(name);
             packed.extend_from_slice(value.as_bytes());
         }
-        Self(packed)
+        Some(Self(packed))
     }
 
     /// What was packed. Whatever was valid once is so again, so this is `None` for no request there can be; if it were, a
     /// request with a part missing would be worse than none.
-    fn unpack(self) -> Option<(Uri, HeaderMap)> {
+    fn unpack(self) -> Option<(Version, Uri, HeaderMap)> {
         let mut packed = Bytes::from(self.0);
         let mut parts = uri::Parts::default();
-        let mut lengths = TargetLengths::default();
-        for length in &mut lengths {
-            *length = packed.try_get_u32_ne().ok()?;
+        let mut start = Start::default();
+        for number in &mut start {
+            *number = packed.try_get_u32_ne().ok()?;
         }
+        let [version, lengths @ ..] = start;
         let [scheme, authority, path_and_query] = lengths.map(|length| split(&mut packed, length as usize));
         let (scheme, authority, path_and_query) = (scheme?, authority?, path_and_query?);
         // A URI with both of the others has a scheme, though it may be empty (`://host/`).
@@ -144,7 +149,7 @@ impl PackedHead {
             value.set_sensitive(sensitive);
             headers.try_append(HeaderName::from_bytes(&name).ok()?, value).ok()?;
         }
-        Some((Uri::from_parts(parts).ok()?, headers))
+        Some((*VERSIONS.get(version as usize)?, Uri::from_parts(parts).ok()?, headers))
     }
 }
 

@@ -50,7 +50,7 @@ pin_project! {
         Passing { #[pin] response: S::Future },
         // The request could not be given a token, and is not sent without.
         Failed { error: Option<BoxError> },
-        Pending { pending: Pin<Box<Pending<S, T, ReqBody, ResBody>>> },
+        Pending { #[pin] pending: Pending<S, T, ReqBody, ResBody> },
         Sent {
             #[pin]
             response: S::Future,
@@ -207,7 +207,7 @@ where
                     return self.poll_judged(response, cx);
                 }
                 StateProj::Pending { pending } => {
-                    let left = ready!(pending.as_mut().poll_leave(cx));
+                    let left = ready!(pending.poll_leave(cx));
                     match left.and_then(Leaving::send) {
                         Ok(sent) => self.set(sent),
                         Err(error) => return self.ended(Poll::Ready(Err(error))),
@@ -229,7 +229,7 @@ where
     ReqBody: TryCloneBody,
 {
     fn send<ResBody>(self) -> Result<State<S, T, ReqBody, ResBody>, BoxError> {
-        let Unsent { mut request, mut inner, shared, retrying } = self.unsent;
+        let Unsent { mut request, mut inner, shared, retrying } = *self.unsent;
         match self.granted {
             Granted::Token(token) => {
                 let (carried, kept) = prepare(&mut request, &token, &shared, retrying)?;

@@ -29,15 +29,14 @@ pub(super) struct Unsent<S, T, ReqBody> {
 
 /// A request whose time has come: its service is ready.
 pub(super) struct Leaving<S, T, ReqBody> {
-    pub(super) unsent: Unsent<S, T, ReqBody>,
+    pub(super) unsent: Box<Unsent<S, T, ReqBody>>,
     pub(super) granted: Granted,
 }
 
 pin_project! {
-    /// It is on the heap: it is large, and most requests never wait.
     pub(super) struct Pending<S, T, ReqBody, ResBody> {
-        // Taken when it leaves, which is the end.
-        unsent: Option<Unsent<S, T, ReqBody>>,
+        // Taken when it leaves, which is the end. On the heap: a request is large, and most never wait.
+        unsent: Option<Box<Unsent<S, T, ReqBody>>>,
         #[pin]
         awaited: Awaited<ResBody>,
     }
@@ -57,16 +56,16 @@ pin_project! {
 
 impl<S, T, ReqBody, ResBody> Pending<S, T, ReqBody, ResBody> {
     /// For a token.
-    pub(super) fn for_token(unsent: Unsent<S, T, ReqBody>) -> Pin<Box<Self>> {
-        Box::pin(Self { unsent: Some(unsent), awaited: Awaited::Token { acquire: Acquire::default() } })
+    pub(super) fn for_token(unsent: Unsent<S, T, ReqBody>) -> Self {
+        Self { unsent: Some(Box::new(unsent)), awaited: Awaited::Token { acquire: Acquire::default() } }
     }
 
     /// For the end of `refused`, then for a token.
-    pub(super) fn for_end_of(refused: ResBody, unsent: Unsent<S, T, ReqBody>) -> Pin<Box<Self>>
+    pub(super) fn for_end_of(refused: ResBody, unsent: Unsent<S, T, ReqBody>) -> Self
     where
         ResBody: Body,
     {
-        Box::pin(Self { unsent: Some(unsent), awaited: Awaited::AnswerEnd { drain: Drain::new(refused) } })
+        Self { unsent: Some(Box::new(unsent)), awaited: Awaited::AnswerEnd { drain: Drain::new(refused) } }
     }
 }
 
@@ -108,22 +107,17 @@ where
                         // What this request has just waited for is used, however short its life.
                         granted => Some(granted.clone()),
                     };
-                    match (granted, this.unsent.take()) {
-                        (Some(granted), Some(unsent)) => return Poll::Ready(Ok(Leaving { unsent, granted })),
-                        (_, unsent) => *this.unsent = unsent.map(Unsent::without_readiness),
+                    if let Some(granted) = granted {
+                        let unsent = this.unsent.take();
+                        return unsent.map_or(Poll::Pending, |unsent| Poll::Ready(Ok(Leaving { unsent, granted })));
                     }
+                    // A clone in its place gives readiness back.
+                    unsent.inner = unsent.inner.clone();
                     Awaited::Token { acquire: Acquire::default() }
                 }
             };
             this.awaited.set(next);
         }
-    }
-}
-
-impl<S: Clone, T, ReqBody> Unsent<S, T, ReqBody> {
-    fn without_readiness(mut self) -> Self {
-        self.inner = self.inner.clone();
-        self
     }
 }
 

@@ -58,7 +58,7 @@ fn in_order(headers: &HeaderMap) -> Vec<(String, Vec<u8>, bool)> {
 }
 
 fn unpacked(headers: &HeaderMap) -> HeaderMap {
-    PackedHead::pack(&Uri::default(), headers).unpack().unwrap().1
+    PackedHead::pack(Version::HTTP_11, &Uri::default(), headers).unwrap().unpack().unwrap().2
 }
 
 proptest! {
@@ -91,7 +91,7 @@ proptest! {
 fn a_scheme_may_be_empty() {
     for uri in ["://host/", "://host:1/path?query"] {
         let uri = Uri::from_static(uri);
-        let copy = PackedHead::pack(&uri, &HeaderMap::new()).unpack().unwrap().0;
+        let copy = PackedHead::pack(Version::HTTP_11, &uri, &HeaderMap::new()).unwrap().unpack().unwrap().1;
         assert_eq!((copy.scheme_str(), &copy), (Some(""), &uri));
     }
 }
@@ -101,8 +101,8 @@ fn packing_takes_one_block() {
     let mut headers = HeaderMap::new();
     headers.append("set-cookie", HeaderValue::from_static("a"));
     headers.append("set-cookie", HeaderValue::from_static("bc"));
-    let packed = PackedHead::pack(&Uri::from_static("https://host/path?query"), &headers).0;
-    assert_eq!(packed.len(), 3 * 4 + "httpshost/path?query".len() + 2 * (8 + "set-cookie".len()) + "abc".len());
+    let packed = PackedHead::pack(Version::HTTP_11, &Uri::from_static("https://host/path?query"), &headers).unwrap().0;
+    assert_eq!(packed.len(), 4 * 4 + "httpshost/path?query".len() + 2 * (8 + "set-cookie".len()) + "abc".len());
     assert_eq!(packed.capacity(), TYPICAL_TARGET + 2 * TYPICAL_HEADER);
 }
 
