@@ -154,7 +154,7 @@ pub fn auth(retry: bool) -> TurrisAuthLayer<TokenService> {
 }
 
 /// A paced layer, as by default, with an allowance that no run uses up.
-fn backoff() -> TurrisBackoffLayerBuilder {
+pub fn backoff() -> TurrisBackoffLayerBuilder {
     TurrisBackoffLayer::builder().allowance(1_000_000_000, Duration::from_secs(60))
 }
 

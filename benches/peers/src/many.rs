@@ -294,13 +294,16 @@ pub fn print_loopback() {
     println!("| --- | ---: | ---: | ---: | ---: | ---: |");
     for protocol in [Protocol::Http1, Protocol::Http2] {
         let client = || end_to_end::client(protocol);
-        let mut runs: [Vec<Throughput>; 3] = Default::default();
+        let backoff = contenders::backoff().build().expect("a valid layer");
+        let mut runs: [Vec<Throughput>; 4] = Default::default();
         for _ in 0..ROUNDS {
             runs[0].push(end_to_end::throughput(client(), server, EACH));
             runs[1].push(end_to_end::throughput(static_header().layer(client()), server, EACH));
-            runs[2].push(end_to_end::throughput(end_to_end::auth(server).layer(client()), server, EACH));
+            let auth = || end_to_end::auth(server).layer(client());
+            runs[2].push(end_to_end::throughput(auth(), server, EACH));
+            runs[3].push(end_to_end::throughput(backoff.layer(auth()), server, EACH));
         }
-        for (name, own) in ["client alone", "add_authorization", "auth"].iter().zip(&runs) {
+        for (name, own) in ["client alone", "add_authorization", "auth", "backoff over auth"].iter().zip(&runs) {
             let per_second: Vec<_> = own.iter().map(Throughput::per_second).collect();
             let ratios: Vec<_> =
                 own.iter().zip(&runs[0]).map(|(own, alone)| own.per_second() / alone.per_second()).collect();
