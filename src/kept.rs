@@ -19,7 +19,7 @@ pub(crate) struct KeptRequest<B> {
 }
 
 impl<B: TryCloneBody> KeptRequest<B> {
-    /// `None` if the body can be sent only once, or the HTTP version is one that nobody has heard of yet.
+    /// `None` if the body can be sent only once, or its HTTP version is one that nobody has heard of yet.
     #[inline]
     pub(crate) fn of(request: &Request<B>) -> Option<Self> {
         Some(Self {
@@ -58,8 +58,7 @@ impl<B: TryCloneBody> KeptRequest<B> {
 /// value, in the map's own order: appended in this order to an empty map, they make an equal one.
 struct PackedHead(Vec<u8>);
 
-/// Which of the [`VERSIONS`] it is, and the lengths of the scheme, authority and path of the URI, which has less than 64 KiB
-/// in all.
+/// Which of the [`VERSIONS`] it is, and the lengths of the scheme, authority and path of the URI.
 type Start = [u32; 4];
 
 /// The commonest first.
@@ -105,8 +104,8 @@ impl PackedHead {
         ];
         // A guess that most requests stay below: to add the lengths up first costs more than the rare second block.
         let mut packed = Vec::with_capacity(TYPICAL_TARGET + headers.len() * TYPICAL_HEADER);
-        let [scheme, authority, path] = target.map(|part| part.len() as u32);
-        let start: Start = [version as u32, scheme, authority, path];
+        let [scheme, authority, path] = target.map(|part| u32::try_from(part.len()).ok());
+        let start: Start = [version as u32, scheme?, authority?, path?];
         packed.extend_from_slice(start.map(u32::to_ne_bytes).as_flattened());
         for part in target {
             packed.extend_from_slice(part.as_bytes());
