@@ -179,8 +179,9 @@ fn callers_on_many_runtimes_that_drop_and_hold_at_random_leave_everything_in_ord
         match servers.block_on(send(&api, get(&emulator, "/v1/agencies"))) {
             Ok(response) => assert!([StatusCode::OK, StatusCode::UNAUTHORIZED].contains(&response.status())),
             Err(error) => {
+                // A minute, and what the server's whole seconds leave open.
                 let error = TokenError::find_in(&*error).unwrap();
-                assert!(error.retry_after().is_some_and(|wait| wait <= Duration::from_secs(60)), "{error}");
+                assert!(error.retry_after().is_some_and(|wait| wait <= Duration::from_secs(62)), "{error}");
             }
         }
         held.lock().unwrap().clear();
