@@ -102,8 +102,10 @@ pub fn error_object(data: &[u8]) {
         assert_eq!(answer, plain);
         return;
     }
-    // No text has its control characters any more.
-    let secret = &*secret.replace(char::is_control, "");
+    // `Credentials` takes none with control characters.
+    if secret.contains(char::is_control) {
+        return;
+    }
     let quoted = Value::from(secret).to_string();
     let quoted = &quoted[1..quoted.len() - 1];
     for text in answer.messages.iter().chain(&answer.request_id).chain(&answer.error_type) {
