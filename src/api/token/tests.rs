@@ -14,6 +14,7 @@ fn decode(body: &str) -> TokenAnswer {
 fn fault(body: &str, secret: &str) -> &'static str {
     let Err(error) = TokenAnswer::decode(body.as_bytes()) else { panic!("this is no token answer: {body}") };
     let shown = format!("{error} {error:?}");
+    assert!(shown.starts_with(&format!("`{}` {}", error.field, error.problem)), "{shown}");
     assert!(secret.is_empty() || !shown.contains(secret), "{shown}");
     error.field
 }
