@@ -113,6 +113,17 @@ async fn a_server_that_asks_for_patience_gets_five_minutes_of_it() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn without_a_place_for_another_attempt_the_first_ones_failure_is_told_at_once() {
+    let (script, switch) = Script::switched(Duration::ZERO);
+    switch.to(Answering::Status(503));
+    let layer = builder().token_requests_per_minute(1).token_service(script.clone()).build().unwrap();
+    let begun = Instant::now();
+    let error = layer.handle().warm_up().await.unwrap_err();
+    assert_eq!((error.kind(), begun.elapsed()), (TokenErrorKind::Unavailable, Duration::ZERO));
+    assert_eq!(script.requests(), 1);
+}
+
 /// Throws the token away and fetches another, as fast as it goes, for as long.
 async fn greedy(layer: &TurrisAuthLayer<TokenService>, length: Duration) -> Vec<turris_auth::TokenError> {
     let handle = layer.handle();
