@@ -117,6 +117,18 @@ fn recovery_has_places_of_its_own() {
 }
 
 #[test]
+fn a_server_whose_window_is_a_day_is_asked_again_after_five_minutes() {
+    let now = Instant::now();
+    let mut quota = Quota::new(DOCUMENTED_LIMIT);
+    let day = Some(Duration::from_secs(24 * 60 * 60));
+    quota.learn(now, &RateLimits { remaining: Some(1), reset_after: day, ..RateLimits::default() });
+    assert!(quota.wait(now, Purpose::Supply).is_zero());
+    quota.learn(now, &RateLimits { remaining: Some(0), reset_after: day, ..RateLimits::default() });
+    assert_eq!(quota.wait(now, Purpose::Recovery), Duration::from_secs(5 * 60));
+    assert!(quota.wait(now + Duration::from_secs(5 * 60), Purpose::Recovery).is_zero());
+}
+
+#[test]
 fn a_fetch_under_way_has_its_place_for_as_long_as_it_takes() {
     let now = Instant::now();
     let mut quota = Quota::new(1);
