@@ -129,6 +129,22 @@ fn a_server_whose_window_is_a_day_is_asked_again_after_five_minutes() {
 }
 
 #[test]
+fn what_is_free_is_the_lesser_of_the_own_places_and_the_servers() {
+    let now = Instant::now();
+    let mut quota = Quota::new(DOCUMENTED_LIMIT);
+    assert_eq!(quota.free(now), 10);
+    quota.begin(now);
+    quota.end(now);
+    quota.begin(now);
+    assert_eq!(quota.free(now), 8);
+    for (remaining, free) in [(5, 5), (50, 8), (0, 0)] {
+        quota.learn(now, &RateLimits { remaining: Some(remaining), ..RateLimits::default() });
+        assert_eq!(quota.free(now), free);
+    }
+    assert_eq!(quota.free(now + WINDOW), 9);
+}
+
+#[test]
 fn a_fetch_under_way_has_its_place_for_as_long_as_it_takes() {
     let now = Instant::now();
     let mut quota = Quota::new(1);
