@@ -62,7 +62,7 @@ fn unpacked(headers: &HeaderMap) -> HeaderMap {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 64 }))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn what_is_unpacked_equals_what_was_packed(request in request()) {

@@ -139,3 +139,20 @@ async fn a_refresh_that_is_put_off_while_it_is_under_way_is_not_started_again() 
     settle().await;
     assert_eq!(script.fetches(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_forced_token_that_nobody_succeeded_with_is_in_vain_and_one_that_somebody_did_is_replaced() {
+    for succeeded in [false, true] {
+        let (cache, script) = (cache(10), Scripted::default());
+        acquire(&cache, &script).await.unwrap();
+        assert!(cache.refuse(1, false));
+        let token = acquire(&cache, &script).await.unwrap();
+        cache.prove(1);
+        assert!(token.is_unproven(), "only its own generation proves it");
+        if succeeded {
+            cache.prove(2);
+        }
+        assert_eq!(token.is_unproven(), !succeeded);
+        assert_eq!(cache.refuse(2, true), succeeded);
+    }
+}

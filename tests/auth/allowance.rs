@@ -124,6 +124,18 @@ async fn without_a_place_for_another_attempt_the_first_ones_failure_is_told_at_o
     assert_eq!(script.requests(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn attempts_that_failed_give_their_places_back() {
+    let script = Script::new(|n| async move { Ok(if n % 2 == 1 { status(503) } else { token(n) }) });
+    let handle = layer(&script).handle();
+    for flight in 1..=20 {
+        handle.invalidate();
+        handle.warm_up().await.unwrap();
+        assert_eq!(script.requests(), 2 * flight);
+        sleep(2 * MINUTE).await;
+    }
+}
+
 /// Throws the token away and fetches another, as fast as it goes, for as long.
 async fn greedy(layer: &TurrisAuthLayer<TokenService>, length: Duration) -> Vec<turris_auth::TokenError> {
     let handle = layer.handle();
