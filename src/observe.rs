@@ -148,6 +148,17 @@ pub(crate) use self::{limits::*, tokens::*};
 
 /// Tells the `metrics` recorder the meanings and units of this crate's metrics. Call it once, after the recorder is
 /// installed.
+///
+/// # Examples
+///
+/// ```
+/// let prometheus = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
+/// turris_auth::observe::describe_metrics();
+///
+/// metrics::counter!("turris_auth_rate_limited_total").increment(1);
+/// assert!(prometheus.render().contains("429s, by what was done about them"));
+/// # Ok::<(), metrics_exporter_prometheus::BuildError>(())
+/// ```
 #[cfg(feature = "metrics")]
 pub fn describe_metrics() {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};

@@ -94,6 +94,25 @@ use crate::BoxError;
 ///
 /// `B` is reqwest's own body unless a layer above asks for another. A clone shares the connections. The [module](self) says
 /// what to paste.
+///
+/// # Examples
+///
+/// By itself it only sends:
+///
+/// ```
+/// use tower::ServiceExt;
+/// use turris_auth::{emulator::Emulator, reqwest::ReqwestService};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), turris_auth::BoxError> {
+/// let turris = Emulator::start().await?;
+/// let service = ReqwestService::new(reqwest::Client::builder())?;
+///
+/// let request = http::Request::get(turris.environment().url("/v1/agencies")?).body(reqwest::Body::default())?;
+/// assert_eq!(service.oneshot(request).await?.status(), 401);
+/// # Ok(())
+/// # }
+/// ```
 pub struct ReqwestService<B = Body> {
     client: Client,
     body: PhantomData<fn(B)>,
@@ -107,6 +126,18 @@ impl<B> ReqwestService<B> {
     /// # Errors
     ///
     /// What [`ClientBuilder::build`] refuses.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use turris_auth::reqwest::ReqwestService;
+    ///
+    /// let builder = reqwest::Client::builder().timeout(Duration::from_secs(10));
+    /// let service: ReqwestService = ReqwestService::new(builder)?;
+    /// # let _ = service;
+    /// # Ok::<(), reqwest::Error>(())
+    /// ```
     pub fn new(builder: ClientBuilder) -> Result<Self, Error> {
         Ok(Self { client: builder.redirect(Policy::none()).build()?, body: PhantomData })
     }
@@ -114,6 +145,18 @@ impl<B> ReqwestService<B> {
     /// The client, to make requests with: `service.client().get(url).build()?.try_into()?`.
     ///
     /// A request that it *sends* does not come through any layer, and so has no token.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use turris_auth::reqwest::ReqwestService;
+    ///
+    /// let service: ReqwestService = ReqwestService::new(reqwest::Client::builder())?;
+    /// let request = service.client().get("https://public.api.live.turrisfi.com/v1/agencies").build()?;
+    /// let request: http::Request<reqwest::Body> = request.try_into()?;
+    /// assert_eq!(request.uri().path(), "/v1/agencies");
+    /// # Ok::<(), reqwest::Error>(())
+    /// ```
     pub fn client(&self) -> &Client {
         &self.client
     }

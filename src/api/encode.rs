@@ -1,7 +1,5 @@
 //! The server's side of the contract, as the OpenAPI schema has it: what the emulator sends and what it accepts.
 
-use std::fmt;
-
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -48,14 +46,6 @@ pub(crate) fn rate_limit_headers(headers: &mut HeaderMap, limit: u64, remaining:
 pub(crate) struct TokenRequestError {
     pub(crate) messages: Vec<&'static str>,
 }
-
-impl fmt::Display for TokenRequestError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.messages.join("; "))
-    }
-}
-
-impl std::error::Error for TokenRequestError {}
 
 /// The client id and the client secret of a token request.
 ///

@@ -14,7 +14,8 @@ use zeroize::Zeroizing;
 
 /// Seconds as a duration: none for negative ones (and for NaN), [`Duration::MAX`] for more than it can hold.
 fn saturating_seconds(seconds: f64) -> Duration {
-    if seconds > 0.0 { Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX) } else { Duration::ZERO }
+    // The greater of NaN and a number is the number.
+    Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
 }
 
 /// The part of a text from outside that is safe to keep and to log, if anything is left of it.

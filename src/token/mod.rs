@@ -372,3 +372,6 @@ impl Drop for TokenCache {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

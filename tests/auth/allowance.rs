@@ -156,6 +156,59 @@ async fn absurd_values_hold_nobody_up_for_longer_than_five_minutes() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn without_a_place_for_another_attempt_the_first_ones_failure_is_told_at_once() {
+    let (script, switch) = Script::switched(Duration::ZERO);
+    switch.to(Answering::Status(503));
+    let layer = builder().token_requests_per_minute(1).token_service(script.clone()).build().unwrap();
+    let begun = Instant::now();
+    let error = layer.handle().warm_up().await.unwrap_err();
+    assert_eq!((error.kind(), begun.elapsed()), (TokenErrorKind::Unavailable, Duration::ZERO));
+    assert_eq!(script.requests(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_that_failed_give_their_places_back() {
+    let script = Script::new(|n| async move { Ok(if n % 2 == 1 { status(503) } else { token(n) }) });
+    let handle = layer(&script).handle();
+    for flight in 1..=20 {
+        handle.invalidate();
+        handle.warm_up().await.unwrap();
+        assert_eq!(script.requests(), 2 * flight);
+        sleep(2 * MINUTE).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_error_that_says_when_to_come_back_is_not_tried_again_before() {
+    let script = Script::new(|n| async move {
+        let mut answer = if n == 1 { status(503) } else { token(n) };
+        answer.headers_mut().insert("retry-after", http::HeaderValue::from_static("20"));
+        Ok(answer)
+    });
+    let handle = layer(&script).handle();
+    let error = handle.warm_up().await.unwrap_err();
+    assert_eq!((error.kind(), error.retry_after()), (TokenErrorKind::Unavailable, Some(20 * SECOND)));
+    sleep(20 * SECOND - Duration::from_millis(1)).await;
+    handle.warm_up().await.unwrap_err();
+    assert_eq!(script.requests(), 1);
+    sleep(Duration::from_millis(1)).await;
+    handle.warm_up().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pauses_between_attempts_grow() {
+    // They are random, so that more than a few are looked at.
+    for _ in 0..30 {
+        let (script, switch) = Script::switched(Duration::ZERO);
+        switch.to(Answering::Status(503));
+        layer(&script).handle().warm_up().await.unwrap_err();
+        let seen = script.instants();
+        let pauses: Vec<_> = seen.windows(2).map(|pair| (pair[1] - pair[0]).as_millis()).collect();
+        assert!(matches!(pauses[..], [200..=401, 400..=801]), "{pauses:?}");
+    }
+}
+
 /// Throws the token away and fetches another, as fast as it goes, for as long.
 async fn greedy(layer: &TurrisAuthLayer<TokenService>, length: Duration) -> Vec<turris_auth::TokenError> {
     let handle = layer.handle();

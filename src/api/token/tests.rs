@@ -14,6 +14,7 @@ fn decode(body: &str) -> TokenAnswer {
 fn fault(body: &str, secret: &str) -> &'static str {
     let Err(error) = TokenAnswer::decode(body.as_bytes()) else { panic!("this is no token answer: {body}") };
     let shown = format!("{error} {error:?}");
+    assert!(shown.starts_with(&format!("`{}` {}", error.field, error.problem)), "{shown}");
     assert!(secret.is_empty() || !shown.contains(secret), "{shown}");
     error.field
 }
@@ -148,12 +149,12 @@ fn a_missing_lifetime_is_that_of_the_jwt_or_an_hour() {
 
 #[test]
 fn a_token_that_is_not_of_the_bearer_grammar_is_an_error() {
-    let longest = "x".repeat(LONGEST_TOKEN);
+    let longest = "x".repeat(16 * 1024);
     for token in ["a", "-._~+/", "a=", "abc==", "A-Z.a_z~0+9/", r"a\/b", &longest] {
         let answer = decode(&format!(r#"{{"access_token": "{token}"}}"#));
         assert_eq!(&**answer.access_token, token.replace('\\', ""));
     }
-    let too_long = "x".repeat(LONGEST_TOKEN + 1);
+    let too_long = "x".repeat(16 * 1024 + 1);
     for token in [
         "",
         " ",

@@ -117,6 +117,34 @@ fn recovery_has_places_of_its_own() {
 }
 
 #[test]
+fn a_server_whose_window_is_a_day_is_asked_again_after_five_minutes() {
+    let now = Instant::now();
+    let mut quota = Quota::new(DOCUMENTED_LIMIT);
+    let day = Some(Duration::from_secs(24 * 60 * 60));
+    quota.learn(now, &RateLimits { remaining: Some(1), reset_after: day, ..RateLimits::default() });
+    assert!(quota.wait(now, Purpose::Supply).is_zero());
+    quota.learn(now, &RateLimits { remaining: Some(0), reset_after: day, ..RateLimits::default() });
+    assert_eq!(quota.wait(now, Purpose::Recovery), Duration::from_secs(5 * 60));
+    assert!(quota.wait(now + Duration::from_secs(5 * 60), Purpose::Recovery).is_zero());
+}
+
+#[test]
+fn what_is_free_is_the_lesser_of_the_own_places_and_the_servers() {
+    let now = Instant::now();
+    let mut quota = Quota::new(DOCUMENTED_LIMIT);
+    assert_eq!(quota.free(now), 10);
+    quota.begin(now);
+    quota.end(now);
+    quota.begin(now);
+    assert_eq!(quota.free(now), 8);
+    for (remaining, free) in [(5, 5), (50, 8), (0, 0)] {
+        quota.learn(now, &RateLimits { remaining: Some(remaining), ..RateLimits::default() });
+        assert_eq!(quota.free(now), free);
+    }
+    assert_eq!(quota.free(now + WINDOW), 9);
+}
+
+#[test]
 fn a_fetch_under_way_has_its_place_for_as_long_as_it_takes() {
     let now = Instant::now();
     let mut quota = Quota::new(1);

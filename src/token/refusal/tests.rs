@@ -61,6 +61,15 @@ fn a_token_that_was_not_forced_cannot_be_in_vain() {
 }
 
 #[test]
+fn what_came_of_a_forced_generation_does_not_delay_the_replacement_of_a_later_one() {
+    let mut refusals = forced(1);
+    refusals.publish(2);
+    let now = Instant::now();
+    refusals.force(2, true, now);
+    assert!(refusals.pause_left(now).is_zero());
+}
+
+#[test]
 fn what_was_withdrawn_forces_nothing() {
     let mut refusals = Refusals::default();
     refusals.refuse(TOKEN);

@@ -36,12 +36,11 @@ proptest! {
         let margin = margin.min(Duration::from_secs(24 * 60 * 60));
         let sent_at = Instant::now();
         let token = token(sent_at, lifetime, margin, jitter);
-        let clamped = lifetime.clamp(SHORTEST_LIFETIME, LONGEST_LIFETIME);
-        prop_assert!(clamped >= Duration::from_secs(1) && clamped <= Duration::from_secs(24 * 60 * 60));
+        let clamped = lifetime.clamp(Duration::from_secs(1), Duration::from_secs(24 * 60 * 60));
         prop_assert_eq!(token.expires_in(sent_at), clamped);
         let valid_for = token.valid_for(sent_at);
         let last_moments = clamped.saturating_sub(valid_for);
-        prop_assert!(last_moments <= LONGEST_LAST_MOMENTS);
+        prop_assert!(last_moments <= Duration::from_secs(5));
         prop_assert!(last_moments <= clamped / 20 + Duration::from_nanos(1));
         prop_assert_eq!(age_when(sent_at, |now| !token.is_valid(now)), valid_for);
         let refresh = age_when(sent_at, |now| !token.is_fresh(now));
