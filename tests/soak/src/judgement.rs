@@ -55,6 +55,7 @@ kinds! {
     WrongBody false "wrong body" "the answer is not to this request, or not whole",
     WrongStatus false "unknown status" "neither the API nor a fault says it",
     UnknownError false "unknown error" "neither a token error nor the client's own",
+    BodyTooLate false "body too late" "an answer that no fault has spoilt stopped in the middle",
     TooLate false "too late" "the caller waited longer than anybody may",
     Panicked false "panicked" "nothing may",
 }
