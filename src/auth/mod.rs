@@ -87,7 +87,8 @@
 //! The token endpoint allows 10 requests a minute for a whole API client. The layer never makes more, whatever fails:
 //! it counts its own fetches ([`token_requests_per_minute`]), obeys the `X-RateLimit-*` headers of the endpoint's answers,
 //! which know of other processes too, and cools down after a failure: for up to a second at first, twice as long after
-//! each further one, at most 60 seconds, or as long as the endpoint asks for with `Retry-After`, at most five minutes.
+//! each further one, at most 60 seconds. An endpoint that asks for more, with `Retry-After` or with the reset of a used-up
+//! window, is believed for at most five minutes: a `Date` that is behind that reset looks the same as a long window.
 //! Until then callers get the last error at once, and [`retry_after`](crate::TokenError::retry_after) says how long it
 //! is.
 //!
@@ -101,6 +102,10 @@
 //! down, callers on other runtimes start another; if it is no longer driven, they do so after the
 //! [`token_timeout`]. A token that has to be fetched needs a runtime with timers
 //! (`enable_time`); a request that finds a valid token needs none.
+//!
+//! A request waits for as long as the service inside does: put a timeout around these layers, or one for each attempt
+//! below them. Not only a server makes it necessary. hyper's client (as of 1.12) can lose a request that is given to a
+//! connection just when that ends, and then waits for ever.
 //!
 //! Lifetimes are counted on the monotonic clock, from the moment the token request was sent. After a suspend, during which
 //! some systems stop that clock, the first request gets a 401 and is healed by it.

@@ -43,6 +43,11 @@ impl EmulatorBody {
         Self(State::Stalled(bytes.slice(..bytes.len() / 2)))
     }
 
+    /// Whether it will never end.
+    pub(super) fn is_stalled(&self) -> bool {
+        matches!(self.0, State::Stalled(_))
+    }
+
     pub(super) fn giant(length: u64) -> Self {
         Self(State::Giant(length))
     }

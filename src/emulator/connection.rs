@@ -24,7 +24,11 @@ use tokio::{
 };
 use tower_service::Service;
 
-use super::{EmulatorError, EmulatorService, state::Shared};
+use super::{
+    EmulatorError, EmulatorService,
+    state::Shared,
+    unread::{self, Answering},
+};
 
 /// What the service of a connection has to say to the task that drives it.
 #[derive(Debug, Default)]
@@ -88,9 +92,11 @@ async fn answer(
     mut service: EmulatorService,
     mut request: Request<Incoming>,
     signals: Arc<Signals>,
-) -> Result<http::Response<super::EmulatorBody>, EmulatorError> {
+) -> Result<http::Response<Answering>, EmulatorError> {
     let upgraded = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
-    let answer = service.call(request).await;
+    let (head, body) = request.into_parts();
+    let body = unread::Shared::new(body);
+    let answer = service.call(Request::from_parts(head, body.clone())).await;
     match &answer {
         Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
             *signals.upgraded.lock().unwrap_or_else(PoisonError::into_inner) = upgraded;
@@ -101,7 +107,7 @@ async fn answer(
         }
         _ => {}
     }
-    answer
+    answer.map(|answer| answer.map(|answer| Answering::new(answer, body)))
 }
 
 /// Sends back every byte of an upgraded connection until the client closes its side.

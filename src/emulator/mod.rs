@@ -104,6 +104,7 @@ mod server;
 mod service;
 mod state;
 mod tokens;
+mod unread;
 
 #[cfg(test)]
 mod tests;

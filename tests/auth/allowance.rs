@@ -209,6 +209,35 @@ async fn the_pauses_between_attempts_grow() {
     }
 }
 
+/// To the client, a clock that is behind is a long window.
+#[tokio::test(start_paused = true)]
+async fn a_date_that_is_behind_the_reset_stops_fetches_for_five_minutes_at_the_most() {
+    const RESET: u64 = 1_800_000_000;
+    for (behind, wait) in [(284, 284), (86_400, 300), (RESET, 300)] {
+        let script = Script::new(move |n| async move {
+            let mut answer = if n == 1 { status(429) } else { token(n) };
+            if n == 1 {
+                let date = std::time::UNIX_EPOCH + Duration::from_secs(RESET - behind);
+                let date = httpdate::fmt_http_date(date);
+                let said =
+                    [("date", date), ("x-ratelimit-remaining", "0".into()), ("x-ratelimit-reset", RESET.to_string())];
+                for (name, value) in said {
+                    answer.headers_mut().insert(name, value.parse().unwrap());
+                }
+            }
+            Ok(answer)
+        });
+        let service = layer(&script).layer(Api::accepting_all());
+        let error = token_error(carried(&service).await);
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(wait)), "{behind} s behind");
+        sleep(Duration::from_secs(wait) - Duration::from_millis(1)).await;
+        carried(&service).await.unwrap_err();
+        assert_eq!(script.requests(), 1, "{behind} s behind");
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(carried(&service).await.unwrap(), "Bearer token-2", "{behind} s behind");
+    }
+}
+
 /// Throws the token away and fetches another, as fast as it goes, for as long.
 async fn greedy(layer: &TurrisAuthLayer<TokenService>, length: Duration) -> Vec<turris_auth::TokenError> {
     let handle = layer.handle();

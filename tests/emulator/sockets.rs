@@ -97,6 +97,25 @@ async fn a_client_that_goes_away_is_no_longer_counted() {
 }
 
 #[tokio::test]
+async fn a_stalled_answer_ends_with_its_connection_however_much_of_the_request_was_read() {
+    const LENGTH: usize = 1_000;
+    let emulator = started().await;
+    emulator.fault(Endpoint::All, Fault::stalled());
+    let head = format!("POST /v1/echo HTTP/1.1\r\nhost: a\r\ncontent-length: {LENGTH}\r\n\r\n");
+    // None of the body, a part, all at once, and all but late. It is refused unread: there is no token.
+    for (with_head, later) in [(0, 0), (10, 0), (LENGTH, 0), (0, 10), (0, LENGTH)] {
+        let mut client = connected(&emulator).await;
+        let request = head.clone() + &"x".repeat(with_head);
+        client.write_all(request.as_bytes()).await.unwrap();
+        assert!(read_until(&mut client, "\r\n\r\n{").await.starts_with("HTTP/1.1 401 "));
+        client.write_all("x".repeat(later).as_bytes()).await.unwrap();
+        assert_eq!(emulator.counters().open_connections, 1);
+        drop(client);
+        emulator.until(|counters| counters.open_connections == 0).await;
+    }
+}
+
+#[tokio::test]
 async fn the_service_in_memory_shares_tokens_with_the_sockets() {
     let emulator = started().await;
     let token = token(&emulator).await;

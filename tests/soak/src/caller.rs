@@ -209,7 +209,7 @@ impl Caller {
             Ok(Ok(_)) => spoilt(Kind::WrongBody),
             Ok(Err(error)) if error.is::<LengthLimitError>() => spoilt(Kind::WrongBody),
             Ok(Err(_)) => spoilt(Kind::BodyCut),
-            Err(_) => spoilt(Kind::TooLate),
+            Err(_) => spoilt(Kind::BodyTooLate),
         })
     }
 }

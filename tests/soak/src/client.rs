@@ -25,7 +25,11 @@ use turris_auth::{
     replay::{ReplayBody, ReplayBodyLayer},
 };
 
-use crate::{allowance::Fetches, server, stage::Staged};
+use crate::{
+    allowance::Fetches,
+    server,
+    stage::{Begun, Staged},
+};
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 pub(crate) type Stack = BoxCloneSyncService<Request<Body>, Response<Incoming>, BoxError>;
@@ -99,10 +103,11 @@ impl ApiClient {
         let mut connector = HttpConnector::new();
         // Otherwise HTTP/2's small frames wait for the other side's delayed acknowledgements.
         connector.set_nodelay(true);
-        let pool = Client::builder(TokioExecutor::new()).http2_only(self.http2).build::<_, ReplayBody<Body>>(connector);
+        let pool =
+            Client::builder(TokioExecutor::new()).http2_only(self.http2).build::<_, Begun<ReplayBody<Body>>>(connector);
         let fetches = Arc::clone(&self.fetches);
         let counted = GlobalConcurrencyLimitLayer::with_semaphore(Arc::clone(&self.permits)).layer(pool).map_request(
-            move |request: Request<ReplayBody<Body>>| {
+            move |request: Request<Begun<ReplayBody<Body>>>| {
                 if request.uri().path() == server::TOKEN_PATH {
                     fetches.sent();
                 }

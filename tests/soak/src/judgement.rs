@@ -3,6 +3,8 @@
 use http::{HeaderMap, HeaderName, StatusCode};
 use turris_auth::{BoxError, TokenError, TokenErrorKind};
 
+use crate::stage::NeverBegun;
+
 /// Every fault marks the answer that it makes or spoils, so that a spoilt one is told from a wrong one.
 pub(crate) const MARK: HeaderName = HeaderName::from_static("x-soak-fault");
 
@@ -41,6 +43,7 @@ kinds! {
     Unauthorized true "401" "revoked again, a body that cannot be repeated, or forced refreshes are paused",
     RateLimited true "429" "the retries are used up, or the body cannot be repeated",
     Connection true "no connection" "cut, reset, or the server is just being restarted",
+    NeverBegun true "lost by hyper" "its connection ended as it was given to it; `stage` tells why, and that nothing else is taken for it",
     BodyCut true "body cut" "the server was restarted in the middle of the answer",
     NoTokenUnavailable true "no token: unavailable" "the token endpoint failed, or is just being restarted",
     NoTokenTimeout true "no token: timeout" "the token endpoint hung, or its answer stalled",
@@ -52,6 +55,7 @@ kinds! {
     WrongBody false "wrong body" "the answer is not to this request, or not whole",
     WrongStatus false "unknown status" "neither the API nor a fault says it",
     UnknownError false "unknown error" "neither a token error nor the client's own",
+    BodyTooLate false "body too late" "an answer that no fault has spoilt stopped in the middle",
     TooLate false "too late" "the caller waited longer than anybody may",
     Panicked false "panicked" "nothing may",
 }
@@ -77,6 +81,7 @@ pub(crate) fn of_error(error: &BoxError) -> Kind {
         Some(TokenErrorKind::InvalidCredentials) => Kind::NoTokenInvalid,
         Some(TokenErrorKind::Credentials) => Kind::NoTokenCredentials,
         Some(_) => Kind::NoTokenOther,
+        None if error.is::<NeverBegun>() => Kind::NeverBegun,
         None if error.is::<hyper_util::client::legacy::Error>() => Kind::Connection,
         None => Kind::UnknownError,
     }

@@ -86,13 +86,12 @@ impl Server {
     }
 
     /// Ends it, once its clients have gone. Returns how many connections and requests they left behind.
-    ///
-    /// The clients' own ends are what counts. The server's can outlast them: hyper does not see that a client has gone while
-    /// an answer stalls whose request was refused unread.
     pub(crate) async fn end(self, seen: &mut Seen) -> (usize, u64) {
         let started = Instant::now();
         let left = loop {
-            let left = (leftovers::connections_to(self.port), self.emulator.counters().in_flight);
+            let counters = self.emulator.counters();
+            let servers = usize::try_from(counters.open_connections).unwrap_or(usize::MAX);
+            let left = (leftovers::connections_to(self.port).max(servers), counters.in_flight);
             if left == (0, 0) || started.elapsed() >= LONGEST_GOODBYE {
                 break left;
             }
