@@ -119,7 +119,7 @@ fn no_order_of_events_breaks_the_allowance_or_hands_out_an_invalidated_token() {
         let succeeded: usize =
             runtimes[0].block_on(async { join_all(callers).await.into_iter().map(Result::unwrap).sum() });
         let fetches = server.issued.load(SeqCst);
-        assert!(succeeded > 10, "{succeeded} succeeded");
-        assert!(fetches > 5 && fetches <= limit as usize, "{fetches} fetches");
+        assert!(succeeded > 10, "seed {seed}: {succeeded} succeeded");
+        assert!(fetches > 5 && fetches <= limit as usize, "seed {seed}: {fetches} fetches");
     }
 }

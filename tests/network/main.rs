@@ -31,10 +31,12 @@ const BY_DEFAULT: Range<u64> = 0..1_000;
 fn seeds() -> Range<u64> {
     let Ok(text) = env::var(SEEDS) else { return BY_DEFAULT };
     let number = |text: &str| text.parse::<u64>().unwrap_or_else(|_| panic!("{SEEDS} is no seed or range: {text}"));
-    match text.split_once("..") {
+    let seeds = match text.split_once("..") {
         Some((first, last)) => number(first)..number(last),
         None => number(&text)..number(&text) + 1,
-    }
+    };
+    assert!(!seeds.is_empty(), "{SEEDS} names no seed: {text}");
+    seeds
 }
 
 /// Runs a seed. What has gone wrong, and how to run it again.
