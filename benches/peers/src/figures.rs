@@ -45,18 +45,20 @@ fn color(name: &str) -> RGBColor {
 }
 
 fn is_ours(name: &str) -> bool {
-    ["auth", "backoff", "replay"].iter().any(|prefix| name.starts_with(prefix))
+    ["auth", "backoff", "read_backoff", "replay"].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// What a reader of the figure knows a contender as.
 fn label(name: &str) -> &str {
     match name {
         contenders::STATIC_HEADER => "AddAuthorization (static header)",
-        contenders::TOWER_RETRY => "tower RetryLayer over it",
-        contenders::TWO_TOWER_RETRIES => "two RetryLayers over it",
+        contenders::TOWER_RETRY => "RetryLayer over AddAuthorization",
+        contenders::TWO_TOWER_RETRIES => "two RetryLayers over AddAuthorization",
         contenders::AUTH_WITHOUT_RETRY => "TurrisAuth without retry",
         contenders::AUTH => "TurrisAuth",
         contenders::BACKOFF_WITHOUT_RETRY => "TurrisBackoff without retries",
+        contenders::READ_BACKOFF_WITHOUT_RETRY => "TurrisBackoff without retries, GET",
+        contenders::READ_BACKOFF_AUTH => "TurrisBackoff over TurrisAuth, GET",
         contenders::BACKOFF => "TurrisBackoff",
         contenders::BACKOFF_AUTH => "TurrisBackoff over TurrisAuth",
         contenders::REPLAY_AUTH => "ReplayBody over TurrisAuth",
