@@ -360,3 +360,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_answer_that_says_nothing_uses_a_place_of_the_window_that_another_told() {
+    let (mut pace, start) = (paced(), Instant::now());
+    for _ in 0..4 {
+        pace.sent(start);
+    }
+    answer(&mut pace, Outcome::Accepted(Some(window(35, 5, 30.0))), 1, start, start);
+    answer(&mut pace, accepted(), 1, start, start);
+    answer(&mut pace, Outcome::Accepted(Some(RateLimits { limit: Some(35), ..Default::default() })), 1, start, start);
+    answer(&mut pace, Outcome::Lost, 1, start, start);
+    assert_eq!(burst(&mut pace, start), 2);
+}
+
+#[test]
+fn a_reset_of_nothing_tells_what_is_left_and_not_when_the_window_ends() {
+    let (mut pace, start) = (paced(), Instant::now());
+    pace.sent(start);
+    answer(&mut pace, Outcome::Accepted(Some(window(35, 5, 20.0))), 1, start, start);
+    pace.sent(start);
+    answer(&mut pace, Outcome::Accepted(Some(window(35, 2, 0.0))), 1, start, start);
+    assert_eq!(burst(&mut pace, start), 2);
+    assert_eq!(pace.wait(false, start), Some(start + seconds(21.0)));
+    // Nor does one that says more take a place back.
+    answer(&mut pace, Outcome::Accepted(Some(window(35, 9, 0.0))), 2, start, start);
+    assert_eq!(pace.wait(false, start), Some(start + seconds(21.0)));
+}
