@@ -387,3 +387,66 @@ fn a_reset_of_nothing_tells_what_is_left_and_not_when_the_window_ends() {
     answer(&mut pace, Outcome::Accepted(Some(window(35, 9, 0.0))), 2, start, start);
     assert_eq!(pace.wait(false, start), Some(start + seconds(21.0)));
 }
+
+#[test]
+fn what_was_surely_answered_in_a_window_is_free_at_its_end_although_others_share_it() {
+    let (mut pace, start) = (paced(), Instant::now());
+    for _ in 0..10 {
+        pace.sent(start);
+    }
+    answer(&mut pace, accepted(), 9, start, start);
+    // Thirty of the sixty are gone: twenty were not ours, so that the window may have begun before our first.
+    answer(&mut pace, Outcome::Accepted(Some(window(60, 30, 30.0))), 1, start, start);
+    for (sent, answers) in [(5, 27.5), (7, 28.5)] {
+        let now = start + seconds(answers);
+        for _ in 0..sent {
+            pace.sent(now);
+        }
+        answer(&mut pace, accepted(), sent, now, now);
+    }
+    // The header may be two seconds beyond the truth: the last seven may count in the next window.
+    assert_eq!(burst(&mut pace, start + seconds(31.0)), 53);
+}
+
+#[test]
+fn a_limit_of_nothing_is_not_believed() {
+    let (mut pace, start) = (paced(), Instant::now());
+    pace.sent(start);
+    answer(&mut pace, Outcome::Accepted(Some(RateLimits { limit: Some(0), ..Default::default() })), 1, start, start);
+    assert_eq!(burst(&mut pace, start), 59);
+}
+
+#[test]
+fn a_window_that_is_all_ours_ends_when_its_first_place_is_free() {
+    // The header may be a second short of the truth, or two seconds beyond it; further off it tells another window.
+    for (reset, ends) in [(20.0, 60.0), (21.0, 60.0), (22.0, 60.0), (23.0, 64.0)] {
+        let (mut pace, start) = (paced(), Instant::now());
+        for _ in 0..10 {
+            pace.sent(start);
+        }
+        answer(&mut pace, accepted(), 10, start, start);
+        let now = start + seconds(40.0);
+        pace.sent(now);
+        answer(&mut pace, Outcome::Accepted(Some(window(11, 0, reset))), 1, now, now);
+        assert_eq!(pace.wait(false, now), Some(start + seconds(ends)), "{reset}");
+    }
+}
+
+#[test]
+fn an_answer_tells_of_the_window_whose_end_is_near_the_one_it_says() {
+    let (mut pace, start) = (paced(), Instant::now());
+    let mut tell = |limits| {
+        pace.sent(start);
+        answer(&mut pace, Outcome::Accepted(Some(limits)), 1, start, start);
+        let sent = burst(&mut pace, start);
+        answer(&mut pace, Outcome::NotSent, sent, start, start);
+        (sent, pace.window.map(|window| window.ends - start))
+    };
+    assert_eq!(tell(window(100, 3, 4.0)), (3, Some(seconds(5.0))));
+    // The server is in a new window already.
+    assert_eq!(tell(window(100, 80, 60.0)), (80, Some(seconds(61.0))));
+    // One that comes late from the window before.
+    assert_eq!(tell(window(100, 2, 3.0)), (80, Some(seconds(61.0))));
+    // The same window, told a little later.
+    assert_eq!(tell(window(100, 79, 58.0)), (79, Some(seconds(59.0))));
+}
