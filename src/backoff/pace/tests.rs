@@ -450,3 +450,39 @@ fn an_answer_tells_of_the_window_whose_end_is_near_the_one_it_says() {
     // The same window, told a little later.
     assert_eq!(tell(window(100, 79, 58.0)), (79, Some(seconds(59.0))));
 }
+
+#[test]
+fn a_refusal_that_says_when_to_ask_again_ends_the_window_then_or_before() {
+    let refused = |seconds| Outcome::Refused(RateLimits { retry_after: Some(seconds), ..Default::default() });
+    let (started, told) = (Instant::now(), |reset| Outcome::Accepted(Some(window(60, 40, reset))));
+    // An end that was told before, with the second that a header may be short of the truth, and what follows from both.
+    for (first, asked, ends) in [(told(20.0), 50.0, 21.0), (told(50.0), 10.0, 10.0)] {
+        let mut pace = paced();
+        pace.sent(started);
+        answer(&mut pace, first, 1, started, started);
+        pace.sent(started);
+        answer(&mut pace, refused(seconds(asked)), 1, started, started);
+        assert_eq!(pace.wait(true, started), Some(started + seconds(ends)));
+    }
+    // An end that is only our assumption does not count against what the server says.
+    let mut pace = paced();
+    for outcome in [accepted(), Outcome::Refused(RateLimits::default()), refused(seconds(90.0))] {
+        pace.sent(started);
+        answer(&mut pace, outcome, 1, started, started);
+    }
+    assert_eq!(pace.wait(true, started), Some(started + seconds(90.0)));
+}
+
+#[test]
+fn at_an_end_that_is_only_assumed_no_place_is_free_before_its_time() {
+    let (mut pace, start) = (paced(), Instant::now());
+    assert_eq!(burst(&mut pace, start), 60);
+    answer(&mut pace, accepted(), 20, start, start);
+    let later = start + seconds(30.0);
+    answer(&mut pace, accepted(), 10, start, later);
+    answer(&mut pace, Outcome::Refused(RateLimits::default()), 30, start, later);
+    let end = start + ALLOWANCE.window;
+    assert_eq!(pace.wait(false, later), Some(end));
+    assert_eq!(pace.wait(false, end), None);
+    assert_eq!(pace.answered.count(), 10);
+}
