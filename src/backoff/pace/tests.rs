@@ -486,3 +486,23 @@ fn at_an_end_that_is_only_assumed_no_place_is_free_before_its_time() {
     assert_eq!(pace.wait(false, end), None);
     assert_eq!(pace.answered.count(), 10);
 }
+
+#[test]
+fn places_beyond_what_a_window_carries_were_those_of_the_window_before() {
+    let (mut pace, start) = (paced(), Instant::now());
+    assert_eq!(burst(&mut pace, start), 60);
+    answer(&mut pace, accepted(), 2, start, start);
+    answer(&mut pace, Outcome::Refused(RateLimits::default()), 58, start, start);
+    assert_eq!(pace.wait(false, start + ALLOWANCE.window), None);
+    // Two are what a window carries. After five more, three are tried.
+    let tried = start + ALLOWANCE.window * (MEMORY + 1);
+    for (n, outcome) in
+        [(1, accepted()), (2, accepted()), (3, accepted()), (4, Outcome::Refused(RateLimits::default()))]
+    {
+        let now = tried + Duration::from_secs(n);
+        pace.sent(now);
+        answer(&mut pace, outcome, 1, now, now);
+    }
+    let refused = tried + seconds(4.0);
+    assert_eq!(pace.wait(false, refused), Some(tried + seconds(2.0) + ALLOWANCE.window));
+}
