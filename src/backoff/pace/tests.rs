@@ -506,3 +506,45 @@ fn places_beyond_what_a_window_carries_were_those_of_the_window_before() {
     let refused = tried + seconds(4.0);
     assert_eq!(pace.wait(false, refused), Some(tried + seconds(2.0) + ALLOWANCE.window));
 }
+
+#[test]
+fn a_limit_that_was_inferred_is_raised_after_a_while_and_forgotten_after_twice_that() {
+    for (windows, carries) in [(MEMORY, 20), (MEMORY + 1, 25), (2 * MEMORY, 25), (2 * MEMORY + 1, 60)] {
+        let (mut pace, start) = (paced(), Instant::now());
+        assert_eq!(burst(&mut pace, start), 60);
+        answer(&mut pace, accepted(), 20, start, start);
+        answer(&mut pace, Outcome::Refused(RateLimits::default()), 40, start, start);
+        let inferred = start + ALLOWANCE.window;
+        assert_eq!(pace.wait(false, inferred), None);
+        let now = inferred + ALLOWANCE.window * windows;
+        pace.wait(false, now);
+        assert_eq!(pace.limit, Some(carries), "after {windows}");
+        // Asked more than once, it makes up for the windows that nobody has asked in.
+        if windows % MEMORY == 1 {
+            assert_eq!(burst(&mut pace, now), carries, "after {windows}");
+        }
+    }
+}
+
+#[test]
+fn without_a_limit_a_window_that_was_not_used_up_holds_nobody_back() {
+    for (remaining, sent) in [(5, 1000), (0, 1)] {
+        let (mut pace, start) = (Pace::new(ALLOWANCE, false, MAX_WAIT), Instant::now());
+        pace.sent(start);
+        let limits = RateLimits { limit: None, ..window(0, remaining, 20.0) };
+        answer(&mut pace, Outcome::Accepted(Some(limits)), 1, start, start);
+        assert_eq!(burst(&mut pace, start + seconds(21.0)), sent);
+    }
+}
+
+#[test]
+fn a_shared_window_stays_shared_when_nobody_has_used_it_up() {
+    let (mut pace, start) = (paced(), Instant::now());
+    assert_eq!(burst(&mut pace, start), 60);
+    answer(&mut pace, Outcome::Accepted(Some(window(60, 0, 30.0))), 15, start, start);
+    answer(&mut pace, Outcome::Refused(window(60, 0, 30.0)), 45, start, start);
+    let next = start + seconds(31.0);
+    assert_eq!(burst(&mut pace, next), 1);
+    answer(&mut pace, Outcome::Accepted(Some(window(60, 40, 60.0))), 1, next, next);
+    assert_eq!(burst(&mut pace, next + seconds(61.0)), 1);
+}
