@@ -215,3 +215,19 @@ fn a_window_of_which_no_place_is_left_is_no_limit_of_nothing() {
     assert_eq!(pace.wait(false, end), Some(opens));
     assert_eq!(pace.wait(false, opens), None);
 }
+
+#[test]
+fn a_place_that_was_free_before_the_answer_may_have_counted_in_a_window_that_is_not_all_ours() {
+    for (sent_at, ends) in [(59.0, 101.0), (60.5, 100.0)] {
+        let (mut pace, start) = (paced(), Instant::now());
+        for taken in [0.0, 40.0] {
+            let now = start + seconds(taken);
+            pace.sent(now);
+            answer(&mut pace, accepted(), 1, now, now);
+        }
+        let (sent_at, now) = (start + seconds(sent_at), start + seconds(61.0));
+        pace.sent(sent_at);
+        answer(&mut pace, Outcome::Accepted(Some(window(2, 0, 39.0))), 1, sent_at, now);
+        assert_eq!(pace.wait(false, now), Some(start + seconds(ends)));
+    }
+}
