@@ -325,3 +325,23 @@ async fn a_recovery_that_fails_is_an_error_and_not_an_unauthenticated_request() 
     assert_eq!(token_error(first.await).kind(), turris_auth::TokenErrorKind::InvalidCredentials);
     assert_eq!((api.accepted(), api.refused()), (0, 1));
 }
+
+/// Whoever turns a request away before it looks at the token says nothing of it.
+#[tokio::test(start_paused = true)]
+async fn only_an_answer_from_behind_the_authentication_speaks_for_a_forced_token() {
+    for (answer, fetches) in [(200, 3), (404, 3), (429, 2), (503, 2), (407, 2)] {
+        let script = Script::issuing(Duration::ZERO);
+        let sent = AtomicUsize::new(0);
+        let statuses = [401, answer, 401, 401];
+        let api = service_fn(|_: Request<Boxed>| {
+            let response = status(statuses[sent.fetch_add(1, Ordering::SeqCst)]);
+            async { Ok::<_, Infallible>(response) }
+        });
+        let service = layer(&script).layer(api);
+        // `token-1` is refused, and `token-2` is forced by that. It is given up for its own 401 only if it has been good.
+        for expected in statuses {
+            assert_eq!(service.clone().oneshot(once(API)).await.unwrap().status(), expected);
+        }
+        assert_eq!(script.requests(), fetches, "after {answer}");
+    }
+}

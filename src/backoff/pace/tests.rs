@@ -2,6 +2,8 @@ use proptest::prelude::*;
 
 use super::{sharing::EASED, *};
 
+mod windows;
+
 const ALLOWANCE: Allowance = Allowance { requests: 60, window: Duration::from_secs(60) };
 const MAX_WAIT: Duration = Duration::from_secs(120);
 
@@ -359,4 +361,18 @@ proptest! {
             prop_assert_eq!((pace.is_idle(now), pace.limit), (eager.is_idle(now), eager.limit));
         }
     }
+}
+
+/// However many they are, they take no more memory than some hundred.
+#[test]
+fn places_that_were_taken_at_about_the_same_time_are_free_together() {
+    let (mut pace, start) = (paced(), Instant::now());
+    for taken in [0.0, 0.1, 0.2, 0.3] {
+        pace.sent(start);
+        answer(&mut pace, accepted(), 1, start, start + seconds(taken));
+    }
+    // The first three are within one part in 256 of a window.
+    assert_eq!(pace.answered.first_free_at(), Some(start + seconds(0.2) + ALLOWANCE.window));
+    assert_eq!(pace.wait(false, start + seconds(60.25)), None);
+    assert_eq!(pace.answered.count(), 1);
 }
