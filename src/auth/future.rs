@@ -145,23 +145,9 @@ where
 {
     type Output = Result<Response<ResBody>, BoxError>;
 
-    // Always: what is left of it here is short, and as a call of its own it costs two more moves of a response.
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
-        let StateProj::Sent { response, carried, shared, .. } = state.as_mut().project() else {
-            return state.poll_seldom(cx);
-        };
-        // Nearly all responses come by here. They are large values, and moved as seldom as can be.
-        let polled = response.poll(cx);
-        match &polled {
-            Poll::Ready(Ok(response)) if shared.is_news(response, *carried) => {}
-            _ => return state.ended(polled),
-        }
-        match polled {
-            Poll::Ready(Ok(response)) => state.poll_judged(response, cx),
-            other => other.map_err(Into::into),
-        }
+        self.project().state.poll(cx)
     }
 }
 
@@ -173,15 +159,32 @@ where
     ReqBody: TryCloneBody,
     ResBody: Body,
 {
+    // Inlined always: it is short, and as a call of its own it costs two more moves of a response.
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response<ResBody>, BoxError>> {
+        let StateProj::Sent { response, carried, shared, .. } = self.as_mut().project() else {
+            return self.poll_seldom(cx);
+        };
+        // Nearly all responses come by here. They are large values, and moved as seldom as can be.
+        let polled = response.poll(cx);
+        let Poll::Ready(Ok(response)) = &polled else { return self.ended(polled) };
+        let Some(class) = shared.news(response, *carried) else { return self.ended(polled) };
+        match polled {
+            Poll::Ready(Ok(response)) => self.poll_judged(class, response, cx),
+            other => other.map_err(Into::into),
+        }
+    }
+
     /// The way of a response that says something of the token.
     #[cold]
     fn poll_judged(
         mut self: Pin<&mut Self>,
+        class: ResponseClass,
         response: Response<ResBody>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<ResBody>, BoxError>> {
         let StateProj::Sent { carried, shared, kept, .. } = self.as_mut().project() else { return Poll::Pending };
-        let Some((request, inner)) = shared.judge(&response, *carried, kept) else {
+        let Some((request, inner)) = shared.judge(class, &response, *carried, kept) else {
             return self.ended(Poll::Ready(Ok::<_, BoxError>(response)));
         };
         let unsent = Unsent { request, inner, shared: Arc::clone(shared), retrying: true };
@@ -190,7 +193,7 @@ where
         self.poll_seldom(cx)
     }
 
-    /// All states but that of the first attempt, and again the second attempt.
+    /// All states but `Sent`, and what comes of them.
     #[cold]
     fn poll_seldom(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response<ResBody>, BoxError>> {
         loop {
@@ -199,13 +202,8 @@ where
                     let polled = response.poll(cx);
                     return self.ended(polled);
                 }
-                StateProj::Sent { response, carried, shared, .. } => {
-                    let response = match ready!(response.poll(cx)) {
-                        Ok(response) if shared.is_news(&response, *carried) => response,
-                        other => return self.ended(Poll::Ready(other)),
-                    };
-                    return self.poll_judged(response, cx);
-                }
+                // No deeper than the two attempts.
+                StateProj::Sent { .. } => return self.poll(cx),
                 StateProj::Pending { pending } => {
                     let left = ready!(pending.poll_leave(cx));
                     match left.and_then(Leaving::send) {
@@ -246,22 +244,23 @@ where
 }
 
 impl<T> Shared<T> {
-    /// Whether a response says anything of the token that the cache does not know.
+    /// The class of a response that says anything of the token that the cache does not know.
     #[inline]
-    fn is_news<ResBody>(&self, response: &Response<ResBody>, carried: Carried) -> bool {
-        carried.is_on_trial() || self.classifier.classify(response) == ResponseClass::Unauthorized
+    fn news<ResBody>(&self, response: &Response<ResBody>, carried: Carried) -> Option<ResponseClass> {
+        let class = self.classifier.classify(response);
+        (carried.is_on_trial() || class == ResponseClass::Unauthorized).then_some(class)
     }
 
     /// What a response says of the token. The request that was kept, if it is to be sent again; otherwise the response is
     /// the caller's.
     fn judge<ReqBody: TryCloneBody, ResBody, S>(
         &self,
+        class: ResponseClass,
         response: &Response<ResBody>,
         carried: Carried,
         kept: &mut Option<(KeptRequest<ReqBody>, S)>,
     ) -> Option<(Request<ReqBody>, S)> {
         let (generation, retrying) = (carried.generation(), carried.is_retrying());
-        let class = self.classifier.classify(response);
         if class != ResponseClass::Unauthorized {
             if carried.is_on_trial() && class == ResponseClass::Ordinary && proves_token(response) {
                 if retrying { self.cache.cure(generation) } else { self.cache.prove(generation) }

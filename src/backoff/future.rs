@@ -126,19 +126,7 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
-        let StateProj::Sending { future, attempt } = state.as_mut().project() else { return state.poll_seldom(cx) };
-        // Nearly all responses come by here. They are large values, and moved as seldom as can be.
-        let mut polled = future.poll(cx);
-        if let Poll::Ready(Ok(response)) = &mut polled
-            && attempt.accepts(response)
-        {
-            return state.ended(polled);
-        }
-        match polled {
-            Poll::Ready(result) => state.poll_failed(result.map_err(Into::into), cx),
-            Poll::Pending => Poll::Pending,
-        }
+        self.project().state.poll(cx)
     }
 }
 
@@ -149,6 +137,22 @@ where
     B: TryCloneBody,
     R: Body,
 {
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response<R>, BoxError>> {
+        let StateProj::Sending { future, attempt } = self.as_mut().project() else { return self.poll_seldom(cx) };
+        // Nearly all responses come by here. They are large values, and moved as seldom as can be.
+        let mut polled = future.poll(cx);
+        if let Poll::Ready(Ok(response)) = &mut polled
+            && attempt.accepts(response)
+        {
+            return self.ended(polled);
+        }
+        match polled {
+            Poll::Ready(result) => self.poll_failed(result.map_err(Into::into), cx),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
     /// The way of an attempt that was refused, or has brought nothing.
     #[cold]
     fn poll_failed(
@@ -166,7 +170,7 @@ where
         self.poll_seldom(cx)
     }
 
-    /// All states but that of the first attempt, and again those of the others.
+    /// All states but `Sending`, and what comes of them.
     #[cold]
     fn poll_seldom(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response<R>, BoxError>> {
         loop {
@@ -175,13 +179,8 @@ where
                     let polled = future.poll(cx);
                     return self.ended(polled);
                 }
-                StateProj::Sending { future, attempt } => {
-                    let mut result = ready!(future.poll(cx));
-                    if result.as_mut().is_ok_and(|response| attempt.accepts(response)) {
-                        return self.ended(Poll::Ready(result));
-                    }
-                    return self.poll_failed(result.map_err(Into::into), cx);
-                }
+                // Between two attempts there is always a wait, so this goes no deeper than one.
+                StateProj::Sending { .. } => return self.poll(cx),
                 StateProj::Draining { drain, waiting, .. } => {
                     waiting.join(cx.waker());
                     ready!(drain.as_mut().poll(cx));

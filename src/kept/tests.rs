@@ -31,7 +31,13 @@ fn uri() -> impl Strategy<Value = Uri> {
 fn request() -> impl Strategy<Value = Request<Full<Bytes>>> {
     let method = prop_oneof!["(GET|POST|HEAD|CONNECT|PATCH)", "[A-Z!#$]{1,40}"]
         .prop_map(|method| method.parse::<Method>().unwrap());
-    let version = prop::sample::select(vec![Version::HTTP_09, Version::HTTP_11, Version::HTTP_2, Version::HTTP_3]);
+    let version = prop::sample::select(vec![
+        Version::HTTP_09,
+        Version::HTTP_10,
+        Version::HTTP_11,
+        Version::HTTP_2,
+        Version::HTTP_3,
+    ]);
     let headers = vec((header_name(), header_value()), 0..30);
     let head = (method, uri(), version, headers, option::of(any::<u32>()), vec(any::<u8>(), 0..100));
     head.prop_map(|(method, uri, version, headers, extension, body)| {

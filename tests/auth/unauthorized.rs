@@ -17,7 +17,7 @@ use http::{Method, Request, Response, Version};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
-use turris_auth::{TokenError, TokenErrorKind};
+use turris_auth::{ResponseClass, TokenError, TokenErrorKind};
 
 use crate::support::*;
 
@@ -65,6 +65,24 @@ async fn the_second_attempt_is_the_first_one_but_for_the_token() {
     };
     assert_eq!(others(&seen[0]), others(&seen[1]));
     assert_eq!(others(&seen[0]).len(), 6);
+}
+
+/// The user's closure may count, or log.
+#[tokio::test(start_paused = true)]
+async fn each_response_is_judged_once() {
+    let judged = Arc::new(AtomicUsize::new(0));
+    let layer = {
+        let (script, judged) = (Script::issuing(Duration::ZERO), Arc::clone(&judged));
+        builder().token_service(script).classify_responses(move |status, headers| {
+            judged.fetch_add(1, Ordering::Relaxed);
+            ResponseClass::of(status, headers)
+        })
+    };
+    let service = layer.build().unwrap().layer(refusing_the_first());
+    for responses in [2, 3, 4] {
+        assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 200);
+        assert_eq!(judged.load(Ordering::Relaxed), responses);
+    }
 }
 
 #[tokio::test(start_paused = true)]
