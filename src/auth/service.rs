@@ -29,15 +29,19 @@ use crate::{
     kept::KeptRequest,
     observe,
     replay::TryCloneBody,
-    token::{Instant, Source, Token, TokenCache},
+    token::{Instant, RecentToken, Source, Token, TokenCache},
 };
 
 /// Attaches the access token to the requests of the service that it wraps, and renews it.
 ///
 /// [`TurrisAuthLayer`](crate::TurrisAuthLayer) makes it; the [module](crate::auth) says what it does.
+///
+/// A service that sends many requests keeps the token that it sends, and lets go of it when it comes to send another. So
+/// one that is idle may have an old token in memory, which it never sends.
 pub struct TurrisAuth<S, T = ThroughInner> {
     inner: S,
     shared: Arc<Shared<T>>,
+    recent: RecentToken,
 }
 
 /// What all services of one layer share. It holds no service that was wrapped.
@@ -66,7 +70,7 @@ impl<T> Shared<T> {
 
 impl<S, T> TurrisAuth<S, T> {
     pub(super) fn new(inner: S, shared: Arc<Shared<T>>) -> Self {
-        Self { inner, shared }
+        Self { inner, shared, recent: RecentToken::default() }
     }
 
     /// The wrapped service.
@@ -129,9 +133,17 @@ where
         if !self.shared.scope.covers(&request) {
             return ResponseFuture::passing(self.inner.call(request));
         }
-        let current = self.shared.cache.load();
-        let source = || self.shared.source(&self.inner);
-        if let Some(token) = current.as_ref().filter(|token| self.shared.cache.usable(token, Instant::now(), source)) {
+        let now = Instant::now();
+        let current;
+        let token = match self.recent.fresh(now) {
+            Some(token) => Some(token),
+            None => {
+                let source = || self.shared.source(&self.inner);
+                current = self.recent.look_up(&self.shared.cache, now, source);
+                current.as_deref().and_then(Option::as_ref)
+            }
+        };
+        if let Some(token) = token {
             let (carried, kept) = match prepare(&mut request, token, &self.shared, false) {
                 Ok(prepared) => prepared,
                 Err(error) => return ResponseFuture::failed(error.into()),
@@ -140,7 +152,6 @@ where
             let kept = kept.map(|kept| (kept, self.inner.clone()));
             return ResponseFuture::sent(response, carried, Arc::clone(&self.shared), kept);
         }
-        drop(current);
         // There is no token, and waiting for one must not keep what readiness holds (a permit, a place in a buffer), so
         // the service that was polled ready is dropped. The clones have never been polled.
         let inner = self.inner.clone();
@@ -169,7 +180,7 @@ pub(super) fn prepare<ReqBody: TryCloneBody, T>(
 
 impl<S: Clone, T> Clone for TurrisAuth<S, T> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), shared: Arc::clone(&self.shared) }
+        Self::new(self.inner.clone(), Arc::clone(&self.shared))
     }
 }
 

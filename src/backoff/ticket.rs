@@ -70,7 +70,7 @@ impl Departed {
 
     #[inline]
     fn returned(&mut self, outcome: impl FnOnce() -> Outcome) {
-        if let Some(departure) = self.departure.take() {
+        if let Some(departure) = self.departure.take_if(|departure| departure.is_counted()) {
             self.gate.returned(departure, outcome);
         }
     }

@@ -8,6 +8,7 @@ mod acquire;
 mod cooldown;
 mod flight;
 mod quota;
+mod recent;
 mod refusal;
 mod state;
 mod sync;
@@ -19,6 +20,7 @@ pub(crate) use self::{
     acquire::Acquire,
     flight::{Clearance, FetchFuture, Source, until},
     quota::DOCUMENTED_LIMIT,
+    recent::RecentToken,
     sync::{Instant, Loaded},
     value::{Issued, Token},
 };
@@ -52,6 +54,8 @@ pub(crate) struct Settings {
 /// 3. `state.generation` is the latest ever published. It is `current`'s, unless there is no current token.
 /// 4. A generation that was refused or invalidated is never `current` again.
 /// 5. Whoever takes a flight out of `under_way` gives it its landing, so no waiter is left behind.
+/// 6. A token that is no longer `current` is marked as refused, or is not fresh: a flight takes off only when a refresh is
+///    due or there is no valid token. So whoever still has one that is neither need not look here.
 pub(crate) struct TokenCache {
     current: Published<Token>,
     state: Lock<State>,

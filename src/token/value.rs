@@ -96,6 +96,7 @@ impl Token {
     }
 
     /// Whether a 401 or an invalidation has struck it, so that nobody may be handed it any longer.
+    #[inline]
     pub(crate) fn is_refused(&self) -> bool {
         self.refused.is_set()
     }

@@ -16,6 +16,7 @@ mod flight;
 mod handle;
 mod invalidation;
 mod model;
+mod one_service;
 mod other_runtimes;
 mod provider;
 mod readiness;

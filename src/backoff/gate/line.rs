@@ -32,6 +32,13 @@ pub(in crate::backoff) struct Departure {
     pub(super) counted: Option<(u64, Instant)>,
 }
 
+impl Departure {
+    #[inline]
+    pub(in crate::backoff) fn is_counted(&self) -> bool {
+        self.counted.is_some()
+    }
+}
+
 /// What the gate's lock protects.
 pub(super) struct Line {
     pub(super) opens: Option<Instant>,

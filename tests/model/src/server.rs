@@ -1,7 +1,7 @@
 //! A token endpoint that sees what it is asked, and callers of a cache.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     future::{Future, pending, poll_fn},
     pin::{Pin, pin},
     sync::Arc,
@@ -15,7 +15,7 @@ use crate::{
     TokenError, TokenErrorKind,
     history::{History, Strike},
     runtime::block_on,
-    token::{Acquire, Clearance, FetchFuture, Instant, Issued, Settings, Source, Token, TokenCache},
+    token::{Acquire, Clearance, FetchFuture, Instant, Issued, RecentToken, Settings, Source, Token, TokenCache},
 };
 
 pub(crate) const LIFETIME: Duration = Duration::from_secs(600);
@@ -33,10 +33,11 @@ pub(crate) enum Answer {
     Nothing,
 }
 
-/// The server, as one thread knows it: a clone goes on from what the thread knew that made it.
-#[derive(Clone)]
+/// The server, as one thread knows it: a clone goes on from what the thread knew that made it, with a service of its own.
 pub(crate) struct Server {
     inner: Arc<Inner>,
+    /// What the service of this thread has sent.
+    recent: RefCell<RecentToken>,
     /// The latest generation that this thread was handed.
     latest: Cell<u64>,
     /// The highest generation that this thread has struck.
@@ -70,7 +71,14 @@ pub(crate) fn start_with(limit: u32, answers: &'static [Answer], one_at_a_time: 
         one_at_a_time,
         limit: limit as usize,
     };
-    (cache, Server { inner: Arc::new(inner), latest: Cell::new(0), struck: Cell::new(0) })
+    (cache, Server { inner: Arc::new(inner), recent: RefCell::default(), latest: Cell::new(0), struck: Cell::new(0) })
+}
+
+impl Clone for Server {
+    fn clone(&self) -> Self {
+        let (inner, latest, struck) = (Arc::clone(&self.inner), self.latest.clone(), self.struck.clone());
+        Self { inner, recent: RefCell::default(), latest, struck }
+    }
 }
 
 impl Server {
@@ -97,11 +105,13 @@ impl Server {
         }));
     }
 
-    /// A request's way to a token: the published one if it can be sent, or else as any caller.
+    /// A request's way to a token: the one that its service has sent before, the published one, or else as any caller.
     pub(crate) fn request(&self, cache: &Arc<TokenCache>) -> Result<Arc<Token>, TokenError> {
-        if let Some(token) = cache.load().as_ref()
-            && cache.usable(token, Instant::now(), || self.source())
-        {
+        let (now, mut recent) = (Instant::now(), self.recent.borrow_mut());
+        if let Some(token) = recent.fresh(now) {
+            return self.handed(Ok(Arc::clone(token)));
+        }
+        if let Some(token) = recent.look_up(cache, now, || self.source()).as_ref().and_then(|loaded| loaded.as_ref()) {
             return self.handed(Ok(Arc::clone(token)));
         }
         self.acquire(cache)
