@@ -23,19 +23,19 @@ use http::{HeaderMap, Method, Uri};
 /// assert_eq!(RequestClass::of(&Method::DELETE), RequestClass::WRITES);
 /// assert_ne!(RequestClass::WRITES.with("client-1"), RequestClass::WRITES.with("client-2"));
 /// ```
+// A hash stands for the key: a class is compared on every request, and its key may be borrowed from the request. The
+// lowest bit says whether the class is paced.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RequestClass {
-    // A hash stands for the key: a class is compared on every request, and its key may be borrowed from the request.
-    key: u64,
-    paced: bool,
-}
+pub struct RequestClass(u64);
 
 impl RequestClass {
     /// Requests that change nothing. They are not paced: the API does not limit them.
-    pub const READS: Self = Self { key: 1, paced: false };
+    pub const READS: Self = Self(2);
 
     /// Requests that change something. They are paced, where pacing is on.
-    pub const WRITES: Self = Self { key: 2, paced: true };
+    pub const WRITES: Self = Self(2 | Self::PACED);
+
+    const PACED: u64 = 1;
 
     /// The class of a method: `GET`, `HEAD`, `OPTIONS` and `TRACE` are [`READS`](Self::READS), all others
     /// [`WRITES`](Self::WRITES).
@@ -48,16 +48,16 @@ impl RequestClass {
     /// Only a hash of the key is kept. A key need not be secret, and is never shown.
     pub fn with(self, key: impl Hash) -> Self {
         let mut hasher = DefaultHasher::new();
-        (self.key, key).hash(&mut hasher);
-        Self { key: hasher.finish(), paced: self.paced }
+        (self, key).hash(&mut hasher);
+        Self(hasher.finish() & !Self::PACED | self.0 & Self::PACED)
     }
 
     pub(super) fn is_paced(self) -> bool {
-        self.paced
+        self.0 & Self::PACED != 0
     }
 
     pub(super) fn key(self) -> u64 {
-        self.key
+        self.0
     }
 }
 
@@ -66,7 +66,7 @@ impl fmt::Debug for RequestClass {
         match *self {
             Self::READS => f.write_str("READS"),
             Self::WRITES => f.write_str("WRITES"),
-            _ => f.debug_struct("RequestClass").field("paced", &self.paced).finish_non_exhaustive(),
+            _ => f.debug_struct("RequestClass").field("paced", &self.is_paced()).finish_non_exhaustive(),
         }
     }
 }
