@@ -97,7 +97,9 @@ fn cold(criterion: &mut Criterion) {
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
     for callers in [1, 100, 10_000, 100_000] {
         group.throughput(Throughput::Elements(callers as u64));
-        each(&mut group, BenchmarkId::new("notify", callers), || cold::parked(callers, || 0).release);
+        each(&mut group, BenchmarkId::new("notify", callers), || {
+            cold::parked(callers, || 0, static_header().layer(Inner)).release
+        });
         each(&mut group, BenchmarkId::new("auth", callers), || cold::waiting(callers, || 0, scenarios::auth).release);
     }
 }

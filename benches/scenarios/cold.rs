@@ -11,16 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::Request;
 use pin_project_lite::pin_project;
 use tokio::sync::Notify;
-use tower::{Layer, Service, ServiceExt};
+use tower::ServiceExt;
 
 use super::{Caller, on_runtime, source::Source};
-use crate::{
-    contenders::static_header,
-    work::{Content, Inner, request},
-};
+use crate::work::request;
 
 /// How long the source takes at least. It is opened only when every caller waits.
 pub const FETCH: Duration = Duration::from_millis(50);
@@ -52,17 +48,16 @@ pub fn waiting<S: Caller>(callers: usize, heap: HeapMeter, make: impl FnOnce(&So
     Cold { source_calls: source.calls(), ..cold }
 }
 
-/// The floor: the same tasks parked on one `Notify`. Each holds its request, and when it is woken it makes the same call
-/// with a header that was there all along.
-pub fn parked(callers: usize, heap: HeapMeter) -> Cold {
+/// The floor: the same tasks parked on one `Notify`. Each holds its request, and when it is woken it sends it through
+/// `service`, for which it need not wait: with a header that was there all along, or through a layer that has its token.
+pub fn parked<S: Caller>(callers: usize, heap: HeapMeter, service: S) -> Cold {
     let gate = Arc::new(Notify::new());
-    let service = static_header().layer(Inner);
     let call = || {
         let (mut service, gate) = (service.clone(), Arc::clone(&gate));
         async move {
             let request = request();
             gate.notified().await;
-            let Ok(ready) = ServiceExt::<Request<Content>>::ready(&mut service).await;
+            let Ok(ready) = service.ready().await else { return };
             drop(ready.call(request).await);
         }
     };

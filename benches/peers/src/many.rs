@@ -99,6 +99,8 @@ fn print_tasks() {
 pub struct ColdPair {
     pub callers: usize,
     pub floor: Vec<Cold>,
+    /// The floor of those that make the very same call, with a copy for a retry, but have the token.
+    pub warm: Vec<Cold>,
     pub auth: Vec<Cold>,
     pub without_retry: Vec<Cold>,
 }
@@ -107,9 +109,11 @@ pub fn cold() -> Vec<ColdPair> {
     let sizes = [(1, 21), (100, 21), (10_000, 21), (100_000, 11)];
     sizes
         .map(|(callers, rounds)| {
-            let mut pair = ColdPair { callers, floor: Vec::new(), auth: Vec::new(), without_retry: Vec::new() };
+            let none = Vec::new;
+            let mut pair = ColdPair { callers, floor: none(), warm: none(), auth: none(), without_retry: none() };
             for _ in 0..rounds {
-                pair.floor.push(cold::parked(callers, live_bytes));
+                pair.floor.push(cold::parked(callers, live_bytes, static_header().layer(Inner)));
+                pair.warm.push(cold::parked(callers, live_bytes, contenders::auth(true).layer(Inner)));
                 pair.auth.push(cold::waiting(callers, live_bytes, scenarios::auth));
                 pair.without_retry.push(cold::waiting(callers, live_bytes, |source: &Source| {
                     scenarios::builder(source).retry_unauthorized(false).build().expect("a valid layer").layer(Inner)
@@ -132,7 +136,11 @@ pub fn cold_contenders() -> [Contender; 3] {
         })
     }
     [
-        Contender { name: COLD_FLOOR, floor: COLD_FLOOR, prepare: || run(|callers| cold::parked(callers, || 0)) },
+        Contender {
+            name: COLD_FLOOR,
+            floor: COLD_FLOOR,
+            prepare: || run(|callers| cold::parked(callers, || 0, static_header().layer(Inner))),
+        },
         Contender {
             name: "cold_auth",
             floor: COLD_FLOOR,
@@ -164,27 +172,35 @@ fn print_cold_instructions() -> Result<(), Error> {
 
 fn print_cold() {
     println!(
-        "\n| callers without a token | source calls | release per caller, ns, p10 | median | to Notify, p10 | median of pairs | heap per caller | to Notify |"
+        "\n| callers without a token | source calls | release per caller, ns, p10 | median | to Notify, p10 | median of pairs | to the same call, p10 | median of pairs | heap per caller | to Notify |"
     );
-    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for pair in cold() {
         let callers = pair.callers as f64;
         let per_caller =
             |runs: &[Cold]| -> Vec<f64> { runs.iter().map(|cold| cold.release.as_nanos() as f64 / callers).collect() };
         let heap = |runs: &[Cold]| median(&runs.iter().map(|cold| cold.heap as f64 / callers).collect::<Vec<_>>());
-        let floor = per_caller(&pair.floor);
-        for (name, runs) in [("Notify", &pair.floor), ("auth", &pair.auth), ("auth_without_retry", &pair.without_retry)]
-        {
+        let (floor, warm) = (per_caller(&pair.floor), per_caller(&pair.warm));
+        let rows = [
+            ("Notify", &pair.floor),
+            ("Notify, then auth with a token", &pair.warm),
+            ("auth", &pair.auth),
+            ("auth_without_retry", &pair.without_retry),
+        ];
+        for (name, runs) in rows {
             let own = per_caller(runs);
-            let ratios: Vec<_> = own.iter().zip(&floor).map(|(own, floor)| own / floor).collect();
+            let ratios =
+                |floor: &[f64]| median(&own.iter().zip(floor).map(|(own, floor)| own / floor).collect::<Vec<_>>());
             println!(
-                "| {name}, {} | {} | {:.0} | {:.0} | {:.2} | {:.2} | {:.0} | {:.3} |",
+                "| {name}, {} | {} | {:.0} | {:.0} | {:.2} | {:.2} | {:.2} | {:.2} | {:.0} | {:.3} |",
                 pair.callers,
                 runs.iter().map(|cold| cold.source_calls).max().unwrap_or(0),
                 p10(&own),
                 median(&own),
                 p10(&own) / p10(&floor),
-                median(&ratios),
+                ratios(&floor),
+                p10(&own) / p10(&warm),
+                ratios(&warm),
                 heap(runs),
                 heap(runs) / heap(&pair.floor)
             );
