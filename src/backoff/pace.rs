@@ -320,7 +320,9 @@ impl Pace {
         if self.window.is_some_and(|window| window.opens() <= now) {
             self.finish_window(now);
         }
-        self.answered.expire(now);
+        // What an assumed window carried is counted when it opens, which is a little later than its first place is free.
+        let assumed = self.window.filter(|window| window.assumed.is_some());
+        self.answered.expire(now, assumed.map(|window| window.ends));
         self.sharing.forget_after(self.length * MEMORY, now);
         let length = self.length;
         let past = |at: Instant, windows: u32| now.saturating_duration_since(at) > length * windows;

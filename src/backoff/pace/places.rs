@@ -64,9 +64,10 @@ impl Places {
         self.batches.iter().rev().take_while(is_among_them).last().map(|batch| batch.last_taken + self.length)
     }
 
-    /// Frees the places whose time is over.
-    pub(super) fn expire(&mut self, now: Instant) {
-        self.expired = self.free(now).or(self.expired);
+    /// Frees the places whose time is over, but for those whose time was over at `still_counted` or later.
+    pub(super) fn expire(&mut self, now: Instant, still_counted: Option<Instant>) {
+        let expired = self.free(|free_at| free_at <= now && still_counted.is_none_or(|from| free_at < from));
+        self.expired = expired.or(self.expired);
     }
 
     /// Whether a place has become free by itself since `time`.
@@ -76,12 +77,13 @@ impl Places {
 
     /// Frees the places that were taken by `time`.
     pub(super) fn free_those_taken_by(&mut self, time: Instant) {
-        self.free(time + self.length);
+        let time = time + self.length;
+        self.free(|free_at| free_at <= time);
     }
 
-    fn free(&mut self, time: Instant) -> Option<Instant> {
+    fn free(&mut self, is_free: impl Fn(Instant) -> bool) -> Option<Instant> {
         let mut last = None;
-        while let Some(free_at) = self.first_free_at().filter(|free_at| *free_at <= time) {
+        while let Some(free_at) = self.first_free_at().filter(|free_at| is_free(*free_at)) {
             last = Some(free_at);
             self.count -= self.batches.pop_front().map_or(0, |batch| batch.count);
         }

@@ -135,6 +135,25 @@ fn a_refusal_without_a_word_makes_what_was_carried_the_limit_until_it_is_raised_
 }
 
 #[test]
+fn what_a_window_carried_is_the_same_whenever_it_is_asked_for() {
+    for asked in [None, Some(60.0), Some(60.1)] {
+        let (mut pace, start) = (paced(), Instant::now());
+        assert_eq!(burst(&mut pace, start), 60);
+        answer(&mut pace, accepted(), 10, start, start);
+        answer(&mut pace, accepted(), 10, start, start + seconds(1.0));
+        for _ in 0..40 {
+            pace.returned(Outcome::Refused(RateLimits::default()), start, start + seconds(1.0), || 0.9);
+        }
+        // It is taken to end when the first place is free, and is over a little later.
+        if let Some(asked) = asked {
+            assert_eq!(pace.wait(false, start + seconds(asked)), Some(start + seconds(60.225)));
+        }
+        assert_eq!(pace.wait(false, start + seconds(60.5)), None);
+        assert_eq!(pace.limit, Some(20), "{asked:?}");
+    }
+}
+
+#[test]
 fn a_probe_that_succeeds_disproves_the_window() {
     let (mut pace, start) = (paced(), Instant::now());
     assert_eq!(burst(&mut pace, start), 60);
