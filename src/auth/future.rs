@@ -165,13 +165,12 @@ where
         let StateProj::Sent { response, carried, shared, .. } = self.as_mut().project() else {
             return self.poll_seldom(cx);
         };
-        // Nearly all responses come by here. They are large values, and moved as seldom as can be.
-        let polled = response.poll(cx);
-        let Poll::Ready(Ok(response)) = &polled else { return self.ended(polled) };
-        let Some(class) = shared.news(response, *carried) else { return self.ended(polled) };
-        match polled {
-            Poll::Ready(Ok(response)) => self.poll_judged(class, response, cx),
-            other => other.map_err(Into::into),
+        match response.poll(cx) {
+            Poll::Ready(Ok(response)) => match shared.news(&response, *carried) {
+                None => self.ended(Poll::Ready(Ok::<_, BoxError>(response))),
+                Some(class) => self.poll_judged(class, response, cx),
+            },
+            other => self.ended(other),
         }
     }
 
