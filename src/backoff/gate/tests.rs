@@ -10,6 +10,9 @@ use std::{
 
 use proptest::prelude::*;
 
+mod idle;
+mod turns;
+
 use super::{line::PATIENCE, *};
 use crate::backoff::pace::Allowance;
 
