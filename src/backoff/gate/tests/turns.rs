@@ -48,3 +48,14 @@ async fn a_burst_that_is_told_the_same_time_to_come_back_closes_the_gate_once() 
     let closings: Vec<_> = closings.collect();
     assert_eq!(closings, vec![closings[0]; 100]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn those_behind_look_at_the_front_the_more_rarely_the_further_back_they_stand() {
+    let gate = unpaced();
+    gate.refused(leave(&gate), &retry_after(5));
+    let places: Vec<_> = (0..100).map(|_| stand(&gate)).collect();
+    let opens = until(&gate, places[0]);
+    for (n, place) in (1..).zip(&places[1..]) {
+        assert_eq!(until(&gate, *place), opens + PATIENCE + PATIENCE / 8 * n.min(64));
+    }
+}
