@@ -261,7 +261,7 @@ impl<T> Shared<T> {
     ) -> Option<(Request<ReqBody>, S)> {
         let (generation, retrying) = (carried.generation(), carried.is_retrying());
         if class != ResponseClass::Unauthorized {
-            if carried.is_on_trial() && class == ResponseClass::Ordinary && proves_token(response) {
+            if class == ResponseClass::Ordinary && proves_token(response) {
                 if retrying { self.cache.cure(generation) } else { self.cache.prove(generation) }
             }
             return None;

@@ -87,6 +87,17 @@ async fn a_missing_token_is_waited_for_as_long_as_it_says() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_can_be_had_at_once_is_asked_for_at_once_and_the_answer_says_so() {
+    let (inner, seen) = without_token(1, Some(Duration::ZERO));
+    let start = Instant::now();
+    let response = TurrisBackoffLayer::new().layer(inner).oneshot(post(Body::default())).await.unwrap();
+    let report = response.extensions().get::<BackoffReport>().unwrap();
+    assert_eq!((report.attempts(), report.waited()), (2, Duration::ZERO));
+    assert_eq!(seen.lock().unwrap().len(), 2);
+    assert!(start.elapsed() < seconds(0.1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_counts_as_a_retry_and_the_error_comes_back_when_they_are_used_up() {
     let (inner, seen) = without_token(100, Some(seconds(2.0)));
     let error = TurrisBackoffLayer::new().layer(inner).oneshot(post(Body::default())).await.unwrap_err();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tower::Layer;
 use turris_auth::backoff::TurrisBackoffLayer;
 
 #[test]
@@ -44,5 +45,14 @@ fn settings_that_cannot_work_are_refused_by_name_with_their_value_and_what_is_ac
         ),
     ] {
         assert_eq!(builder.build().unwrap_err().to_string(), message);
+    }
+}
+
+#[test]
+fn what_is_set_is_shown() {
+    let builder = TurrisBackoffLayer::builder().max_retries(77).max_wait(Duration::from_secs(55));
+    let layer = builder.clone().build().unwrap();
+    for shown in [format!("{builder:?}"), format!("{layer:?}"), format!("{:?}", layer.layer(()))] {
+        assert!(shown.contains("max_retries: 77") && shown.contains("max_wait: 55s"), "{shown}");
     }
 }

@@ -1,7 +1,16 @@
 //! The line before a closed gate.
 
-use http::{Method, StatusCode};
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::StreamBody;
 use tokio::time::{sleep, timeout};
+use tower::{Layer, ServiceExt};
 use turris_auth::backoff::{RequestClass, TurrisBackoffLayer};
 
 use crate::support::*;
@@ -37,6 +46,30 @@ async fn several_refused_ones_keep_their_order_too() {
     }
     let expected = (0..10).chain(0..5).map(|n| format!("/{n}"));
     assert_eq!(server.paths(), expected.collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_refused_one_goes_first_although_its_answer_is_still_read_when_the_gate_opens() {
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let inner = tower::service_fn({
+        let order = Arc::clone(&order);
+        move |request: Request<Body>| {
+            let mut order = order.lock().unwrap();
+            let status = if order.is_empty() { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::OK };
+            order.push(request.uri().path().to_owned());
+            // An answer that does not end is read for a second, and the gate is closed for less.
+            let body = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>());
+            async move { Ok::<_, Infallible>(Response::builder().status(status).body(body).unwrap()) }
+        }
+    });
+    let service = TurrisBackoffLayer::new().layer(inner);
+    let refused = tokio::spawn(service.clone().oneshot(get("/refused")));
+    tokio::task::yield_now().await;
+    let behind = tokio::spawn(service.oneshot(get("/behind")));
+    for task in [refused, behind] {
+        assert_eq!(task.await.unwrap().unwrap().status(), StatusCode::OK);
+    }
+    assert_eq!(*order.lock().unwrap(), ["/refused", "/refused", "/behind"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,8 +165,6 @@ async fn standing_in_line_is_bounded_by_the_callers_timeout_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_waiter_that_is_never_polled_again_does_not_stop_the_others() {
     use std::{future::Future, pin::pin};
-
-    use tower::ServiceExt;
 
     let server = Server::new([refused(&[("retry-after", "20")])]);
     let service = server.layered(&TurrisBackoffLayer::new());

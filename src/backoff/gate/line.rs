@@ -140,10 +140,7 @@ impl Line {
 
     #[inline]
     pub(super) fn is_free(&mut self, now: Instant) -> bool {
-        self.standing.is_empty()
-            && self.ajar.is_none()
-            && self.refusals == 0
-            && self.opens.is_none_or(|opens| opens <= now)
-            && self.pace.as_mut().is_none_or(|pace| pace.is_unlimited(now))
+        // One that is closed, or has refused since the last success, is ajar too.
+        self.standing.is_empty() && self.ajar.is_none() && self.pace.as_mut().is_none_or(|pace| pace.is_unlimited(now))
     }
 }

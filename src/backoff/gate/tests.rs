@@ -10,6 +10,9 @@ use std::{
 
 use proptest::prelude::*;
 
+mod idle;
+mod turns;
+
 use super::{line::PATIENCE, *};
 use crate::backoff::pace::Allowance;
 
@@ -429,6 +432,8 @@ impl Model {
             Step::Pass(millis) => self.pass(Duration::from_millis(millis)),
         }
         self.run();
+        let line = self.gate.lock();
+        assert!(line.ajar.is_some() || line.refusals == 0 && line.opens.is_none_or(|opens| opens <= self.now));
     }
 }
 

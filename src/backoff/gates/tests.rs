@@ -16,12 +16,23 @@ fn one_gate_for_each_authority_and_class_however_it_is_spelled() {
     for spelling in ["https://API.example:443/", "https://me:secret@api.Example/x", "https://api.example/v1/agents"] {
         assert!(Arc::ptr_eq(&first, &find(&gates, spelling, RequestClass::WRITES)), "{spelling}");
     }
+    let plain = find(&gates, "http://localhost/", RequestClass::WRITES);
+    assert!(Arc::ptr_eq(&plain, &find(&gates, "http://localhost:80/", RequestClass::WRITES)));
     for other in ["https://api.example:444/", "http://api.example/", "https://api.example.org/", "/v1/agents"] {
         assert!(!Arc::ptr_eq(&first, &find(&gates, other, RequestClass::WRITES)), "{other}");
     }
     assert!(!Arc::ptr_eq(&first, &find(&gates, "https://api.example/", RequestClass::READS)));
     assert!(!Arc::ptr_eq(&first, &find(&gates, "https://api.example/", RequestClass::WRITES.with(1))));
     assert!(Arc::ptr_eq(&first, &find(&gates, "https://api.example/", RequestClass::WRITES)));
+}
+
+#[test]
+fn reads_and_writes_by_turns_are_found_without_the_lock_and_without_a_new_key() {
+    let gates = Gates::new();
+    let uri = "https://public.api.live.turrisfi.com/v1/agents".parse().expect("a URI");
+    let find = || [RequestClass::READS, RequestClass::WRITES].map(|class| gates.find(&uri, class, gate));
+    let (first, again) = (find(), find());
+    assert!(first.iter().zip(&again).all(|(first, again)| Arc::ptr_eq(first, again)));
 }
 
 #[test]

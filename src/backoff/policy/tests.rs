@@ -21,6 +21,19 @@ fn now_means_in_a_second() {
 }
 
 #[test]
+fn the_jitter_is_a_tenth_of_what_was_asked_and_a_second_at_the_most() {
+    let wait = |asked, share| with_jitter(Duration::from_millis(asked), seconds(120), share).as_millis();
+    assert_eq!(
+        [(3_000, 0.0), (3_000, 0.5), (3_000, 1.0)].map(|(asked, share)| wait(asked, share)),
+        [3_000, 3_150, 3_300]
+    );
+    assert_eq!(
+        [(60_000, 1.0), (119_500, 1.0), (130_000, 0.0)].map(|(asked, share)| wait(asked, share)),
+        [61_000, 120_000, 120_000]
+    );
+}
+
+#[test]
 fn the_exponential_delay_doubles_to_a_minute() {
     let most = |refusals| exponential(refusals, seconds(1000), 1.0).as_secs();
     assert_eq!([0, 1, 2, 3, 5, 6, 31, 32, u32::MAX].map(most), [1, 2, 4, 8, 32, 60, 60, 60, 60]);

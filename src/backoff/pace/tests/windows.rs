@@ -231,3 +231,30 @@ fn a_place_that_was_free_before_the_answer_may_have_counted_in_a_window_that_is_
         assert_eq!(pace.wait(false, now), Some(start + seconds(ends)));
     }
 }
+
+#[test]
+fn without_a_limit_four_successes_halve_the_gap_and_twenty_four_end_it() {
+    let (mut pace, mut now) = (Pace::new(ALLOWANCE, false, MAX_WAIT), Instant::now());
+    pace.sent(now);
+    answer(&mut pace, Outcome::Refused(RateLimits::default()), 1, now, now);
+    for successes in 0..EASED {
+        assert_eq!(burst(&mut pace, now), 1, "after {successes}");
+        let gap = seconds(0.25) / (1 << (successes / 4));
+        assert_eq!(pace.wait(false, now), Some(now + gap), "after {successes}");
+        answer(&mut pace, accepted(), 1, now, now);
+        now += gap;
+    }
+    assert_eq!(burst(&mut pace, now), 1000);
+}
+
+#[test]
+fn without_a_limit_a_refusal_is_forgotten_after_five_windows_whenever_somebody_asks() {
+    let (mut pace, start) = (Pace::new(ALLOWANCE, false, MAX_WAIT), Instant::now());
+    pace.sent(start);
+    answer(&mut pace, Outcome::Refused(RateLimits::default()), 1, start, start);
+    let end = start + ALLOWANCE.window * MEMORY;
+    for (now, sent) in [(start + seconds(1.0), 1), (end - seconds(1.0), 1), (end + seconds(1.0), 1000)] {
+        assert_eq!(burst(&mut pace, now), sent);
+        answer(&mut pace, Outcome::NotSent, sent, now, now);
+    }
+}
