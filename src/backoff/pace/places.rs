@@ -73,7 +73,8 @@ impl Places {
 
     /// Whether a place has become free by itself since `time`, or is taken although its time is over.
     pub(super) fn have_expired_since(&self, time: Instant, now: Instant) -> bool {
-        self.expired.is_some_and(|expired| expired >= time) || self.first_free_at().is_some_and(|free_at| free_at <= now)
+        self.expired.is_some_and(|expired| expired >= time)
+            || self.first_free_at().is_some_and(|free_at| free_at <= now)
     }
 
     /// Frees the places that were taken by `time`.
