@@ -95,3 +95,6 @@ impl fmt::Debug for RequestClassifier {
         f.write_str(if self.0.is_some() { "closure" } else { "by method" })
     }
 }
+
+#[cfg(test)]
+mod tests;

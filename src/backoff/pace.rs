@@ -227,10 +227,10 @@ impl Pace {
         let mut ends = (said + GRANULARITY).min(latest);
         let mut certain = sent_at + reset.saturating_sub(2 * GRANULARITY);
         let counted = self.limit.and_then(|limit| limit.checked_sub(left));
-        if counted == Some(self.answered.count() + self.in_flight) && !self.answered.have_expired_since(sent_at) {
-            // All that the server has counted are ours, and all of ours are in this window. (A place that expired since
-            // could stand in for one of the next window.) Then it ends at the latest when the place of the first is
-            // free, which we know to the millisecond.
+        if counted == Some(self.answered.count() + self.in_flight) && !self.answered.have_expired_since(sent_at, now) {
+            // All that the server has counted are ours, and all of ours are in this window. (A place whose time was over
+            // since could stand in for one of the next window.) Then it ends at the latest when the place of the first
+            // is free, which we know to the millisecond.
             certain = certain.max(now);
             if let Some(first) = self.answered.first_free_at()
                 && first + 2 * GRANULARITY >= said
@@ -320,9 +320,8 @@ impl Pace {
         if self.window.is_some_and(|window| window.opens() <= now) {
             self.finish_window(now);
         }
-        // What an assumed window carried is counted when it opens, which is a little later than its first place is free.
-        let assumed = self.window.filter(|window| window.assumed.is_some());
-        self.answered.expire(now, assumed.map(|window| window.ends));
+        // What a window carried is counted when it opens, which is a little later than its first place is free.
+        self.answered.expire(now, self.window.map(|window| window.ends));
         self.sharing.forget_after(self.length * MEMORY, now);
         let length = self.length;
         let past = |at: Instant, windows: u32| now.saturating_duration_since(at) > length * windows;
@@ -352,6 +351,10 @@ impl Pace {
 
     fn finish_window(&mut self, now: Instant) {
         let Some(window) = self.window.take() else { return };
+        if window.assumed.is_some() {
+            // Those were of the window before, if nobody has asked since they were free.
+            self.answered.expire(now, Some(window.ends));
+        }
         let carried = self.answered.count() + self.in_flight;
         let used_up = window.left == 0;
         match self.limit {

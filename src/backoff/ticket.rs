@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Departed {
     gate: Arc<Gate>,
-    /// Taken when the request has come back.
+    /// Taken when the request has come back; of one that is not counted only if it was refused or never left.
     departure: Option<Departure>,
 }
 

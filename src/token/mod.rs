@@ -55,7 +55,8 @@ pub(crate) struct Settings {
 /// 4. A generation that was refused or invalidated is never `current` again.
 /// 5. Whoever takes a flight out of `under_way` gives it its landing, so no waiter is left behind.
 /// 6. A token that is no longer `current` is marked as refused, or is not fresh: a flight takes off only when a refresh is
-///    due or there is no valid token. So whoever still has one that is neither need not look here.
+///    due or there is no valid token. So one that is fresh and not marked is `current`, and whoever has it need not look
+///    here.
 pub(crate) struct TokenCache {
     current: Published<Token>,
     state: Lock<State>,

@@ -7,8 +7,9 @@ use super::{
     sync::{Instant, one_in},
 };
 
-/// A service keeps a token for one in so many of its requests. Many services are clones made for a single request, and
-/// the count of a token is memory that all threads share: changed for every request, it would be what they wait for.
+/// A service comes to keep its tokens by chance, at one in so many of its requests. Many services are clones made for a
+/// single request, and the count of a token is memory that all threads share: changed for every request, it would be what
+/// they wait for.
 const KEPT_ONCE_IN: u8 = 16;
 
 /// Spares a service that sends many requests the look into the cache.
@@ -29,14 +30,17 @@ impl RecentToken {
         now: Instant,
         source: impl Fn() -> Box<dyn Source>,
     ) -> Option<Loaded<Token>> {
+        // Whatever was kept is not sent any more.
+        let had_one = self.0.take().is_some();
         let current = cache.load();
-        let Some(token) = current.as_ref().filter(|token| cache.usable(token, now, source)) else {
-            self.0 = None;
-            return None;
-        };
-        if one_in(KEPT_ONCE_IN) {
+        let token = current.as_ref().filter(|token| cache.usable(token, now, source))?;
+        // One whose refresh is due would have to be looked up again each time.
+        if token.is_fresh(now) && (had_one || one_in(KEPT_ONCE_IN)) {
             self.0 = Some(Arc::clone(token));
         }
         Some(current)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,8 +72,8 @@ impl<T> Published<T> {
     }
 }
 
-/// A mark that others should see soon. It guards no other memory, hence the relaxed ordering: whoever acts on it takes
-/// the lock first.
+/// A mark that others should see soon, and at once if they have heard of it. It guards no other memory, hence the relaxed
+/// ordering: whoever finds it set looks for what to do where it is published, or under the lock.
 pub(super) struct Flag(AtomicBool);
 
 impl Flag {

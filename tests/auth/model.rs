@@ -7,6 +7,7 @@
 //! 5. Once everything is healthy, calls succeed within one cool-down.
 
 use std::{
+    future::Future,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -14,12 +15,13 @@ use std::{
     time::Duration,
 };
 
+use http::{Request, Response};
 use proptest::prelude::*;
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep},
 };
-use tower::{Layer, ServiceExt};
+use tower::{BoxError, Layer, Service};
 use turris_auth::{TokenHandle, TokenService, TurrisAuthLayer};
 
 use crate::support::*;
@@ -33,7 +35,10 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
 enum Step {
+    /// Calls by clones made for one call each.
     Call(usize),
+    /// Calls by the same service as all others of this kind: it keeps its token.
+    Burst(usize),
     /// Drops the calls that are not answered yet, but for every n-th.
     Drop(usize),
     /// The API refuses every token issued so far.
@@ -59,6 +64,7 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     prop_oneof![
         6 => (1_usize..5).prop_map(Step::Call),
+        3 => (1_usize..40).prop_map(Step::Burst),
         1 => (1_usize..4).prop_map(Step::Drop),
         2 => Just(Step::Revoke),
         1 => Just(Step::RefuseAll),
@@ -90,6 +96,8 @@ struct World {
     known: Arc<Mutex<Known>>,
     layer: TurrisAuthLayer<TokenService>,
     service: Authorized,
+    /// The one that makes all calls of bursts, from the first one on.
+    busy: Option<Authorized>,
     refused: Arc<AtomicUsize>,
     calls: Vec<JoinHandle<Result<(), String>>>,
 }
@@ -121,16 +129,17 @@ impl World {
         });
         let refused = Arc::clone(&api.refused);
         let service = layer.layer(api);
-        Self { script, switch, known, layer, service, refused, calls: Vec::new() }
+        Self { script, switch, known, layer, service, busy: None, refused, calls: Vec::new() }
     }
 
     fn handle(&self) -> TokenHandle {
         self.layer.handle()
     }
 
-    fn call(&mut self) {
-        let call = call(self.service.clone(), self.handle(), Arc::clone(&self.refused));
+    fn call(&mut self, mut service: Authorized) -> Authorized {
+        let call = call(&mut service, &self.handle(), Arc::clone(&self.refused));
         self.calls.push(tokio::spawn(call));
+        service
     }
 
     fn invalidate(&self) {
@@ -142,7 +151,13 @@ impl World {
         match step {
             Step::Call(calls) => {
                 for _ in 0..calls {
-                    self.call();
+                    self.call(self.service.clone());
+                }
+            }
+            Step::Burst(calls) => {
+                for _ in 0..calls {
+                    let service = self.busy.take().unwrap_or_else(|| self.service.clone());
+                    self.busy = Some(self.call(service));
                 }
             }
             Step::Drop(kept) => {
@@ -158,7 +173,7 @@ impl World {
             Step::Churn(times) => {
                 for _ in 0..times {
                     self.invalidate();
-                    self.call();
+                    self.call(self.service.clone());
                     sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -187,16 +202,29 @@ impl World {
     }
 }
 
-/// One call, and whether it was answered in time.
-async fn call(service: Authorized, handle: TokenHandle, refused: Arc<AtomicUsize>) -> Result<(), String> {
+/// One call, which is made at once. The future says whether it was answered in time.
+fn call(
+    service: &mut Authorized,
+    handle: &TokenHandle,
+    refused: Arc<AtomicUsize>,
+) -> impl Future<Output = Result<(), String>> + use<> {
     let begun = Instant::now();
     let refused_before = refused.load(Ordering::SeqCst);
     let has_token = handle.status().valid_for().is_some();
-    let result = service.oneshot(get(API)).await;
+    let response = Service::<Request<Body>>::call(service, get(API));
+    answered(begun, has_token, response, move || refused.load(Ordering::SeqCst) == refused_before)
+}
+
+async fn answered(
+    begun: Instant,
+    has_token: bool,
+    response: impl Future<Output = Result<Response<Body>, BoxError>>,
+    unrefused: impl FnOnce() -> bool,
+) -> Result<(), String> {
+    let result = response.await;
     let took = begun.elapsed();
     // Only a 401, of its own, makes a call wait that found a token.
-    let unrefused = refused.load(Ordering::SeqCst) == refused_before;
-    if has_token && unrefused && (took > Duration::ZERO || result.is_err()) {
+    if has_token && unrefused() && (took > Duration::ZERO || result.is_err()) {
         return Err(format!("a call with a token took {took:?}: {:?}", status_of(&result)));
     }
     match took <= LONGEST_CALL {

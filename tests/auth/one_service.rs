@@ -1,16 +1,21 @@
 //! One service that sends many requests, where the other tests clone one for each: it does not ask the cache each time.
 
 use std::{
+    future::pending,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use http::Request;
-use tokio::time::sleep;
+use tokio::{
+    runtime::Builder,
+    time::{Instant, sleep},
+};
 use tower::{Layer, Service, ServiceExt};
+use turris_auth::TokenErrorKind;
 
 use crate::support::*;
 
@@ -79,4 +84,78 @@ async fn a_token_that_has_expired_is_not_sent() {
     sleep(Duration::from_secs(60 * 60)).await;
     assert_eq!(send(&mut service).await, "Bearer token-2");
     assert_eq!(script.requests(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_of_a_second_are_each_sent_while_they_are_valid_and_none_after_a_newer_one() {
+    let issued_at = Arc::new(Mutex::new(Vec::new()));
+    let noting = Arc::clone(&issued_at);
+    let script = Script::new(move |n| {
+        noting.lock().unwrap().push(Instant::now());
+        async move { Ok(issued(&format!("token-{n}"), "1")) }
+    });
+    let layer = builder().token_requests_per_minute(1_000).token_service(script.clone()).build().unwrap();
+    let mut service = layer.layer(Api::accepting_all());
+    let mut newest = 0;
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(60) {
+        for _ in 0..20 {
+            let carried = send(&mut service).await;
+            let number: usize = carried.strip_prefix("Bearer token-").unwrap().parse().unwrap();
+            assert!(number >= newest, "{number} after {newest}");
+            newest = number;
+            let age = issued_at.lock().unwrap()[number - 1].elapsed();
+            assert!(age < Duration::from_millis(950), "{carried} at {age:?}");
+        }
+        sleep(Duration::from_millis(7)).await;
+    }
+    // The refresh is due after 583 to 667 ms.
+    assert!((90..=103).contains(&script.requests()), "{} fetches", script.requests());
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_refresh_fails_the_token_is_sent_as_long_as_it_is_valid_and_no_longer() {
+    let (script, switch) = Script::switched(Duration::ZERO);
+    let mut service = layer(&script).layer(Api::accepting_all());
+    assert_eq!(send_many(&mut service).await, "Bearer token-1");
+    switch.to(Answering::Status(418));
+    for _ in 0..59 {
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(send_many(&mut service).await, "Bearer token-1");
+        settle().await;
+    }
+    assert!(script.requests() > 2, "{} fetches", script.requests());
+    sleep(Duration::from_secs(60)).await;
+    let ready = ServiceExt::<Request<Body>>::ready(&mut service).await.unwrap();
+    assert_eq!(token_error(ready.call(get(API)).await).kind(), TokenErrorKind::Protocol);
+    switch.to(Answering::Tokens);
+    sleep(Duration::from_secs(60)).await;
+    let newest = send(&mut service).await;
+    assert_eq!(newest, format!("Bearer token-{}", script.requests()));
+    assert_eq!(send(&mut service).await, newest);
+}
+
+#[test]
+fn a_refresh_that_was_lost_with_its_runtime_is_started_again() {
+    const LATE: Duration = Duration::from_secs(56 * 60);
+    let runtime = || Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let script = Script::new(|n| async move { if n == 2 { pending().await } else { Ok(token(n)) } });
+    let mut service = layer(&script).layer(Api::accepting_all());
+    runtime().block_on(async {
+        assert_eq!(send_many(&mut service).await, "Bearer token-1");
+        sleep(LATE).await;
+        assert_eq!(send_many(&mut service).await, "Bearer token-1");
+        settle().await;
+        assert_eq!(script.requests(), 2);
+    });
+    // Its clock begins anew, so that the token is fresh again.
+    runtime().block_on(async {
+        assert_eq!(send_many(&mut service).await, "Bearer token-1");
+        assert_eq!(script.requests(), 2);
+        sleep(LATE + Duration::from_secs(60)).await;
+        assert_eq!(send_many(&mut service).await, "Bearer token-1");
+        settle().await;
+        assert_eq!(send(&mut service).await, "Bearer token-3");
+        assert_eq!(script.requests(), 3);
+    });
 }

@@ -1,5 +1,7 @@
 //! Meeting a limit without hitting it.
 
+use std::sync::Mutex;
+
 use http::{Method, StatusCode};
 use turris_auth::backoff::TurrisBackoffLayer;
 
@@ -70,6 +72,37 @@ async fn what_the_server_says_replaces_it() {
     spawn(&service, post("/")).await.unwrap().unwrap();
     let times = server.times();
     assert!((seconds(30.0)..seconds(31.3)).contains(&times[1]), "{times:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_arrive_while_the_next_window_is_about_to_open_leave_together_when_it_does() {
+    // 60 in windows of a minute, and what is left of them is always said.
+    let counts = Mutex::new([0_u32; 2]);
+    let server = Server::answering(move |seen| {
+        let mut response = ok();
+        let (second, window) = (seen.at.as_secs(), usize::from(seen.at >= seconds(60.0)));
+        let mut counts = counts.lock().unwrap();
+        counts[window] += 1;
+        let headers = response.headers_mut();
+        let date = std::time::SystemTime::UNIX_EPOCH + seconds(1_000_000_000.0 + second as f64);
+        headers.insert("date", httpdate::fmt_http_date(date).parse().unwrap());
+        headers.insert("x-ratelimit-limit", 60.into());
+        headers.insert("x-ratelimit-reset", (1_000_000_000 + 60 * (window as u64 + 1)).into());
+        headers.insert("x-ratelimit-remaining", (60 - counts[window]).into());
+        response
+    });
+    let service = server.layered(&TurrisBackoffLayer::new());
+    let mut tasks: Vec<_> = (0..60).map(|_| spawn(&service, post("/"))).collect();
+    tokio::time::sleep(seconds(59.5)).await;
+    // It is open a quarter of a second later than it must be, at the most.
+    for _ in 0..60 {
+        tasks.push(spawn(&service, post("/")));
+        tokio::time::sleep(seconds(0.015)).await;
+    }
+    for task in tasks {
+        assert_eq!(task.await.unwrap().unwrap().status(), StatusCode::OK);
+    }
+    assert_eq!([before(&server, 1.0), before(&server, 60.0), before(&server, 61.0)], [60, 60, 120]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -64,15 +64,17 @@ impl Places {
         self.batches.iter().rev().take_while(is_among_them).last().map(|batch| batch.last_taken + self.length)
     }
 
-    /// Frees the places whose time is over, but for those whose time was over at `still_counted` or later.
+    /// Frees the places whose time is over, but for those whose time was over at `still_counted` or later: they stay
+    /// taken until they are freed without it.
     pub(super) fn expire(&mut self, now: Instant, still_counted: Option<Instant>) {
         let expired = self.free(|free_at| free_at <= now && still_counted.is_none_or(|from| free_at < from));
         self.expired = expired.or(self.expired);
     }
 
-    /// Whether a place has become free by itself since `time`.
-    pub(super) fn have_expired_since(&self, time: Instant) -> bool {
+    /// Whether a place has become free by itself since `time`, or is taken although its time is over.
+    pub(super) fn have_expired_since(&self, time: Instant, now: Instant) -> bool {
         self.expired.is_some_and(|expired| expired >= time)
+            || self.first_free_at().is_some_and(|free_at| free_at <= now)
     }
 
     /// Frees the places that were taken by `time`.
