@@ -13,7 +13,6 @@ use crate::replay::TryCloneBody;
 /// A request as it was before it was sent.
 pub(crate) struct KeptRequest<B> {
     head: PackedHead,
-    method: Method,
     extensions: Extensions,
     body: B,
 }
@@ -24,8 +23,7 @@ impl<B: TryCloneBody> KeptRequest<B> {
     pub(crate) fn of(request: &Request<B>) -> Option<Self> {
         Some(Self {
             body: request.body().try_clone()?,
-            head: PackedHead::pack(request.version(), request.uri(), request.headers())?,
-            method: request.method().clone(),
+            head: PackedHead::pack(request.method(), request.version(), request.uri(), request.headers())?,
             extensions: request.extensions().clone(),
         })
     }
@@ -40,29 +38,40 @@ impl<B: TryCloneBody> KeptRequest<B> {
         if !self.body.claim() {
             return None;
         }
-        let (version, uri, headers) = self.head.unpack()?;
-        let mut request = Request::new(self.body);
-        *request.method_mut() = self.method;
-        *request.uri_mut() = uri;
-        *request.version_mut() = version;
-        *request.headers_mut() = headers;
+        let mut request = self.head.unpack()?.map(|()| self.body);
         *request.extensions_mut() = self.extensions;
         Some(request)
     }
 }
 
-/// A version, a URI and a header map in one block of memory.
+/// A method, a version, a URI and a header map in one block of memory.
 ///
-/// A clone of a map takes two blocks, and one more for each value that has not been shared yet. Here four numbers come
-/// first, then the URI's scheme, authority and path. A header is a [`Lengths`] word, the name, and the
-/// value, in the map's own order: appended in this order to an empty map, they make an equal one.
+/// A clone of a map takes two blocks, and one more for each value that has not been shared yet. Here five
+/// numbers come first, then the URI's scheme, authority and path, and the method if it is none of the [`METHODS`]. A header
+/// is a [`Lengths`] word, the name, and the value, in the map's own order: appended in this order to an empty map, they
+/// make an equal one.
 struct PackedHead(Vec<u8>);
 
-/// Which of the [`VERSIONS`] it is, and the lengths of the scheme, authority and path of the URI.
-type Start = [u32; 4];
+/// Which of the [`VERSIONS`] it is, with which of the [`METHODS`] above [`METHOD`] bits; and the lengths of the scheme,
+/// authority and path of the URI and of the method's name.
+type Start = [u32; 5];
+
+const METHOD: u32 = 8;
 
 /// The commonest first.
 const VERSIONS: [Version; 5] = [Version::HTTP_11, Version::HTTP_2, Version::HTTP_3, Version::HTTP_10, Version::HTTP_09];
+
+const METHODS: [Method; 9] = [
+    Method::GET,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::HEAD,
+    Method::OPTIONS,
+    Method::TRACE,
+    Method::CONNECT,
+];
 
 const TYPICAL_TARGET: usize = 128;
 const TYPICAL_HEADER: usize = 64;
@@ -95,17 +104,20 @@ impl Lengths {
 
 impl PackedHead {
     #[inline]
-    fn pack(version: Version, uri: &Uri, headers: &HeaderMap) -> Option<Self> {
+    fn pack(method: &Method, version: Version, uri: &Uri, headers: &HeaderMap) -> Option<Self> {
         let version = VERSIONS.iter().position(|known| *known == version)?;
+        let known = METHODS.iter().position(|known| known == method);
+        let (method, name) = known.map_or((METHODS.len(), method.as_str()), |method| (method, ""));
         let target = [
             uri.scheme_str().unwrap_or_default(),
             uri.authority().map_or("", Authority::as_str),
             uri.path_and_query().map_or("", PathAndQuery::as_str),
+            name,
         ];
         // A guess that most requests stay below: to add the lengths up first costs more than the rare second block.
         let mut packed = Vec::with_capacity(TYPICAL_TARGET + headers.len() * TYPICAL_HEADER);
-        let [scheme, authority, path] = target.map(|part| u32::try_from(part.len()).ok());
-        let start: Start = [version as u32, scheme?, authority?, path?];
+        let [scheme, authority, path, name] = target.map(|part| u32::try_from(part.len()).ok());
+        let start: Start = [version as u32 | (method as u32) << METHOD, scheme?, authority?, path?, name?];
         packed.extend_from_slice(start.map(u32::to_ne_bytes).as_flattened());
         for part in target {
             packed.extend_from_slice(part.as_bytes());
@@ -121,16 +133,16 @@ impl PackedHead {
 
     /// What was packed. Whatever was valid once is so again, so this is `None` for no request there can be; if it were, a
     /// request with a part missing would be worse than none.
-    fn unpack(self) -> Option<(Version, Uri, HeaderMap)> {
+    fn unpack(self) -> Option<Request<()>> {
         let mut packed = Bytes::from(self.0);
         let mut parts = uri::Parts::default();
         let mut start = Start::default();
         for number in &mut start {
             *number = packed.try_get_u32_ne().ok()?;
         }
-        let [version, lengths @ ..] = start;
-        let [scheme, authority, path_and_query] = lengths.map(|length| split(&mut packed, length as usize));
-        let (scheme, authority, path_and_query) = (scheme?, authority?, path_and_query?);
+        let [version_and_method, lengths @ ..] = start;
+        let [scheme, authority, path_and_query, name] = lengths.map(|length| split(&mut packed, length as usize));
+        let (scheme, authority, path_and_query, name) = (scheme?, authority?, path_and_query?, name?);
         // A URI with both of the others has a scheme, though it may be empty (`://host/`).
         if !scheme.is_empty() || !authority.is_empty() && !path_and_query.is_empty() {
             parts.scheme = Some(Scheme::try_from(&*scheme).ok()?);
@@ -141,14 +153,20 @@ impl PackedHead {
         if !path_and_query.is_empty() {
             parts.path_and_query = Some(PathAndQuery::from_maybe_shared(path_and_query).ok()?);
         }
-        let mut headers = HeaderMap::new();
+        let mut request = Request::new(());
+        *request.version_mut() = *VERSIONS.get(version_and_method as usize % (1 << METHOD))?;
+        *request.method_mut() = match METHODS.get(version_and_method as usize >> METHOD) {
+            Some(method) => method.clone(),
+            None => Method::from_bytes(&name).ok()?,
+        };
+        *request.uri_mut() = Uri::from_parts(parts).ok()?;
         while !packed.is_empty() {
             let ((name, sensitive), value) = take(&mut packed)?;
             let mut value = HeaderValue::from_maybe_shared(value).ok()?;
             value.set_sensitive(sensitive);
-            headers.try_append(HeaderName::from_bytes(&name).ok()?, value).ok()?;
+            request.headers_mut().try_append(HeaderName::from_bytes(&name).ok()?, value).ok()?;
         }
-        Some((*VERSIONS.get(version as usize)?, Uri::from_parts(parts).ok()?, headers))
+        Some(request)
     }
 }
 

@@ -40,8 +40,8 @@ pub fn waiting<S: Caller>(callers: usize, heap: HeapMeter, make: impl FnOnce(&So
     let call = || {
         let mut service = service.clone();
         async move {
-            let Ok(ready) = service.ready().await else { return };
-            drop(ready.call(request()).await);
+            let Ok(ready) = service.ready().await else { panic!("the service is not ready") };
+            assert!(ready.call(request()).await.is_ok(), "a caller that waited got an error");
         }
     };
     let cold = park_and_release(callers, heap, call, || source.open());
@@ -57,8 +57,8 @@ pub fn parked<S: Caller>(callers: usize, heap: HeapMeter, service: S) -> Cold {
         async move {
             let request = request();
             gate.notified().await;
-            let Ok(ready) = service.ready().await else { return };
-            drop(ready.call(request).await);
+            let Ok(ready) = service.ready().await else { panic!("the service is not ready") };
+            assert!(ready.call(request).await.is_ok(), "a caller that was parked got an error");
         }
     };
     park_and_release(callers, heap, call, || gate.notify_waiters())

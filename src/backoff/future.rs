@@ -31,7 +31,7 @@ use crate::{
 pin_project! {
     /// The response future of [`TurrisBackoff`](super::TurrisBackoff).
     ///
-    /// While a request is in flight it holds the inner future, the copy that is kept for a retry (56 bytes
+    /// While a request is in flight it holds the inner future, the copy that is kept for a retry (32 bytes
     /// beside its body) with a clone of the service to send it on, and 64 bytes of its own. What is needed
     /// only while waiting is on the heap. Polled after its end it is pending for ever.
     pub struct ResponseFuture<S, B, R>

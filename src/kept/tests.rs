@@ -63,8 +63,12 @@ fn in_order(headers: &HeaderMap) -> Vec<(String, Vec<u8>, bool)> {
     headers.iter().map(entry).collect()
 }
 
+fn pack(uri: &Uri, headers: &HeaderMap) -> PackedHead {
+    PackedHead::pack(&Method::PUT, Version::HTTP_11, uri, headers).unwrap()
+}
+
 fn unpacked(headers: &HeaderMap) -> HeaderMap {
-    PackedHead::pack(Version::HTTP_11, &Uri::default(), headers).unwrap().unpack().unwrap().2
+    pack(&Uri::default(), headers).unpack().unwrap().headers().clone()
 }
 
 proptest! {
@@ -97,7 +101,7 @@ proptest! {
 fn a_scheme_may_be_empty() {
     for uri in ["://host/", "://host:1/path?query"] {
         let uri = Uri::from_static(uri);
-        let copy = PackedHead::pack(Version::HTTP_11, &uri, &HeaderMap::new()).unwrap().unpack().unwrap().1;
+        let copy = pack(&uri, &HeaderMap::new()).unpack().unwrap().uri().clone();
         assert_eq!((copy.scheme_str(), &copy), (Some(""), &uri));
     }
 }
@@ -107,8 +111,8 @@ fn packing_takes_one_block() {
     let mut headers = HeaderMap::new();
     headers.append("set-cookie", HeaderValue::from_static("a"));
     headers.append("set-cookie", HeaderValue::from_static("bc"));
-    let packed = PackedHead::pack(Version::HTTP_11, &Uri::from_static("https://host/path?query"), &headers).unwrap().0;
-    assert_eq!(packed.len(), 4 * 4 + "httpshost/path?query".len() + 2 * (8 + "set-cookie".len()) + "abc".len());
+    let packed = pack(&Uri::from_static("https://host/path?query"), &headers).0;
+    assert_eq!(packed.len(), 5 * 4 + "httpshost/path?query".len() + 2 * (8 + "set-cookie".len()) + "abc".len());
     assert_eq!(packed.capacity(), TYPICAL_TARGET + 2 * TYPICAL_HEADER);
 }
 
