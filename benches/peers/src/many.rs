@@ -29,11 +29,12 @@ use crate::{
 
 pub fn print() -> Result<(), Error> {
     print_cold_instructions()?;
+    // Before those that leave the allocator with the blocks of 100,000 callers to tidy up.
+    print_storm();
+    print_cancelled_leader();
     print_cold();
     print_threads();
     print_tasks();
-    print_storm();
-    print_cancelled_leader();
     print_expiry();
     print_burst();
     print_loopback();
