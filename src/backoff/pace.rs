@@ -15,7 +15,8 @@
 //! 4. A window that was used up although it carried less than the limit was shared with others. Requests then keep a
 //!    gap, so that each process loses one request to a refusal when the window is used up, not all of them, and each
 //!    gets its share.
-//! 5. What was learned is forgotten when it has not been said for [`MEMORY`] windows.
+//! 5. What was learned is forgotten when it has not been said for [`MEMORY`] windows. A limit that was inferred is then
+//!    raised by a quarter in every window, until it is the documented one again.
 
 mod places;
 mod sharing;

@@ -2,7 +2,8 @@
 //!
 //! Nothing here knows HTTP bodies, Tower or JSON. [`TokenCache`] is the only place where a token is published
 //! ([`TokenCache::land`]), loaded ([`TokenCache::load`], [`TokenCache::join`]) and where the right to fetch one is given
-//! out ([`TokenCache::begin_fetch`]).
+//! out ([`TokenCache::begin_fetch`]). A service may keep a token of its own beside it ([`RecentToken`]), by the sixth of the
+//! invariants.
 
 mod acquire;
 mod cooldown;

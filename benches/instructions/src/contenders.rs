@@ -1,6 +1,11 @@
 //! What is measured.
 
-use std::{convert::Infallible, future::Ready, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Ready,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use http::{Request, Response};
 use tower::{
@@ -44,6 +49,10 @@ pub const TWO_TOWER_RETRIES: &str = "two_tower_retries";
 pub const AUTH_WITHOUT_RETRY: &str = "auth_without_retry";
 pub const AUTH: &str = "auth";
 pub const REPLAY_AUTH: &str = "replay_auth";
+/// The same with a clone of the service made for each request.
+pub const CLONED_STATIC_HEADER: &str = "cloned_add_authorization";
+pub const CLONED_AUTH_WITHOUT_RETRY: &str = "cloned_auth_without_retry";
+pub const CLONED_AUTH: &str = "cloned_auth";
 /// With nothing to repeat, so that there is no copy: what is left is the gate.
 pub const BACKOFF_WITHOUT_RETRY: &str = "backoff_without_retry";
 /// The gate of requests that are not limited, `GET`s, which are neither counted nor held back.
@@ -91,6 +100,9 @@ pub const CONTENDERS: &[Contender] = &[
         floor: BARE_READ,
         prepare: || reader(backoff().build().expect("a valid layer").layer(auth(true).layer(Inner))),
     },
+    Contender { name: CLONED_STATIC_HEADER, floor: BARE, prepare: || runner(Cloned(static_header().layer(Inner))) },
+    Contender { name: CLONED_AUTH_WITHOUT_RETRY, floor: BARE, prepare: || runner(Cloned(auth(false).layer(Inner))) },
+    Contender { name: CLONED_AUTH, floor: BARE, prepare: || runner(Cloned(auth(true).layer(Inner))) },
     Contender {
         name: REPLAY_AUTH,
         floor: BARE_READING,
@@ -127,6 +139,23 @@ where
         let _ = &same_heap;
         Run { service_size: size_of::<S>(), future_size: drive(&mut service, request, requests) }
     })
+}
+
+/// Calls a clone for each request, as `service.clone().oneshot(request)` does. [`Inner`] need not be polled ready.
+struct Cloned<S>(S);
+
+impl<S: Service<Request<Content>> + Clone> Service<Request<Content>> for Cloned<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Content>) -> S::Future {
+        self.0.clone().call(request)
+    }
 }
 
 fn tower_retry() -> RetryLayer<CloneAndGiveUp> {

@@ -15,8 +15,8 @@ use turris_auth_instructions::{
 static ALLOCATOR: Counting = Counting;
 
 const HELP: &str = "\
-Counts instructions with valgrind's callgrind, and allocations. Fails when a limit is missed that was met before, or
-something costs over 3 % more than in baseline.json.
+Counts instructions with valgrind's callgrind, and allocations. Fails when a limit is missed that is not known to be out
+of reach, or something costs over 3 % more than in baseline.json.
 
   --bless                also makes the result the new baseline.json
   --annotate CONTENDER   shows instead which functions cost what, beyond the bare service

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     callgrind,
     contenders::{
-        AUTH, AUTH_WITHOUT_RETRY, BACKOFF, BACKOFF_AUTH, BACKOFF_WITHOUT_RETRY, READ_BACKOFF_AUTH,
-        READ_BACKOFF_WITHOUT_RETRY, REPLAY_AUTH, STATIC_HEADER, TOWER_RETRY, TWO_TOWER_RETRIES,
+        AUTH, AUTH_WITHOUT_RETRY, BACKOFF, BACKOFF_AUTH, BACKOFF_WITHOUT_RETRY, CLONED_AUTH, CLONED_AUTH_WITHOUT_RETRY,
+        READ_BACKOFF_AUTH, READ_BACKOFF_WITHOUT_RETRY, REPLAY_AUTH, STATIC_HEADER, TOWER_RETRY, TWO_TOWER_RETRIES,
     },
     measure::Table,
 };
@@ -17,7 +17,7 @@ use crate::{
 const ALLOWED_RISE: f64 = 1.03;
 
 /// The contenders that the crate answers for.
-const OURS: [&str; 8] = [
+const OURS: [&str; 10] = [
     AUTH_WITHOUT_RETRY,
     AUTH,
     REPLAY_AUTH,
@@ -26,6 +26,8 @@ const OURS: [&str; 8] = [
     BACKOFF_AUTH,
     READ_BACKOFF_WITHOUT_RETRY,
     READ_BACKOFF_AUTH,
+    CLONED_AUTH_WITHOUT_RETRY,
+    CLONED_AUTH,
 ];
 
 /// A limit and what was measured.

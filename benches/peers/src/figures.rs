@@ -24,8 +24,9 @@ pub fn draw() -> Result<(), Error> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../figures");
     fs::create_dir_all(&directory)?;
     draw_hot(&directory.join("hot.svg"))?;
-    draw_cold(&directory.join("cold.svg"))?;
+    // Before the callers whose blocks the allocator has to tidy up.
     draw_storm(&directory.join("storm.svg"))?;
+    draw_cold(&directory.join("cold.svg"))?;
     draw_expiry(&directory.join("expiry.svg"))
 }
 

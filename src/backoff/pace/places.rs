@@ -1,4 +1,4 @@
-//! The places of the allowance that requests have taken which were answered.
+//! The places of the allowance that are taken by requests which were answered, or lost.
 
 use std::{collections::VecDeque, time::Duration};
 
