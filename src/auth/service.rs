@@ -42,6 +42,7 @@ pub struct TurrisAuth<S, T = ThroughInner> {
     inner: S,
     shared: Arc<Shared<T>>,
     recent: RecentToken,
+    was_called: bool,
 }
 
 /// What all services of one layer share. It holds no service that was wrapped.
@@ -70,7 +71,7 @@ impl<T> Shared<T> {
 
 impl<S, T> TurrisAuth<S, T> {
     pub(super) fn new(inner: S, shared: Arc<Shared<T>>) -> Self {
-        Self { inner, shared, recent: RecentToken::default() }
+        Self { inner, shared, recent: RecentToken::default(), was_called: false }
     }
 
     /// The wrapped service.
@@ -138,8 +139,11 @@ where
         let token = match self.recent.fresh(now) {
             Some(token) => Some(token),
             None => {
+                // A clone that is made for one request keeps none: the count of a token is memory that all threads
+                // share, and changed for every request it would be what they wait for.
+                let keep = mem::replace(&mut self.was_called, true);
                 let source = || self.shared.source(&self.inner);
-                current = self.recent.look_up(&self.shared.cache, now, source);
+                current = self.recent.look_up(&self.shared.cache, now, keep, source);
                 current.as_deref().and_then(Option::as_ref)
             }
         };

@@ -5,7 +5,6 @@ use std::{
     sync::{Arc, PoisonError, atomic::Ordering},
 };
 
-pub(super) use self::primitives::one_in;
 use self::primitives::{
     AbortHandle, ArcSwapOption, AtomicBool, AtomicU64, AtomicUsize, Guard, Handle, Mutex, MutexGuard, Notify, OnceLock,
     OwnedNotified,
@@ -28,11 +27,6 @@ mod primitives {
         task::AbortHandle,
     };
     pub(crate) use tokio::{runtime::Id, time::Instant};
-
-    /// A chance of one in `number`.
-    pub(in crate::token) fn one_in(number: u8) -> bool {
-        fastrand::u8(..number) == 0
-    }
 }
 #[cfg(turris_model)]
 #[path = "../../tests/model/src/exchanged.rs"]

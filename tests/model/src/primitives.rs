@@ -22,11 +22,6 @@ pub(crate) use crate::{
     runtime::{AbortHandle, Handle, Id},
 };
 
-/// What may happen by chance happens.
-pub(crate) fn one_in(_: u8) -> bool {
-    true
-}
-
 /// The cell of the standard library: whoever finds it full sees what was done before it was filled; whoever finds it
 /// empty learns nothing.
 pub(crate) struct OnceLock<T> {

@@ -111,7 +111,7 @@ impl Server {
         if let Some(token) = recent.fresh(now) {
             return self.handed(Ok(Arc::clone(token)));
         }
-        if let Some(token) = recent.look_up(cache, now, || self.source()).as_ref().and_then(|loaded| loaded.as_ref()) {
+        if let Some(token) = recent.look_up(cache, now, true, || self.source()).as_ref().and_then(|loaded| loaded.as_ref()) {
             return self.handed(Ok(Arc::clone(token)));
         }
         self.acquire(cache)
