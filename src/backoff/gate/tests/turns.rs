@@ -1,4 +1,4 @@
-//! Who may go when: cases that the model beside this file comes by too seldom, or does not see.
+//! Who may go when: cases that the model (`model.rs`) comes by too seldom, or does not see.
 
 use super::*;
 

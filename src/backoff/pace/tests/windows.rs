@@ -258,3 +258,81 @@ fn without_a_limit_a_refusal_is_forgotten_after_five_windows_whenever_somebody_a
         answer(&mut pace, Outcome::NotSent, sent, now, now);
     }
 }
+
+#[test]
+fn what_a_window_carried_is_the_same_whenever_it_is_asked_for() {
+    for asked in [None, Some(60.0), Some(60.1)] {
+        let (mut pace, start) = (paced(), Instant::now());
+        assert_eq!(burst(&mut pace, start), 60);
+        answer(&mut pace, accepted(), 10, start, start);
+        answer(&mut pace, accepted(), 10, start, start + seconds(1.0));
+        for _ in 0..40 {
+            pace.returned(Outcome::Refused(RateLimits::default()), start, start + seconds(1.0), || 0.9);
+        }
+        // It is taken to end when the first place is free, and is over a little later.
+        if let Some(asked) = asked {
+            assert_eq!(pace.wait(false, start + seconds(asked)), Some(start + seconds(60.225)));
+        }
+        assert_eq!(pace.wait(false, start + seconds(60.5)), None);
+        assert_eq!(pace.limit, Some(20), "{asked:?}");
+    }
+}
+
+#[test]
+fn a_window_that_was_all_ours_is_not_seen_as_shared_whenever_it_is_asked_for() {
+    for asked in [None, Some(60.0), Some(60.1)] {
+        let (mut pace, start) = (paced(), Instant::now());
+        assert_eq!(burst(&mut pace, start), 60);
+        for remaining in (0..60).rev() {
+            pace.returned(Outcome::Accepted(Some(window(60, remaining, 60.0))), start, start, || 0.9);
+        }
+        // The server has counted nothing but ours: its window ends when the first place is free.
+        if let Some(asked) = asked {
+            assert_eq!(pace.wait(false, start + seconds(asked)), Some(start + seconds(60.225)));
+        }
+        assert_eq!(burst(&mut pace, start + seconds(60.5)), 60, "{asked:?}");
+    }
+}
+
+#[test]
+fn what_the_window_before_carried_is_not_counted_whenever_it_is_asked_for() {
+    for asked in [None, Some(60.0), Some(60.9)] {
+        let (mut pace, start) = (paced(), Instant::now());
+        assert_eq!(burst(&mut pace, start), 60);
+        answer(&mut pace, accepted(), 20, start, start);
+        answer(&mut pace, Outcome::Refused(RateLimits::default()), 40, start, start);
+        assert_eq!(pace.wait(false, start + ALLOWANCE.window), None);
+        // Five windows later a raise of that limit of twenty is tried, by a quarter.
+        let start = start + ALLOWANCE.window * 6 + seconds(1.0);
+        assert_eq!(burst(&mut pace, start), 25);
+        answer(&mut pace, accepted(), 4, start, start);
+        answer(&mut pace, accepted(), 20, start, start + seconds(1.0));
+        answer(&mut pace, Outcome::Refused(RateLimits::default()), 1, start, start + seconds(1.0));
+        if let Some(asked) = asked {
+            assert_eq!(pace.wait(false, start + seconds(asked)), Some(start + seconds(61.0)));
+        }
+        assert_eq!(pace.wait(false, start + seconds(61.0)), None);
+        assert_eq!(pace.limit, Some(20), "{asked:?}");
+    }
+}
+
+#[test]
+fn a_place_whose_time_is_over_does_not_stand_in_for_one_of_the_window_that_an_answer_tells() {
+    // One that left before the window was assumed, and a probe.
+    for (sent, ours) in [(0.0, 2), (60.1, 3)] {
+        let (mut pace, start) = (paced(), Instant::now());
+        assert_eq!(burst(&mut pace, start), 60);
+        answer(&mut pace, accepted(), 1, start, start);
+        for _ in 0..57 {
+            pace.returned(Outcome::Refused(RateLimits::default()), start, start, || 0.9);
+        }
+        let (sent_at, now) = (start + seconds(sent), start + seconds(60.15));
+        if sent > 0.0 {
+            assert_eq!(pace.wait(true, sent_at), None);
+            pace.sent(sent_at);
+        }
+        // The one that was accepted first was counted in a window before, and somebody else's in this one.
+        answer(&mut pace, Outcome::Accepted(Some(window(ours + 1, 0, 1.0))), 1, sent_at, now);
+        assert_eq!(pace.wait(false, now), Some(now + seconds(2.0)), "sent at {sent}");
+    }
+}
