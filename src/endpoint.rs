@@ -10,7 +10,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use http::{
     HeaderValue, Request, Response, StatusCode, Uri,
-    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST},
+    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT},
 };
 use http_body::Body;
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
@@ -100,20 +100,31 @@ where
         .boxed_clone()
 }
 
-/// Where tokens are fetched, and as whom.
+/// The `User-Agent` of token requests, unless the builder sets another.
+const DEFAULT_USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("turris-auth/", env!("CARGO_PKG_VERSION")));
+
+/// The token endpoint's URL, the credentials for it, and the form of the requests to it.
 pub(crate) struct TokenEndpoint {
     pub(crate) url: Uri,
-    host: HeaderValue,
+    pub(crate) user_agent: HeaderValue,
+    /// Whether requests have a path for a URI and a `Host` field. Otherwise they have an absolute URI and no `Host`.
+    ///
+    /// RFC 9113, section 8.3.1: a client that makes an HTTP/2 request sends `:authority`, which comes from the URI, and not
+    /// `Host`; nginx before 1.29.1 refuses a request that has both. The version is known to nothing above the connection,
+    /// and every client that chooses a connection (hyper-util, reqwest) adds `Host` on HTTP/1.1 by itself. So a request
+    /// gets one here only if its connection is known to be a bare one of HTTP/1.1.
+    pub(crate) origin_form: bool,
     credentials: Box<dyn CredentialsProvider>,
 }
 
 impl TokenEndpoint {
     pub(crate) fn new(environment: &Environment, credentials: impl CredentialsProvider) -> Self {
-        let url = environment.token_url();
-        let authority = url.authority().map_or("", |authority| authority.as_str());
-        // An authority has only characters that a header value may have, so the fallback is never taken.
-        let host = HeaderValue::from_str(authority).unwrap_or_else(|_| HeaderValue::from_static(""));
-        Self { url, host, credentials: Box::new(credentials) }
+        Self {
+            url: environment.token_url(),
+            user_agent: DEFAULT_USER_AGENT,
+            origin_form: false,
+            credentials: Box::new(credentials),
+        }
     }
 
     async fn ask_for_credentials(&self) -> Result<Credentials, TokenError> {
@@ -129,12 +140,29 @@ impl TokenEndpoint {
         let mut request = Request::new(Bytes::from_owner(body));
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = self.url.clone();
+        if self.origin_form {
+            self.put_into_origin_form(&mut request);
+        }
         let headers = request.headers_mut();
-        headers.insert(HOST, self.host.clone());
+        headers.insert(USER_AGENT, self.user_agent.clone());
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CONTENT_LENGTH, length);
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        // RFC 9110, section 12.5.3: without this field, any coding of the answer is acceptable.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         request
+    }
+
+    /// RFC 9112, section 3.2.1: a request straight to an origin server has its path and query alone, and a `Host` field.
+    fn put_into_origin_form(&self, request: &mut Request<Bytes>) {
+        let parts = (self.url.authority(), self.url.path_and_query());
+        // A token URL has both, and an authority has only characters that a header value may have: none of this is skipped.
+        if let (Some(authority), Some(path)) = parts
+            && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        {
+            request.headers_mut().insert(HOST, host);
+            *request.uri_mut() = Uri::from(path.clone());
+        }
     }
 }
 

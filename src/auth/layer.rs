@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
 use tower_layer::Layer;
@@ -301,6 +301,31 @@ impl<T> TurrisAuthLayerBuilder<T> {
             classifier: self.classifier,
             refused: self.refused,
         }
+    }
+
+    /// The `User-Agent` of token requests. `turris-auth/` and the version of this crate by default.
+    ///
+    /// Some firewalls refuse requests without one. Requests of the caller keep what the caller sets. A text that is
+    /// empty, or that cannot be a header value, is refused.
+    pub fn user_agent(mut self, user_agent: impl AsRef<str>) -> Self {
+        let text = user_agent.as_ref();
+        match HeaderValue::from_str(text) {
+            Ok(value) if !text.trim().is_empty() => self.endpoint.user_agent = value,
+            _ => self.refuse(ConfigError::new("user_agent", text, "a header value such as `my-service/1.2`")),
+        }
+        self
+    }
+
+    /// Sends token requests in the form for one bare HTTP/1.1 connection: the URI is a path, and there is a `Host` header
+    /// (RFC 9112, section 3.2.1).
+    ///
+    /// Use it if the token service is such a connection, for instance `hyper::client::conn::http1`, which sends a request
+    /// as it is. By default a token request has an absolute URI and no `Host`. That is right for every client that chooses
+    /// its connections, such as hyper-util's and reqwest: on HTTP/1.1 it adds `Host`, on HTTP/2 it sends `:authority`
+    /// instead, and some servers refuse a request that has both (nginx before 1.29.1).
+    pub fn origin_form_token_requests(mut self) -> Self {
+        self.endpoint.origin_form = true;
+        self
     }
 
     /// The layer.

@@ -19,16 +19,21 @@ use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
 use tower::{BoxError, Layer, ServiceExt, service_fn};
 use turris_auth::{
     BoxError as Error, Credentials, CredentialsFuture, CredentialsProvider, Environment, TokenError, TokenErrorKind,
-    TurrisAuthLayer,
+    TurrisAuthLayer, auth::TurrisAuthLayerBuilder,
 };
 
 use crate::support::*;
 
 /// What a token endpoint at `base_url` is asked.
 async fn asked(base_url: &str, credentials: Credentials) -> Seen {
-    let recorder = Recorder::new(|_| token(1));
     let environment = Environment::custom_insecure(base_url).unwrap();
-    let layer = TurrisAuthLayer::builder(credentials, environment).token_service(recorder.clone()).build().unwrap();
+    asked_by(TurrisAuthLayer::builder(credentials, environment)).await
+}
+
+/// The one request of a layer that is built by `builder`.
+async fn asked_by(builder: TurrisAuthLayerBuilder) -> Seen {
+    let recorder = Recorder::new(|_| token(1));
+    let layer = builder.token_service(recorder.clone()).build().unwrap();
     layer.handle().warm_up().await.unwrap();
     assert_eq!(recorder.seen().len(), 1);
     recorder.seen().remove(0)
@@ -37,20 +42,12 @@ async fn asked(base_url: &str, credentials: Credentials) -> Seen {
 #[tokio::test(start_paused = true)]
 async fn it_is_what_the_schema_says_and_nothing_else() {
     let cases = [
-        (
-            "https://public.api.live.turrisfi.com",
-            "https://public.api.live.turrisfi.com/v1/auth/jwt",
-            "public.api.live.turrisfi.com",
-        ),
-        (
-            "https://gateway.example:8443/turris/",
-            "https://gateway.example:8443/turris/v1/auth/jwt",
-            "gateway.example:8443",
-        ),
-        ("http://[::1]:8080", "http://[::1]:8080/v1/auth/jwt", "[::1]:8080"),
-        ("http://10.0.0.7", "http://10.0.0.7/v1/auth/jwt", "10.0.0.7"),
+        ("https://public.api.live.turrisfi.com", "https://public.api.live.turrisfi.com/v1/auth/jwt"),
+        ("https://gateway.example:8443/turris/", "https://gateway.example:8443/turris/v1/auth/jwt"),
+        ("http://[::1]:8080", "http://[::1]:8080/v1/auth/jwt"),
+        ("http://10.0.0.7", "http://10.0.0.7/v1/auth/jwt"),
     ];
-    for (base_url, uri, host) in cases {
+    for (base_url, uri) in cases {
         let seen = asked(base_url, credentials()).await;
         assert_eq!((seen.method.as_str(), seen.uri.to_string().as_str()), ("POST", uri));
         let body = format!(r#"{{"clientId":"client","clientSecret":"{SECRET}"}}"#);
@@ -60,7 +57,40 @@ async fn it_is_what_the_schema_says_and_nothing_else() {
         headers.sort_unstable();
         let length = body.len().to_string();
         let json = "application/json";
-        assert_eq!(headers, [("accept", json), ("content-length", &length), ("content-type", json), ("host", host)]);
+        let user_agent = concat!("turris-auth/", env!("CARGO_PKG_VERSION"));
+        let expected = [
+            ("accept", json),
+            ("accept-encoding", "identity"),
+            ("content-length", &length),
+            ("content-type", json),
+            ("user-agent", user_agent),
+        ];
+        assert_eq!(headers, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_origin_form_it_has_a_path_and_a_host() {
+    for (base_url, path, host) in [
+        ("https://gateway.example:8443/turris/", "/turris/v1/auth/jwt", "gateway.example:8443"),
+        ("http://[::1]:8080", "/v1/auth/jwt", "[::1]:8080"),
+        ("http://10.0.0.7", "/v1/auth/jwt", "10.0.0.7"),
+    ] {
+        let environment = Environment::custom_insecure(base_url).unwrap();
+        let seen = asked_by(TurrisAuthLayer::builder(credentials(), environment).origin_form_token_requests()).await;
+        assert_eq!((seen.uri.to_string().as_str(), seen.headers["host"].to_str().unwrap()), (path, host));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn its_user_agent_is_the_callers_to_set() {
+    assert_eq!(
+        asked_by(builder().user_agent("my-service/1.2 (on call)")).await.headers["user-agent"],
+        "my-service/1.2 (on call)"
+    );
+    for unusable in ["", "  ", "a\nb", "a\0"] {
+        let error = builder().user_agent(unusable).build().unwrap_err();
+        assert_eq!(error.setting(), "user_agent", "{unusable:?}");
     }
 }
 

@@ -12,6 +12,7 @@ use http::{HeaderMap, Method, Request, Response, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::{
     body::{Body, Frame, Incoming},
+    client::conn::http1,
     service::service_fn,
 };
 use hyper_util::{
@@ -19,8 +20,8 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use tokio::net::TcpListener;
-use tower::{Layer, ServiceExt};
+use tokio::net::{TcpListener, TcpStream};
+use tower::{Layer, Service, ServiceExt};
 use turris_auth::{Credentials, Environment, TurrisAuthLayer, replay::TryCloneBody};
 
 use super::support::VERSIONS;
@@ -80,7 +81,7 @@ fn all<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
 }
 
 #[tokio::test]
-async fn a_token_request_names_its_host_and_length_once_over_both_versions() {
+async fn a_token_request_names_its_host_once_in_the_way_of_each_version() {
     for version in VERSIONS {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let authority = listener.local_addr().unwrap().to_string();
@@ -98,16 +99,74 @@ async fn a_token_request_names_its_host_and_length_once_over_both_versions() {
         let [(token, token_body), (request, _)] = seen.as_slice() else { panic!("{seen:?}") };
         assert_eq!((token.method(), token.version()), (&Method::POST, version));
         assert_eq!(token.uri().path(), "/gateway/v1/auth/jwt");
-        assert_eq!(all(token.headers(), "host"), [&authority], "{version:?}");
+        // RFC 9113, section 8.3.1: `:authority` in the place of `Host`. nginx before 1.29.1 refuses both together.
+        let (host, in_uri) = match version {
+            Version::HTTP_2 => (vec![], Some(authority.as_str())),
+            _ => (vec![authority.as_str()], None),
+        };
+        assert_eq!(all(token.headers(), "host"), host, "{version:?}");
+        assert_eq!(token.uri().authority().map(|authority| authority.as_str()), in_uri, "{version:?}");
         assert_eq!(all(token.headers(), "content-length"), [token_body.len().to_string()], "{version:?}");
         assert_eq!(all(token.headers(), "content-type"), ["application/json"]);
+        assert_eq!(all(token.headers(), "user-agent"), [concat!("turris-auth/", env!("CARGO_PKG_VERSION"))]);
         assert!(!token.headers().contains_key("transfer-encoding"));
         assert!(!token.headers().contains_key("authorization"));
-        if version == Version::HTTP_2 {
-            assert_eq!(token.uri().authority().unwrap().as_str(), authority);
-        }
         let sent: serde_json::Value = serde_json::from_slice(token_body).unwrap();
         assert_eq!(sent, serde_json::json!({ "clientId": "m2m-client-abc123", "clientSecret": "the \"secret\"" }));
         assert_eq!(all(request.headers(), "authorization"), ["Bearer abc"]);
     }
+}
+
+/// The one connection of `hyper::client::conn`, which sends a request as it is.
+#[derive(Clone)]
+struct BareConnection(Arc<tokio::sync::Mutex<http1::SendRequest<Full<Bytes>>>>);
+
+impl BareConnection {
+    async fn open(authority: &str) -> Self {
+        let stream = TokioIo::new(TcpStream::connect(authority).await.unwrap());
+        let (sender, connection) = http1::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        Self(Arc::new(tokio::sync::Mutex::new(sender)))
+    }
+}
+
+impl Service<Request<Full<Bytes>>> for BareConnection {
+    type Response = Response<Incoming>;
+    type Error = hyper::Error;
+    type Future = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
+        let sender = Arc::clone(&self.0);
+        Box::pin(async move {
+            let mut sender = sender.lock().await;
+            sender.ready().await?;
+            sender.send_request(request).await
+        })
+    }
+}
+
+#[tokio::test]
+async fn over_a_bare_connection_a_token_request_in_origin_form_has_its_host() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let authority = listener.local_addr().unwrap().to_string();
+    let seen = Seen::default();
+    let server = tokio::spawn(recorder(listener, Arc::clone(&seen)));
+    let environment = Environment::custom(format!("http://{authority}/gateway")).unwrap();
+    let credentials = Credentials::new("m2m-client-abc123", "the secret").unwrap();
+    let layer = TurrisAuthLayer::builder(credentials, environment)
+        .origin_form_token_requests()
+        .token_service(BareConnection::open(&authority).await)
+        .build()
+        .unwrap();
+    layer.handle().warm_up().await.unwrap();
+    server.abort();
+
+    let seen = seen.lock().unwrap();
+    let [(token, _)] = seen.as_slice() else { panic!("{seen:?}") };
+    assert_eq!(token.uri(), "/gateway/v1/auth/jwt");
+    assert_eq!(all(token.headers(), "host"), [authority]);
 }
