@@ -8,7 +8,8 @@ use std::time::Duration;
 use http::Request;
 use reqwest::{Body, Client, Response};
 use tower::{Service, ServiceBuilder, ServiceExt};
-use turris_auth::{BoxError, TurrisAuth, TurrisAuthLayer, emulator::Emulator, reqwest::ReqwestService};
+use turris_auth::{BoxError, Credentials, Environment, TurrisAuth, TurrisAuthLayer, reqwest::ReqwestService};
+use turris_emulator::Emulator;
 
 /// What a program keeps: reqwest's client to make requests with, and the stack to send them through.
 #[derive(Clone)]
@@ -36,8 +37,9 @@ impl Api {
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let emulator = Emulator::start().await?;
-    let turris = emulator.environment();
-    let api = Api::new(&TurrisAuthLayer::new(emulator.credentials(), emulator.environment()))?;
+    let credentials = Credentials::new(emulator.client_id(), emulator.client_secret())?;
+    let turris = Environment::custom(emulator.base_url())?;
+    let api = Api::new(&TurrisAuthLayer::new(credentials, turris.clone()))?;
 
     let agencies = api.send(api.client.get(turris.url("/v1/agencies")?.to_string())).await?.error_for_status()?;
     show(agencies).await?;

@@ -21,10 +21,10 @@ use tonic::{
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tower::ServiceBuilder;
 use turris_auth::{
-    TokenError, TurrisAuthLayer,
-    emulator::{Emulator, Limits},
+    Credentials, Environment, TokenError, TurrisAuthLayer,
     replay::{ReplayBody, ReplayBodyLayer},
 };
+use turris_emulator::{Emulator, Limits};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -43,10 +43,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // From here on it is what a program does: tokens come over an ordinary HTTP client, calls go through the channel.
     let tokens = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-    let layer = TurrisAuthLayer::builder(turris.credentials(), turris.environment())
-        .token_service(tokens)
-        .relative_uris_belong_here()
-        .build()?;
+    let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
+    let environment = Environment::custom(turris.base_url())?;
+    let layer =
+        TurrisAuthLayer::builder(credentials, environment).token_service(tokens).relative_uris_belong_here().build()?;
     let channel = ServiceBuilder::new()
         .layer(ReplayBodyLayer::new())
         .layer(layer.clone())

@@ -16,11 +16,14 @@
 //! use tonic::{body::Body, transport::Endpoint};
 //! use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 //! use tower::ServiceBuilder;
-//! use turris_auth::{TurrisAuthLayer, emulator::Emulator, replay::{ReplayBody, ReplayBodyLayer}};
+//! use turris_auth::{Credentials, Environment, TurrisAuthLayer, replay::{ReplayBody, ReplayBodyLayer}};
+//! use turris_emulator::Emulator;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), turris_auth::BoxError> {
 //! let turris = Emulator::start().await?;
+//! let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
+//! let environment = Environment::custom(turris.base_url())?;
 //! # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
 //! # let server_url = format!("http://{}", listener.local_addr()?);
 //! # let (_reporter, health) = tonic_health::server::health_reporter();
@@ -34,7 +37,7 @@
 //! #     .serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener));
 //! # tokio::spawn(server);
 //!
-//! let layer = TurrisAuthLayer::builder(turris.credentials(), turris.environment())
+//! let layer = TurrisAuthLayer::builder(credentials, environment)
 //!     .token_service(Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>())
 //!     .relative_uris_belong_here()
 //!     .build()?;

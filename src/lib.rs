@@ -4,8 +4,8 @@
 //!   a 401. See [`auth`].
 //! * [`TurrisBackoffLayer`] waits out 429s and paces requests. See [`backoff`].
 //! * [`ReplayBodyLayer`](replay::ReplayBodyLayer) makes any request body one that can be sent twice. See [`replay`].
-//! * [`observe`] says what can be seen of all this, and [`emulator`](https://docs.rs/turris-auth/latest/turris_auth/emulator/)
-//!   (a feature) is an embedded Turris for tests.
+//! * [`observe`] says what can be seen of all this, and [`turris-emulator`](https://docs.rs/turris-emulator) is an
+//!   embedded Turris for tests, in a crate of its own.
 //! * [`guide`] has the rest: several API clients, rotating secrets, tests of your own, leaving a mutex behind.
 //!
 //! The layers go around any `Service<http::Request<_>>`. `TurrisBackoff` stands outside of `TurrisAuth`, so that a request
@@ -15,19 +15,22 @@
 //! use bytes::Bytes;
 //! use http_body_util::Full;
 //! use tower::{ServiceBuilder, ServiceExt};
-//! use turris_auth::{TurrisAuthLayer, TurrisBackoffLayer, emulator::Emulator};
+//! use turris_auth::{Credentials, Environment, TurrisAuthLayer, TurrisBackoffLayer};
+//! use turris_emulator::Emulator;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), turris_auth::BoxError> {
 //! let turris = Emulator::builder().build()?;
+//! let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
+//! let environment = Environment::custom(turris.base_url())?;
 //! let client = ServiceBuilder::new()
 //!     .layer(TurrisBackoffLayer::new())
-//!     .layer(TurrisAuthLayer::builder(turris.credentials(), turris.environment())
+//!     .layer(TurrisAuthLayer::builder(credentials, environment.clone())
 //!         .token_service(turris.service())
 //!         .build()?)
 //!     .service(turris.service());
 //!
-//! let request = http::Request::get(turris.environment().url("/v1/agencies")?).body(Full::<Bytes>::default())?;
+//! let request = http::Request::get(environment.url("/v1/agencies")?).body(Full::<Bytes>::default())?;
 //! let response = client.oneshot(request).await?;
 //! assert_eq!(response.status(), 200);
 //! # Ok(())
@@ -41,8 +44,6 @@ pub mod guide;
 pub mod observe;
 pub mod replay;
 
-#[cfg(feature = "emulator")]
-pub mod emulator;
 #[cfg(feature = "tonic")]
 pub mod grpc;
 #[cfg(feature = "reqwest")]

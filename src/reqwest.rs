@@ -24,19 +24,22 @@
 //!
 //! ```
 //! use tower::{Service, ServiceBuilder, ServiceExt};
-//! use turris_auth::{TurrisAuthLayer, emulator::Emulator, reqwest::ReqwestService};
+//! use turris_auth::{Credentials, Environment, TurrisAuthLayer, reqwest::ReqwestService};
+//! use turris_emulator::Emulator;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), turris_auth::BoxError> {
 //! let turris = Emulator::start().await?;
+//! let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
+//! let environment = Environment::custom(turris.base_url())?;
 //!
 //! let service = ReqwestService::new(reqwest::Client::builder())?;
 //! let client = service.client().clone();
 //! let mut api = ServiceBuilder::new()
-//!     .layer(TurrisAuthLayer::new(turris.credentials(), turris.environment()))
+//!     .layer(TurrisAuthLayer::new(credentials, environment.clone()))
 //!     .service(service);
 //!
-//! let request = client.get(turris.environment().url("/v1/agencies")?.to_string()).build()?;
+//! let request = client.get(environment.url("/v1/agencies")?.to_string()).build()?;
 //! let response = api.ready().await?.call(request.try_into()?).await?;
 //! let text = reqwest::Response::from(response).error_for_status()?.text().await?;
 //! assert!(text.contains("agency-1"));
@@ -51,22 +54,25 @@
 //! use tower::{ServiceBuilder, ServiceExt};
 //! use tower_http::follow_redirect::FollowRedirectLayer;
 //! use turris_auth::{
-//!     TurrisAuthLayer, TurrisBackoffLayer, emulator::Emulator, replay::ReplayBodyLayer, reqwest::ReqwestService,
+//!     Credentials, Environment, TurrisAuthLayer, TurrisBackoffLayer, replay::ReplayBodyLayer, reqwest::ReqwestService,
 //! };
+//! use turris_emulator::Emulator;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), turris_auth::BoxError> {
 //! let turris = Emulator::start().await?;
+//! let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
+//! let environment = Environment::custom(turris.base_url())?;
 //!
 //! let service = ReqwestService::new(reqwest::Client::builder().timeout(Duration::from_secs(10)))?;
 //! let api = ServiceBuilder::new()
 //!     .layer(FollowRedirectLayer::new())
 //!     .layer(ReplayBodyLayer::new())
 //!     .layer(TurrisBackoffLayer::new())
-//!     .layer(TurrisAuthLayer::new(turris.credentials(), turris.environment()))
+//!     .layer(TurrisAuthLayer::new(credentials, environment.clone()))
 //!     .service(service);
 //!
-//! let request = http::Request::post(turris.environment().url("/v1/echo")?).body(reqwest::Body::from("text"))?;
+//! let request = http::Request::post(environment.url("/v1/echo")?).body(reqwest::Body::from("text"))?;
 //! let response = api.oneshot(request).await?;
 //! assert_eq!(reqwest::Response::from(response).text().await?, "text");
 //! # Ok(())
@@ -101,14 +107,16 @@ use crate::BoxError;
 ///
 /// ```
 /// use tower::ServiceExt;
-/// use turris_auth::{emulator::Emulator, reqwest::ReqwestService};
+/// use turris_auth::{Environment, reqwest::ReqwestService};
+/// use turris_emulator::Emulator;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), turris_auth::BoxError> {
 /// let turris = Emulator::start().await?;
+/// let environment = Environment::custom(turris.base_url())?;
 /// let service = ReqwestService::new(reqwest::Client::builder())?;
 ///
-/// let request = http::Request::get(turris.environment().url("/v1/agencies")?).body(reqwest::Body::default())?;
+/// let request = http::Request::get(environment.url("/v1/agencies")?).body(reqwest::Body::default())?;
 /// assert_eq!(service.oneshot(request).await?.status(), 401);
 /// # Ok(())
 /// # }

@@ -12,7 +12,8 @@ use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use lexopt::prelude::*;
 use tokio::net::TcpListener;
-use turris_auth::{Credentials, Environment, TurrisAuthLayer, emulator::Emulator};
+use turris_auth::{Credentials, Environment, TurrisAuthLayer};
+use turris_emulator::Emulator;
 
 use proxy::{Proxy, serve};
 
@@ -62,8 +63,10 @@ async fn run() -> Result<(), Box<dyn Error>> {
             let emulator = Emulator::start().await?;
             let client = Client::builder(TokioExecutor::new()).build_http();
             println!("Forwarding to an embedded Turris at {}", emulator.base_url());
-            let layer = TurrisAuthLayer::new(emulator.credentials(), emulator.environment());
-            let proxy = Proxy::new(client, layer, emulator.environment(), ANSWER_TIMEOUT);
+            let credentials = Credentials::new(emulator.client_id(), emulator.client_secret())?;
+            let environment = Environment::custom(emulator.base_url())?;
+            let layer = TurrisAuthLayer::new(credentials, environment.clone());
+            let proxy = Proxy::new(client, layer, environment, ANSWER_TIMEOUT);
             (proxy.router(), Some(emulator))
         }
     };

@@ -12,7 +12,8 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tower::{BoxError, ServiceBuilder, ServiceExt};
-use turris_auth::{TurrisAuthLayer, TurrisBackoffLayer, emulator::Emulator, observe::describe_metrics};
+use turris_auth::{Credentials, Environment, TurrisAuthLayer, TurrisBackoffLayer, observe::describe_metrics};
+use turris_emulator::Emulator;
 
 /// The port that OpenTelemetry gives to Prometheus exporters.
 const PORT: u16 = 9464;
@@ -36,10 +37,12 @@ async fn main() -> Result<(), BoxError> {
 /// One request a second, and now and then a token that has been revoked.
 async fn requests() -> Result<(), BoxError> {
     let turris = Emulator::start().await?;
-    let url = turris.environment().url("/v1/agencies")?;
+    let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
+    let environment = Environment::custom(turris.base_url())?;
+    let url = environment.url("/v1/agencies")?;
     let client = ServiceBuilder::new()
         .layer(TurrisBackoffLayer::new())
-        .layer(TurrisAuthLayer::new(turris.credentials(), turris.environment()))
+        .layer(TurrisAuthLayer::new(credentials, environment))
         .service(Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>());
     for second in 0_u64.. {
         if second % 20 == 19 {

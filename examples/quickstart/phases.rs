@@ -6,10 +6,8 @@
 use std::time::Duration;
 
 use http::{StatusCode, Uri};
-use turris_auth::{
-    BoxError, TokenError, TurrisBackoffLayer,
-    emulator::{Counters, Emulator, Endpoint, Fault, Limits},
-};
+use turris_auth::{BoxError, Credentials, Environment, TokenError, TurrisBackoffLayer};
+use turris_emulator::{Counters, Emulator, Endpoint, Fault, Limits};
 
 use super::{
     load::{Load, get, invite},
@@ -30,11 +28,18 @@ pub(crate) struct Demo {
     uri: Uri,
 }
 
+/// What a layer needs to take this emulator for Turris.
+fn settings(emulator: &Emulator) -> Result<(Credentials, Environment), BoxError> {
+    let credentials = Credentials::new(emulator.client_id(), emulator.client_secret())?;
+    Ok((credentials, Environment::custom(emulator.base_url())?))
+}
+
 impl Demo {
     pub(crate) async fn start() -> Result<Self, BoxError> {
         let emulator = Emulator::start().await?;
-        let api = api(emulator.credentials(), emulator.environment());
-        let uri = format!("{}v1/agencies", emulator.base_url()).parse()?;
+        let (credentials, environment) = settings(&emulator)?;
+        let api = api(credentials, environment);
+        let uri = format!("{}/v1/agencies", emulator.base_url()).parse()?;
         Ok(Self { emulator, api, uri })
     }
 
@@ -128,8 +133,9 @@ impl Demo {
         let emulator = Emulator::builder().limits(limits).start().await?;
         // The layer would learn this from the server. What differs from the documented allowance is better stated.
         let backoff = TurrisBackoffLayer::builder().allowance(ALLOWANCE.into(), WINDOW).build()?;
-        let api = bulk_api(emulator.credentials(), emulator.environment(), backoff);
-        let uri: Uri = format!("{}v1/downstream-entities/onboarding/invite", emulator.base_url()).parse()?;
+        let (credentials, environment) = settings(&emulator)?;
+        let api = bulk_api(credentials, environment, backoff);
+        let uri: Uri = format!("{}/v1/downstream-entities/onboarding/invite", emulator.base_url()).parse()?;
         let before = emulator.counters();
         let load = Load::concurrent((0..requests).map(|number| invite(api.clone(), uri.clone(), number))).await;
         let phase = Phase::new("rate_limited", &load, before, emulator.counters());

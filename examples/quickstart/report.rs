@@ -3,7 +3,7 @@
 use std::{fmt::Write, time::Duration};
 
 use serde::Serialize;
-use turris_auth::emulator::Counters;
+use turris_emulator::Counters;
 
 use super::load::Load;
 

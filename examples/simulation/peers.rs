@@ -17,7 +17,8 @@ use tower::{
     },
     util::{BoxCloneSyncService, rng::HasherRng},
 };
-use turris_auth::{backoff::TurrisBackoffLayer, emulator::EmulatorBody};
+use turris_auth::backoff::TurrisBackoffLayer;
+use turris_emulator::EmulatorBody;
 
 use super::scenarios::Client;
 

@@ -1,4 +1,4 @@
-//! The server's side of the contract, as the OpenAPI schema has it: what the emulator sends and what it accepts.
+//! What a server writes and reads, for the tests of this module: the other side of the contract, as the OpenAPI file has it.
 
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
@@ -69,6 +69,3 @@ pub(crate) fn decode_token_request(body: &[u8]) -> Result<(String, Zeroizing<Str
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

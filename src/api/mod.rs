@@ -1,6 +1,6 @@
 //! The wire contract of the Turris API: bytes in, values out. No IO and no clock.
 
-#[cfg(any(test, feature = "emulator"))]
+#[cfg(test)]
 pub(crate) mod encode;
 pub(crate) mod error;
 mod json;
@@ -43,5 +43,7 @@ fn cut(text: &str) -> Option<Box<str>> {
     (!kept.is_empty()).then(|| kept.into())
 }
 
+#[cfg(test)]
+mod contract_tests;
 #[cfg(test)]
 mod tests;

@@ -18,11 +18,13 @@ use crate::{
 /// # Examples
 ///
 /// ```
-/// # async fn start(emulator: turris_auth::emulator::Emulator) -> Result<(), turris_auth::BoxError> {
-/// use turris_auth::TurrisAuthLayer;
+/// # async fn start(turris: turris_emulator::Emulator) -> Result<(), turris_auth::BoxError> {
+/// use turris_auth::{Credentials, Environment, TurrisAuthLayer};
 ///
-/// let layer = TurrisAuthLayer::builder(emulator.credentials(), emulator.environment())
-///     .token_service(emulator.service())
+/// let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
+/// let environment = Environment::custom(turris.base_url())?;
+/// let layer = TurrisAuthLayer::builder(credentials, environment)
+///     .token_service(turris.service())
 ///     .build()?;
 /// let handle = layer.handle();
 /// assert!(handle.status().valid_for().is_none());

@@ -13,18 +13,21 @@
 //! use http_body_util::Full;
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! use tower::{Service, ServiceBuilder, ServiceExt};
-//! use turris_auth::{TurrisAuthLayer, emulator::Emulator};
+//! use turris_auth::{Credentials, Environment, TurrisAuthLayer};
+//! use turris_emulator::Emulator;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), turris_auth::BoxError> {
 //! let turris = Emulator::start().await?;
+//! let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
+//! let environment = Environment::custom(turris.base_url())?;
 //!
 //! let client = Client::builder(TokioExecutor::new()).build_http::<Full<bytes::Bytes>>();
 //! let mut client = ServiceBuilder::new()
-//!     .layer(TurrisAuthLayer::new(turris.credentials(), turris.environment()))
+//!     .layer(TurrisAuthLayer::new(credentials, environment.clone()))
 //!     .service(client);
 //!
-//! let request = http::Request::get(turris.environment().url("/v1/agencies")?).body(Full::default())?;
+//! let request = http::Request::get(environment.url("/v1/agencies")?).body(Full::default())?;
 //! let response = client.ready().await?.call(request).await?;
 //! assert_eq!(response.status(), 200);
 //! # Ok(())
@@ -37,19 +40,22 @@
 //! use std::time::Duration;
 //! use http_body_util::Full;
 //! use tower::{Layer, ServiceExt};
-//! use turris_auth::{TurrisAuthLayer, emulator::Emulator};
+//! use turris_auth::{Credentials, Environment, TurrisAuthLayer};
+//! use turris_emulator::Emulator;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), turris_auth::BoxError> {
 //! let turris = Emulator::builder().build()?;
-//! let layer = TurrisAuthLayer::builder(turris.credentials(), turris.environment())
+//! let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
+//! let environment = Environment::custom(turris.base_url())?;
+//! let layer = TurrisAuthLayer::builder(credentials, environment.clone())
 //!     .token_service(turris.service())
 //!     .token_timeout(Duration::from_secs(5))
 //!     .allow_origin("https://uploads.example")
 //!     .build()?;
 //! layer.handle().warm_up().await?;
 //!
-//! let request = http::Request::get(turris.environment().url("/v1/agencies")?)
+//! let request = http::Request::get(environment.url("/v1/agencies")?)
 //!     .body(Full::<bytes::Bytes>::default())?;
 //! let response = layer.layer(turris.service()).oneshot(request).await?;
 //! assert_eq!(response.status(), 200);

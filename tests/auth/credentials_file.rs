@@ -3,9 +3,9 @@
 use std::{error::Error, fs, path::PathBuf, time::Duration};
 
 use futures_util::FutureExt;
-use turris_auth::{
-    Credentials, CredentialsFile, CredentialsFileError, TokenErrorKind, TurrisAuthLayer, emulator::Emulator,
-};
+use turris_auth::{CredentialsFile, CredentialsFileError, TokenErrorKind, TurrisAuthLayer};
+use turris_emulator::Emulator;
+use turris_test_support::EmulatorExt;
 
 use crate::support::{SECRET, settle};
 
@@ -24,7 +24,7 @@ fn json(id: &str, secret: &str) -> String {
 #[tokio::test(start_paused = true)]
 async fn a_secret_that_is_rotated_is_used_without_a_restart() {
     let path = folder("rotated").join("turris.json");
-    let turris = Emulator::builder().client(Credentials::new("client", "old").unwrap()).build().unwrap();
+    let turris = Emulator::builder().client("client", "old").build().unwrap();
     fs::write(&path, json("client", "old")).unwrap();
     let layer = TurrisAuthLayer::builder(CredentialsFile::json(&path), turris.environment())
         .token_service(turris.service())
@@ -33,7 +33,7 @@ async fn a_secret_that_is_rotated_is_used_without_a_restart() {
     let handle = layer.handle();
     handle.warm_up().await.unwrap();
 
-    turris.put_client(Credentials::new("client", "new").unwrap());
+    turris.put_client("client", "new").unwrap();
     handle.invalidate();
     let error = handle.warm_up().await.unwrap_err();
     assert_eq!(error.kind(), TokenErrorKind::InvalidCredentials, "the file still has the old one");
@@ -53,7 +53,7 @@ async fn each_form_is_read_and_line_ends_after_a_value_are_not_part_of_it() {
         fs::write(&secret, format!("a secret{end}")).unwrap();
         let file = CredentialsFile::pair(&id, &secret);
         assert_eq!(file.read().await.unwrap().client_id(), "client-1");
-        let turris = Emulator::builder().client(Credentials::new("client-1", "a secret").unwrap()).build().unwrap();
+        let turris = Emulator::builder().client("client-1", "a secret").build().unwrap();
         let layer = TurrisAuthLayer::builder(file, turris.environment()).token_service(turris.service());
         layer.build().unwrap().handle().warm_up().await.unwrap();
     }

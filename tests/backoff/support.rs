@@ -1,8 +1,5 @@
 //! A server that answers as it is told, and clocks.
 
-#[path = "../support/trace.rs"]
-pub(crate) mod trace;
-
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},
@@ -48,7 +45,7 @@ struct State {
 
 impl Server {
     pub(crate) fn new(script: impl IntoIterator<Item = Response<Body>>) -> Self {
-        trace::if_asked_for();
+        turris_test_support::trace::if_asked_for();
         let state = State { script: script.into_iter().collect(), ..State::default() };
         Self { start: Instant::now(), latency: Duration::from_millis(10), state: Arc::new(Mutex::new(state)) }
     }

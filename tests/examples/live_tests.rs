@@ -1,10 +1,12 @@
-use turris_auth::{Credentials, emulator::Emulator};
+use turris_auth::Credentials;
+use turris_emulator::Emulator;
+use turris_test_support::EmulatorExt;
 
 use crate::live::{ask, with_causes};
 
 #[tokio::test]
 async fn good_credentials_get_the_answer() {
-    crate::trace::if_asked_for();
+    turris_test_support::trace::if_asked_for();
     let emulator = Emulator::start().await.unwrap();
     let answer = ask(emulator.credentials(), emulator.environment()).await.unwrap();
     assert!(answer.contains("m2m-client-emulator"), "{answer}");
@@ -12,7 +14,7 @@ async fn good_credentials_get_the_answer() {
 
 #[tokio::test]
 async fn bad_credentials_are_named_and_not_shown() {
-    crate::trace::if_asked_for();
+    turris_test_support::trace::if_asked_for();
     let emulator = Emulator::start().await.unwrap();
     let credentials = Credentials::new("m2m-client-emulator", "not the secret").unwrap();
     let error = ask(credentials, emulator.environment()).await.unwrap_err();

@@ -6,8 +6,5 @@ mod live;
 #[path = "../../examples/quickstart/main.rs"]
 mod quickstart;
 
-#[path = "../support/trace.rs"]
-mod trace;
-
 mod live_tests;
 mod quickstart_tests;

@@ -1,7 +1,6 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use turris_auth::Credentials;
 
 use crate::quickstart::{
     phases::{ALLOWANCE, Demo},
@@ -10,7 +9,7 @@ use crate::quickstart::{
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_phase_goes_as_the_quickstart_says() {
-    crate::trace::if_asked_for();
+    turris_test_support::trace::if_asked_for();
     let demo = Demo::start().await.unwrap();
     let phases = vec![
         demo.cold(200).await.unwrap(),
@@ -55,7 +54,7 @@ async fn what_goes_wrong_is_reported() {
     let [problem] = phase.problems() else { panic!("{:?}", phase.problems()) };
     assert!(problem.starts_with("cold: expected exactly 1 token fetch"), "{problem}");
 
-    demo.emulator.put_client(Credentials::new("m2m-client-emulator", "rotated").unwrap());
+    demo.emulator.put_client("m2m-client-emulator", "rotated").unwrap();
     let phase = demo.revoked(3).await.unwrap();
     assert_eq!((phase.succeeded, phase.failed), (0, 3));
     let [problem] = phase.problems() else { panic!("{:?}", phase.problems()) };

@@ -1,11 +1,8 @@
 //! `RESOURCE_EXHAUSTED`, with `TurrisBackoffLayer` above.
 
 use tonic::Code;
-use turris_auth::{
-    ResponseClass,
-    backoff::TurrisBackoffLayer,
-    emulator::{Endpoint, Fault},
-};
+use turris_auth::{ResponseClass, backoff::TurrisBackoffLayer};
+use turris_emulator::{Endpoint, Fault};
 
 use crate::{
     calls::{check, join},

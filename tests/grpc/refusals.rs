@@ -6,6 +6,7 @@ use tonic::{Code, Request};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_prost::ProstCodec;
 use turris_auth::{ResponseClass, TokenError};
+use turris_test_support::EmulatorExt;
 
 use crate::{
     calls::{check, join},

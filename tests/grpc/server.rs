@@ -1,8 +1,5 @@
 //! A tonic server that wants a bearer token: health, reflection, and a service of our own for what those two lack.
 
-#[path = "../support/trace.rs"]
-pub(crate) mod trace;
-
 use std::{
     collections::HashSet,
     convert::Infallible,
@@ -36,7 +33,7 @@ pub struct GrpcServer {
 
 impl GrpcServer {
     pub async fn start() -> Self {
-        trace::if_asked_for();
+        turris_test_support::trace::if_asked_for();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let gate = Gate::default();

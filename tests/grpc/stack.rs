@@ -9,12 +9,13 @@ use tonic::{
 };
 use tower::{BoxError, ServiceBuilder, util::BoxCloneService};
 use turris_auth::{
-    Credentials, CredentialsProvider, TokenService, TurrisAuthLayer,
+    CredentialsProvider, TokenService, TurrisAuthLayer,
     auth::TurrisAuthLayerBuilder,
     backoff::TurrisBackoffLayer,
-    emulator::Emulator,
     replay::{ReplayBody, ReplayBodyLayer},
 };
+use turris_emulator::Emulator;
+use turris_test_support::EmulatorExt;
 
 use crate::server::GrpcServer;
 
@@ -24,8 +25,7 @@ pub type Stack = BoxCloneService<http::Request<Body>, http::Response<Body>, BoxE
 pub const SECRET: &str = "s3cr3t-that-must-never-show";
 
 pub async fn turris() -> Emulator {
-    let client = Credentials::new("m2m-client-abc123", SECRET).unwrap();
-    Emulator::builder().client(client).start().await.unwrap()
+    Emulator::builder().client("m2m-client-abc123", SECRET).start().await.unwrap()
 }
 
 pub fn builder(turris: &Emulator, credentials: impl CredentialsProvider) -> TurrisAuthLayerBuilder<TokenService> {

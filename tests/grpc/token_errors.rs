@@ -5,10 +5,11 @@ use std::time::Duration;
 use http::StatusCode;
 use tonic::{Code, Status};
 use turris_auth::{
-    BoxError, Credentials, CredentialsFuture, CredentialsProvider, TokenError, TokenErrorKind, TokenService,
+    BoxError, CredentialsFuture, CredentialsProvider, TokenError, TokenErrorKind, TokenService,
     auth::TurrisAuthLayerBuilder,
-    emulator::{Emulator, Endpoint, Fault, Limits},
 };
+use turris_emulator::{Emulator, Endpoint, Fault, Limits};
+use turris_test_support::EmulatorExt;
 
 use crate::{
     calls::check,
@@ -45,7 +46,7 @@ async fn failure_after(prepare: impl FnOnce(&Emulator)) -> (Code, TokenErrorKind
 #[tokio::test]
 async fn a_wrong_secret_is_unauthenticated() {
     let seen = failure_after(|turris| {
-        turris.put_client(Credentials::new("m2m-client-abc123", "another secret").unwrap());
+        turris.put_client("m2m-client-abc123", "another secret").unwrap();
     });
     assert_eq!(seen.await, (Code::Unauthenticated, TokenErrorKind::InvalidCredentials));
 }

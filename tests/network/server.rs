@@ -22,10 +22,7 @@ use tokio::{
     time::Instant,
 };
 use tower::{BoxError, ServiceExt};
-use turris_auth::{
-    Credentials,
-    emulator::{Emulator, EmulatorError, RateLimitHeaders},
-};
+use turris_emulator::{Emulator, EmulatorError, RateLimitHeaders};
 
 use super::{
     net::{Host, Network},
@@ -43,14 +40,15 @@ pub struct Servers {
     network: Network,
     watch: Watch,
     turris: Arc<Mutex<Arc<Emulator>>>,
-    clients: Mutex<Vec<Credentials>>,
+    /// The id and the secret of each.
+    clients: Mutex<Vec<(String, String)>>,
     headers: RateLimitHeaders,
     started: Instant,
     running: Mutex<Vec<(Host, JoinHandle<()>)>>,
 }
 
 impl Servers {
-    pub fn new(network: Network, watch: Watch, clients: Vec<Credentials>, headers: RateLimitHeaders) -> Self {
+    pub fn new(network: Network, watch: Watch, clients: Vec<(String, String)>, headers: RateLimitHeaders) -> Self {
         let turris = Arc::new(emulator(&clients, headers, Duration::ZERO));
         Self {
             network,
@@ -68,11 +66,11 @@ impl Servers {
     }
 
     /// Gives a client a new secret.
-    pub fn rotate(&self, client: Credentials) {
-        self.turris().put_client(client.clone());
+    pub fn rotate(&self, client_id: &str, client_secret: String) {
+        self.turris().put_client(client_id, &*client_secret).unwrap();
         let mut clients = self.clients.lock().unwrap();
-        clients.retain(|known| known.client_id() != client.client_id());
-        clients.push(client);
+        clients.retain(|(known, _)| known != client_id);
+        clients.push((client_id.to_owned(), client_secret));
     }
 
     /// Turris forgets all that it has issued and counted.
@@ -125,9 +123,9 @@ impl Servers {
     }
 }
 
-fn emulator(clients: &[Credentials], headers: RateLimitHeaders, elapsed: Duration) -> Emulator {
+fn emulator(clients: &[(String, String)], headers: RateLimitHeaders, elapsed: Duration) -> Emulator {
     let builder = Emulator::builder().started_at(UNIX_EPOCH + BEGINNING + elapsed).rate_limit_headers(headers);
-    clients.iter().cloned().fold(builder, |builder, client| builder.client(client)).build().unwrap()
+    clients.iter().cloned().fold(builder, |builder, (id, secret)| builder.client(id, secret)).build().unwrap()
 }
 
 type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;

@@ -5,7 +5,9 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tower::{Layer, ServiceExt};
-use turris_auth::{TurrisAuthLayer, emulator::Emulator, observe::describe_metrics};
+use turris_auth::{TurrisAuthLayer, observe::describe_metrics};
+use turris_emulator::Emulator;
+use turris_test_support::EmulatorExt;
 
 #[path = "../../examples/metrics/server.rs"]
 mod server;

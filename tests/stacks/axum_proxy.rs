@@ -14,10 +14,9 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::oneshot,
 };
-use turris_auth::{
-    Environment, TurrisAuthLayer,
-    emulator::{Emulator, Endpoint, Fault},
-};
+use turris_auth::{Environment, TurrisAuthLayer};
+use turris_emulator::{Emulator, Endpoint, Fault};
+use turris_test_support::EmulatorExt;
 
 use super::support::{get, layer, serve, soon, started, text, uri};
 

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
 use serde_json::Value;
-use turris_auth::{
-    Credentials, CredentialsFuture, CredentialsProvider, TurrisAuthLayer,
-    emulator::{Emulator, Endpoint, Fault},
-};
+use turris_auth::{Credentials, CredentialsFuture, CredentialsProvider, TurrisAuthLayer};
+use turris_emulator::{Emulator, Endpoint, Fault};
+use turris_test_support::EmulatorExt;
 
 use super::{
     axum_proxy::{PATIENT, proxied, proxy_to, raw},

@@ -13,6 +13,7 @@ use hyper_util::{
 };
 use tower::{Layer, ServiceExt};
 use turris_auth::{TokenError, TurrisAuth};
+use turris_test_support::EmulatorExt;
 
 use super::support::{get, layer, serve, started, text};
 
@@ -38,7 +39,7 @@ async fn count_agencies(State(app): State<App>) -> Result<String, (StatusCode, S
 async fn handlers_share_one_token() {
     let emulator = started().await;
     let turris = layer(&emulator).layer(Client::builder(TokioExecutor::new()).build_http());
-    let app = App { turris, base_url: Arc::new(emulator.base_url()) };
+    let app = App { turris, base_url: Arc::new(emulator.url("/")) };
     let url = serve(Router::new().route("/agencies/count", routing::get(count_agencies)).with_state(app)).await;
 
     let browser = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();

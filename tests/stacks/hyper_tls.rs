@@ -6,10 +6,8 @@ use bytes::Bytes;
 use http::{Request, StatusCode, Version};
 use http_body_util::{BodyExt, Channel, Full};
 use tower::{Layer, ServiceBuilder, ServiceExt};
-use turris_auth::{
-    emulator::{Endpoint, Fault},
-    replay::{ReplayBody, ReplayBodyLayer},
-};
+use turris_auth::replay::{ReplayBody, ReplayBodyLayer};
+use turris_emulator::{Endpoint, Fault};
 
 use super::{
     support::{get, post, soon, started, text, uri},

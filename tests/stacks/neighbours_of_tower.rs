@@ -23,7 +23,8 @@ use tower::{
     spawn_ready::SpawnReady,
     util::BoxCloneService,
 };
-use turris_auth::emulator::{Emulator, EmulatorBody, Endpoint, Fault};
+use turris_emulator::{Emulator, EmulatorBody, Endpoint, Fault};
+use turris_test_support::EmulatorExt;
 
 use super::support::{get, layer, post, text};
 
@@ -38,10 +39,10 @@ async fn works<S>(emulator: &Emulator, mut api: S)
 where
     S: Service<Request<Body>, Response = Response<EmulatorBody>, Error = BoxError>,
 {
-    let response = api.ready().await.unwrap().call(get(&emulator.base_url(), "/v1/agencies")).await.unwrap();
+    let response = api.ready().await.unwrap().call(get(&emulator.url("/"), "/v1/agencies")).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     emulator.revoke_all_tokens();
-    let response = api.ready().await.unwrap().call(post(&emulator.base_url(), "/v1/echo", "twice")).await.unwrap();
+    let response = api.ready().await.unwrap().call(post(&emulator.url("/"), "/v1/echo", "twice")).await.unwrap();
     assert_eq!((response.status(), text(response).await.as_str()), (StatusCode::OK, "twice"));
     let counters = emulator.counters();
     assert_eq!((counters.token_requests, counters.unauthorized, counters.requests), (2, 1, 5));
@@ -81,7 +82,7 @@ async fn a_balance_under_a_buffer() {
     works(&emulator, api.clone()).await;
     // With as many requests as this, chance leaves no endpoint out.
     for _ in 0..64 {
-        let response = api.clone().oneshot(get(&emulator.base_url(), "/v1/agencies")).await.unwrap();
+        let response = api.clone().oneshot(get(&emulator.url("/"), "/v1/agencies")).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
     }
     assert!(used.iter().all(|used| used.load(Ordering::Relaxed) > 0), "{used:?}");
@@ -140,7 +141,7 @@ async fn a_hedge_above_whose_copies_share_the_token() {
     emulator.fault(Endpoint::path("/v1/agencies"), Fault::hang().times(1));
     let mut api = hedge(layer(&emulator).layer(emulator.service()));
     // The first copy hangs, the second one is answered. Both have waited for one token.
-    let response = api.ready().await.unwrap().call(get(&emulator.base_url(), "/v1/agencies")).await.unwrap();
+    let response = api.ready().await.unwrap().call(get(&emulator.url("/"), "/v1/agencies")).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     let counters = emulator.counters();
     assert_eq!((counters.token_requests, counters.requests), (1, 3));
@@ -151,7 +152,7 @@ async fn a_hedge_below_under_a_buffer() {
     let emulator = emulator();
     let api = layer(&emulator).layer(Buffer::new(hedge(emulator.service()), 4));
     emulator.fault(Endpoint::path("/v1/agencies"), Fault::hang().times(1));
-    let response = api.clone().oneshot(get(&emulator.base_url(), "/v1/agencies")).await.unwrap();
+    let response = api.clone().oneshot(get(&emulator.url("/"), "/v1/agencies")).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     let counters = emulator.counters();
     assert_eq!((counters.token_requests, counters.requests, counters.in_flight), (1, 3, 0));

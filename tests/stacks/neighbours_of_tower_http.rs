@@ -19,10 +19,9 @@ use tower_http::{
     request_id::{MakeRequestId, RequestId, SetRequestIdLayer},
     timeout::TimeoutLayer,
 };
-use turris_auth::{
-    TokenErrorKind,
-    emulator::{Emulator, Endpoint, Fault},
-};
+use turris_auth::TokenErrorKind;
+use turris_emulator::{Emulator, Endpoint, Fault};
+use turris_test_support::EmulatorExt;
 
 use super::support::{get, layer, post, text, token_error, uri};
 
@@ -50,7 +49,7 @@ impl Seen {
     }
 
     fn base_url(&self) -> Uri {
-        self.emulator.base_url()
+        self.emulator.url("/")
     }
 
     fn service(&self) -> Turris {

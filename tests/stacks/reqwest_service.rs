@@ -10,11 +10,10 @@ use tokio::net::TcpSocket;
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::follow_redirect::FollowRedirectLayer;
 use turris_auth::{
-    Credentials, TokenErrorKind, TurrisAuth, TurrisAuthLayer, TurrisBackoffLayer,
-    emulator::{Emulator, Endpoint, Fault},
-    replay::ReplayBodyLayer,
-    reqwest::ReqwestService,
+    TokenErrorKind, TurrisAuth, TurrisAuthLayer, TurrisBackoffLayer, replay::ReplayBodyLayer, reqwest::ReqwestService,
 };
+use turris_emulator::{Emulator, Endpoint, Fault};
+use turris_test_support::EmulatorExt;
 
 use super::support::{Stranger, get, layer, started, text, token_error, uri};
 
@@ -36,14 +35,14 @@ fn following() -> Client {
 async fn requests_and_answers_are_those_of_reqwest() {
     let emulator = started().await;
     let (client, mut api) = (service::<Body>().client().clone(), api(&emulator));
-    let url = uri(&emulator.base_url(), "/v1/agencies?page=1");
+    let url = uri(&emulator.url("/"), "/v1/agencies?page=1");
     let request = Request::<Body>::try_from(client.get(&url).build().unwrap()).unwrap();
     let response = reqwest::Response::from(api.ready().await.unwrap().call(request).await.unwrap());
     assert_eq!((response.status(), response.url().as_str()), (StatusCode::OK, url.as_str()));
     assert!(response.text().await.unwrap().contains("agency-1"));
 
     // A refused one says where it came from.
-    let url = uri(&emulator.base_url(), "/v1/nothing");
+    let url = uri(&emulator.url("/"), "/v1/nothing");
     let request = client.get(&url).build().unwrap().try_into().unwrap();
     let response = reqwest::Response::from(api.ready().await.unwrap().call(request).await.unwrap());
     let error = response.error_for_status().unwrap_err();
@@ -54,7 +53,7 @@ async fn requests_and_answers_are_those_of_reqwest() {
 async fn one_connection_carries_the_token_the_401_and_its_cure() {
     let emulator = started().await;
     let api = api(&emulator);
-    let base_url = emulator.base_url();
+    let base_url = emulator.url("/");
     for body in ["first", "second, sent twice"] {
         let request = Request::post(uri(&base_url, "/v1/echo")).body(Body::from(body)).unwrap();
         let response = api.clone().oneshot(request).await.unwrap();
@@ -74,7 +73,7 @@ async fn all_layers_stand_on_it() {
         .layer(TurrisBackoffLayer::new())
         .layer(layer(&emulator))
         .service(service());
-    let answered = async || api.clone().oneshot(get(&emulator.base_url(), "/v1/agencies")).await.unwrap();
+    let answered = async || api.clone().oneshot(get(&emulator.url("/"), "/v1/agencies")).await.unwrap();
     assert_eq!(answered().await.status(), StatusCode::OK);
     // A redirect within Turris is followed, and a 401 on its way is cured.
     emulator.revoke_all_tokens();
@@ -99,7 +98,7 @@ fn stream() -> Body {
 async fn a_stream_is_sent_again_with_the_replay_layer_only() {
     let emulator = started().await;
     let api = api(&emulator);
-    let echo = || Request::post(uri(&emulator.base_url(), "/v1/echo")).body(stream()).unwrap();
+    let echo = || Request::post(uri(&emulator.url("/"), "/v1/echo")).body(stream()).unwrap();
     api.handle().warm_up().await.unwrap();
     emulator.revoke_all_tokens();
     let response = api.clone().oneshot(echo()).await.unwrap();
@@ -116,11 +115,10 @@ async fn a_stream_is_sent_again_with_the_replay_layer_only() {
 
 #[tokio::test]
 async fn the_secret_does_not_follow_a_redirect_of_the_token_endpoint() {
-    let credentials = Credentials::new("client", "the client's secret").unwrap();
-    let emulator = Emulator::builder().client(credentials).start().await.unwrap();
+    let emulator = Emulator::builder().client("client", "the client's secret").start().await.unwrap();
     let stranger = Stranger::start().await;
     emulator.fault(Endpoint::Token, Fault::redirect(&stranger.url));
-    let request = || get(&emulator.base_url(), "/v1/agencies").map(|_| Body::default());
+    let request = || get(&emulator.url("/"), "/v1/agencies").map(|_| Body::default());
     let is_refused = |error: BoxError| {
         let error = token_error(&error);
         assert_eq!((error.kind(), error.status()), (TokenErrorKind::Protocol, Some(307)));
@@ -146,7 +144,7 @@ async fn the_secret_does_not_follow_a_redirect_of_the_token_endpoint() {
 async fn nothing_follows_a_redirect_of_the_api() {
     let (emulator, stranger) = (started().await, Stranger::start().await);
     emulator.fault(Endpoint::path("/v1/echo"), Fault::redirect(&stranger.url));
-    let base_url = emulator.base_url();
+    let base_url = emulator.url("/");
     let echo = || Request::post(uri(&base_url, "/v1/echo")).body(Body::from("for Turris")).unwrap();
     let response = api(&emulator).oneshot(echo()).await.unwrap();
     assert_eq!(response.status(), StatusCode::TEMPORARY_REDIRECT);
@@ -182,7 +180,7 @@ async fn errors_are_those_of_reqwest() {
     assert!(error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect), "{error:?}");
     // As the cause of a token error too.
     emulator.fault(Endpoint::Token, Fault::reset());
-    let error = api.oneshot(get(&emulator.base_url(), "/v1/agencies").map(|_| Body::default())).await.unwrap_err();
+    let error = api.oneshot(get(&emulator.url("/"), "/v1/agencies").map(|_| Body::default())).await.unwrap_err();
     let error = token_error(&error);
     assert_eq!(error.kind(), TokenErrorKind::Unavailable);
     assert!(

@@ -1,8 +1,5 @@
 //! What the modules share: requests, answers, and servers that are not Turris.
 
-#[path = "../support/trace.rs"]
-pub(crate) mod trace;
-
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -15,10 +12,12 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use tokio::net::TcpListener;
 use tower::BoxError;
-use turris_auth::{TokenError, TurrisAuthLayer, emulator::Emulator};
+use turris_auth::{TokenError, TurrisAuthLayer};
+use turris_emulator::Emulator;
+use turris_test_support::EmulatorExt;
 
 pub(crate) async fn started() -> Emulator {
-    trace::if_asked_for();
+    turris_test_support::trace::if_asked_for();
     Emulator::start().await.unwrap()
 }
 
@@ -31,7 +30,7 @@ pub(crate) fn uri(base_url: &Uri, path: &str) -> String {
 }
 
 pub(crate) fn get(base_url: &Uri, path: &str) -> Request<Full<Bytes>> {
-    trace::if_asked_for();
+    turris_test_support::trace::if_asked_for();
     Request::get(uri(base_url, path)).body(Full::default()).unwrap()
 }
 

@@ -28,7 +28,9 @@ use tokio_rustls::{
         pki_types::{CertificateDer, PrivatePkcs8KeyDer},
     },
 };
-use turris_auth::{Environment, TurrisAuthLayer, emulator::Emulator};
+use turris_auth::{Environment, TurrisAuthLayer};
+use turris_emulator::Emulator;
+use turris_test_support::EmulatorExt;
 
 /// Ends TLS and hands the bytes on to the emulator, which tells the versions of HTTP apart by them.
 pub(crate) struct TlsFront {
@@ -55,7 +57,7 @@ impl TlsFront {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
-        let port = emulator.base_url().port_u16().unwrap();
+        let port = emulator.address().unwrap().port();
         let accepted = Arc::clone(&connections);
         let serving = tokio::spawn(async move {
             // With this task all connections end.

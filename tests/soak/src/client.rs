@@ -41,19 +41,21 @@ pub(crate) const TOKEN_TIMEOUT: Duration = Duration::from_secs(3);
 /// second for good measure.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(4);
 
-/// The credentials, which faults rotate and withhold.
+pub(crate) const CLIENT_ID: &str = "m2m-client-soak";
+
+/// The client secret, which faults rotate and withhold.
 pub(crate) struct Secrets {
-    current: Mutex<Credentials>,
+    current: Mutex<String>,
     sealed: AtomicBool,
 }
 
 impl Secrets {
-    pub(crate) fn current(&self) -> Credentials {
+    pub(crate) fn current(&self) -> String {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn rotate(&self, credentials: Credentials) {
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = credentials;
+    pub(crate) fn rotate(&self, secret: String) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = secret;
     }
 
     pub(crate) fn seal(&self, sealed: bool) {
@@ -64,7 +66,10 @@ impl Secrets {
 impl CredentialsProvider for Secrets {
     fn credentials(&self) -> CredentialsFuture<'_> {
         let sealed = self.sealed.load(Ordering::Relaxed);
-        let credentials = if sealed { Err("the vault is sealed".into()) } else { Ok(self.current()) };
+        let credentials = match sealed {
+            true => Err("the vault is sealed".into()),
+            false => Credentials::new(CLIENT_ID, self.current()).map_err(BoxError::from),
+        };
         Box::pin(std::future::ready(credentials))
     }
 }
@@ -80,11 +85,11 @@ pub(crate) struct ApiClient {
 }
 
 impl ApiClient {
-    pub(crate) fn new(http2: bool, credentials: Credentials, environment: Environment) -> Result<Self, ConfigError> {
+    pub(crate) fn new(http2: bool, secret: String, environment: Environment) -> Result<Self, ConfigError> {
         // What the faults make necessary is more than 30 a minute: one client is short of them time and again, the other is
         // not.
         let fetches_per_minute = if http2 { 120 } else { 24 };
-        let secrets = Arc::new(Secrets { current: Mutex::new(credentials), sealed: AtomicBool::new(false) });
+        let secrets = Arc::new(Secrets { current: Mutex::new(secret), sealed: AtomicBool::new(false) });
         let auth = TurrisAuthLayer::builder(Arc::clone(&secrets), environment)
             .token_timeout(TOKEN_TIMEOUT)
             .token_requests_per_minute(fetches_per_minute)

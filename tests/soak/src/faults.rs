@@ -5,13 +5,11 @@ use std::{collections::BTreeMap, io, time::Duration};
 use fastrand::Rng;
 use http::{HeaderValue, StatusCode, Uri, header::RETRY_AFTER};
 use tokio::time::{Instant, sleep, sleep_until};
-use turris_auth::{
-    Credentials, TokenHandle,
-    emulator::{Endpoint, Fault},
-};
+use turris_auth::TokenHandle;
+use turris_emulator::{Endpoint, Fault};
 
 use crate::{
-    client::ApiClient,
+    client::{ApiClient, CLIENT_ID},
     judgement::MARK,
     server::{self, Seen, Server},
 };
@@ -52,7 +50,7 @@ impl Faults<'_> {
         self.mend();
         let emulator = self.server.emulator();
         emulator.set_token_lifetime(server::TOKEN_LIFETIME);
-        emulator.put_client(self.client.secrets.current());
+        emulator.put_client(CLIENT_ID, self.client.secrets.current()).map_err(io::Error::other)?;
         Ok(())
     }
 
@@ -159,8 +157,8 @@ impl Faults<'_> {
             8 => self.rotate_or_seal().await,
             _ => {
                 let down = Duration::from_millis(self.random.u64(..500));
-                let credentials = self.client.secrets.current();
-                self.server.restart(credentials, down, self.seen).await?;
+                let secret = self.client.secrets.current();
+                self.server.restart(secret, down, self.seen).await?;
                 self.shorten_tokens();
                 "restart"
             }
@@ -176,9 +174,8 @@ impl Faults<'_> {
             secrets.seal(true);
             return "sealed";
         }
-        let client_id = secrets.current().client_id().to_owned();
-        if let Ok(rotated) = Credentials::new(client_id, format!("secret {}", self.random.u64(..))) {
-            self.server.emulator().put_client(rotated.clone());
+        let rotated = format!("secret {}", self.random.u64(..));
+        if self.server.emulator().put_client(CLIENT_ID, rotated.clone()).is_ok() {
             self.handle.invalidate();
             sleep(Duration::from_millis(self.random.u64(..500))).await;
             secrets.rotate(rotated);

@@ -9,7 +9,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
 };
-use turris_auth::{BoxError, Credentials, Environment, TokenHandle};
+use turris_auth::{BoxError, Environment, TokenHandle};
 
 use crate::{
     caller::Caller,
@@ -42,14 +42,14 @@ pub(crate) struct Lane {
 
 impl Lane {
     pub(crate) async fn start(http2: bool, seed: u64) -> Result<Self, BoxError> {
-        let credentials = Credentials::new("m2m-client-soak", "the first secret")?;
+        let secret = "the first secret".to_owned();
         let mut seen = Seen::default();
-        let server = Server::start(0, credentials.clone(), &mut seen).await?;
-        let (port, environment) = (server.port(), server.emulator().environment());
+        let server = Server::start(0, secret.clone(), &mut seen).await?;
+        let (port, environment) = (server.port(), Environment::custom(server.emulator().base_url())?);
         server.end(&mut seen).await;
         Ok(Self {
             name: if http2 { "HTTP/2" } else { "HTTP/1.1" },
-            client: ApiClient::new(http2, credentials, environment.clone())?,
+            client: ApiClient::new(http2, secret, environment.clone())?,
             environment,
             port,
             // The two are to differ for one seed.

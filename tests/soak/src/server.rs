@@ -3,12 +3,9 @@
 use std::{io, time::Duration};
 
 use tokio::time::{Instant, sleep};
-use turris_auth::{
-    Credentials,
-    emulator::{Emulator, Limits},
-};
+use turris_emulator::{Emulator, Limits};
 
-use crate::leftovers;
+use crate::{client::CLIENT_ID, leftovers};
 
 pub(crate) const TOKEN_PATH: &str = "/v1/auth/jwt";
 pub(crate) const WINDOW: Duration = Duration::from_secs(1);
@@ -43,10 +40,10 @@ pub(crate) struct Server {
 
 impl Server {
     /// On this port, or a free one (0).
-    pub(crate) async fn start(port: u16, credentials: Credentials, seen: &mut Seen) -> io::Result<Self> {
+    pub(crate) async fn start(port: u16, secret: String, seen: &mut Seen) -> io::Result<Self> {
         let started = Instant::now();
         let builder =
-            Emulator::builder().client(credentials).port(port).limits(limits()).token_lifetime(TOKEN_LIFETIME);
+            Emulator::builder().client(CLIENT_ID, secret).port(port).limits(limits()).token_lifetime(TOKEN_LIFETIME);
         let emulator = loop {
             match builder.clone().start().await {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && started.elapsed() < LONGEST_BIND => {
@@ -56,7 +53,7 @@ impl Server {
             }
         };
         seen.starts += 1;
-        let port = emulator.base_url().port_u16().unwrap_or(port);
+        let port = emulator.address().map_or(port, |address| address.port());
         Ok(Self { emulator, port })
     }
 
@@ -71,7 +68,7 @@ impl Server {
     /// Cuts all connections; another one begins anew on the same port, and knows no token.
     pub(crate) async fn restart(
         &mut self,
-        credentials: Credentials,
+        secret: String,
         down: Duration,
         seen: &mut Seen,
     ) -> io::Result<()> {
@@ -81,7 +78,7 @@ impl Server {
         note(&ended, seen);
         ended.shutdown().await;
         sleep(down).await;
-        *self = Self::start(self.port, credentials, seen).await?;
+        *self = Self::start(self.port, secret, seen).await?;
         Ok(())
     }
 

@@ -1,0 +1,133 @@
+//! The settings of an emulator.
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use crate::{
+    Emulator, Limits, RateLimitHeaders, SettingsError,
+    clients::{Client, Clients},
+    clock::Clock,
+    server::Server,
+    state::{Shared, State},
+    tokens::Tokens,
+};
+
+/// The settings of an [`Emulator`]: [`Emulator::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it is built or started"]
+pub struct EmulatorBuilder {
+    clients: Vec<Client>,
+    token_lifetime: Duration,
+    limits: Limits,
+    rate_limit_headers: RateLimitHeaders,
+    started_at: Option<SystemTime>,
+    clock_skew_seconds: i64,
+    port: u16,
+}
+
+impl EmulatorBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            clients: Vec::new(),
+            token_lifetime: Duration::from_secs(60 * 60),
+            limits: Limits::default(),
+            rate_limit_headers: RateLimitHeaders::default(),
+            started_at: None,
+            clock_skew_seconds: 0,
+            port: 0,
+        }
+    }
+
+    /// Adds an API client. The first one is [`Emulator::client_id`]. The default is one client, whose id is
+    /// `m2m-client-emulator`.
+    pub fn client(mut self, client_id: impl Into<String>, client_secret: impl Into<String>) -> Self {
+        self.clients.push(Client::new(client_id, client_secret));
+        self
+    }
+
+    /// How long tokens live: 60 minutes by default. `expiresIn` says it in whole seconds, rounded down; the
+    /// emulator itself goes by the exact time.
+    pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
+        self.token_lifetime = lifetime;
+        self
+    }
+
+    /// The rate limits: the documented ones by default.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// When answers carry the `X-RateLimit-*` headers: near the limit by default.
+    pub fn rate_limit_headers(mut self, when: RateLimitHeaders) -> Self {
+        self.rate_limit_headers = when;
+        self
+    }
+
+    /// What the time is when the emulator is made: by default what the system's clock shows then. A test that fixes it
+    /// (and pauses tokio's time) sees the same dates in every run.
+    pub fn started_at(mut self, time: SystemTime) -> Self {
+        self.started_at = Some(time);
+        self
+    }
+
+    /// By how many seconds the server's clock is ahead (or, negative, behind): 0 by default. `Date`, `timestamp`,
+    /// `iat`, `exp` and `X-RateLimit-Reset` all follow the server's clock, which is kept within the years 1970 to 9999.
+    pub fn clock_skew_seconds(mut self, seconds: i64) -> Self {
+        self.clock_skew_seconds = seconds;
+        self
+    }
+
+    /// The loopback port that [`start`](Self::start) listens on. 0, the default, takes a free one.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// An emulator in memory, without sockets: [`Emulator::service`] is the way to it.
+    ///
+    /// # Errors
+    ///
+    /// When a client id or a client secret is empty, or when
+    /// [`remaining_percent`](RateLimitHeaders::Near::remaining_percent) is above 100.
+    pub fn build(self) -> Result<Emulator, SettingsError> {
+        let (shared, _) = self.shared()?;
+        Ok(Emulator::new(shared, None))
+    }
+
+    /// An emulator that serves HTTP/1.1 and, with prior knowledge, HTTP/2 on a port of `127.0.0.1`.
+    ///
+    /// # Errors
+    ///
+    /// When the port cannot be listened on, and, as [`io::ErrorKind::InvalidInput`], when [`build`](Self::build) would
+    /// fail.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves nothing behind.
+    pub async fn start(self) -> io::Result<Emulator> {
+        let (shared, port) = self.shared().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let server = Server::start(shared.clone(), port).await?;
+        Ok(Emulator::new(shared, Some(server)))
+    }
+
+    fn shared(self) -> Result<(Arc<Shared>, u16), SettingsError> {
+        if matches!(self.rate_limit_headers, RateLimitHeaders::Near { remaining_percent: 101.. }) {
+            return Err(SettingsError::new("remaining_percent", "a number from 0 to 100"));
+        }
+        let mut clients = self.clients.into_iter();
+        let first = clients.next().unwrap_or_else(|| Client::new("m2m-client-emulator", "the-emulators-client-secret"));
+        let mut all = Clients::new(first.checked()?);
+        for client in clients {
+            all.put(client.checked()?);
+        }
+        // The only reading of the system's clock.
+        let clock = Clock::new(self.started_at.unwrap_or_else(SystemTime::now), self.clock_skew_seconds);
+        let mut state = State::new(clock, all, Tokens::new(self.token_lifetime), self.limits);
+        state.rate_limit_headers = self.rate_limit_headers;
+        Ok((Shared::new(state), self.port))
+    }
+}

@@ -1,0 +1,88 @@
+//! Why there is no emulator, or no answer.
+
+use std::{error::Error, fmt, io};
+
+/// An error of any type, as Tower has it.
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Why an emulator cannot have these settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingsError {
+    setting: &'static str,
+    expected: &'static str,
+}
+
+impl SettingsError {
+    pub(crate) fn new(setting: &'static str, expected: &'static str) -> Self {
+        Self { setting, expected }
+    }
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the emulator cannot have this {}; expected {}", self.setting, self.expected)
+    }
+}
+
+impl Error for SettingsError {}
+
+/// Why the in-memory emulator gives no answer, or not all of it.
+///
+/// Over a socket the client sees a broken connection instead.
+#[derive(Debug)]
+pub struct EmulatorError {
+    kind: Kind,
+    source: BoxError,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Reset,
+    Truncated,
+    RequestBody,
+}
+
+impl EmulatorError {
+    pub(crate) fn reset() -> Self {
+        Self { kind: Kind::Reset, source: io::Error::from(io::ErrorKind::ConnectionReset).into() }
+    }
+
+    pub(crate) fn truncated() -> Self {
+        Self { kind: Kind::Truncated, source: io::Error::from(io::ErrorKind::UnexpectedEof).into() }
+    }
+
+    pub(crate) fn request_body(source: BoxError) -> Self {
+        Self { kind: Kind::RequestBody, source }
+    }
+
+    /// Whether a [`Fault`](crate::Fault) reset the connection.
+    pub fn is_reset(&self) -> bool {
+        self.kind == Kind::Reset
+    }
+
+    /// Whether a [`Fault`](crate::Fault) cut the body of the answer.
+    pub fn is_truncated(&self) -> bool {
+        self.kind == Kind::Truncated
+    }
+
+    /// Whether the body of the request failed; the source is its error.
+    pub fn is_request_body(&self) -> bool {
+        self.kind == Kind::RequestBody
+    }
+}
+
+impl fmt::Display for EmulatorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            Kind::Reset => "a fault reset the connection before the answer; clear the fault to get one",
+            Kind::Truncated => "a fault cut the answer's body; clear the fault to get it whole",
+            Kind::RequestBody => "the body of the request failed; mend it and send it again",
+        })
+    }
+}
+
+impl Error for EmulatorError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.source)
+    }
+}

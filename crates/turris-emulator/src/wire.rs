@@ -1,0 +1,71 @@
+//! The wire format of the API as the vendor's OpenAPI file has it: what the emulator sends and what it accepts.
+
+use http::{HeaderMap, HeaderValue};
+use serde_json::{Value, json};
+
+/// The body of a `201` of the token endpoint.
+pub(crate) fn token_answer(access_token: &str, expires_in_seconds: u64, request_id: &str, timestamp: &str) -> Vec<u8> {
+    let body = json!({
+        "data": { "accessToken": access_token, "expiresIn": expires_in_seconds, "tokenType": "Bearer" },
+        "requestId": request_id,
+        "timestamp": timestamp,
+    });
+    body.to_string().into_bytes()
+}
+
+/// The error object, the body of every answer that is not 2xx.
+pub(crate) fn error_answer(
+    status: u16,
+    request_id: &str,
+    error_type: &str,
+    messages: &[&str],
+    timestamp: &str,
+) -> Vec<u8> {
+    let body = json!({
+        "statusCode": status,
+        "requestId": request_id,
+        "errorType": error_type,
+        "errorMessage": messages,
+        "timestamp": timestamp,
+    });
+    body.to_string().into_bytes()
+}
+
+/// Puts the documented rate-limit headers into `headers`, in place of any that are there.
+pub(crate) fn rate_limit_headers(headers: &mut HeaderMap, limit: u64, remaining: u64, reset_epoch_seconds: u64) {
+    headers.insert("x-ratelimit-limit", HeaderValue::from(limit));
+    headers.insert("x-ratelimit-remaining", HeaderValue::from(remaining));
+    headers.insert("x-ratelimit-reset", HeaderValue::from(reset_epoch_seconds));
+}
+
+/// Why a body is not a token request: the `errorMessage` strings of the answer to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TokenRequestError {
+    pub(crate) messages: Vec<&'static str>,
+}
+
+/// The client id and the client secret of a token request.
+///
+/// As strict as the schema: both are required strings of exactly these names, so `client_id` is as good as none.
+/// Unknown fields are allowed, because the schema allows them.
+pub(crate) fn decode_token_request(body: &[u8]) -> Result<(String, String), TokenRequestError> {
+    let Ok(Value::Object(mut fields)) = serde_json::from_slice(body) else {
+        return Err(TokenRequestError { messages: vec!["body must be a JSON object"] });
+    };
+    match (fields.remove("clientId"), fields.remove("clientSecret")) {
+        (Some(Value::String(id)), Some(Value::String(secret))) => Ok((id, secret)),
+        (id, secret) => {
+            let mut messages = Vec::new();
+            if !matches!(id, Some(Value::String(_))) {
+                messages.push("clientId must be a string");
+            }
+            if !matches!(secret, Some(Value::String(_))) {
+                messages.push("clientSecret must be a string");
+            }
+            Err(TokenRequestError { messages })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
