@@ -55,6 +55,7 @@ pub mod reqwest;
 pub mod fuzzing;
 
 mod api;
+mod check;
 mod classify;
 mod credentials;
 mod drain;
@@ -68,6 +69,7 @@ mod token;
 
 pub use auth::{TokenHandle, TokenStatus, TurrisAuth, TurrisAuthLayer};
 pub use backoff::{TurrisBackoff, TurrisBackoffLayer};
+pub use check::{SpawnableError, check_service, check_spawn};
 pub use classify::ResponseClass;
 pub use credentials::{Credentials, CredentialsFile, CredentialsFileError, CredentialsFuture, CredentialsProvider};
 pub use endpoint::TokenService;

@@ -1,0 +1,125 @@
+//! Code blocks of the documentation as packages of their own, which cargo checks with the dependencies that they name.
+//!
+//! A doctest is compiled with everything that the crate and its tests depend on. A reader has only what the page says.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The folder of the crate `turris-auth`.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("this package lies in the workspace")
+}
+
+/// A fenced block of a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// The heading above it, without the `#`s.
+    pub heading: String,
+    /// What follows the opening fence: `toml`, `rust,no_run`, or nothing.
+    pub language: String,
+    pub text: String,
+}
+
+/// The fenced blocks of a page of Markdown.
+pub fn blocks(markdown: &str) -> Vec<Block> {
+    let (mut heading, mut blocks, mut open) = (String::new(), Vec::new(), None);
+    for line in markdown.lines() {
+        match (line.trim_start().strip_prefix("```"), &mut open) {
+            (Some(language), None) => {
+                open = Some(Block { heading: heading.clone(), language: language.to_owned(), text: String::new() });
+            }
+            (Some(_), block) => blocks.extend(block.take()),
+            (None, Some(block)) => {
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+            (None, None) => {
+                if line.starts_with('#') {
+                    heading = line.trim_start_matches('#').trim().to_owned();
+                }
+            }
+        }
+    }
+    assert!(open.is_none(), "a fence is not closed: {open:?}");
+    blocks
+}
+
+/// The Markdown of a module's documentation, with all features.
+pub fn module_docs(source: &str) -> String {
+    let with_feature = |line: &'_ str| -> Option<String> {
+        let (_, text) = line.strip_prefix("#![cfg_attr(feature = ")?.split_once("doc = \"")?;
+        Some(text.strip_suffix("\")]")?.to_owned())
+    };
+    let plain = |line: &str| line.strip_prefix("//!").map(|line| line.strip_prefix(' ').unwrap_or(line).to_owned());
+    source.lines().filter_map(|line| plain(line).or_else(|| with_feature(line))).map(|line| line + "\n").collect()
+}
+
+/// A doctest as rustdoc compiles it: lines that a reader does not see are part of it.
+pub fn with_hidden_lines(code: &str) -> String {
+    let shown = |line: &str| match line.trim_start().strip_prefix('#') {
+        Some("") => String::new(),
+        Some(hidden) if hidden.starts_with(' ') => hidden.to_owned(),
+        _ => line.to_owned(),
+    };
+    code.lines().map(shown).flat_map(|line| [line, "\n".to_owned()]).collect()
+}
+
+/// A package to be checked. `dependencies` is what stands under `[dependencies]`.
+pub struct Package<'a> {
+    pub name: &'a str,
+    pub dependencies: &'a str,
+    /// File names and contents, relative to the package.
+    pub files: &'a [(String, String)],
+}
+
+/// What cargo said of a package.
+pub struct Checked {
+    pub succeeded: bool,
+    pub said: String,
+}
+
+impl Package<'_> {
+    /// Runs `cargo check` on all targets of the package.
+    ///
+    /// The versions are those of this workspace's lock file. What is not in there is added to it, from what has been
+    /// downloaded before if the network is out of reach.
+    pub fn check(&self) -> Checked {
+        let root = root();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/snippets").join(self.name);
+        let _ = fs::remove_dir_all(&folder);
+        for (name, text) in self.files {
+            let file = folder.join(name);
+            fs::create_dir_all(file.parent().expect("it is in the folder")).expect("the folder can be made");
+            fs::write(file, text).expect("the file can be written");
+        }
+        let manifest = format!(
+            "[package]\nname = \"{}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[dependencies]\n{}\n[patch.crates-io]\n\
+             turris-auth = {{ path = {root:?} }}\nturris-emulator = {{ path = {:?} }}\n\n[workspace]\n",
+            self.name,
+            self.dependencies,
+            root.join("crates/turris-emulator")
+        );
+        fs::write(folder.join("Cargo.toml"), manifest).expect("the manifest can be written");
+        fs::copy(root.join("Cargo.lock"), folder.join("Cargo.lock")).expect("the lock file can be copied");
+        let offline = self.cargo(&folder, &["--offline"]);
+        if offline.said.contains("--offline") { self.cargo(&folder, &[]) } else { offline }
+    }
+
+    fn cargo(&self, folder: &Path, arguments: &[&str]) -> Checked {
+        let output = Command::new(env!("CARGO"))
+            .args(["check", "--all-targets", "--keep-going", "--quiet"])
+            .args(arguments)
+            .current_dir(folder)
+            // One for all packages, so that what they have in common is built once.
+            .env("CARGO_TARGET_DIR", folder.join("../target"))
+            .env("CARGO_TERM_COLOR", "never")
+            // Types are to be shown whole.
+            .env("RUSTFLAGS", "--diagnostic-width=1000")
+            .output()
+            .expect("cargo can be run");
+        Checked { succeeded: output.status.success(), said: String::from_utf8_lossy(&output.stderr).into_owned() }
+    }
+}

@@ -1,0 +1,91 @@
+//! Functions that make the compiler name the bound that a stack misses.
+
+use http::Request;
+use http_body::Body;
+use tower_service::Service;
+
+/// Returns `stack` as it is, and makes the compiler name the bound that it misses.
+///
+/// Methods such as [`oneshot`](tower::ServiceExt::oneshot) and [`ready`](tower::ServiceExt::ready) only say that "trait
+/// bounds were not satisfied". This function states the bound by itself, so the compiler follows it down to its cause.
+/// `B` is the body of the requests that you send. [The guide](crate::guide::compile_errors) says what to do about each
+/// message.
+///
+/// It costs nothing at run time, and can stay in the program.
+///
+/// # Examples
+///
+/// ```
+/// use bytes::Bytes;
+/// use http_body_util::Full;
+/// use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+/// use tower::ServiceBuilder;
+/// use turris_auth::{Credentials, Environment, TurrisAuthLayer, check_service};
+///
+/// let stack = ServiceBuilder::new()
+///     .layer(TurrisAuthLayer::new(Credentials::new("m2m-client-abc123", "secret")?, Environment::Sandbox))
+///     .service(Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>());
+/// let stack = check_service::<Full<Bytes>, _>(stack);
+/// # let _ = stack;
+/// # Ok::<(), turris_auth::ConfigError>(())
+/// ```
+pub fn check_service<B, S>(stack: S) -> S
+where
+    // The compiler shows the next line under its message, with the comment.
+    S: Service<Request<B>>, // remedies: docs.rs/turris-auth/latest/turris_auth/guide/compile_errors/
+{
+    stack
+}
+
+/// As [`check_service`], for a stack whose requests are made in a spawned task.
+///
+/// [`tokio::spawn`] asks for futures that are `Send`. Handlers of axum and of tonic do so, too. If something in the future
+/// is not, or if the body's error is a [`BoxError`](crate::BoxError), the compiler's own message is about lifetimes or
+/// about a trait that is "not general enough". This function says what is the matter.
+///
+/// # Examples
+///
+/// ```
+/// use bytes::Bytes;
+/// use http_body_util::combinators::UnsyncBoxBody;
+/// use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+/// use tower::ServiceBuilder;
+/// use turris_auth::{
+///     Credentials, Environment, TurrisAuthLayer, check_spawn,
+///     replay::{ReplayBody, ReplayBodyLayer},
+/// };
+///
+/// type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+///
+/// let stack = ServiceBuilder::new()
+///     .layer(ReplayBodyLayer::new())
+///     .layer(TurrisAuthLayer::new(Credentials::new("m2m-client-abc123", "secret")?, Environment::Sandbox))
+///     .service(Client::builder(TokioExecutor::new()).build_http::<ReplayBody<Body>>());
+/// let stack = check_spawn::<Body, _>(stack);
+/// # let _ = stack;
+/// # Ok::<(), turris_auth::ConfigError>(())
+/// ```
+pub fn check_spawn<B, S>(stack: S) -> S
+where
+    S: Service<Request<B>, Future: Send + 'static>, // remedies: docs.rs/turris-auth/latest/turris_auth/guide/compile_errors/
+    S: Clone + Send + 'static,
+    B: Body<Error: SpawnableError> + Send + 'static,
+{
+    stack
+}
+
+/// The error of a request body that may be held across an `.await` of a spawned task: any concrete error.
+///
+/// All types that implement [`Error`](std::error::Error) are `SpawnableError`s. `Box<dyn Error>` does not implement `Error`,
+/// and the compiler forgets its lifetime while it looks into a task
+/// ([rust-lang/rust#110338](https://github.com/rust-lang/rust/issues/110338)).
+#[diagnostic::on_unimplemented(
+    message = "requests whose body has the error `{Self}` cannot be sent from a spawned task",
+    note = "this is a limit of the compiler, which loses the lifetime in the box",
+    note = "give the body a concrete error, as in `UnsyncBoxBody<Bytes, std::io::Error>` or `axum::body::Body`",
+    note = "`.map_err(std::io::Error::other)` turns any boxed error into one"
+)]
+pub trait SpawnableError {}
+
+#[diagnostic::do_not_recommend]
+impl<E: std::error::Error> SpawnableError for E {}
