@@ -44,6 +44,8 @@ pub mod guide;
 pub mod observe;
 pub mod replay;
 
+#[cfg(feature = "client")]
+pub mod client;
 #[cfg(feature = "tonic")]
 pub mod grpc;
 #[cfg(feature = "reqwest")]
@@ -71,6 +73,8 @@ pub use auth::{TokenHandle, TokenStatus, TurrisAuth, TurrisAuthLayer};
 pub use backoff::{TurrisBackoff, TurrisBackoffLayer};
 pub use check::{SpawnableError, check_service, check_spawn};
 pub use classify::ResponseClass;
+#[cfg(feature = "client")]
+pub use client::TurrisClient;
 pub use credentials::{Credentials, CredentialsFile, CredentialsFileError, CredentialsFuture, CredentialsProvider};
 pub use endpoint::TokenService;
 pub use environment::{CustomEnvironment, Environment};

@@ -1,10 +1,9 @@
-//! A client of [reqwest] for the layers here: [`ReqwestService`].
+//! [reqwest] under the layers: [`ReqwestClient`] is the whole stack, [`ReqwestService`] the service for a stack of your own.
 //!
 //! A [`reqwest::Client`] is a Tower service of its own request type, and it follows redirects inside,
-//! where no layer sees them. A 307 from the token endpoint would post the client secret to whatever host it names.
-//! [`ReqwestService`] is made from a [`ClientBuilder`], turns redirects off, and speaks
-//! `http::Request` and `http::Response` like every other client. Redirects that are wanted are followed *above* the
-//! authentication (`tower_http::follow_redirect::FollowRedirectLayer`), which keeps the token to its own hosts.
+//! out of the layers' sight. A 307 from the token endpoint would post the client secret to the host that it names.
+//! Both types here are made from a [`ClientBuilder`] and turn redirects off. To follow those of the API, put
+//! `tower_http::follow_redirect::FollowRedirectLayer` *above* the authentication, which keeps the token to its own hosts.
 //!
 //! | request body | after a 401 |
 //! | --- | --- |
@@ -12,15 +11,35 @@
 //! | `reqwest::Body` made from a stream | sent again with [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) above, up to its bound; else the 401 is returned |
 //! | any `http_body::Body` that is `Send + Sync` | as its [`TryCloneBody`](crate::replay::TryCloneBody) says |
 //!
-//! Timeouts, proxies, default headers and TLS are set on the `ClientBuilder` as always. They apply to each attempt, and to
-//! token requests. reqwest uses the proxies that `HTTP_PROXY` and the like name unless it is told `.no_proxy()`. Through
-//! `https` they see nothing, but with a base URL of plain HTTP to a loopback host the secret goes to them. Set no
-//! `ClientBuilder::retry` that repeats token requests: reqwest would repeat them below the layer, which counts each as one of the
-//! ten a minute. Errors are [`reqwest::Error`], boxed by the layers above; a downcast finds them.
+//! * Timeouts, proxies, default headers and TLS are set on the `ClientBuilder` as always. They apply to each attempt, and
+//!   to token requests.
+//! * reqwest uses the proxies that `HTTP_PROXY` and the like name, unless the builder says `.no_proxy()`. They see nothing of
+//!   `https`. With a base URL of plain HTTP to a loopback host they see the secret.
+//! * A `ClientBuilder::retry` must not repeat token requests: the layer counts each of them as one of the ten a minute, and
+//!   repetitions below it are out of its sight.
+//! * Errors are [`reqwest::Error`], boxed by the layers above. A downcast finds them.
 //!
 //! # Examples
 //!
-//! With all defaults. reqwest's own builder makes the request, and its own response reads the answer:
+//! With all defaults, [`ReqwestClient`] in one call:
+//!
+//! ```
+//! use turris_auth::reqwest::ReqwestClient;
+//! # use turris_emulator::Emulator;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), turris_auth::BoxError> {
+//! # let emulator = Emulator::start().await?;
+//! # let credentials = turris_auth::Credentials::new(emulator.client_id(), emulator.client_secret())?;
+//! # let environment = turris_auth::Environment::custom(emulator.base_url())?;
+//! let turris = ReqwestClient::new(reqwest::Client::builder(), credentials, environment)?;
+//! let agencies = turris.send(turris.get("/v1/agencies")).await?.error_for_status()?;
+//! assert!(agencies.text().await?.contains("agency-1"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A stack of your own. reqwest's builder makes the request, and its response reads the answer:
 //!
 //! ```
 //! use tower::{Service, ServiceBuilder, ServiceExt};
@@ -47,7 +66,7 @@
 //! # }
 //! ```
 //!
-//! The whole stack, customised: a timeout, streams that can be sent again, and redirects that are followed where the token is safe:
+//! Customised: a timeout, streams that can be sent again, and redirects that are followed where the token is safe:
 //!
 //! ```
 //! use std::time::Duration;
@@ -267,6 +286,10 @@ impl fmt::Debug for ResponseFuture {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }
+
+mod client;
+
+pub use self::client::ReqwestClient;
 
 #[cfg(test)]
 mod tests;

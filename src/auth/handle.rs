@@ -84,6 +84,13 @@ impl TokenHandle {
         TokenStatus { valid_for: snapshot.valid_for, fetching: snapshot.fetching, failure: snapshot.failure }
     }
 
+    /// The current token, if there is one. It fetches nothing.
+    #[cfg(feature = "client")]
+    pub(crate) fn current(&self) -> Option<AccessToken> {
+        let token = self.cache.load().as_ref().cloned()?;
+        Some(AccessToken { authorization: token.authorization().clone(), expires_in: token.expires_in(Instant::now()) })
+    }
+
     async fn acquire(&self) -> Result<Arc<Token>, TokenError> {
         let source = || self.tokens.source(&self.endpoint);
         let now = Instant::now();

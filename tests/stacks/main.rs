@@ -9,6 +9,8 @@ mod hyper_tls;
 mod neighbours_of_tower;
 mod neighbours_of_tower_http;
 #[cfg(feature = "reqwest")]
+mod reqwest_client;
+#[cfg(feature = "reqwest")]
 mod reqwest_service;
 mod support;
 mod tls;

@@ -1,0 +1,159 @@
+//! [`ReqwestClient`]: the whole stack over reqwest's client.
+
+use std::fmt;
+
+use ::reqwest::{Body, Client, ClientBuilder, Error, Request, RequestBuilder, Response};
+use http::Method;
+use tower::{ServiceBuilder, ServiceExt};
+
+use super::ReqwestService;
+use crate::{
+    BoxError, CredentialsProvider, Environment, TokenHandle, TurrisAuth, TurrisAuthLayer, TurrisBackoff,
+    TurrisBackoffLayer,
+};
+
+/// reqwest's client with the whole stack: requests are made, and answers are read, with reqwest's own types.
+///
+/// [`get`](Self::get) and its like start a request to a path of the environment, reqwest's [`RequestBuilder`] completes it,
+/// and [`send`](Self::send) sends it through the layers. A clone shares the connections, the token and the limits. Make one
+/// for each API client, and keep it.
+///
+/// **`RequestBuilder::send` bypasses the layers**, so its request carries no token and gets a 401. Give the builder to
+/// [`send`](Self::send) instead.
+///
+/// Bodies in memory (`.json(..)`, `.form(..)`, `.body("..")`) are sent again after a 401 or a 429. For streams put the layers
+/// around [`ReqwestService`] yourself, with a [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer).
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use turris_auth::reqwest::ReqwestClient;
+/// # use turris_emulator::Emulator;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), turris_auth::BoxError> {
+/// # let emulator = Emulator::start().await?;
+/// # let credentials = turris_auth::Credentials::new(emulator.client_id(), emulator.client_secret())?;
+/// # let environment = turris_auth::Environment::custom(emulator.base_url())?;
+/// let builder = reqwest::Client::builder().timeout(Duration::from_secs(10));
+/// let turris = ReqwestClient::new(builder, credentials, environment)?;
+///
+/// let agencies = turris.send(turris.get("/v1/agencies")).await?.error_for_status()?;
+/// assert!(agencies.text().await?.contains("agency-1"));
+///
+/// let echo = turris.post("/v1/echo").header("content-type", "text/plain").body("hello");
+/// assert_eq!(turris.send(echo).await?.text().await?, "hello");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct ReqwestClient {
+    client: Client,
+    stack: TurrisBackoff<TurrisAuth<ReqwestService>>,
+    environment: Environment,
+}
+
+impl ReqwestClient {
+    /// Builds the client, with redirects turned off whatever `builder` says of them.
+    ///
+    /// Set a timeout on the builder: it applies to each attempt, token requests included.
+    ///
+    /// # Errors
+    ///
+    /// What [`ClientBuilder::build`] refuses.
+    pub fn new(
+        builder: ClientBuilder,
+        credentials: impl CredentialsProvider,
+        environment: Environment,
+    ) -> Result<Self, Error> {
+        let service = ReqwestService::new(builder)?;
+        let client = service.client().clone();
+        let stack = ServiceBuilder::new()
+            .layer(TurrisBackoffLayer::new())
+            .layer(TurrisAuthLayer::new(credentials, environment.clone()))
+            .service(service);
+        Ok(Self { client, stack, environment })
+    }
+
+    /// Starts a `GET` of `path`, such as `/v1/agencies`.
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.request(Method::GET, path)
+    }
+
+    /// Starts a `POST` to `path`.
+    pub fn post(&self, path: &str) -> RequestBuilder {
+        self.request(Method::POST, path)
+    }
+
+    /// Starts a `PUT` to `path`.
+    pub fn put(&self, path: &str) -> RequestBuilder {
+        self.request(Method::PUT, path)
+    }
+
+    /// Starts a `PATCH` of `path`.
+    pub fn patch(&self, path: &str) -> RequestBuilder {
+        self.request(Method::PATCH, path)
+    }
+
+    /// Starts a `DELETE` of `path`.
+    pub fn delete(&self, path: &str) -> RequestBuilder {
+        self.request(Method::DELETE, path)
+    }
+
+    /// Starts a request with any method to a path of the environment.
+    ///
+    /// A path that no URL can have makes the request fail when it is sent.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        match self.environment.url(path) {
+            Ok(url) => self.client.request(method, url.to_string()),
+            // A builder keeps reqwest's own refusal, and a URL that begins with a slash is one that reqwest always refuses.
+            Err(_) => self.client.request(method, format!("/{path}")),
+        }
+    }
+
+    /// Sends a request through the layers, as [`RequestBuilder::send`] does without them.
+    ///
+    /// # Errors
+    ///
+    /// * a [`TokenError`](crate::TokenError) if no token can be had; nothing was sent then,
+    /// * a [`reqwest::Error`](Error) if the request cannot be made or its connection fails.
+    ///
+    /// An answer of any status is a [`Response`]; see [`Response::error_for_status`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives the request up. A token that is being fetched for it arrives for the next request.
+    pub async fn send(&self, request: RequestBuilder) -> Result<Response, BoxError> {
+        self.execute(request.build()?).await
+    }
+
+    /// Sends a finished request through the layers, as [`Client::execute`] does without them.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send).
+    pub async fn execute(&self, request: Request) -> Result<Response, BoxError> {
+        let request = http::Request::<Body>::try_from(request)?;
+        Ok(self.stack.clone().oneshot(request).await?.into())
+    }
+
+    /// The handle of the token: to fetch it early, and to show its status in a health check.
+    pub fn handle(&self) -> TokenHandle {
+        self.stack.get_ref().handle()
+    }
+
+    /// The environment that paths are relative to.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+}
+
+impl fmt::Debug for ReqwestClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReqwestClient")
+            .field("environment", &self.environment.to_string())
+            .field("token", &self.handle().status().to_string())
+            .finish_non_exhaustive()
+    }
+}
