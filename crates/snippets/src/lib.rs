@@ -2,6 +2,8 @@
 //!
 //! A doctest is compiled with everything that the crate and its tests depend on. A reader has only what the page says.
 
+#![allow(clippy::expect_used, reason = "a panic fails the test that called, as it should")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -20,6 +22,7 @@ pub struct Block {
     pub heading: String,
     /// What follows the opening fence: `toml`, `rust,no_run`, or nothing.
     pub language: String,
+    /// Its lines.
     pub text: String,
 }
 
@@ -67,17 +70,23 @@ pub fn with_hidden_lines(code: &str) -> String {
     code.lines().map(shown).flat_map(|line| [line, "\n".to_owned()]).collect()
 }
 
-/// A package to be checked. `dependencies` is what stands under `[dependencies]`.
+/// A package to be checked.
+#[derive(Debug)]
 pub struct Package<'a> {
+    /// Its name, and that of its folder.
     pub name: &'a str,
+    /// What stands under `[dependencies]`.
     pub dependencies: &'a str,
     /// File names and contents, relative to the package.
     pub files: &'a [(String, String)],
 }
 
 /// What cargo said of a package.
+#[derive(Debug)]
 pub struct Checked {
+    /// Whether it compiles.
     pub succeeded: bool,
+    /// Errors and warnings.
     pub said: String,
 }
 

@@ -1,5 +1,7 @@
 //! The compiler's messages for the mistakes in `src/guide/compile_errors.rs` are those that stand there.
 
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
 use std::fs;
 
 use snippets::{Block, Package, blocks, module_docs, root, with_hidden_lines};
