@@ -46,6 +46,9 @@ pub mod replay;
 
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "fleet")]
+#[cfg_attr(docsrs, doc(cfg(feature = "fleet")))]
+pub mod fleet;
 #[cfg(feature = "tonic")]
 pub mod grpc;
 #[cfg(feature = "reqwest")]
@@ -79,6 +82,8 @@ pub use credentials::{Credentials, CredentialsFile, CredentialsFileError, Creden
 pub use endpoint::TokenService;
 pub use environment::{CustomEnvironment, Environment};
 pub use error::{ConfigError, TokenError, TokenErrorKind};
+#[cfg(feature = "fleet")]
+pub use fleet::SharedState;
 
 /// The error type of the services here: Tower's own [`tower::BoxError`].
 pub use tower::BoxError;

@@ -142,8 +142,12 @@ macro_rules! record {
 }
 
 mod limits;
+#[cfg(feature = "fleet")]
+mod store;
 mod tokens;
 
+#[cfg(feature = "fleet")]
+pub(crate) use self::store::*;
 pub(crate) use self::{limits::*, tokens::*};
 
 /// Tells the `metrics` recorder the meanings and units of this crate's metrics. Call it once, after the recorder is

@@ -95,6 +95,7 @@ fn modules_use_only_what_is_below_them() {
         ("endpoint", &["api", "token"]),
         ("auth", &["classify", "drain", "endpoint", "grpc", "kept", "observe", "replay", "token"]),
         ("backoff", &["api", "classify", "drain", "kept", "observe", "replay", "timer"]),
+        ("fleet", &["observe"]),
         ("fuzzing", &["api", "backoff", "kept", "replay"]),
     ];
     for file in rust_files(&root().join("src")) {

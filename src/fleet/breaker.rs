@@ -1,0 +1,119 @@
+//! The circuit breaker around the store: while the store is down, requests do not wait for it.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// How long the first failure keeps the circuit open; each further one twice as long, up to the longest.
+const SHORTEST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(30);
+/// The doublings after which the pause is certainly the longest.
+const MOST_DOUBLINGS: u32 = 16;
+
+/// Circuit breaker.
+///
+/// 1. While it is closed every call goes through.
+/// 2. A failure opens it for a pause, jittered by up to a half. Until then no call goes through.
+/// 3. After the pause one call goes through, the probe. No other does before the probe has ended.
+/// 4. A success closes it, whichever call it is: the store answers. A probe that is dropped says nothing.
+/// 5. Only the failure of a probe, or of a call while it is closed, makes the pause longer. The calls that were under way
+///    together count once.
+#[derive(Debug, Default)]
+pub(super) struct Breaker(Mutex<State>);
+
+#[derive(Clone, Copy, Debug, Default)]
+enum State {
+    #[default]
+    Closed,
+    Open {
+        until: Instant,
+        failures: u32,
+    },
+    Probing {
+        failures: u32,
+    },
+}
+
+/// What a call's end has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    None,
+    /// The store was lost.
+    Opened,
+    /// The store is back.
+    Closed,
+}
+
+/// One call that may be made.
+#[derive(Debug)]
+pub(super) struct Pass<'a> {
+    breaker: &'a Breaker,
+    probe: bool,
+}
+
+impl Breaker {
+    /// Lets a call through, or not.
+    pub(super) fn enter(&self, now: Instant) -> Option<Pass<'_>> {
+        let mut state = self.lock();
+        let probe = match *state {
+            State::Closed => false,
+            State::Open { until, failures } if until <= now => {
+                *state = State::Probing { failures };
+                true
+            }
+            State::Open { .. } | State::Probing { .. } => return None,
+        };
+        Some(Pass { breaker: self, probe })
+    }
+
+    /// Whether calls go through without being probes.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(*self.lock(), State::Closed)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        // Nothing under the lock panics.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pass<'_> {
+    /// The store answered.
+    pub(super) fn succeeded(mut self) -> Change {
+        self.probe = false;
+        let before = std::mem::take(&mut *self.breaker.lock());
+        if matches!(before, State::Closed) { Change::None } else { Change::Closed }
+    }
+
+    /// The store did not answer. `jitter` is a random number from 0 to 1.
+    pub(super) fn failed(mut self, now: Instant, jitter: f64) -> Change {
+        let probe = std::mem::take(&mut self.probe);
+        let mut state = self.breaker.lock();
+        let (failures, change) = match *state {
+            State::Closed => (0, Change::Opened),
+            State::Probing { failures } if probe => (failures, Change::None),
+            State::Probing { .. } | State::Open { .. } => return Change::None,
+        };
+        let pause = SHORTEST.saturating_mul(1 << failures.min(MOST_DOUBLINGS)).min(LONGEST);
+        let until = now + pause.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0);
+        *state = State::Open { until, failures: (failures + 1).min(MOST_DOUBLINGS) };
+        change
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        if self.probe {
+            let mut state = self.breaker.lock();
+            if let State::Probing { failures } = *state {
+                *state = State::Open { until: Instant::now(), failures };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

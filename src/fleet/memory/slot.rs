@@ -1,0 +1,323 @@
+//! The token of one client secret and the allowance of fetches, as one state machine.
+//!
+//! Pure: the store's clock comes in as an argument, in milliseconds. The scripts in `redis/*.lua` are the same machine, and a
+//! test compares the two step by step.
+//!
+//! 1. A fence is larger than every fence, generation and moment that the slot or the caller has seen, so that it never runs
+//!    back, even if the store has lost its contents.
+//! 2. At most one process holds the lease. A lease that has ended is given to the next process that asks.
+//! 3. A fetch occupies its place until it can no longer be counted in a window of the server: one window after it ended, or
+//!    after the last moment at which it can still arrive.
+//! 4. A record that is refused or older than an invalidation is never answered again.
+//! 5. A forced record gets one verdict. "Cured" is final and takes "in vain" back.
+
+use std::collections::BTreeMap;
+
+use super::super::store::{
+    AcquireAsk, Acquired, Answer, FailAsk, Failure, InvalidateAsk, JudgeAsk, LARGEST_RECORD, PublishAsk, Record,
+    RenewAsk, Renewed, Stated,
+};
+use super::{duration, millis};
+
+/// How long a process counts as one of the fleet after it has asked for a token: longer than a token lives.
+const SEEN: u64 = 65 * 60 * 1000;
+/// One place in this many is kept for a fetch that a 401 made necessary.
+const PLACES_PER_RESERVED: u64 = 5;
+/// First cool-down and first pause; each further one is twice as long, up to the longest.
+const SHORTEST: u64 = 1000;
+const LONGEST: u64 = 60 * 1000;
+/// A wait that a server asks for is believed up to here.
+const LONGEST_ASKED_FOR: u64 = 5 * 60 * 1000;
+/// The doublings after which a cool-down is certainly the longest.
+const MOST_DOUBLINGS: u64 = 16;
+/// After the store has lost its contents it grants nothing for this part of a window, so that all can report.
+pub(super) const HOLD_SHARE: u64 = 60;
+
+/// The allowance of fetches: one for all secrets of a client.
+#[derive(Debug, Default)]
+pub(super) struct Quota {
+    epoch: u64,
+    hold_until: u64,
+    /// When each place becomes free.
+    places: BTreeMap<Place, u64>,
+    /// When each process has asked last.
+    processes: BTreeMap<u64, u64>,
+    left: u64,
+    /// Until when `left` says something.
+    left_until: u64,
+}
+
+/// The fetch that occupies a place: process, fence, number of the fetch under that lease.
+type Place = (u64, u64, u32);
+
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    record: Option<Stored>,
+    fence: u64,
+    /// Generation of the latest record, also if it has been removed.
+    invalid: u64,
+    lease: Option<Lease>,
+    cooling_until: u64,
+    failures: u64,
+    failure: Failure,
+    vain: u64,
+    paused_until: u64,
+}
+
+#[derive(Debug)]
+struct Stored {
+    generation: u64,
+    sealed: Vec<u8>,
+    /// Negative if the token is older than the clock.
+    issued_at: i64,
+    lifetime: u64,
+    forced: bool,
+    refused: bool,
+    verdict: Verdict,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Open,
+    Vain,
+    Cured,
+}
+
+#[derive(Debug)]
+struct Lease {
+    process: u64,
+    fence: u64,
+    until: u64,
+}
+
+impl Quota {
+    fn arrive(&mut self, ask: &AcquireAsk, now: u64) {
+        if self.epoch == 0 {
+            self.epoch = now.max(ask.epoch + 1);
+        }
+        let window = millis(ask.window);
+        if ask.epoch != 0 && ask.epoch != self.epoch {
+            self.hold_until = self.hold_until.max(now + window / HOLD_SHARE);
+        }
+        self.processes.insert(ask.process, now);
+        self.processes.retain(|_, seen| *seen + SEEN > now);
+        for fetched in &ask.fetched {
+            self.places
+                .insert((ask.process, fetched.fence, fetched.fetch), now + window.saturating_sub(millis(fetched.age)));
+        }
+        self.places.retain(|_, free_at| *free_at > now);
+    }
+
+    /// How long until there is a place; zero if there is one now.
+    fn wait(&self, limit: u32, recovery: bool, now: u64) -> u64 {
+        let limit = u64::from(limit);
+        let reserved = if recovery { 0 } else { limit / PLACES_PER_RESERVED };
+        let usable = usize::try_from((limit - reserved).max(1)).unwrap_or(usize::MAX);
+        let own = self.places.len().checked_sub(usable).map_or(0, |excess| {
+            let mut free_at: Vec<u64> = self.places.values().copied().collect();
+            free_at.sort_unstable();
+            free_at.get(excess).map_or(0, |free_at| free_at.saturating_sub(now))
+        });
+        let server = if self.left == 0 { self.left_until.saturating_sub(now) } else { 0 };
+        own.max(server)
+    }
+
+    fn take(&mut self, place: Place, until: u64) {
+        self.places.insert(place, until);
+        self.left = self.left.saturating_sub(1);
+    }
+
+    fn learn(&mut self, stated: Option<Stated>, now: u64) {
+        if let Some(stated) = stated {
+            self.left = u64::from(stated.remaining);
+            self.left_until = now + millis(stated.reset).min(LONGEST_ASKED_FOR);
+        }
+    }
+}
+
+impl Slot {
+    pub(super) fn acquire(&mut self, quota: &mut Quota, ask: &AcquireAsk, now: u64) -> Acquired {
+        quota.arrive(ask, now);
+        let answer = self.answer(quota, ask, now);
+        let processes = u32::try_from(quota.processes.len()).unwrap_or(u32::MAX);
+        Acquired { answer, epoch: quota.epoch, processes }
+    }
+
+    fn answer(&mut self, quota: &mut Quota, ask: &AcquireAsk, now: u64) -> Answer {
+        if ask.refused
+            && let Some(wait) = self.refuse(ask, now)
+        {
+            return Answer::Paused(duration(wait));
+        }
+        if let Some(record) = self.readable(now)
+            && record.generation > ask.have
+            && !record.refused
+            && record.remaining(now) >= millis(ask.remaining)
+        {
+            return Answer::Token(Record {
+                generation: record.generation,
+                sealed: record.sealed.clone(),
+                lifetime: duration(record.lifetime),
+                remaining: duration(record.remaining(now)),
+                forced: record.forced,
+            });
+        }
+        if let Some(lease) = &self.lease
+            && lease.until > now
+            && lease.process != ask.process
+        {
+            return Answer::Busy(duration(lease.until - now));
+        }
+        if self.cooling_until > now {
+            return Answer::CoolingDown(duration(self.cooling_until - now), self.failure.clone());
+        }
+        if quota.hold_until > now {
+            return Answer::Busy(duration(quota.hold_until - now));
+        }
+        let forced = self.record.as_ref().map_or(ask.refused, |record| record.refused || ask.refused);
+        let wait = quota.wait(ask.limit, forced, now);
+        if wait > 0 {
+            return Answer::NoQuota(duration(wait));
+        }
+        let generation = self.record.as_ref().map_or(0, |record| record.generation);
+        let fence = now.max(self.fence + 1).max(generation + 1).max(ask.have + 1);
+        self.fence = fence;
+        self.lease = Some(Lease { process: ask.process, fence, until: now + millis(ask.lease) });
+        quota.take((ask.process, fence, 1), now + millis(ask.attempt) + millis(ask.window));
+        Answer::Lease { fence, forced }
+    }
+
+    /// Marks the record as refused if it is the caller's. Returns how long the refusal changes nothing, if it is paused.
+    fn refuse(&mut self, ask: &AcquireAsk, now: u64) -> Option<u64> {
+        let record = self.record.as_mut().filter(|record| record.generation == ask.have && !record.refused)?;
+        if self.paused_until > now {
+            return Some(self.paused_until - now);
+        }
+        record.refused = true;
+        if record.forced {
+            match record.verdict {
+                Verdict::Cured if ask.repeatable => {}
+                Verdict::Open | Verdict::Cured => self.pause(now),
+                // Its own pause is over. The next one begins now, before there is a verdict on the next generation.
+                Verdict::Vain => self.paused_until = now + doubled(self.vain.saturating_sub(1)),
+            }
+        }
+        None
+    }
+
+    fn readable(&self, now: u64) -> Option<&Stored> {
+        self.record.as_ref().filter(|record| record.sealed.len() <= LARGEST_RECORD && record.remaining(now) > 0)
+    }
+
+    fn is_held_by(&self, process: u64, fence: u64) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.process == process && lease.fence == fence)
+    }
+
+    pub(super) fn renew(&mut self, quota: &mut Quota, ask: &RenewAsk, now: u64) -> Renewed {
+        let Some(lease) = self.lease.as_mut().filter(|lease| lease.process == ask.process && lease.fence == ask.fence)
+        else {
+            return Renewed::Lost;
+        };
+        lease.until = now + millis(ask.lease);
+        if ask.fetch > 0 {
+            quota.places.retain(|_, free_at| *free_at > now);
+            let forced = self.record.as_ref().is_some_and(|record| record.refused);
+            let wait = quota.wait(ask.limit, forced, now);
+            if wait > 0 {
+                return Renewed::NoQuota(duration(wait));
+            }
+            quota.take((ask.process, ask.fence, ask.fetch), now + millis(ask.attempt) + millis(ask.window));
+        }
+        Renewed::Held
+    }
+
+    pub(super) fn publish(&mut self, quota: &mut Quota, ask: &PublishAsk, now: u64) -> bool {
+        let record = &ask.record;
+        quota.places.insert((ask.process, record.generation, ask.fetch), now + millis(ask.window));
+        quota.learn(ask.stated, now);
+        if self.is_held_by(ask.process, record.generation) {
+            self.lease = None;
+        }
+        self.cooling_until = 0;
+        self.failures = 0;
+        let newest = self.record.as_ref().map_or(0, |record| record.generation).max(self.invalid);
+        if record.generation <= newest || record.sealed.len() > LARGEST_RECORD {
+            return false;
+        }
+        self.fence = self.fence.max(record.generation);
+        let (lifetime, remaining) = (millis(record.lifetime), millis(record.remaining));
+        self.record = Some(Stored {
+            generation: record.generation,
+            sealed: record.sealed.clone(),
+            issued_at: now.cast_signed() - lifetime.saturating_sub(remaining).cast_signed(),
+            lifetime,
+            forced: record.forced,
+            refused: false,
+            verdict: Verdict::Open,
+        });
+        true
+    }
+
+    pub(super) fn fail(&mut self, quota: &mut Quota, ask: &FailAsk, now: u64) -> u64 {
+        let place = (ask.process, ask.fence, ask.fetch.max(1));
+        if ask.fetch == 0 {
+            quota.places.remove(&place);
+        } else {
+            quota.places.insert(place, now + millis(ask.window));
+        }
+        quota.learn(ask.stated, now);
+        if self.is_held_by(ask.process, ask.fence) {
+            self.lease = None;
+            if let Some(failure) = &ask.failure {
+                let longest = doubled(self.failures);
+                let jittered = longest - longest * u64::from(ask.jitter.min(1000)) / 2000;
+                self.failures = (self.failures + 1).min(MOST_DOUBLINGS);
+                self.cooling_until = now + jittered.max(millis(ask.at_least).min(LONGEST_ASKED_FOR));
+                self.failure = failure.clone();
+            }
+        }
+        self.cooling_until.saturating_sub(now)
+    }
+
+    pub(super) fn judge(&mut self, ask: &JudgeAsk, now: u64) -> u64 {
+        if let Some(record) = self.record.as_mut().filter(|record| record.generation == ask.generation && record.forced)
+        {
+            if ask.cured {
+                record.verdict = Verdict::Cured;
+                self.vain = 0;
+                self.paused_until = 0;
+            } else if record.verdict == Verdict::Open {
+                record.verdict = Verdict::Vain;
+                self.pause(now);
+            }
+        }
+        self.paused_until.saturating_sub(now)
+    }
+
+    pub(super) fn invalidate(&mut self, ask: &InvalidateAsk, now: u64) {
+        let generation = self.record.take().map_or(0, |record| record.generation);
+        self.fence = now.max(self.fence).max(generation).max(ask.have);
+        self.invalid = self.fence;
+        self.lease = None;
+    }
+
+    fn pause(&mut self, now: u64) {
+        self.paused_until = now + doubled(self.vain);
+        self.vain = (self.vain + 1).min(MOST_DOUBLINGS);
+    }
+}
+
+impl Stored {
+    /// A clock that ran back must not make a token live longer than it was issued for.
+    fn remaining(&self, now: u64) -> u64 {
+        let expires_at = self.issued_at + self.lifetime.cast_signed();
+        u64::try_from(expires_at - now.cast_signed()).unwrap_or(0).min(self.lifetime)
+    }
+}
+
+fn doubled(times: u64) -> u64 {
+    (SHORTEST << times.min(MOST_DOUBLINGS)).min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+use std::time::Duration;
+
+use super::*;
+use crate::fleet::Fetched;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A slot and its quota, at a time that the test moves.
+#[derive(Default)]
+struct At {
+    slot: Slot,
+    quota: Quota,
+    now: u64,
+}
+
+impl At {
+    fn new() -> Self {
+        Self { now: 1_000_000, ..Self::default() }
+    }
+
+    fn acquire(&mut self, ask: &AcquireAsk) -> Answer {
+        self.slot.acquire(&mut self.quota, ask, self.now).answer
+    }
+
+    fn lease(&mut self, ask: &AcquireAsk) -> u64 {
+        match self.acquire(ask) {
+            Answer::Lease { fence, .. } => fence,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn publish(&mut self, ask: &AcquireAsk, generation: u64, forced: bool) -> bool {
+        let record = Record { generation, sealed: vec![1], lifetime: HOUR, remaining: HOUR, forced };
+        self.slot.publish(&mut self.quota, &PublishAsk::of(ask, record), self.now)
+    }
+
+    fn fail(&mut self, ask: &AcquireAsk, fence: u64) -> u64 {
+        let mut fail = FailAsk::of(ask, fence);
+        fail.fetch = 1;
+        fail.failure = Some(Failure { kind: "unavailable".to_owned(), ..Failure::default() });
+        self.slot.fail(&mut self.quota, &fail, self.now)
+    }
+
+    /// A refusal of `generation`, and the forced refresh that follows it.
+    fn force(&mut self, process: u64, generation: u64) -> Result<u64, Answer> {
+        let mut ask = AcquireAsk::new(process);
+        ask.have = generation;
+        ask.refused = true;
+        match self.acquire(&ask) {
+            Answer::Lease { fence, forced: true } => {
+                assert!(self.publish(&ask, fence, true));
+                Ok(fence)
+            }
+            other => Err(other),
+        }
+    }
+}
+
+#[test]
+fn a_lease_whose_holder_dies_is_given_on_within_three_seconds_and_the_dead_one_publishes_nothing() {
+    // Trap 3: a lease as long as the patience of those who wait would make all of them fail.
+    let (mut at, one, other) = (At::new(), AcquireAsk::new(1), AcquireAsk::new(2));
+    let dead = at.lease(&one);
+    at.now += 2999;
+    assert_eq!(at.acquire(&other), Answer::Busy(Duration::from_millis(1)));
+    at.now += 1;
+    let fence = at.lease(&other);
+    assert!(at.publish(&other, fence, false));
+    assert!(!at.publish(&one, dead, false), "an older fence replaces a newer token");
+}
+
+#[test]
+fn a_renewed_lease_lasts_and_a_lost_one_cannot_be_renewed() {
+    let (mut at, one, other) = (At::new(), AcquireAsk::new(1), AcquireAsk::new(2));
+    let fence = at.lease(&one);
+    let renewal = RenewAsk::of(&one, fence);
+    for _ in 0..20 {
+        at.now += 1000;
+        assert_eq!(at.slot.renew(&mut at.quota, &renewal, at.now), Renewed::Held);
+        assert!(matches!(at.acquire(&other), Answer::Busy(_)));
+    }
+    at.now += 3000;
+    at.lease(&other);
+    assert_eq!(at.slot.renew(&mut at.quota, &renewal, at.now), Renewed::Lost);
+}
+
+#[test]
+fn a_fence_never_runs_back_when_the_clock_does_or_the_store_has_forgotten_everything() {
+    let (mut at, mut ask) = (At::new(), AcquireAsk::new(1));
+    let fence = at.lease(&ask);
+    at.publish(&ask, fence, false);
+    at.now = 5;
+    ask.have = fence;
+    assert!(at.lease(&ask) > fence);
+    let mut forgetful = At { now: 5, ..At::default() };
+    assert!(forgetful.lease(&ask) > fence);
+}
+
+#[test]
+fn the_allowance_is_never_exceeded_and_a_fifth_is_kept_for_recovery() {
+    let (mut at, mut ask) = (At::new(), AcquireAsk::new(1));
+    for place in 0..8 {
+        let fence = at.lease(&ask);
+        assert!(at.publish(&ask, fence, false), "{place}");
+        ask.have = fence;
+        at.now += 1;
+    }
+    assert!(matches!(at.acquire(&ask), Answer::NoQuota(_)));
+    ask.refused = true;
+    for _ in 0..2 {
+        let Answer::Lease { fence, forced: true } = at.acquire(&ask) else { panic!("places are kept for recovery") };
+        at.publish(&ask, fence, false);
+        ask.have = fence;
+    }
+    let Answer::NoQuota(wait) = at.acquire(&ask) else { panic!("an eleventh fetch in a minute") };
+    at.now += millis(wait) - 1;
+    assert!(matches!(at.acquire(&ask), Answer::NoQuota(_)));
+    at.now += 1;
+    at.lease(&ask);
+}
+
+#[test]
+fn a_dead_holders_place_stays_taken_until_its_fetch_can_no_longer_be_counted() {
+    let (mut at, mut ask) = (At::new(), AcquireAsk::new(1));
+    ask.limit = 1;
+    at.lease(&ask);
+    at.now += 89_999;
+    assert_eq!(at.acquire(&ask), Answer::NoQuota(Duration::from_millis(1)));
+    at.now += 1;
+    at.lease(&ask);
+}
+
+#[test]
+fn a_store_that_forgot_waits_for_reports_before_it_grants_and_counts_them() {
+    // Trap 2.
+    let (mut at, mut ask) = (At::new(), AcquireAsk::new(1));
+    ask.epoch = 17;
+    ask.limit = 1;
+    ask.fetched = vec![Fetched { fence: 3, fetch: 1, age: Duration::from_secs(50) }];
+    assert_eq!(at.acquire(&ask), Answer::Busy(Duration::from_secs(1)));
+    at.now += 1000;
+    assert_eq!(
+        at.acquire(&AcquireAsk { epoch: 0, process: 2, fetched: vec![], ..ask }),
+        Answer::NoQuota(Duration::from_secs(9))
+    );
+}
+
+#[test]
+fn a_failure_cools_down_the_whole_fleet_for_longer_each_time_and_a_token_ends_it() {
+    let mut at = At::new();
+    for (process, wait) in (1..).zip([1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000]) {
+        let ask = AcquireAsk { limit: 100, ..AcquireAsk::new(process) };
+        let fence = at.lease(&ask);
+        assert_eq!(at.fail(&ask, fence), wait);
+        let Answer::CoolingDown(left, failure) = at.acquire(&AcquireAsk::new(99)) else { panic!("no cool-down") };
+        assert_eq!((millis(left), failure.kind.as_str()), (wait, "unavailable"));
+        at.now += wait;
+    }
+    let ask = AcquireAsk { limit: 100, ..AcquireAsk::new(1) };
+    let fence = at.lease(&ask);
+    at.publish(&ask, fence, false);
+    let newer = AcquireAsk { have: fence, ..ask };
+    let fence = at.lease(&newer);
+    assert_eq!(at.fail(&newer, fence), 1000);
+}
+
+#[test]
+fn a_401_costs_one_fetch_for_all_and_a_late_one_none() {
+    let (mut at, one) = (At::new(), AcquireAsk::new(1));
+    let first = at.lease(&one);
+    at.publish(&one, first, false);
+    at.now += 10_000;
+    let forced = at.force(1, first).expect("the first 401 forces a refresh");
+    for process in 2..50 {
+        let refused = AcquireAsk { have: first, refused: true, ..AcquireAsk::new(process) };
+        assert!(matches!(at.acquire(&refused), Answer::Token(record) if record.generation == forced && record.forced));
+    }
+}
+
+#[test]
+fn refreshes_in_vain_are_paused_for_all_and_a_cure_ends_the_pause() {
+    let (mut at, one) = (At::new(), AcquireAsk { limit: 100, ..AcquireAsk::new(1) });
+    let mut generation = at.lease(&one);
+    at.publish(&one, generation, false);
+    for pause in [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000] {
+        at.now += 60_000;
+        generation = at.force(1, generation).expect("a forced refresh");
+        assert_eq!(at.slot.judge(&JudgeAsk::new(generation, false), at.now), pause);
+        assert_eq!(at.slot.judge(&JudgeAsk::new(generation, false), at.now), pause, "one verdict a record");
+        assert_eq!(at.force(2, generation), Err(Answer::Paused(duration(pause))));
+    }
+    assert_eq!(at.slot.judge(&JudgeAsk::new(generation, true), at.now), 0);
+    assert!(at.force(2, generation).is_ok());
+}
+
+#[test]
+fn an_invalidation_removes_the_token_of_all_and_refuses_one_that_was_asked_for_before() {
+    let (mut at, one) = (At::new(), AcquireAsk::new(1));
+    let fence = at.lease(&one);
+    at.publish(&one, fence, false);
+    let newer = AcquireAsk { have: fence, ..AcquireAsk::new(2) };
+    let under_way = at.lease(&newer);
+    at.slot.invalidate(&InvalidateAsk::new(fence), at.now);
+    assert!(!at.publish(&newer, under_way, false));
+    let fence = at.lease(&AcquireAsk::new(3));
+    assert!(fence > under_way);
+    assert!(at.publish(&AcquireAsk::new(3), fence, false));
+}
+
+#[test]
+fn what_the_server_says_of_the_allowance_holds_for_all() {
+    let (mut at, one) = (At::new(), AcquireAsk::new(1));
+    let fence = at.lease(&one);
+    let record = Record { generation: fence, sealed: vec![1], lifetime: HOUR, remaining: HOUR, forced: false };
+    let mut ask = PublishAsk::of(&one, record);
+    ask.stated = Some(Stated { remaining: 0, reset: Duration::from_secs(30) });
+    assert!(at.slot.publish(&mut at.quota, &ask, at.now));
+    let other = AcquireAsk { have: fence, ..AcquireAsk::new(2) };
+    assert_eq!(at.acquire(&other), Answer::NoQuota(Duration::from_secs(30)));
+}
+
+#[test]
+fn a_clock_that_runs_back_makes_no_token_live_longer_than_it_was_issued_for() {
+    let (mut at, one) = (At::new(), AcquireAsk::new(1));
+    let fence = at.lease(&one);
+    at.publish(&one, fence, false);
+    at.now -= 500_000;
+    assert!(matches!(at.acquire(&AcquireAsk::new(2)), Answer::Token(record) if record.remaining == HOUR));
+}

@@ -1,0 +1,269 @@
+//! The stock beside the store's machine, against a server that counts, in paused time.
+
+use std::{collections::VecDeque, time::Duration};
+
+use super::*;
+use crate::fleet::{Gate, MemoryStore, SharedStore};
+
+const WINDOW: Duration = Duration::from_secs(60);
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
+
+/// How the server counts.
+#[derive(Clone, Copy, Debug)]
+enum Windows {
+    Fixed,
+    Sliding,
+}
+
+struct Server {
+    windows: Windows,
+    limit: usize,
+    start: Instant,
+    accepted: VecDeque<Instant>,
+    refused: u32,
+}
+
+impl Server {
+    fn new(windows: Windows, limit: usize) -> Self {
+        Self { windows, limit, start: Instant::now(), accepted: VecDeque::new(), refused: 0 }
+    }
+
+    fn count(&mut self, at: Instant) {
+        let window = |at: Instant| at.duration_since(self.start).as_secs() / WINDOW.as_secs();
+        let in_window = self.accepted.iter().filter(|accepted| match self.windows {
+            Windows::Fixed => window(**accepted) == window(at),
+            Windows::Sliding => at.duration_since(**accepted) < WINDOW,
+        });
+        if in_window.count() < self.limit { self.accepted.push_back(at) } else { self.refused += 1 }
+    }
+}
+
+/// A process: its line, its stock, and the requests that are on their way.
+struct Process {
+    number: u64,
+    line: u32,
+    permits: Permits,
+    exchanges: u64,
+    answers: VecDeque<Instant>,
+    sent: Vec<Instant>,
+}
+
+impl Process {
+    fn new(number: u64, line: u32) -> Self {
+        let permits = Permits::new(60, WINDOW);
+        Self { number, line, permits, exchanges: 0, answers: VecDeque::new(), sent: Vec::new() }
+    }
+}
+
+/// What the store does to an exchange.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Store {
+    Answers,
+    /// Carries it out, and the answer is lost.
+    LosesAnswers,
+    Dead,
+}
+
+/// Runs until all lines are empty, or for `longest`. Returns the time of the last request that left.
+async fn run(
+    store: &MemoryStore,
+    server: &mut Server,
+    processes: &mut [Process],
+    longest: Duration,
+    mut health: impl FnMut(Duration, u64) -> Store,
+) -> Duration {
+    let gate = Gate::new("test:1:{client}", "writes");
+    let start = server.start;
+    let latency = seconds(0.05);
+    loop {
+        let mut wake = Instant::now() + seconds(1.0);
+        let now = Instant::now();
+        for process in processes.iter_mut() {
+            while process.answers.front().is_some_and(|at| *at <= now) {
+                process.answers.pop_front();
+                process.permits.returned(Fate::Counted, now);
+            }
+            loop {
+                while process.line > 0 && process.permits.take(now) {
+                    process.line -= 1;
+                    process.sent.push(now);
+                    process.answers.push_back(now + latency);
+                    server.count(now + latency / 2);
+                }
+                let Process { number, exchanges, .. } = *process;
+                match process.permits.next(process.line, number, || exchanges + 1, now) {
+                    Next::Exchange(ask) => {
+                        process.exchanges += 1;
+                        let health = health(now - start, process.exchanges);
+                        let answer = match health {
+                            Store::Dead => None,
+                            _ => store.exchange(&gate, &ask).await.ok().filter(|_| health == Store::Answers),
+                        };
+                        process.permits.exchanged(&ask, answer, now);
+                    }
+                    Next::At(at) => {
+                        wake = wake.min(at);
+                        break;
+                    }
+                    Next::Idle => break,
+                }
+            }
+            if let Some(at) = process.answers.front() {
+                wake = wake.min(*at);
+            }
+        }
+        let over = processes.iter().all(|process| process.line == 0 && process.answers.is_empty());
+        if over || now - start >= longest {
+            let last = processes.iter().flat_map(|process| process.sent.last()).max();
+            return last.map_or(Duration::ZERO, |last| *last - start);
+        }
+        tokio::time::sleep_until(wake.max(now + Duration::from_millis(1))).await;
+    }
+}
+
+fn healthy(_: Duration, _: u64) -> Store {
+    Store::Answers
+}
+
+#[tokio::test(start_paused = true)]
+async fn four_processes_finish_a_bulk_job_as_one_would_and_in_even_shares() {
+    for windows in [Windows::Fixed, Windows::Sliding] {
+        let (store, mut server) = (MemoryStore::new(), Server::new(windows, 60));
+        let mut processes: Vec<_> = (1..=4).map(|number| Process::new(number, 75)).collect();
+        let took = run(&store, &mut server, &mut processes, seconds(400.0), healthy).await;
+        assert_eq!((server.refused, server.accepted.len()), (0, 300), "{windows:?}");
+        assert!(took < seconds(247.0), "{windows:?}: {took:?}");
+        let calls: u64 = processes.iter().map(|process| process.exchanges).sum();
+        assert!(calls <= 120, "{windows:?}: {calls} calls for 300 requests");
+        let second = |process: &Process| {
+            let in_second =
+                |at: &&Instant| (**at - server.start).as_secs_f64() > 55.0 && (**at - server.start).as_secs() < 115;
+            process.sent.iter().filter(in_second).count()
+        };
+        assert!(processes.iter().all(|process| second(process) == 15), "{windows:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_small_processes_leave_the_large_one_gets() {
+    let (store, mut server) = (MemoryStore::new(), Server::new(Windows::Sliding, 60));
+    let mut processes: Vec<_> =
+        [270, 10, 10, 10].into_iter().zip(1..).map(|(line, number)| Process::new(number, line)).collect();
+    let took = run(&store, &mut server, &mut processes, seconds(400.0), healthy).await;
+    assert_eq!((server.refused, server.accepted.len()), (0, 300));
+    assert!(took < seconds(247.0), "{took:?}");
+    for small in &processes[1..] {
+        assert!(
+            *small.sent.last().unwrap() - server.start < seconds(65.0),
+            "{:?}",
+            *small.sent.last().unwrap() - server.start
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_hundred_processes_are_served_in_the_order_of_their_arrival() {
+    let (store, mut server) = (MemoryStore::new(), Server::new(Windows::Sliding, 60));
+    let mut processes: Vec<_> = (1..=300).map(|number| Process::new(number, 1)).collect();
+    let took = run(&store, &mut server, &mut processes, seconds(1200.0), healthy).await;
+    assert_eq!((server.refused, server.accepted.len()), (0, 300));
+    // Four windows after the first.
+    assert!(took < seconds(247.0), "{took:?}");
+    let order: Vec<_> = processes.iter().map(|process| process.sent[0]).collect();
+    let late = order.windows(2).filter(|pair| pair[0] > pair[1] + seconds(15.0)).count();
+    assert!(late <= 10, "{late} processes were overtaken by a whole window");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_forgets_everything_is_told_and_nothing_is_refused() {
+    // Invariant 4, and trap 2: without the second report the store would grant a window twice.
+    let (store, mut server) = (MemoryStore::new(), Server::new(Windows::Sliding, 60));
+    let mut processes: Vec<_> = (1..=4).map(|number| Process::new(number, 75)).collect();
+    let mut cleared = Duration::ZERO;
+    let took = {
+        let store_ref = &store;
+        let health = |since: Duration, _| {
+            if since - cleared >= seconds(50.0) {
+                cleared = since;
+                store_ref.clear();
+            }
+            Store::Answers
+        };
+        run(&store, &mut server, &mut processes, seconds(600.0), health).await
+    };
+    assert_eq!((server.refused, server.accepted.len()), (0, 300));
+    assert!(took < seconds(310.0), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_are_lost_grant_nothing_twice_and_count_nothing_twice() {
+    // Invariant 3, and trap 1: the store has carried the call out, and the process has not heard of it.
+    let (store, mut server) = (MemoryStore::new(), Server::new(Windows::Sliding, 60));
+    let mut processes: Vec<_> = (1..=4).map(|number| Process::new(number, 75)).collect();
+    let health = |_, exchange: u64| if exchange % 3 == 0 { Store::LosesAnswers } else { Store::Answers };
+    let took = run(&store, &mut server, &mut processes, seconds(600.0), health).await;
+    assert_eq!((server.refused, server.accepted.len()), (0, 300));
+    assert!(took < seconds(247.0), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_asked_while_nothing_happens() {
+    let (store, mut server) = (MemoryStore::new(), Server::new(Windows::Sliding, 60));
+    let mut processes = [Process::new(1, 3)];
+    run(&store, &mut server, &mut processes, seconds(5.0), healthy).await;
+    let Process { permits, .. } = &mut processes[0];
+    let settle = permits.next(0, 1, || 3, Instant::now() + SETTLE);
+    let Next::Exchange(ask) = settle else { panic!("{settle:?}") };
+    assert_eq!((ask.held, ask.want, ask.used.len()), (0, 0, 1));
+    let answer = store.exchange(&Gate::new("test:1:{client}", "writes"), &ask).await.unwrap();
+    permits.exchanged(&ask, Some(answer), Instant::now());
+    assert!(matches!(permits.next(0, 1, || 4, Instant::now() + WINDOW * 10), Next::Idle));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_closes_the_gate_of_all_at_once() {
+    let store = MemoryStore::new();
+    let gate = Gate::new("test:1:{client}", "writes");
+    let (mut one, mut other) = (Permits::new(60, WINDOW), Permits::new(60, WINDOW));
+    let now = Instant::now();
+    one.refused(seconds(20.0), now);
+    let Next::Exchange(ask) = one.next(0, 1, || 1, now) else { panic!("a refusal is told at once") };
+    one.exchanged(&ask, store.exchange(&gate, &ask).await.ok(), now);
+    let Next::Exchange(ask) = other.next(1, 2, || 1, now) else { panic!("a request stands in line") };
+    other.exchanged(&ask, store.exchange(&gate, &ask).await.ok(), now);
+    assert_eq!(other.closed_until(now), Some(now + seconds(20.0)));
+    assert!(!other.take(now));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permit_of_a_request_that_was_not_sent_goes_back() {
+    let store = MemoryStore::new();
+    let gate = Gate::new("test:1:{client}", "writes");
+    let mut permits = Permits::new(60, WINDOW);
+    let now = Instant::now();
+    let Next::Exchange(ask) = permits.next(1, 1, || 1, now) else { panic!("a request stands in line") };
+    permits.exchanged(&ask, store.exchange(&gate, &ask).await.ok(), now);
+    assert!(permits.take(now));
+    permits.returned(Fate::NotSent, now);
+    let Next::Exchange(ask) = permits.next(0, 1, || 2, now + SETTLE) else { panic!("a permit is left over") };
+    assert_eq!((ask.held, ask.want, ask.used.len()), (0, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_dies_with_permits_blocks_them_for_a_window_and_half_a_minute() {
+    let store = MemoryStore::new();
+    let gate = Gate::new("test:1:{client}", "writes");
+    let mut ask = ExchangeAsk::new(1, 1);
+    ask.want = 60;
+    assert_eq!(store.exchange(&gate, &ask).await.unwrap().granted, 60);
+    let mut ask = ExchangeAsk::new(2, 1);
+    ask.want = 1;
+    tokio::time::advance(seconds(89.0)).await;
+    assert_eq!(store.exchange(&gate, &ask).await.unwrap().granted, 0);
+    ask.number = 2;
+    tokio::time::advance(seconds(1.0)).await;
+    assert_eq!(store.exchange(&gate, &ask).await.unwrap().granted, 1);
+}

@@ -1,0 +1,58 @@
+-- ARGV: process, have, refused, repeatable, remaining, lease, attempt, limit, window, epoch, then fence, fetch and age of each fetch.
+local process, have, refused, repeatable = ARGV[3], num(ARGV[4]), ARGV[5] == '1', ARGV[6] == '1'
+local limit, window, asked_epoch = num(ARGV[10]), num(ARGV[11]), num(ARGV[12])
+
+local quota = redis.call('HMGET', e, 'epoch', 'hold')
+local epoch, hold = num(quota[1]), num(quota[2])
+if epoch == 0 then
+  epoch = math.max(now, asked_epoch + 1)
+  redis.call('HSET', e, 'epoch', text(epoch))
+end
+if asked_epoch ~= 0 and asked_epoch ~= epoch then
+  hold = math.max(hold, now + math.floor(window / 60))
+  redis.call('HSET', e, 'hold', text(hold))
+end
+redis.call('ZADD', n, text(now), process)
+redis.call('ZREMRANGEBYSCORE', n, '-inf', text(now - 3900000))
+for i = 13, #ARGV, 3 do
+  local free_at = now + math.max(0, window - num(ARGV[i + 2]))
+  redis.call('ZADD', q, text(free_at), process .. ':' .. ARGV[i] .. ':' .. ARGV[i + 1])
+end
+redis.call('ZREMRANGEBYSCORE', q, '-inf', text(now))
+
+local function answer(...)
+  keep(t, q, n, e)
+  return { 'ok', text(now), text(epoch), text(redis.call('ZCARD', n)), ... }
+end
+
+if refused and generation == have and generation > 0 and slot.refused ~= '1' then
+  local paused = num(slot.paused)
+  if paused > now then return answer('paused', text(paused - now)) end
+  set('refused', '1')
+  if slot.forced == '1' then
+    if slot.verdict == 'vain' then
+      set('paused', now + doubled(math.max(0, num(slot.vain) - 1)))
+    elseif not (slot.verdict == 'cured' and repeatable) then
+      pause()
+    end
+  end
+end
+if generation > have and slot.refused ~= '1' and remaining() > 0 and remaining() >= num(ARGV[7])
+  and redis.call('HSTRLEN', t, 'sealed') <= 65536 then
+  return answer('token', text(generation), slot.lifetime, text(remaining()), slot.forced, redis.call('HGET', t, 'sealed') or '')
+end
+if num(slot.lease_until) > now and slot.lease_process ~= process then
+  return answer('busy', text(num(slot.lease_until) - now))
+end
+if num(slot.cooling) > now then return answer('cooling', text(num(slot.cooling) - now), slot.failure) end
+if hold > now then return answer('busy', text(hold - now)) end
+local forced = refused or (generation > 0 and slot.refused == '1')
+local wait = quota_wait(limit, forced)
+if wait > 0 then return answer('quota', text(wait)) end
+fence = math.max(now, fence + 1, generation + 1, have + 1)
+set('fence', fence)
+set('lease_process', process)
+set('lease_fence', fence)
+set('lease_until', now + num(ARGV[8]))
+take(process, text(fence), '1', now + num(ARGV[9]) + window)
+return answer('lease', text(fence), forced and '1' or '0')

@@ -1,0 +1,256 @@
+//! What one process knows of its fleet: the store, its names in it, and whether it answers.
+
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
+
+use super::{
+    breaker::{Breaker, Change},
+    seal::{SCHEMA, client_tag, hexadecimal},
+    store::{SharedStore, StoreFuture},
+};
+use crate::{ConfigError, Environment, observe};
+
+const DEFAULT_NAMESPACE: &str = "turris";
+const DEFAULT_DEADLINE: Duration = Duration::from_millis(250);
+const DEFAULT_LEASE: Duration = Duration::from_secs(3);
+const LONGEST_DEADLINE: Duration = Duration::from_secs(5);
+const SHORTEST_LEASE: Duration = Duration::from_secs(1);
+const LONGEST_LEASE: Duration = Duration::from_secs(30);
+const LONGEST_NAMESPACE: usize = 64;
+const MOST_PROCESSES: u32 = 100_000;
+/// Process numbers are whole numbers that a script's floating-point numbers hold exactly.
+const PROCESS_BITS: u32 = 53;
+
+/// One process's share in a fleet: the processes with one client id and one store.
+///
+/// All layers that are given clones of it share with each other and with the other processes: one token, one allowance of
+/// fetches, one pace. Make one for each API client. See [`fleet`](crate::fleet) for what that means and for an example.
+#[derive(Clone)]
+pub struct SharedState {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Box<dyn SharedStore>,
+    breaker: Breaker,
+    tag: [u8; 16],
+    /// The beginning of all keys.
+    client: Arc<str>,
+    process: u64,
+    deadline: Duration,
+    lease: Duration,
+    expected_processes: Option<u32>,
+    encryption_key: Option<Zeroizing<[u8; 32]>>,
+    exchanges: AtomicU64,
+}
+
+/// Builder of a [`SharedState`]. [`SharedState::builder`] makes it.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use turris_auth::{Environment, SharedState, fleet::MemoryStore};
+///
+/// let fleet = SharedState::builder(MemoryStore::new(), "m2m-client-abc123", &Environment::Production)
+///     .namespace("billing")
+///     .deadline(Duration::from_millis(100))
+///     .expected_processes(8)
+///     .build()?;
+/// # let _ = fleet;
+///
+/// let error = SharedState::builder(MemoryStore::new(), "m2m-client-abc123", &Environment::Production)
+///     .lease(Duration::ZERO)
+///     .build()
+///     .unwrap_err();
+/// assert_eq!(error.setting(), "lease");
+/// # Ok::<(), turris_auth::ConfigError>(())
+/// ```
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct SharedStateBuilder {
+    store: Box<dyn SharedStore>,
+    tag: [u8; 16],
+    namespace: String,
+    deadline: Duration,
+    lease: Duration,
+    expected_processes: Option<u32>,
+    encryption_key: Option<Zeroizing<[u8; 32]>>,
+}
+
+impl SharedState {
+    /// Returns a builder for the API client `client_id` in `environment`, whose processes share `store`.
+    ///
+    /// The client id and the environment are those of the layers that will use it. Other client ids, and other
+    /// environments, in the same store share nothing with it.
+    pub fn builder(
+        store: impl SharedStore,
+        client_id: impl AsRef<str>,
+        environment: &Environment,
+    ) -> SharedStateBuilder {
+        SharedStateBuilder {
+            store: Box::new(store),
+            tag: client_tag(&environment.token_url().to_string(), client_id.as_ref()),
+            namespace: DEFAULT_NAMESPACE.to_owned(),
+            deadline: DEFAULT_DEADLINE,
+            lease: DEFAULT_LEASE,
+            expected_processes: None,
+            encryption_key: None,
+        }
+    }
+
+    /// Makes one call to the store, unless the breaker is open. `None` if the store did not answer in time.
+    ///
+    /// `call` is handed the store and how long it has.
+    pub(crate) async fn call<'a, T>(
+        &'a self,
+        name: &'static str,
+        call: impl FnOnce(&'a dyn SharedStore, Duration) -> StoreFuture<'a, T>,
+    ) -> Option<T> {
+        let Shared { store, breaker, deadline, .. } = &*self.shared;
+        let started = Instant::now();
+        let Some(pass) = breaker.enter(started) else {
+            observe::store_called(name, "skipped", Duration::ZERO);
+            return None;
+        };
+        let answer = timeout_at(started + *deadline, call(&**store, *deadline)).await;
+        let ended = Instant::now();
+        let (outcome, answer, error) = match answer {
+            Ok(Ok(answer)) => ("ok", Some(answer), None),
+            Ok(Err(error)) => ("failed", None, Some(error)),
+            Err(_) => ("timeout", None, None),
+        };
+        let change = if answer.is_some() { pass.succeeded() } else { pass.failed(ended, fastrand::f64()) };
+        observe::store_called(name, outcome, ended - started);
+        match change {
+            Change::Opened => observe::store_lost(error.as_deref()),
+            Change::Closed => observe::store_back(),
+            Change::None => {}
+        }
+        answer
+    }
+}
+
+impl SharedStateBuilder {
+    /// Sets the first part of every key in the store. `turris` by default.
+    ///
+    /// An empty one, one of more than 64 characters, and characters other than ASCII letters, digits, `-`, `_`, `.` and `:`
+    /// are refused by [`build`](Self::build).
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// Sets how long a call to the store may take. 250 ms by default.
+    ///
+    /// It is what a request waits at most because the store does not answer; then the breaker opens, and the process goes on
+    /// alone. Zero, and more than 5 s, are refused by [`build`](Self::build).
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Sets how long another process waits for a token if the process that fetches it has died. 3 s by default.
+    ///
+    /// The process that fetches renews its lease three times as often. Less than 1 s and more than 30 s are refused by
+    /// [`build`](Self::build).
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Sets by how many processes the allowances are divided if the store has never answered. Not set by default: the
+    /// process then goes on as without a store.
+    ///
+    /// Once the store has answered, the number that it counted is used. Zero and more than 100,000 are refused by
+    /// [`build`](Self::build).
+    pub fn expected_processes(mut self, processes: u32) -> Self {
+        self.expected_processes = Some(processes);
+        self
+    }
+
+    /// Sets a secret of 32 random bytes that the tokens in the store are encrypted with besides the client secret.
+    ///
+    /// Set it if the client secret may be guessable: everything in the store then says nothing about it. All processes need
+    /// the same key. A process with another one shares the allowances and not the token.
+    pub fn encryption_key(mut self, key: [u8; 32]) -> Self {
+        self.encryption_key = Some(Zeroizing::new(key));
+        self
+    }
+
+    /// Returns the shared state. Nothing is sent to the store before the first request.
+    ///
+    /// # Errors
+    ///
+    /// When a setting cannot work; the error names it.
+    pub fn build(self) -> Result<SharedState, ConfigError> {
+        let Self { store, tag, namespace, deadline, lease, expected_processes, encryption_key } = self;
+        let usable = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+        if namespace.is_empty() || namespace.len() > LONGEST_NAMESPACE || !namespace.bytes().all(usable) {
+            let expected = "1 to 64 ASCII letters, digits, `-`, `_`, `.` and `:`";
+            return Err(ConfigError::new("namespace", namespace, expected));
+        }
+        if deadline.is_zero() || deadline > LONGEST_DEADLINE {
+            return Err(ConfigError::new("deadline", format_args!("{deadline:?}"), "more than zero and at most 5 s"));
+        }
+        if !(SHORTEST_LEASE..=LONGEST_LEASE).contains(&lease) {
+            return Err(ConfigError::new("lease", format_args!("{lease:?}"), "from 1 s to 30 s"));
+        }
+        if let Some(processes) = expected_processes.filter(|processes| !(1..=MOST_PROCESSES).contains(processes)) {
+            return Err(ConfigError::new("expected_processes", processes, "from 1 to 100000"));
+        }
+        Ok(SharedState {
+            shared: Arc::new(Shared {
+                store,
+                breaker: Breaker::default(),
+                tag,
+                client: format!("{namespace}:{SCHEMA}:{{{}}}", hexadecimal(&tag)).into(),
+                process: random_number(),
+                deadline,
+                lease,
+                expected_processes,
+                encryption_key,
+                exchanges: AtomicU64::new(0),
+            }),
+        })
+    }
+}
+
+/// A number that no other process has.
+fn random_number() -> u64 {
+    let mut bytes = [0; 8];
+    // Without random bytes of the system the sequence of the program does: the number is no secret.
+    let number = getrandom::fill(&mut bytes).map_or_else(|_| fastrand::u64(..), |()| u64::from_be_bytes(bytes));
+    (number >> (u64::BITS - PROCESS_BITS)).max(1)
+}
+
+impl fmt::Debug for SharedState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shared { client, deadline, lease, breaker, .. } = &*self.shared;
+        f.debug_struct("SharedState")
+            .field("client", client)
+            .field("deadline", deadline)
+            .field("lease", lease)
+            .field("available", &breaker.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SharedStateBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedStateBuilder")
+            .field("namespace", &self.namespace)
+            .field("deadline", &self.deadline)
+            .field("lease", &self.lease)
+            .field("expected_processes", &self.expected_processes)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! What is asked and answered about permits.
+
+use std::time::Duration;
+
+use super::Stated;
+#[cfg(doc)]
+use super::{AcquireAsk, SharedStore};
+
+/// Report on permits, and request for more. See [`SharedStore::exchange`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ExchangeAsk {
+    /// Number of the process: see [`AcquireAsk::process`].
+    pub process: u64,
+    /// How long the caller waits for the answer.
+    pub within: Duration,
+    /// Number of this exchange: it rises with every exchange of the process at this gate.
+    pub number: u64,
+    /// Last epoch that the store told at this gate. Zero if the store never told one.
+    pub epoch: u64,
+    /// [`Exchanged::others`] of the last answer, for a store that has lost its contents.
+    pub others: u32,
+    /// What is left of [`Exchanged::others_for`] of that answer.
+    pub others_for: Duration,
+    /// Requests that one window carries, as far as the process knows.
+    pub limit: u32,
+    /// The window.
+    pub window: Duration,
+    /// How many requests wait for a permit.
+    pub want: u32,
+    /// Permits that the process holds: those not yet used, and those of requests that are not yet answered.
+    pub held: u32,
+    /// Requests that were answered.
+    pub used: Vec<Used>,
+    /// Limit and window that the server stated, if it stated them since the last exchange.
+    pub limit_stated: Option<(u32, Duration)>,
+    /// What the server said of its present window, if it said it since the last exchange.
+    pub stated: Option<Stated>,
+    /// How long the server wants no request, if it refused one since the last exchange.
+    pub closed: Option<Duration>,
+}
+
+impl ExchangeAsk {
+    /// Returns exchange `number` of `process`, without anything to report, with the defaults of the documented API.
+    pub fn new(process: u64, number: u64) -> Self {
+        Self {
+            process,
+            within: Duration::from_millis(250),
+            number,
+            epoch: 0,
+            others: 0,
+            others_for: Duration::ZERO,
+            limit: 60,
+            window: Duration::from_secs(60),
+            want: 0,
+            held: 0,
+            used: Vec::new(),
+            limit_stated: None,
+            stated: None,
+            closed: None,
+        }
+    }
+}
+
+/// Requests that were answered at about the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// How many.
+    pub count: u32,
+    /// How long ago the last of them was answered.
+    pub age: Duration,
+    /// Number of the exchange that reported them first. A store that has carried out that exchange skips them.
+    pub since: u64,
+}
+
+/// Answer to [`SharedStore::exchange`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exchanged {
+    /// New permits. The process now holds these besides those it reported.
+    pub granted: u32,
+    /// When to ask again. Zero if nothing is left to ask for.
+    pub ask_again: Duration,
+    /// How long no process sends. Zero if the gate is open.
+    pub closed: Duration,
+    /// The store's epoch at this gate. If it differs from the asked one, the store has lost its contents.
+    pub epoch: u64,
+    /// Requests and permits of the other processes that the window holds at present.
+    pub others: u32,
+    /// How long until the last of these is free.
+    pub others_for: Duration,
+    /// How many processes have used this gate within a window and 30 s.
+    pub processes: u32,
+    /// Requests that one window carries, by the last statement of the server, else by the caller's own.
+    pub limit: u32,
+}

@@ -1,0 +1,285 @@
+//! What is asked and answered about tokens.
+
+use std::{fmt, time::Duration};
+
+#[cfg(doc)]
+use super::SharedStore;
+use super::Stated;
+
+/// Question of a process that needs a token newer than the one it has.
+///
+/// The fields are public so that a store can read them and a test can set them.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AcquireAsk {
+    /// Random number of the process, from 1 to 2^53 - 1.
+    pub process: u64,
+    /// How long the caller waits for the answer.
+    pub within: Duration,
+    /// Generation of the newest token that the process has or had. Zero if it had none.
+    pub have: u64,
+    /// Whether the server has refused the generation [`have`](Self::have) with a 401.
+    pub refused: bool,
+    /// Whether the request that was refused can be sent again.
+    pub repeatable: bool,
+    /// Least remaining lifetime of a token that is of use to the caller.
+    pub remaining: Duration,
+    /// How long a lease lasts if it is not renewed.
+    pub lease: Duration,
+    /// How long one fetch may take.
+    pub attempt: Duration,
+    /// Fetches that the token endpoint allows in one [`window`](Self::window), for the whole fleet.
+    pub limit: u32,
+    /// Window of the allowance of fetches.
+    pub window: Duration,
+    /// Last epoch that the store told the process. Zero if the store never told one.
+    pub epoch: u64,
+    /// All fetches of the process that ended less than one window ago.
+    pub fetched: Vec<Fetched>,
+}
+
+impl AcquireAsk {
+    /// Returns the question of `process` for its first token, with the defaults of the documented API.
+    pub fn new(process: u64) -> Self {
+        Self {
+            process,
+            within: Duration::from_millis(250),
+            have: 0,
+            refused: false,
+            repeatable: true,
+            remaining: Duration::from_secs(5),
+            lease: Duration::from_secs(3),
+            attempt: Duration::from_secs(30),
+            limit: 10,
+            window: Duration::from_secs(60),
+            epoch: 0,
+            fetched: Vec::new(),
+        }
+    }
+}
+
+/// One fetch that a process has made, as it reports it to a store that may have forgotten it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The fence of its lease. A fetch without a lease has any number that is unique within its process.
+    pub fence: u64,
+    /// Number of the fetch under that lease: 1 for the first.
+    pub fetch: u32,
+    /// How long ago it ended.
+    pub age: Duration,
+}
+
+/// Answer to [`SharedStore::acquire`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acquired {
+    /// What the process may do.
+    pub answer: Answer,
+    /// The store's epoch: it changes whenever the store has lost its contents.
+    pub epoch: u64,
+    /// How many processes have asked in the last hour, this one included.
+    pub processes: u32,
+}
+
+/// What a process that needs a token may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Answer {
+    /// Use this token: it is newer than the caller's.
+    Token(Record),
+    /// Fetch a token and publish it: nobody else does while the lease lasts.
+    Lease {
+        /// Number that is larger than every earlier one of this slot: the generation of the token to be.
+        fence: u64,
+        /// Whether a 401 made the fetch necessary.
+        forced: bool,
+    },
+    /// Ask again: another process holds the lease, which ends in this time unless it is renewed.
+    Busy(Duration),
+    /// The allowance of fetches is used up for this time.
+    NoQuota(Duration),
+    /// The last fetch failed, and no process fetches for this time.
+    CoolingDown(Duration, Failure),
+    /// Forced refreshes have not cured a 401, and none is made for this time. The token stays in use.
+    Paused(Duration),
+}
+
+/// Sealed token as the store keeps it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Generation: the fence of the lease under which the token was fetched.
+    pub generation: u64,
+    /// The token, encrypted by the process that fetched it.
+    pub sealed: Vec<u8>,
+    /// Lifetime of the token when it was issued.
+    pub lifetime: Duration,
+    /// How much of the lifetime is left. At most [`lifetime`](Self::lifetime).
+    pub remaining: Duration,
+    /// Whether a 401 made the fetch necessary.
+    pub forced: bool,
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("generation", &self.generation)
+            .field("remaining", &self.remaining)
+            .field("forced", &self.forced)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the last fetch of the fleet failed, without anything secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failure {
+    /// Name of the [`TokenErrorKind`](crate::TokenErrorKind), such as `unavailable`.
+    pub kind: String,
+    /// HTTP status of the token endpoint's answer, if it answered.
+    pub status: Option<u16>,
+    /// The vendor's `requestId`, if the answer had one.
+    pub request_id: Option<String>,
+}
+
+/// Extension of a lease. See [`SharedStore::renew`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RenewAsk {
+    /// Number of the process: see [`AcquireAsk::process`].
+    pub process: u64,
+    /// How long the caller waits for the answer.
+    pub within: Duration,
+    /// The fence of the lease.
+    pub fence: u64,
+    /// How long the lease lasts from now on.
+    pub lease: Duration,
+    /// The fetch that is about to be sent: 2 for the lease's second, 3 for its third. Zero if none is.
+    pub fetch: u32,
+    /// How long one fetch may take.
+    pub attempt: Duration,
+    /// Fetches in one window.
+    pub limit: u32,
+    /// Window of the allowance of fetches.
+    pub window: Duration,
+}
+
+impl RenewAsk {
+    /// Returns the renewal of the lease `fence` that was given in answer to `ask`.
+    pub fn of(ask: &AcquireAsk, fence: u64) -> Self {
+        let AcquireAsk { process, within, lease, attempt, limit, window, .. } = *ask;
+        Self { process, within, fence, lease, fetch: 0, attempt, limit, window }
+    }
+}
+
+/// Answer to [`SharedStore::renew`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Renewed {
+    /// The lease is still the caller's.
+    Held,
+    /// Another process holds the lease now.
+    Lost,
+    /// The lease is the caller's, and there is no place for another fetch for this time.
+    NoQuota(Duration),
+}
+
+/// Token that was fetched under a lease. See [`SharedStore::publish`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PublishAsk {
+    /// Number of the process: see [`AcquireAsk::process`].
+    pub process: u64,
+    /// How long the caller waits for the answer.
+    pub within: Duration,
+    /// The record. Its generation is the fence of the lease.
+    pub record: Record,
+    /// The number of the lease's fetch that brought the token: 1 for the first.
+    pub fetch: u32,
+    /// Window of the allowance of fetches.
+    pub window: Duration,
+    /// What the answer said of the allowance of fetches.
+    pub stated: Option<Stated>,
+}
+
+impl PublishAsk {
+    /// Returns the publication of `record`, fetched under a lease that was given in answer to `ask`.
+    pub fn of(ask: &AcquireAsk, record: Record) -> Self {
+        Self { process: ask.process, within: ask.within, record, fetch: 1, window: ask.window, stated: None }
+    }
+}
+
+/// End of a lease that brought no token. See [`SharedStore::fail`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct FailAsk {
+    /// Number of the process: see [`AcquireAsk::process`].
+    pub process: u64,
+    /// How long the caller waits for the answer.
+    pub within: Duration,
+    /// The fence of the lease.
+    pub fence: u64,
+    /// The number of the lease's last fetch. Zero if nothing was sent, which gives the place back.
+    pub fetch: u32,
+    /// Why the fetch failed. `None` ends the lease without a cool-down: the cause is this process's own.
+    pub failure: Option<Failure>,
+    /// Shortest cool-down that the server asked for.
+    pub at_least: Duration,
+    /// Random number from 0 to 1000. It shortens the cool-down by up to a half.
+    pub jitter: u32,
+    /// Window of the allowance of fetches.
+    pub window: Duration,
+    /// What the answer said of the allowance of fetches.
+    pub stated: Option<Stated>,
+}
+
+impl FailAsk {
+    /// Returns the end of the lease `fence` that was given in answer to `ask`, without a cause.
+    pub fn of(ask: &AcquireAsk, fence: u64) -> Self {
+        let AcquireAsk { process, within, window, .. } = *ask;
+        Self {
+            process,
+            within,
+            fence,
+            fetch: 0,
+            failure: None,
+            at_least: Duration::ZERO,
+            jitter: 0,
+            window,
+            stated: None,
+        }
+    }
+}
+
+/// Verdict on a forced refresh. See [`SharedStore::judge`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct JudgeAsk {
+    /// How long the caller waits for the answer.
+    pub within: Duration,
+    /// The generation that the forced refresh brought.
+    pub generation: u64,
+    /// Whether a request succeeded with that generation. If not, a retry with it was refused.
+    pub cured: bool,
+}
+
+impl JudgeAsk {
+    /// Returns the verdict on `generation`.
+    pub fn new(generation: u64, cured: bool) -> Self {
+        Self { within: Duration::from_millis(250), generation, cured }
+    }
+}
+
+/// Removal of the fleet's token. See [`SharedStore::invalidate`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct InvalidateAsk {
+    /// How long the caller waits for the answer.
+    pub within: Duration,
+    /// Generation of the newest token that the process has or had. Zero if it had none.
+    pub have: u64,
+}
+
+impl InvalidateAsk {
+    /// Returns the removal of all tokens up to the generation `have`.
+    pub fn new(have: u64) -> Self {
+        Self { within: Duration::from_millis(250), have }
+    }
+}

@@ -1,0 +1,26 @@
+//! What happens around the store of a fleet.
+
+use std::{error::Error, time::Duration};
+
+/// A call to the store has ended, or the open breaker kept it from being made (`skipped`).
+pub(crate) fn store_called(call: &'static str, outcome: &'static str, took: Duration) {
+    metric!(counter!("turris_auth_store_calls_total", "call" => call, "outcome" => outcome).increment(1));
+    if outcome != "skipped" {
+        metric!(histogram!("turris_auth_store_seconds").record(took.as_secs_f64()));
+    }
+    let _ = (call, outcome, took);
+}
+
+/// Told once, when the breaker opens.
+pub(crate) fn store_lost(error: Option<&(dyn Error + Send + Sync + 'static)>) {
+    let error = error.map_or_else(|| "no answer in time".to_owned(), ToString::to_string);
+    event!(WARN, error, "the fleet's store does not answer, this process goes on alone");
+    metric!(gauge!("turris_auth_store_available").set(0.0));
+    let _ = error;
+}
+
+/// Told once, when the breaker closes again.
+pub(crate) fn store_back() {
+    event!(INFO, "the fleet's store answers again");
+    metric!(gauge!("turris_auth_store_available").set(1.0));
+}
