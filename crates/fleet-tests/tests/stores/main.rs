@@ -1,0 +1,23 @@
+//! The store in Redis and Valkey: the same answers as the store in memory, and what a real server can do to it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic in a helper fails the test, as it should"
+)]
+
+mod blocking;
+mod differential;
+mod failures;
+
+use turris_auth::fleet::{Gate, Slot};
+
+fn slot() -> Slot {
+    Slot::new("test:1:{00112233}", "a1b2c3d4")
+}
+
+fn gate() -> Gate {
+    Gate::new("test:1:{00112233}", "writes")
+}
