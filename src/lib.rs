@@ -67,6 +67,7 @@ mod drain;
 mod endpoint;
 mod environment;
 mod error;
+mod gate;
 mod kept;
 mod secret_text;
 mod timer;

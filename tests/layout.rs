@@ -94,9 +94,10 @@ fn modules_use_only_what_is_below_them() {
         ("token", &["api", "observe", "timer"]),
         ("endpoint", &["api", "token"]),
         ("auth", &["classify", "drain", "endpoint", "grpc", "kept", "observe", "replay", "token"]),
-        ("backoff", &["api", "classify", "drain", "kept", "observe", "replay", "timer"]),
+        ("backoff", &["classify", "drain", "gate", "kept", "observe", "replay", "timer"]),
         ("fleet", &["observe"]),
-        ("fuzzing", &["api", "backoff", "kept", "replay"]),
+        ("gate", &["api", "classify", "observe"]),
+        ("fuzzing", &["api", "gate", "kept", "replay"]),
     ];
     for file in rust_files(&root().join("src")) {
         if file.ends_with("tests.rs") {

@@ -11,8 +11,7 @@ mod idle;
 mod model;
 mod turns;
 
-use super::{line::PATIENCE, *};
-use crate::backoff::pace::Allowance;
+use super::{queue::PATIENCE, *};
 
 const MAX_WAIT: Duration = Duration::from_secs(120);
 const WINDOW: Duration = Duration::from_secs(60);
@@ -26,40 +25,41 @@ fn accepted() -> Outcome {
 }
 
 fn unpaced() -> Gate {
-    Gate::new(None, Arc::default())
+    Gate::new(RequestClass::WRITES, Arc::new(Settings { pacing: false, ..Settings::default() }))
 }
 
 fn paced(requests: u64) -> Gate {
-    Gate::new(Some(Pace::new(Allowance { requests, window: WINDOW }, true, MAX_WAIT)), Arc::default())
+    let allowance = Allowance { requests, window: WINDOW };
+    Gate::new(RequestClass::WRITES, Arc::new(Settings { allowance, ..Settings::default() }))
 }
 
-fn leave(gate: &Gate) -> Departure {
+fn leave(gate: &Gate) -> SendRecord {
     match gate.enter() {
-        Entry::Leave(departure) => departure,
-        Entry::Stand(_) => panic!("it has to stand in line"),
+        Entered::Send(record) => record,
+        Entered::Wait(_) => panic!("it has to stand in queue"),
     }
 }
 
-fn stand(gate: &Gate) -> Place {
+fn stand(gate: &Gate) -> QueuePosition {
     match gate.enter() {
-        Entry::Stand(place) => place,
-        Entry::Leave(_) => panic!("it may leave"),
+        Entered::Wait(position) => position,
+        Entered::Send(_) => panic!("it may leave"),
     }
 }
 
-fn until(gate: &Gate, place: Place) -> Instant {
-    match gate.turn(place, Instant::now(), Waker::noop()) {
+fn until(gate: &Gate, position: QueuePosition) -> Instant {
+    match gate.turn(position, Instant::now(), Waker::noop()) {
         Turn::Wait(until) => until,
         turn => panic!("{turn:?}"),
     }
 }
 
-async fn go(gate: &Gate, place: Place) -> Departure {
+async fn go(gate: &Gate, position: QueuePosition) -> SendRecord {
     for _ in 0..10 {
-        match gate.turn(place, Instant::now(), Waker::noop()) {
+        match gate.turn(position, Instant::now(), Waker::noop()) {
             Turn::Wait(until) => tokio::time::sleep_until(until).await,
-            Turn::Leave | Turn::Missed => {
-                return gate.leave(place, false, Instant::now(), Waker::noop()).expect("its turn");
+            Turn::Send | Turn::Evicted => {
+                return gate.try_send(position, Instant::now(), Waker::noop()).expect("its turn");
             }
         }
     }
@@ -72,10 +72,10 @@ async fn an_open_gate_counts_nothing_and_becomes_so_again() {
     let first = leave(&gate);
     assert!(first.counted.is_none());
     let refusal = gate.refused(first, &retry_after(5));
-    gate.stand(refusal.place, false, Waker::noop());
-    let again = go(&gate, refusal.place).await;
+    gate.join(refusal.position, Waker::noop());
+    let again = go(&gate, refusal.position).await;
     assert!(again.counted.is_some());
-    gate.returned(again, accepted);
+    gate.returned(again, accepted());
     assert!(leave(&gate).counted.is_none());
     assert!(gate.is_idle(Instant::now()));
 }
@@ -83,8 +83,8 @@ async fn an_open_gate_counts_nothing_and_becomes_so_again() {
 #[tokio::test(start_paused = true)]
 async fn a_refusal_closes_the_gate_for_what_was_asked_plus_a_little() {
     let (gate, start) = (unpaced(), Instant::now());
-    let departure = leave(&gate);
-    gate.refused(departure, &retry_after(20));
+    let record = leave(&gate);
+    gate.refused(record, &retry_after(20));
     let waits = until(&gate, stand(&gate)) - start;
     assert!((Duration::from_secs(20)..=Duration::from_secs(21)).contains(&waits), "{waits:?}");
 }
@@ -94,13 +94,13 @@ async fn the_refusals_of_one_burst_close_the_gate_once() {
     let gate = unpaced();
     let burst: Vec<_> = (0..100).map(|_| leave(&gate)).collect();
     let start = Instant::now();
-    for departure in burst {
-        gate.refused(departure, &RateLimits::default());
+    for record in burst {
+        gate.refused(record, &RateLimits::default());
     }
     // The first step of the exponential delay, not the hundredth, and its jitter is not drawn again.
-    let place = stand(&gate);
-    assert!(until(&gate, place) - start <= Duration::from_secs(1));
-    assert_eq!(gate.lock().refusals, 1);
+    let position = stand(&gate);
+    assert!(until(&gate, position) - start <= Duration::from_secs(1));
+    assert_eq!(gate.lock().cooldown.refusals(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -117,17 +117,17 @@ async fn a_later_refusal_that_asks_for_more_is_heeded_and_one_that_asks_for_less
 #[tokio::test(start_paused = true)]
 async fn refusals_in_a_row_double_the_delay_and_a_success_resets_it() {
     let gate = unpaced();
-    let mut departure = leave(&gate);
+    let mut record = leave(&gate);
     for n in 0..12 {
         let start = Instant::now();
-        let place = gate.refused(departure, &RateLimits::default()).place;
-        gate.stand(place, false, Waker::noop());
-        departure = go(&gate, place).await;
+        let position = gate.refused(record, &RateLimits::default()).position;
+        gate.join(position, Waker::noop());
+        record = go(&gate, position).await;
         assert!(start.elapsed() <= Duration::from_secs((1u64 << n).min(60)) + Duration::from_millis(1));
-        assert_eq!(gate.lock().refusals, n + 1);
+        assert_eq!(gate.lock().cooldown.refusals(), n + 1);
     }
-    gate.returned(departure, accepted);
-    assert_eq!(gate.lock().refusals, 0);
+    gate.returned(record, accepted());
+    assert_eq!(gate.lock().cooldown.refusals(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,67 +144,67 @@ async fn the_refused_go_first_and_in_their_old_order() {
     let gate = paced(3);
     let [first, second, third] = [leave(&gate), leave(&gate), leave(&gate)];
     let newcomer = stand(&gate);
-    let third = gate.refused(third, &retry_after(5)).place;
-    let first = gate.refused(first, &retry_after(5)).place;
-    let second = gate.refused(second, &retry_after(5)).place;
+    let third = gate.refused(third, &retry_after(5)).position;
+    let first = gate.refused(first, &retry_after(5)).position;
+    let second = gate.refused(second, &retry_after(5)).position;
     assert!(first < second && second < third && third < newcomer);
 }
 
 #[tokio::test(start_paused = true)]
 async fn after_a_refusal_the_gate_opens_by_degrees() {
     let gate = unpaced();
-    let departure = leave(&gate);
-    let refused = gate.refused(departure, &retry_after(5)).place;
-    gate.stand(refused, false, Waker::noop());
+    let record = leave(&gate);
+    let refused = gate.refused(record, &retry_after(5)).position;
+    gate.join(refused, Waker::noop());
     let places: Vec<_> = (0..6).map(|_| stand(&gate)).collect();
     let first = go(&gate, refused).await;
     // Nobody follows until it has an answer, or is late with it.
     let left = Instant::now();
     assert_eq!(until(&gate, places[0]), left + PATIENCE);
-    gate.returned(first, accepted);
+    gate.returned(first, accepted());
     let now = || Instant::now();
-    let second = gate.leave(places[0], false, now(), Waker::noop()).expect("its turn");
-    let third = gate.leave(places[1], false, now(), Waker::noop()).expect("its turn");
-    assert!(gate.leave(places[2], false, now(), Waker::noop()).is_none());
-    gate.returned(second, accepted);
-    gate.returned(third, accepted);
-    for place in &places[2..] {
-        assert!(gate.leave(*place, false, now(), Waker::noop()).is_some());
+    let second = gate.try_send(places[0], now(), Waker::noop()).expect("its turn");
+    let third = gate.try_send(places[1], now(), Waker::noop()).expect("its turn");
+    assert!(gate.try_send(places[2], now(), Waker::noop()).is_none());
+    gate.returned(second, accepted());
+    gate.returned(third, accepted());
+    for position in &places[2..] {
+        assert!(gate.try_send(*position, now(), Waker::noop()).is_some());
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_hangs_does_not_keep_the_gate_shut() {
     let gate = unpaced();
-    let departure = leave(&gate);
-    let refused = gate.refused(departure, &retry_after(5)).place;
-    gate.stand(refused, false, Waker::noop());
+    let record = leave(&gate);
+    let refused = gate.refused(record, &retry_after(5)).position;
+    gate.join(refused, Waker::noop());
     let next = stand(&gate);
     let hangs = go(&gate, refused).await;
     let left = Instant::now();
     go(&gate, next).await;
     assert_eq!(left.elapsed(), PATIENCE);
-    gate.returned(hangs, || Outcome::Lost);
+    gate.returned(hangs, Outcome::Lost);
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_that_misses_its_turn_holds_nobody_up_for_long_and_goes_first_when_it_is_back() {
     let gate = paced(1);
-    let departure = leave(&gate);
+    let record = leave(&gate);
     let absent = [stand(&gate), stand(&gate), stand(&gate)];
     let present = stand(&gate);
-    gate.returned(departure, accepted);
+    gate.returned(record, accepted());
     let start = Instant::now();
-    let departure = go(&gate, present).await;
+    let record = go(&gate, present).await;
     // A window, a second for each of the absent, and what comes of looking only now and then.
     assert!(start.elapsed() <= WINDOW + 6 * PATIENCE, "{:?}", start.elapsed());
-    gate.returned(departure, accepted);
+    gate.returned(record, accepted());
     let late = stand(&gate);
-    for place in absent {
-        assert_eq!(gate.turn(place, Instant::now(), Waker::noop()), Turn::Missed);
-        assert!(gate.leave(place, false, Instant::now(), Waker::noop()).is_none(), "there is no place to be had");
-        let departure = go(&gate, place).await;
-        gate.returned(departure, accepted);
+    for position in absent {
+        assert_eq!(gate.turn(position, Instant::now(), Waker::noop()), Turn::Evicted);
+        assert!(gate.try_send(position, Instant::now(), Waker::noop()).is_none(), "there is no position to be had");
+        let record = go(&gate, position).await;
+        gate.returned(record, accepted());
     }
     go(&gate, late).await;
 }
@@ -222,20 +222,20 @@ impl Wake for Woken {
 #[tokio::test(start_paused = true)]
 async fn whoever_comes_to_the_front_is_woken() {
     let gate = paced(1);
-    let departure = leave(&gate);
+    let record = leave(&gate);
     let places = [stand(&gate), stand(&gate), stand(&gate)];
     let woken: [Arc<Woken>; 3] = Default::default();
-    for (place, woken) in places.iter().zip(&woken) {
-        gate.turn(*place, Instant::now(), &Waker::from(Arc::clone(woken)));
+    for (position, woken) in places.iter().zip(&woken) {
+        gate.turn(*position, Instant::now(), &Waker::from(Arc::clone(woken)));
     }
     let count = |n: usize| woken[n].0.swap(0, Ordering::Relaxed);
-    gate.abandon(places[0]);
+    gate.leave(places[0]);
     assert_eq!([count(0), count(1), count(2)], [0, 1, 0]);
     gate.turn(places[1], Instant::now(), &Waker::from(Arc::clone(&woken[1])));
-    gate.returned(departure, accepted);
+    gate.returned(record, accepted());
     assert_eq!([count(0), count(1), count(2)], [0, 1, 0]);
     tokio::time::sleep(WINDOW).await;
-    assert!(gate.leave(places[1], false, Instant::now(), Waker::noop()).is_some());
+    assert!(gate.try_send(places[1], Instant::now(), Waker::noop()).is_some());
     assert_eq!([count(0), count(1), count(2)], [0, 0, 1]);
 }
 
@@ -249,7 +249,7 @@ impl Wake for LastWaker {
 impl Drop for LastWaker {
     fn drop(&mut self) {
         let gate = self.0.upgrade().expect("the gate outlives its wakers");
-        let held = gate.line.try_lock().is_err();
+        let held = gate.parts.try_lock().is_err();
         self.1.fetch_add(if held { 1_000 } else { 1 }, Ordering::Relaxed);
     }
 }
@@ -259,25 +259,25 @@ async fn no_waker_is_dropped_under_the_lock_since_a_task_that_is_dropped_with_it
     let gate = Arc::new(paced(1));
     let dropped = Arc::new(AtomicU64::new(0));
     let waker = || Waker::from(Arc::new(LastWaker(Arc::downgrade(&gate), Arc::clone(&dropped))));
-    let departure = leave(&gate);
+    let record = leave(&gate);
     let places = [stand(&gate), stand(&gate), stand(&gate), stand(&gate)];
     for _ in 0..2 {
-        // Twice, so that one takes the place of another.
-        for place in places {
-            gate.turn(place, Instant::now(), &waker());
+        // Twice, so that one takes the position of another.
+        for position in places {
+            gate.turn(position, Instant::now(), &waker());
         }
     }
-    gate.abandon(places[3]);
-    gate.returned(departure, accepted);
+    gate.leave(places[3]);
+    gate.returned(record, accepted());
     tokio::time::sleep(WINDOW).await;
-    // The first one does not come. It is woken, and put out of the line.
+    // The first one does not come. It is woken, and put out of the queue.
     gate.turn(places[1], Instant::now(), Waker::noop());
     tokio::time::sleep(PATIENCE).await;
-    assert_eq!(gate.turn(places[1], Instant::now(), Waker::noop()), Turn::Leave);
-    assert!(gate.leave(places[1], false, Instant::now(), &waker()).is_some());
-    gate.abandon(places[2]);
-    let refused = Place { newcomer: false, number: 99 };
-    gate.stand(refused, false, &waker());
-    gate.abandon(refused);
+    assert_eq!(gate.turn(places[1], Instant::now(), Waker::noop()), Turn::Send);
+    assert!(gate.try_send(places[1], Instant::now(), &waker()).is_some());
+    gate.leave(places[2]);
+    let refused = QueuePosition { newcomer: false, number: 99 };
+    gate.join(refused, &waker());
+    gate.leave(refused);
     assert_eq!(dropped.load(Ordering::Relaxed), 10);
 }

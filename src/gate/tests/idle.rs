@@ -10,10 +10,10 @@ fn is_idle(gate: &Gate) -> bool {
 async fn somebody_stands_in_line() {
     let gate = unpaced();
     assert!(is_idle(&gate));
-    let place = Place { newcomer: false, number: 0 };
-    gate.stand(place, false, Waker::noop());
+    let position = QueuePosition { newcomer: false, number: 0 };
+    gate.join(position, Waker::noop());
     assert!(!is_idle(&gate));
-    gate.abandon(place);
+    gate.leave(position);
     assert!(is_idle(&gate));
 }
 
@@ -32,7 +32,7 @@ async fn nothing_has_succeeded_since_a_refusal_without_a_word() {
     gate.refused(leave(&gate), &RateLimits::default());
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(!is_idle(&gate));
-    gate.returned(leave(&gate), accepted);
+    gate.returned(leave(&gate), accepted());
     assert!(is_idle(&gate));
 }
 
@@ -40,7 +40,7 @@ async fn nothing_has_succeeded_since_a_refusal_without_a_word() {
 async fn a_place_of_its_window_is_taken() {
     let gate = paced(3);
     assert!(is_idle(&gate));
-    gate.returned(leave(&gate), accepted);
+    gate.returned(leave(&gate), accepted());
     assert!(!is_idle(&gate));
     tokio::time::sleep(WINDOW).await;
     assert!(is_idle(&gate));

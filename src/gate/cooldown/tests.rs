@@ -8,7 +8,12 @@ fn seconds(seconds: u64) -> Duration {
 
 #[test]
 fn retry_after_goes_before_the_reset_and_neither_says_nothing() {
-    let both = RateLimits { retry_after: Some(seconds(7)), reset_after: Some(seconds(40)), ..Default::default() };
+    let both = RateLimits {
+        retry_after: Some(seconds(7)),
+        reset_after: Some(seconds(40)),
+        reset_margin: seconds(1),
+        ..Default::default()
+    };
     assert_eq!(asked(&both), Some(seconds(7)));
     assert_eq!(asked(&RateLimits { retry_after: None, ..both }), Some(seconds(41)));
     assert_eq!(asked(&RateLimits::default()), None);
@@ -35,10 +40,10 @@ fn the_jitter_is_a_tenth_of_what_was_asked_and_a_second_at_the_most() {
 
 #[test]
 fn the_exponential_delay_doubles_to_a_minute() {
-    let most = |refusals| exponential(refusals, seconds(1000), 1.0).as_secs();
+    let most = |refusals| exponential(refusals, BASE, seconds(1000), 1.0).as_secs();
     assert_eq!([0, 1, 2, 3, 5, 6, 31, 32, u32::MAX].map(most), [1, 2, 4, 8, 32, 60, 60, 60, 60]);
-    assert_eq!(exponential(9, seconds(5), 1.0), seconds(5));
-    assert_eq!(exponential(9, seconds(5), 0.0), seconds(0));
+    assert_eq!(exponential(9, BASE, seconds(5), 1.0), seconds(5));
+    assert_eq!(exponential(9, BASE, seconds(5), 0.0), seconds(0));
 }
 
 fn any_duration() -> impl Strategy<Value = Duration> {
@@ -69,7 +74,7 @@ proptest! {
                 prop_assert!(wait <= asked.saturating_add(MOST_JITTER));
             }
         }
-        let wait = exponential(refusals, max_wait, share);
+        let wait = exponential(refusals, BASE, max_wait, share);
         prop_assert!(wait <= max_wait.min(LONGEST_STEP));
     }
 }

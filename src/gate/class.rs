@@ -52,11 +52,11 @@ impl RequestClass {
         Self(hasher.finish() & !Self::PACED | self.0 & Self::PACED)
     }
 
-    pub(super) fn is_paced(self) -> bool {
+    pub(crate) fn is_paced(self) -> bool {
         self.0 & Self::PACED != 0
     }
 
-    pub(super) fn key(self) -> u64 {
+    pub(crate) fn key(self) -> u64 {
         self.0
     }
 }
@@ -75,14 +75,14 @@ type Closure = dyn Fn(&Method, &Uri, &HeaderMap) -> RequestClass + Send + Sync;
 
 /// How requests are classified: by method, or as the user says.
 #[derive(Clone, Default)]
-pub(super) struct RequestClassifier(Option<Arc<Closure>>);
+pub(crate) struct RequestClassifier(Option<Arc<Closure>>);
 
 impl RequestClassifier {
-    pub(super) fn new(closure: impl Fn(&Method, &Uri, &HeaderMap) -> RequestClass + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(closure: impl Fn(&Method, &Uri, &HeaderMap) -> RequestClass + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(closure)))
     }
 
-    pub(super) fn classify<B>(&self, request: &http::Request<B>) -> RequestClass {
+    pub(crate) fn classify<B>(&self, request: &http::Request<B>) -> RequestClass {
         match &self.0 {
             None => RequestClass::of(request.method()),
             Some(closure) => closure(request.method(), request.uri(), request.headers()),

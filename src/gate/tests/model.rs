@@ -37,49 +37,49 @@ fn any_step() -> impl Strategy<Value = Step> {
 struct Model {
     gate: Gate,
     now: Instant,
-    waiting: BTreeMap<Place, (Arc<Woken>, Instant)>,
-    neglected: Vec<Place>,
-    in_flight: Vec<Departure>,
+    waiting: BTreeMap<QueuePosition, (Arc<Woken>, Instant)>,
+    neglected: Vec<QueuePosition>,
+    in_flight: Vec<SendRecord>,
 }
 
 impl Model {
     fn arrive(&mut self) {
         match self.gate.enter_counted(self.now) {
-            Entry::Leave(departure) => {
-                assert!(self.waiting.is_empty(), "a newcomer passed the line");
-                assert!(self.neglected.is_empty() || self.gate.lock().standing.is_empty());
-                self.in_flight.push(departure);
+            Entered::Send(record) => {
+                assert!(self.waiting.is_empty(), "a newcomer passed the queue");
+                assert!(self.neglected.is_empty() || self.gate.lock().queue.is_empty());
+                self.in_flight.push(record);
             }
-            Entry::Stand(place) => self.wait(place),
+            Entered::Wait(position) => self.wait(position),
         }
     }
 
-    fn wait(&mut self, place: Place) {
+    fn wait(&mut self, position: QueuePosition) {
         let woken = Arc::new(Woken(AtomicU64::new(1)));
-        self.waiting.insert(place, (woken, self.now));
+        self.waiting.insert(position, (woken, self.now));
         self.run();
     }
 
     /// Polls whoever was woken or is due, until nobody is.
     fn run(&mut self) {
-        while let Some((&place, (woken, due))) =
+        while let Some((&position, (woken, due))) =
             self.waiting.iter_mut().find(|(_, (woken, due))| woken.0.load(Ordering::Relaxed) > 0 || *due <= self.now)
         {
             woken.0.store(0, Ordering::Relaxed);
             let waker = Waker::from(Arc::clone(woken));
-            match self.gate.turn(place, self.now, &waker) {
+            match self.gate.turn(position, self.now, &waker) {
                 Turn::Wait(until) => {
                     assert!(until > self.now, "it would spin");
                     *due = until;
                 }
-                turn => match self.gate.leave(place, false, self.now, &waker) {
-                    Some(departure) => {
-                        self.waiting.remove(&place);
-                        assert!(self.waiting.keys().all(|other| *other > place), "not first come, first served");
-                        self.in_flight.push(departure);
+                turn => match self.gate.try_send(position, self.now, &waker) {
+                    Some(record) => {
+                        self.waiting.remove(&position);
+                        assert!(self.waiting.keys().all(|other| *other > position), "not first come, first served");
+                        self.in_flight.push(record);
                     }
                     None => {
-                        assert_eq!(turn, Turn::Missed, "it was its turn");
+                        assert_eq!(turn, Turn::Evicted, "it was its turn");
                         woken.0.store(1, Ordering::Relaxed);
                     }
                 },
@@ -101,13 +101,13 @@ impl Model {
             if self.waiting.is_empty() {
                 return;
             }
-            for departure in std::mem::take(&mut self.in_flight) {
-                self.gate.returned_counted(departure, accepted());
+            for record in std::mem::take(&mut self.in_flight) {
+                self.gate.returned(record, accepted());
             }
             self.step(Step::Pass(60_000));
             tokio::time::advance(self.now - Instant::now()).await;
         }
-        panic!("{} were left standing", self.waiting.len());
+        panic!("{} were left waiters", self.waiting.len());
     }
 
     fn step(&mut self, step: Step) {
@@ -118,44 +118,45 @@ impl Model {
         match step {
             Step::Arrive => self.arrive(),
             Step::Accept(n) => {
-                if let Some(departure) = take(self, n) {
-                    self.gate.returned_counted(departure, accepted());
+                if let Some(record) = take(self, n) {
+                    self.gate.returned(record, accepted());
                 }
             }
             Step::Lose(n) => {
-                if let Some(departure) = take(self, n) {
-                    self.gate.returned_counted(departure, Outcome::Lost);
+                if let Some(record) = take(self, n) {
+                    self.gate.returned(record, Outcome::Lost);
                 }
             }
             Step::Refuse(n, asked, stays) => {
-                if let Some(departure) = take(self, n) {
+                if let Some(record) = take(self, n) {
                     let limits = asked.map_or_else(RateLimits::default, retry_after);
-                    let refusal = self.gate.refused(departure, &limits);
+                    let refusal = self.gate.refused(record, &limits);
                     if stays {
-                        self.gate.stand(refusal.place, false, Waker::noop());
-                        self.wait(refusal.place);
+                        self.gate.join(refusal.position, Waker::noop());
+                        self.wait(refusal.position);
                     }
                 }
             }
             Step::GiveUp(n) => {
                 let len = self.waiting.len();
-                if let Some(place) = self.waiting.keys().nth(n % len.max(1)).copied() {
-                    self.waiting.remove(&place);
-                    self.gate.abandon(place);
+                if let Some(position) = self.waiting.keys().nth(n % len.max(1)).copied() {
+                    self.waiting.remove(&position);
+                    self.gate.leave(position);
                 }
             }
             Step::Neglect(n) => {
                 let len = self.waiting.len();
-                if let Some(place) = self.waiting.keys().nth(n % len.max(1)).copied() {
-                    self.waiting.remove(&place);
-                    self.neglected.push(place);
+                if let Some(position) = self.waiting.keys().nth(n % len.max(1)).copied() {
+                    self.waiting.remove(&position);
+                    self.neglected.push(position);
                 }
             }
             Step::Pass(millis) => self.pass(Duration::from_millis(millis)),
         }
         self.run();
-        let line = self.gate.lock();
-        assert!(line.ajar.is_some() || line.refusals == 0 && line.opens.is_none_or(|opens| opens <= self.now));
+        let cooldown = &self.gate.lock().cooldown;
+        let is_closed = cooldown.closed_until().is_some_and(|until| until > self.now);
+        assert!(!cooldown.is_wide_open() || cooldown.refusals() == 0 && !is_closed);
     }
 }
 
@@ -178,10 +179,10 @@ proptest! {
                 model.step(step);
                 tokio::time::advance(model.now - Instant::now()).await;
             }
-            // Everything in flight is answered, and nobody is left standing: no wake-up was lost.
+            // Everything in flight is answered, and nobody is left waiters: no wake-up was lost.
             model.finish().await;
-            for place in std::mem::take(&mut model.neglected) {
-                model.wait(place);
+            for position in std::mem::take(&mut model.neglected) {
+                model.wait(position);
             }
             model.finish().await;
         });

@@ -1,0 +1,199 @@
+//! The cool-down after a refusal: how long the gate is closed, and how it opens.
+//!
+//! Pure: the clock and chance come in as arguments. `share` is chance, from 0 to below 1.
+//!
+//! 1. A refusal closes the gate. Of requests that were sent together (one *epoch*) the first refusal closes it; a later one
+//!    counts only if it asks for more time.
+//! 2. The server's own time comes first, then the time that the [limiter](super::limiter) has found, then an exponential
+//!    delay with full jitter.
+//! 3. After a closing the gate opens by degrees (*slow start*): one request may be in flight, and one more for every
+//!    success, until nobody waits. A request that is not answered holds up the next one for [`PATIENCE`] at most.
+//! 4. Whether the gate is open is tried at the gate's expense. A refusal uses a retry of its request only if it is the
+//!    request's first, or if the server breaks its word: the request left first after a time that the server had stated.
+//!    Any refusal goes back once the server has refused everything for `max_wait`.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::queue::PATIENCE;
+use crate::api::limits::RateLimits;
+
+/// The vendor's advice for a refusal whose reset is imminent. A server that says "now" is not believed.
+const SHORTEST_ASKED: Duration = Duration::from_secs(1);
+
+/// The first step of the exponential delay.
+const BASE: Duration = Duration::from_secs(1);
+
+/// Further doubling would outlast the window of every documented limit.
+const LONGEST_STEP: Duration = Duration::from_secs(60);
+
+/// A tenth of the wait pulls the processes of a fleet apart, and a second is as much as a window can spare.
+const JITTER_DIVISOR: u32 = 10;
+const MOST_JITTER: Duration = Duration::from_secs(1);
+
+/// What a request takes along, so that its answer can be told from those of other epochs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ticket {
+    /// How many times the gate had closed.
+    pub(super) epoch: u64,
+    /// It left first after a closing whose end the server had stated.
+    pub(super) trusts_server: bool,
+}
+
+/// What is to be done about a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Closing {
+    /// The gate was closed, for this long.
+    pub(super) wait: Option<Duration>,
+    /// The refusal goes back: the server asks for more than `max_wait`, or has refused everything for so long.
+    pub(super) too_long: bool,
+}
+
+/// Whether a gate is closed, and how far it is open.
+#[derive(Debug, Default)]
+pub(super) struct Cooldown {
+    closed_until: Option<Instant>,
+    /// The server stated `closed_until`.
+    stated: bool,
+    /// It has closed, and no request has left since.
+    is_news: bool,
+    epoch: u64,
+    /// Closings since the last success whose length nobody had stated.
+    refusals: u32,
+    /// Since when every answer has been a refusal.
+    refused_since: Option<Instant>,
+    /// How many requests of this epoch may be in flight, unless the gate is wide open.
+    slow_start_limit: Option<u64>,
+    /// Requests of this epoch that are in flight, and when the last one left.
+    in_flight: u64,
+    last_sent: Option<Instant>,
+}
+
+impl Cooldown {
+    /// `None` if the next request may leave, otherwise the time until which it may not.
+    #[inline]
+    pub(super) fn wait(&self, now: Instant) -> Option<Instant> {
+        if let Some(until) = self.closed_until.filter(|until| *until > now) {
+            return Some(until);
+        }
+        let held_until = self.last_sent.map(|sent| sent + PATIENCE).filter(|until| *until > now)?;
+        self.slow_start_limit.is_some_and(|most| self.in_flight >= most).then_some(held_until)
+    }
+
+    /// A request leaves. Returns its ticket, and whether it is the first since the gate closed.
+    #[inline]
+    pub(super) fn sent(&mut self, now: Instant) -> (Ticket, bool) {
+        let is_first = std::mem::take(&mut self.is_news);
+        let trusts_server = is_first && self.stated;
+        self.closed_until = None;
+        self.in_flight += 1;
+        self.last_sent = Some(now);
+        (Ticket { epoch: self.epoch, trusts_server }, is_first)
+    }
+
+    /// A request came back with anything but a refusal, or never will. `is_last` says that nobody waits.
+    #[inline]
+    pub(super) fn returned(&mut self, ticket: Ticket, accepted: bool, is_last: bool) {
+        if accepted {
+            self.refused_since = None;
+        }
+        if ticket.epoch == self.epoch {
+            self.in_flight = self.in_flight.saturating_sub(1);
+            if accepted {
+                self.refusals = 0;
+                self.slow_start_limit = self.slow_start_limit.map(|most| most.saturating_add(1)).filter(|_| !is_last);
+            }
+        }
+    }
+
+    /// Whether a refusal of a request with this ticket tells news. Others that were sent with it may have told it before.
+    pub(super) fn is_news(&self, ticket: Ticket) -> bool {
+        ticket.epoch == self.epoch
+    }
+
+    /// A request came back refused. `found` is when the limiter expects the server to accept again.
+    pub(super) fn refused(
+        &mut self,
+        ticket: Ticket,
+        asked: Option<Duration>,
+        found: Option<Instant>,
+        max_wait: Duration,
+        now: Instant,
+        share: f64,
+    ) -> Closing {
+        let since = *self.refused_since.get_or_insert(now);
+        let is_news = self.is_news(ticket);
+        let is_closed_until = |until: Instant| self.closed_until.is_some_and(|closed| closed >= until);
+        let wait = match (asked, found) {
+            (Some(asked), _) if is_news || !is_closed_until(now + asked.min(max_wait)) => {
+                Some(with_jitter(asked, max_wait, share))
+            }
+            (None, Some(found)) if is_news => Some(found.saturating_duration_since(now).min(max_wait)),
+            (None, None) if is_news => Some(exponential(self.refusals, BASE, max_wait, share)),
+            _ => None,
+        };
+        if let Some(wait) = wait {
+            if asked.is_none() {
+                self.refusals = self.refusals.saturating_add(1);
+            }
+            self.closed_until = self.closed_until.max(Some(now + wait));
+            self.stated = asked.is_some();
+            self.is_news = true;
+            self.epoch = self.epoch.wrapping_add(1);
+            self.slow_start_limit = Some(1);
+            self.in_flight = 0;
+        }
+        let too_long = asked.is_some_and(|asked| asked > max_wait) || now.saturating_duration_since(since) >= max_wait;
+        Closing { wait, too_long }
+    }
+
+    /// Whether requests may leave without a ticket.
+    #[inline]
+    pub(super) fn is_wide_open(&self) -> bool {
+        // A gate that is closed, or has refused since the last success, is in its slow start too.
+        self.slow_start_limit.is_none()
+    }
+
+    /// Whether nothing would be lost with it.
+    pub(super) fn is_idle(&self, now: Instant) -> bool {
+        self.refusals == 0 && self.closed_until.is_none_or(|until| until <= now)
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    #[cfg(test)]
+    pub(super) fn refusals(&self) -> u32 {
+        self.refusals
+    }
+
+    #[cfg(test)]
+    pub(super) fn closed_until(&self) -> Option<Instant> {
+        self.closed_until
+    }
+}
+
+/// What a refusal says of the time to wait, as far as it says anything.
+pub(crate) fn asked(limits: &RateLimits) -> Option<Duration> {
+    let until_reset = || limits.reset_after.map(|reset| reset.saturating_add(limits.reset_margin));
+    let asked = limits.retry_after.or_else(until_reset)?;
+    // A fraction of a second is a server's precise word.
+    Some(if asked.is_zero() { SHORTEST_ASKED } else { asked })
+}
+
+/// The time the server asked for, and a little more, but no more than `max_wait`.
+pub(crate) fn with_jitter(asked: Duration, max_wait: Duration, share: f64) -> Duration {
+    let most = (asked / JITTER_DIVISOR).min(MOST_JITTER);
+    asked.saturating_add(most.mul_f64(share)).min(max_wait)
+}
+
+/// Exponential delay with full jitter, for the refusal that follows `refusals` others without success between them.
+pub(crate) fn exponential(refusals: u32, base: Duration, max_wait: Duration, share: f64) -> Duration {
+    let step = base.saturating_mul(1u32.checked_shl(refusals).unwrap_or(u32::MAX));
+    step.min(LONGEST_STEP).min(max_wait).mul_f64(share)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! What a request holds of its gate. Each guard tells the gate when it is dropped.
+
+use std::{sync::Arc, task::Waker};
+
+use http::HeaderMap;
+use tokio::time::Instant;
+
+use super::{Entered, Gate, Outcome, QueuePosition, SendRecord, Settings, Turn};
+use crate::api::limits::RateLimits;
+
+/// What an arriving request may do.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    Send(InFlightGuard),
+    Wait(QueueGuard),
+}
+
+impl Entry {
+    /// A request arrives at `gate`.
+    #[inline]
+    pub(crate) fn at(gate: Arc<Gate>) -> Self {
+        match gate.enter() {
+            Entered::Send(record) => Self::Send(InFlightGuard { gate, record: Some(record) }),
+            Entered::Wait(position) => Self::Wait(QueueGuard { gate, position, queued: true }),
+        }
+    }
+}
+
+/// What is to be done about a refusal.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// The position in which the request may wait for its next attempt.
+    pub(crate) queue: QueueGuard,
+    /// The refusal goes back to the caller: the server asks for more than `max_wait`, or has refused for so long.
+    pub(crate) too_long: bool,
+    /// The next attempt uses a retry. Otherwise the gate was tried, at its own expense.
+    pub(crate) uses_retry: bool,
+}
+
+/// A request in flight. Dropped without an answer, it counts as sent.
+#[derive(Debug)]
+pub(crate) struct InFlightGuard {
+    gate: Arc<Gate>,
+    /// Taken when the request has come back. If it is not counted, the gate is told only of a refusal and of a request
+    /// that was not sent.
+    record: Option<SendRecord>,
+}
+
+impl InFlightGuard {
+    /// The server answered, and did not refuse.
+    #[inline]
+    pub(crate) fn accepted(&mut self, headers: &HeaderMap) {
+        // Most answers say nothing, and need no clock to be read against.
+        self.returned(|| Outcome::Accepted(RateLimits::are_in(headers).then(|| read(headers))));
+    }
+
+    /// The server refused. `first` says that it is the first refusal of this request.
+    pub(crate) fn refused(mut self, headers: &HeaderMap, first: bool) -> Refusal {
+        let record = self.record.take().unwrap_or_default();
+        let limits = read(headers);
+        let refused = self.gate.refused(record, &limits);
+        Refusal {
+            uses_retry: first || record.trusts_server(),
+            too_long: refused.too_long,
+            queue: self.requeue(refused.position),
+        }
+    }
+
+    /// The request was not sent, or not processed. It may wait before the newcomers.
+    pub(crate) fn not_sent(mut self) -> QueueGuard {
+        let record = self.record.take().unwrap_or_default();
+        let position = self.gate.not_sent(record);
+        self.requeue(position)
+    }
+
+    /// The settings of the layer.
+    #[inline]
+    pub(crate) fn settings(&self) -> &Settings {
+        self.gate.settings()
+    }
+
+    fn requeue(&self, position: QueuePosition) -> QueueGuard {
+        QueueGuard { gate: Arc::clone(&self.gate), position, queued: false }
+    }
+
+    #[inline]
+    fn returned(&mut self, outcome: impl FnOnce() -> Outcome) {
+        if let Some(record) = self.record.take_if(|record| record.is_counted()) {
+            self.gate.returned(record, outcome());
+        }
+    }
+}
+
+impl Drop for InFlightGuard {
+    #[inline]
+    fn drop(&mut self) {
+        self.returned(|| Outcome::Lost);
+    }
+}
+
+fn read(headers: &HeaderMap) -> RateLimits {
+    RateLimits::read(headers, std::time::SystemTime::now())
+}
+
+/// A request in the queue, or about to join it. Dropped, it gives its position up.
+#[derive(Debug)]
+pub(crate) struct QueueGuard {
+    gate: Arc<Gate>,
+    position: QueuePosition,
+    queued: bool,
+}
+
+impl QueueGuard {
+    /// Joins the queue. After a refusal this is done before anything else, so that nobody overtakes.
+    pub(crate) fn join(&mut self, waker: &Waker) {
+        if !self.queued {
+            self.gate.join(self.position, waker);
+            self.queued = true;
+        }
+    }
+
+    /// Whether it is the turn of this request.
+    pub(crate) fn turn(&mut self, now: Instant, waker: &Waker) -> Turn {
+        self.join(waker);
+        self.gate.turn(self.position, now, waker)
+    }
+
+    /// Takes the turn, if it still is the turn of this request. Otherwise the request is in the queue afterwards.
+    pub(crate) fn try_send(&mut self, now: Instant, waker: &Waker) -> Option<InFlightGuard> {
+        let record = self.gate.try_send(self.position, now, waker)?;
+        self.queued = false;
+        Some(InFlightGuard { gate: Arc::clone(&self.gate), record: Some(record) })
+    }
+
+    /// The settings of the layer.
+    pub(crate) fn settings(&self) -> &Settings {
+        self.gate.settings()
+    }
+}
+
+impl Drop for QueueGuard {
+    fn drop(&mut self) {
+        if self.queued {
+            self.gate.leave(self.position);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The limiter: how many requests of a class may leave, and when, so that the limit is met without being hit.
+//!
+//! Pure: the clock and chance come in as arguments, and nothing is sent.
+//!
+//! # Two regimes
+//!
+//! **Stated windows** ([`Windows`]). A window is stated if the server says how many requests it carries or what is left of it,
+//! or if the settings or the documentation say so. Requests are counted in it, whatever its length, and all of them may
+//! leave at once.
+//!
+//! **A found rate** ([`FoundRate`]). If the server refuses without stating a window, its rate is searched for. Requests leave
+//! in *pulses*: as many as the server accepted last time, as far apart as it accepted last time. Two numbers describe any
+//! silent server well enough: a window of 20 a minute is a pulse of 20 each minute, a bucket that fills once a second is a
+//! pulse of 1 each second.
+//!
+//! # What moves between them
+//!
+//! ```text
+//!               a refusal that states no window
+//!   windows  ──────────────────────────────────────►  windows and a found rate
+//!   alone    ◄──────────────────────────────────────
+//!               an answer states a window, or no refusal for five periods
+//! ```
+//!
+//! Both apply at the same time: a request leaves if neither holds it back. So the documented limit still bounds what
+//! a silent server is sent.
+//!
+//! # Which evidence outranks which
+//!
+//! 1. The server's time to ask again (`Retry-After`). The [cool-down](super::cooldown) keeps it, not the limiter.
+//! 2. The server's statement of its window: what is left, when it ends, how long it is. It replaces our count, up and down,
+//!    until the window ends.
+//! 3. The settings or the documentation.
+//! 4. What was found. It only lowers what may leave, with one exception: after two whole windows of a documented limit
+//!    in which the server said nothing although it should have, one request in excess is tried in each window. If it is
+//!    accepted, the limit is raised while requests are accepted.
+//!
+//! All that was learned is forgotten when it has not been heard for five windows.
+
+mod rate;
+mod sharing;
+mod slots;
+mod windows;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use self::{rate::FoundRate, windows::Windows};
+use super::Allowance;
+use crate::api::limits::RateLimits;
+
+/// What became of a request that was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outcome {
+    /// Answered, and not with 429; with what the answer says of the limit, if anything.
+    Accepted(Option<RateLimits>),
+    /// Answered with 429. `is_news` says that no other request that was sent with it was refused before.
+    Refused { limits: RateLimits, is_news: bool },
+    /// Given up or failed: the server may have counted it.
+    Lost,
+    /// Failed before it could reach the server.
+    NotSent,
+}
+
+/// The limiter of one class.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    windows: Windows,
+    rate: Option<FoundRate>,
+}
+
+impl Limiter {
+    /// `is_paced` says that the allowance applies from the beginning. Otherwise no request is held back until the server has
+    /// stated a limit or refused.
+    pub(super) fn new(allowance: Allowance, is_paced: bool, max_wait: Duration) -> Self {
+        Self { windows: Windows::new(allowance, is_paced, max_wait), rate: None }
+    }
+
+    /// `None` if the next request may leave, otherwise when to ask again.
+    #[inline]
+    pub(super) fn wait(&mut self, now: Instant) -> Option<Instant> {
+        let held = self.windows.wait(now);
+        match &mut self.rate {
+            Some(rate) => held.max(rate.wait(now)),
+            None => held,
+        }
+    }
+
+    /// A request leaves.
+    #[inline]
+    pub(super) fn sent(&mut self, now: Instant) {
+        self.windows.sent(now);
+        if let Some(rate) = &mut self.rate {
+            rate.sent(now);
+        }
+    }
+
+    /// A request that left at `sent_at` has come back, or never will. `share` is chance, from 0 to below 1. After a refusal
+    /// that states no time it returns when the server is expected to accept again, if anything is known of that.
+    #[inline]
+    pub(super) fn returned(
+        &mut self,
+        outcome: Outcome,
+        sent_at: Instant,
+        now: Instant,
+        share: impl Fn() -> f64,
+    ) -> Option<Instant> {
+        match outcome {
+            Outcome::NotSent => self.windows.not_sent(sent_at, now),
+            Outcome::Lost => self.windows.lost(sent_at, now),
+            Outcome::Accepted(limits) => {
+                self.windows.accepted(limits.as_ref(), sent_at, now, share);
+                match &mut self.rate {
+                    Some(_) if limits.is_some_and(|limits| states_window(&limits)) => self.rate = None,
+                    Some(rate) => rate.accepted(sent_at),
+                    None => {}
+                }
+            }
+            Outcome::Refused { limits, is_news } => {
+                self.windows.refused(&limits, sent_at, now);
+                if states_window(&limits) {
+                    self.rate = None;
+                } else if is_news {
+                    let windows = &self.windows;
+                    let rate = self.rate.get_or_insert_with(|| {
+                        FoundRate::new(sent_at, windows.documented_length(), windows.answered())
+                    });
+                    return rate.refused(sent_at, now, share());
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether this class is as it was when it was new, and nothing is held back.
+    pub(super) fn is_idle(&mut self, now: Instant) -> bool {
+        self.rate.take_if(|rate| rate.is_over(now));
+        self.rate.is_none() && self.windows.is_idle(now)
+    }
+
+    /// Whether requests may leave without being counted.
+    #[inline]
+    pub(super) fn is_unlimited(&mut self, now: Instant) -> bool {
+        !self.windows.is_documented() && self.is_idle(now)
+    }
+}
+
+/// Whether the server says what it counts.
+fn states_window(limits: &RateLimits) -> bool {
+    limits.limit.is_some() || limits.remaining.is_some() || limits.reset_after.is_some()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+//! The rate of a server that states no window.
+//!
+//! Requests leave in *pulses*. The first request of a pulse tries whether the server accepts again. If it is accepted, the
+//! rest of the pulse follows.
+//!
+//! 1. A pulse ends when the server refuses, or when it has carried as many requests as the pulse before (`burst`).
+//! 2. The time between the beginnings of two pulses is searched by halving the gap between what was too soon
+//!    (`too_soon`) and what was soon enough (`soon_enough`), until the two are within a sixteenth of each other.
+//! 3. Every few pulses the server is asked for more: one request beyond the burst, and twice as many after each success; or,
+//!    with a burst of one, an earlier pulse. In vain, it is done half as often the next time, but once in two minutes.
+//! 4. Refusals lower the burst at once to what was accepted. A time that was soon enough and is no longer is given up.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The rate is forgotten when there was no refusal for this many periods.
+const MEMORY: u32 = 5;
+const SHORTEST_MEMORY: Duration = Duration::from_secs(10);
+
+/// The most pulses from one time that more is asked for to the next, and the longest time.
+const MOST_PULSES: u32 = 16;
+const LONGEST_QUIET: Duration = Duration::from_secs(120);
+
+/// A pulse does not wait for longer than this for its first answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The least time between two tries.
+const SHORTEST_WAIT: Duration = Duration::from_millis(10);
+
+#[derive(Debug)]
+pub(super) struct FoundRate {
+    /// When the last pulse began from which a request was accepted.
+    anchor: Instant,
+    pulse: Pulse,
+    burst: Option<u64>,
+    too_soon: Duration,
+    soon_enough: Option<Duration>,
+    /// The period to try before anything is known: the length of a documented window.
+    expected: Option<Duration>,
+    /// Pulses that were refused whole since `soon_enough` was known.
+    misses: u32,
+    /// Pulses until more is asked for, and how many that were the last time.
+    quiet: u32,
+    quiet_for: u32,
+    refused_at: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pulse {
+    began: Instant,
+    sent: u64,
+    accepted: u64,
+    /// It has been refused: the next request begins another.
+    is_over: bool,
+    /// More is asked for in this one than this burst.
+    exceeds: Option<u64>,
+}
+
+impl FoundRate {
+    /// A request that left at `sent_at` was refused, and nothing is known but the length of a documented window, and how
+    /// many requests were accepted in it.
+    pub(super) fn new(sent_at: Instant, expected: Option<Duration>, accepted: u64) -> Self {
+        let pulse = Pulse { began: sent_at, sent: 0, accepted: 0, is_over: true, exceeds: None };
+        Self {
+            anchor: sent_at,
+            pulse,
+            burst: Some(accepted).filter(|accepted| *accepted > 0),
+            too_soon: Duration::ZERO,
+            soon_enough: None,
+            expected,
+            misses: 0,
+            quiet: 1,
+            quiet_for: 1,
+            refused_at: sent_at,
+        }
+    }
+
+    /// `None` if the next request may leave, otherwise when to ask again.
+    pub(super) fn wait(&self, now: Instant) -> Option<Instant> {
+        if self.pulse.is_over || self.pulse.sent < self.allowed(now) {
+            return None;
+        }
+        let next = self.next_pulse().filter(|next| *next > now)?;
+        // An answer may allow more, and wakes whoever waits. One that does not come allows more too.
+        let late = self.pulse.began + PATIENCE;
+        Some(if self.pulse.accepted == 0 && late > now { next.min(late) } else { next })
+    }
+
+    pub(super) fn sent(&mut self, now: Instant) {
+        if self.pulse.is_over || self.pulse.sent >= self.allowed(now) {
+            self.begin(now);
+        }
+        self.pulse.sent += 1;
+    }
+
+    fn begin(&mut self, now: Instant) {
+        self.quiet = self.quiet.saturating_sub(1);
+        let is_rising = self.quiet == 0;
+        if is_rising {
+            // In vain until proved otherwise.
+            self.rest(self.quiet_for.saturating_mul(2));
+            if self.burst == Some(1) {
+                self.too_soon = self.too_soon * 3 / 4;
+            }
+        }
+        self.pulse =
+            Pulse { began: now, sent: 0, accepted: 0, is_over: false, exceeds: self.burst.filter(|_| is_rising) };
+    }
+
+    pub(super) fn accepted(&mut self, sent_at: Instant) {
+        if sent_at < self.pulse.began || self.pulse.is_over {
+            return;
+        }
+        self.pulse.accepted += 1;
+        if self.pulse.accepted == 1 {
+            let waited = self.pulse.began - self.anchor;
+            if self.soon_enough.is_none_or(|known| waited < known) {
+                if self.soon_enough.is_some_and(|known| waited < known * 7 / 8) {
+                    self.rest(1);
+                }
+                self.soon_enough = Some(waited);
+            }
+            if waited <= self.too_soon {
+                self.too_soon = waited / 2;
+            }
+            self.anchor = self.pulse.began;
+            self.misses = 0;
+        }
+        if self.burst.is_some_and(|burst| self.pulse.accepted > burst) {
+            self.burst = Some(self.pulse.accepted);
+            self.rest(1);
+        }
+    }
+
+    /// A request was refused, the first one of those that were sent together. Returns when the server is expected to accept
+    /// again.
+    pub(super) fn refused(&mut self, sent_at: Instant, now: Instant, share: f64) -> Option<Instant> {
+        self.refused_at = now;
+        if sent_at >= self.pulse.began && !self.pulse.is_over {
+            if self.pulse.accepted == 0 {
+                let waited = self.pulse.began - self.anchor;
+                self.too_soon = self.too_soon.max(waited);
+                self.soon_enough = self.soon_enough.filter(|known| *known > waited);
+            } else {
+                self.burst = Some(self.pulse.accepted);
+            }
+        }
+        self.pulse.is_over = true;
+        let Some(period) = self.period() else {
+            self.misses = self.misses.saturating_add(1);
+            // The exponential delay comes first: a documented window is waited for when its end is the nearer.
+            let expected = self.anchor + self.expected?;
+            let step = Duration::from_secs(1u64.checked_shl(self.misses - 1).unwrap_or(u64::MAX).min(60));
+            return Some(expected).filter(|expected| *expected > now && *expected <= now + step);
+        };
+        let next = self.anchor + period + period.mul_f64(share / 32.0);
+        Some(next.max(now + (period / 16).max(SHORTEST_WAIT)))
+    }
+
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        let memory = (self.soon_enough.unwrap_or_default() * MEMORY).max(SHORTEST_MEMORY);
+        now.saturating_duration_since(self.refused_at) > memory
+    }
+
+    /// How many requests the present pulse may carry so far.
+    fn allowed(&self, now: Instant) -> u64 {
+        let Pulse { began, accepted, exceeds, .. } = self.pulse;
+        let Some(burst) = self.burst else { return u64::MAX };
+        if accepted == 0 && now < began + PATIENCE {
+            return 1;
+        }
+        match exceeds {
+            Some(known) if accepted >= known => known + 1 + 2 * (accepted - known),
+            _ => burst,
+        }
+    }
+
+    /// When the next pulse may begin.
+    fn next_pulse(&self) -> Option<Instant> {
+        Some(self.pulse.began + self.period()?)
+    }
+
+    /// The time from one pulse to the next that is tried.
+    fn period(&self) -> Option<Duration> {
+        let soon_enough = self.soon_enough?;
+        let is_found = self.too_soon >= soon_enough * 15 / 16;
+        Some(if is_found { soon_enough } else { (self.too_soon + soon_enough) / 2 })
+    }
+
+    /// Asks for no more for so many pulses, but not for too long.
+    fn rest(&mut self, pulses: u32) {
+        let period = self.soon_enough.unwrap_or_default().max(Duration::from_millis(1));
+        let most = (LONGEST_QUIET.as_millis() / period.as_millis().max(1)).clamp(1, u128::from(MOST_PULSES));
+        self.quiet_for = pulses.min(u32::try_from(most).unwrap_or(MOST_PULSES));
+        self.quiet = self.quiet_for;
+    }
+}

@@ -1,0 +1,176 @@
+//! The slots of a window that our own requests use.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::time::Instant;
+
+/// Slots are counted together when they were taken within this part of a window: it bounds the memory of a class.
+const GRAIN_DIVISOR: u32 = 256;
+
+/// A request that is not answered counts as if it had been answered after this part of a window. So slow answers hold up
+/// no later window, and a request that is that long on its way is still counted.
+const UNANSWERED_DIVISOR: u32 = 4;
+
+/// The slots of one class.
+///
+/// A slot is used from when its request is sent until one window after its answer. The server counted the request between
+/// the two, so that no window of the server, however it is aligned, holds more than the limit. (The usual arithmetic of a
+/// leaky bucket lets a burst and a window's refill pass within one window: twice the limit.)
+#[derive(Debug)]
+pub(super) struct UsedSlots {
+    length: Duration,
+    /// Requests in flight, oldest first, by when they were sent.
+    in_flight: VecDeque<Batch>,
+    in_flight_count: u64,
+    /// Requests that were answered, oldest first, by when they were.
+    answered: VecDeque<Batch>,
+    answered_count: u64,
+    expired: Option<Instant>,
+}
+
+/// Requests of about the same time. All are as late as the last one.
+#[derive(Clone, Copy, Debug)]
+struct Batch {
+    count: u64,
+    first: Instant,
+    last: Instant,
+}
+
+impl UsedSlots {
+    pub(super) fn new(length: Duration) -> Self {
+        Self {
+            length,
+            in_flight: VecDeque::new(),
+            in_flight_count: 0,
+            answered: VecDeque::new(),
+            answered_count: 0,
+            expired: None,
+        }
+    }
+
+    pub(super) fn length(&self) -> Duration {
+        self.length
+    }
+
+    /// A window turns out to have another length.
+    pub(super) fn set_length(&mut self, length: Duration) {
+        self.length = length;
+    }
+
+    /// Slots of requests that were answered, or should have been.
+    pub(super) fn answered(&self) -> u64 {
+        self.answered_count
+    }
+
+    pub(super) fn in_flight(&self) -> u64 {
+        self.in_flight_count
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        self.in_flight_count + self.answered_count
+    }
+
+    #[inline]
+    pub(super) fn send(&mut self, now: Instant) {
+        self.in_flight_count += 1;
+        add(&mut self.in_flight, now, self.length / GRAIN_DIVISOR);
+    }
+
+    /// A request that was sent at `sent_at` is in flight no longer. `counts` says that the server may have counted it.
+    #[inline]
+    pub(super) fn come_back(&mut self, sent_at: Instant, counts: bool, now: Instant) {
+        let batch = match self.in_flight.front_mut() {
+            // Most often the oldest comes back.
+            Some(front) if front.last >= sent_at => Some(front),
+            _ => {
+                let at = self.in_flight.partition_point(|batch| batch.last < sent_at);
+                self.in_flight.get_mut(at)
+            }
+        };
+        // The slot of a request that was late with its answer has been counted already.
+        let Some(batch) = batch.filter(|batch| batch.first <= sent_at && batch.count > 0) else { return };
+        batch.count -= 1;
+        self.in_flight_count -= 1;
+        while self.in_flight.front().is_some_and(|batch| batch.count == 0) {
+            self.in_flight.pop_front();
+        }
+        if counts {
+            self.answered_count += 1;
+            add(&mut self.answered, now, self.length / GRAIN_DIVISOR);
+        }
+    }
+
+    /// Counts requests as answered that should have been.
+    pub(super) fn settle(&mut self, now: Instant) {
+        let late = self.length / UNANSWERED_DIVISOR;
+        while let Some(batch) = self.in_flight.front().copied().filter(|batch| batch.last + late <= now) {
+            self.in_flight.pop_front();
+            self.in_flight_count -= batch.count;
+            self.answered_count += batch.count;
+            let taken = batch.last + late;
+            let at = self.answered.partition_point(|other| other.last <= taken);
+            self.answered.insert(at, Batch { first: taken, last: taken, ..batch });
+        }
+    }
+
+    /// When [`settle`](Self::settle) has something to do.
+    pub(super) fn next_settled_at(&self) -> Option<Instant> {
+        self.in_flight.front().map(|batch| batch.last + self.length / UNANSWERED_DIVISOR)
+    }
+
+    /// When the first slot of an answered request will be free.
+    pub(super) fn first_free_at(&self) -> Option<Instant> {
+        self.answered.front().map(|batch| batch.last + self.length)
+    }
+
+    /// Frees the slots whose time is over, but for those whose time was over at `still_counted` or later: they stay used until
+    /// they are freed without it.
+    pub(super) fn expire(&mut self, now: Instant, still_counted: Option<Instant>) {
+        let expired = self.free(|free_at| free_at <= now && still_counted.is_none_or(|from| free_at < from));
+        self.expired = expired.or(self.expired);
+    }
+
+    /// Whether a slot has become free by itself since `time`, or is used although its time is over.
+    pub(super) fn have_expired_since(&self, time: Instant, now: Instant) -> bool {
+        self.expired.is_some_and(|expired| expired >= time)
+            || self.first_free_at().is_some_and(|free_at| free_at <= now)
+    }
+
+    /// Frees the slots of requests that were answered by `time`.
+    pub(super) fn free_those_answered_by(&mut self, time: Instant) {
+        let time = time + self.length;
+        self.free(|free_at| free_at <= time);
+    }
+
+    /// Frees the oldest slots of answered requests until so many are left.
+    pub(super) fn free_all_but(&mut self, count: u64) {
+        while let Some(oldest) = self.answered.front_mut().filter(|_| self.answered_count > count) {
+            let freed = oldest.count.min(self.answered_count - count);
+            oldest.count -= freed;
+            self.answered_count -= freed;
+            if oldest.count == 0 {
+                self.answered.pop_front();
+            }
+        }
+    }
+
+    fn free(&mut self, is_free: impl Fn(Instant) -> bool) -> Option<Instant> {
+        let mut last = None;
+        while let Some(free_at) = self.first_free_at().filter(|free_at| is_free(*free_at)) {
+            last = Some(free_at);
+            self.answered_count -= self.answered.pop_front().map_or(0, |batch| batch.count);
+        }
+        last
+    }
+}
+
+#[inline]
+fn add(batches: &mut VecDeque<Batch>, now: Instant, grain: Duration) {
+    match batches.back_mut() {
+        Some(last) if now < last.first + grain && now >= last.last => {
+            last.count += 1;
+            last.last = now;
+        }
+        _ => batches.push_back(Batch { count: 1, first: now, last: now }),
+    }
+}

@@ -1,0 +1,499 @@
+//! Windows that are stated: by the server, by the settings, or by the documentation.
+//!
+//! Our own requests are counted until the server states its window; then its count replaces ours, up and down.
+//!
+//! 1. Until the server says otherwise, at most `limit` slots are in use ([`UsedSlots`]).
+//! 2. An answer that says what is left and when it ends describes the present window: it replaces the count until the window
+//!    ends. Then all slots that were surely answered in it are free.
+//! 3. The length of a window is the server's, if it states one. Otherwise it is the time from one stated end to the next, if
+//!    that is shorter than what was known.
+//! 4. A refusal that says when to ask again means that nothing is left until then.
+//! 5. A window that was used up although it carried less than the limit is shared with others, or no window at all.
+//!    Requests then keep a gap ([`Sharing`]).
+//! 6. A stated limit is forgotten when it has not been stated for [`MEMORY`] windows.
+//! 7. If a documented limit has held requests back for two whole windows and the server has said nothing in them, one request
+//!    in excess may be sent. Each request in excess that is accepted allows another one.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    sharing::{LEAST_SHARE_DIVISOR, Sharing},
+    slots::UsedSlots,
+};
+use crate::{
+    api::limits::RateLimits,
+    gate::{Allowance, cooldown},
+};
+
+/// The windows after which a limit that the server no longer states is forgotten.
+const MEMORY: u32 = 5;
+
+/// Pulls the processes of a fleet apart when a window ends: at most this, and at most this part of the time until then.
+const MOST_WINDOW_JITTER: Duration = Duration::from_millis(250);
+const WINDOW_JITTER_DIVISOR: u32 = 16;
+
+/// A server's clock that counts whole seconds makes a short time uncertain. It is not prolonged by more than this part of it:
+/// whether the window is over is tried with one request.
+const MARGIN_DIVISOR: u32 = 4;
+
+/// The windows for which a documented limit has to hold requests back before more is tried, and after it was tried in vain.
+const SILENT_WINDOWS: u32 = 2;
+const REFUSED_WINDOWS: u32 = 10;
+
+/// How long a request that tries something may hold up the next.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Windows {
+    /// The allowance to begin with; without one nothing is held back until the server has stated a limit.
+    documented: Option<u64>,
+    documented_length: Duration,
+    max_wait: Duration,
+    limit: Option<u64>,
+    /// When the server stated its limit last.
+    stated_at: Option<Instant>,
+    slots: UsedSlots,
+    /// The server has stated the length of its windows.
+    length_is_stated: bool,
+    /// The longest time until a reset, if the server's limit is not the documented one.
+    least_length: Duration,
+    window: Option<Window>,
+    /// When the window before ended, by the server's word.
+    ended_at: Option<Instant>,
+    /// A window has ended, and whether the next one carries anything is uncertain: one request tries it, which left at this
+    /// time.
+    trial: Option<Option<Instant>>,
+    sharing: Sharing,
+    excess: Excess,
+    /// Before this, time alone changes nothing. `None` if that has to be worked out anew.
+    settled_until: Option<Instant>,
+}
+
+/// The window that the server counts in at present.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    /// Not earlier than its true end, unless the end is uncertain.
+    ends: Instant,
+    /// Not later than its true end: what was answered by then was not counted in the next window.
+    certain: Instant,
+    jitter: Duration,
+    /// What is left of it, requests in flight not yet subtracted.
+    left: u64,
+    /// The server has said what is left. Otherwise it has said only when to ask again.
+    is_counted: bool,
+    /// It may end a little later.
+    is_uncertain: bool,
+    /// All of its requests were counted by us.
+    is_whole: bool,
+}
+
+impl Window {
+    fn opens(&self) -> Instant {
+        self.ends + self.jitter
+    }
+}
+
+/// Requests in excess of a documented limit.
+#[derive(Debug, Default)]
+struct Excess {
+    /// Since when the limit has held requests back, with no word of the server.
+    held_since: Option<Instant>,
+    /// Not before this.
+    not_before: Option<Instant>,
+    /// How many requests more than the limit may be sent.
+    allowed: u64,
+    /// When one was needed last.
+    used_at: Option<Instant>,
+}
+
+impl Windows {
+    pub(super) fn new(allowance: Allowance, is_paced: bool, max_wait: Duration) -> Self {
+        let documented = is_paced.then_some(allowance.requests);
+        Self {
+            documented,
+            documented_length: allowance.window,
+            max_wait,
+            limit: documented,
+            stated_at: None,
+            slots: UsedSlots::new(allowance.window),
+            length_is_stated: false,
+            least_length: Duration::ZERO,
+            window: None,
+            ended_at: None,
+            trial: None,
+            sharing: Sharing::default(),
+            excess: Excess::default(),
+            settled_until: None,
+        }
+    }
+
+    pub(super) fn is_documented(&self) -> bool {
+        self.documented.is_some()
+    }
+
+    pub(super) fn documented_length(&self) -> Option<Duration> {
+        self.documented.map(|_| self.documented_length)
+    }
+
+    /// How many requests of the present window were answered.
+    pub(super) fn answered(&self) -> u64 {
+        self.slots.answered()
+    }
+
+    #[inline]
+    pub(super) fn wait(&mut self, now: Instant) -> Option<Instant> {
+        self.roll(now);
+        if let Some(Some(tried_at)) = self.trial
+            && now < tried_at + PATIENCE
+        {
+            return Some(tried_at + PATIENCE);
+        }
+        if let Some(window) = &self.window {
+            if window.left <= self.slots.in_flight() {
+                return Some(window.opens());
+            }
+        } else if self.limit.is_some_and(|limit| self.slots.used() >= limit) {
+            if let Some(free_at) = self.wait_for_slot(now) {
+                return Some(free_at);
+            }
+        }
+        self.sharing.wait(now)
+    }
+
+    /// All slots of the limit are in use.
+    #[cold]
+    fn wait_for_slot(&mut self, now: Instant) -> Option<Instant> {
+        // With everything in flight the next answer decides; it wakes whoever waits here.
+        let free_at = self.slots.first_free_at().unwrap_or(now + self.slots.length());
+        if self.stated_at.is_some() {
+            return Some(free_at);
+        }
+        let length = self.slots.length();
+        let held_since = *self.excess.held_since.get_or_insert(now);
+        let is_silent = now.saturating_duration_since(held_since) >= length * SILENT_WINDOWS;
+        if is_silent && self.excess.not_before.is_none_or(|time| time <= now) {
+            self.excess.allowed = self.excess.allowed.max(1);
+        }
+        let most = self.limit.unwrap_or(u64::MAX).saturating_add(self.excess.allowed);
+        if self.slots.used() >= most {
+            return Some(free_at);
+        }
+        self.excess.used_at = Some(now);
+        None
+    }
+
+    #[inline]
+    pub(super) fn sent(&mut self, now: Instant) {
+        self.slots.send(now);
+        if let Some(tried_at) = &mut self.trial {
+            *tried_at = Some(now);
+        }
+        self.sharing.sent(self.limit, self.slots.length(), now);
+    }
+
+    pub(super) fn not_sent(&mut self, sent_at: Instant, now: Instant) {
+        self.roll(now);
+        self.slots.come_back(sent_at, false, now);
+        if self.trial.is_some() {
+            self.trial = Some(None);
+        }
+    }
+
+    pub(super) fn lost(&mut self, sent_at: Instant, now: Instant) {
+        self.roll(now);
+        self.slots.come_back(sent_at, true, now);
+        self.one_less();
+    }
+
+    #[inline]
+    pub(super) fn accepted(
+        &mut self,
+        limits: Option<&RateLimits>,
+        sent_at: Instant,
+        now: Instant,
+        share: impl Fn() -> f64,
+    ) {
+        self.roll(now);
+        self.slots.come_back(sent_at, true, now);
+        self.sharing.ease();
+        self.trial = None;
+        if self.excess.allowed > 0 && self.slots.used() > self.limit.unwrap_or(u64::MAX) {
+            self.excess.allowed += 1;
+        }
+        match limits {
+            Some(limits) => self.learn(limits, sent_at, now, share()),
+            None => self.one_less(),
+        }
+    }
+
+    pub(super) fn refused(&mut self, limits: &RateLimits, sent_at: Instant, now: Instant) {
+        self.roll(now);
+        self.slots.come_back(sent_at, false, now);
+        self.settled_until = None;
+        self.trial = None;
+        self.learn_limit(limits, now);
+        self.refused_in_excess(now);
+        let Some(asked) = cooldown::asked(limits) else {
+            if let Some(window) = &mut self.window {
+                window.left = 0;
+            }
+            return;
+        };
+        // The gate adds the jitter, and sees to it that nobody leaves before the server wants to be asked again.
+        let ends = now + asked.min(self.max_wait);
+        if let Some(reset) = limits.reset_after.filter(|reset| !reset.is_zero()) {
+            self.learn_least_length(reset);
+        }
+        let is_counted = limits.remaining.is_some() || limits.reset_after.is_some();
+        let said = Window {
+            ends,
+            certain: ends,
+            jitter: Duration::ZERO,
+            left: 0,
+            is_counted,
+            is_uncertain: false,
+            is_whole: self.is_whole(),
+        };
+        match &mut self.window {
+            Some(window) if window.ends < ends && !is_counted => window.left = 0,
+            Some(window) if window.ends < ends + self.slots.length() / 2 && window.ends + asked / 4 > ends => {
+                window.left = 0;
+                window.ends = window.ends.min(ends);
+            }
+            window => *window = Some(said),
+        }
+    }
+
+    fn refused_in_excess(&mut self, now: Instant) {
+        let Excess { allowed, .. } = self.excess;
+        if allowed == 0 {
+            self.excess.held_since = None;
+            return;
+        }
+        let beyond = self.slots.answered().saturating_sub(self.limit.unwrap_or(u64::MAX));
+        self.excess.allowed = if allowed > 1 { beyond } else { 0 };
+        if self.excess.allowed == 0 {
+            self.excess.not_before = Some(now + self.slots.length() * REFUSED_WINDOWS);
+        }
+    }
+
+    pub(super) fn is_idle(&mut self, now: Instant) -> bool {
+        self.roll(now);
+        self.slots.used() == 0
+            && self.window.is_none()
+            && self.stated_at.is_none()
+            && self.sharing.known_since().is_none()
+            && self.excess.allowed == 0
+    }
+
+    /// Whether requests have been counted for as long as a window can have lasted.
+    fn is_whole(&self) -> bool {
+        self.documented.is_some() || self.ended_at.is_some()
+    }
+
+    /// An answer that says nothing of the window has used a slot of it. One that does counts itself.
+    fn one_less(&mut self) {
+        if let Some(window) = &mut self.window {
+            window.left = window.left.saturating_sub(1);
+        }
+    }
+
+    fn learn(&mut self, limits: &RateLimits, sent_at: Instant, now: Instant, share: f64) {
+        self.learn_limit(limits, now);
+        match (limits.remaining, limits.reset_after) {
+            // It ends within the second, or has ended, and no end can be told from that. What is left of it can.
+            (Some(remaining), Some(Duration::ZERO)) => {
+                self.one_less();
+                if let Some(counted) = self.limit.and_then(|limit| limit.checked_sub(remaining)) {
+                    self.slots.free_all_but(counted);
+                }
+                if let Some(window) = &mut self.window {
+                    window.left = window.left.min(remaining);
+                }
+            }
+            (Some(remaining), Some(reset)) => {
+                self.learn_window(remaining, reset, limits.reset_margin, sent_at, now, share);
+            }
+            _ => self.one_less(),
+        }
+    }
+
+    fn learn_limit(&mut self, limits: &RateLimits, now: Instant) {
+        if limits.remaining.is_some() || limits.limit.is_some() {
+            self.excess = Excess::default();
+        }
+        if let Some(limit) = limits.limit.filter(|limit| *limit > 0) {
+            self.limit = Some(limit);
+            self.stated_at = Some(now);
+            self.settled_until = None;
+        }
+        if let Some(window) = limits.window {
+            self.slots.set_length(window);
+            self.length_is_stated = true;
+            self.settled_until = None;
+        }
+    }
+
+    /// The server counts in windows of which this is left. If its limit is not the documented one, nothing else is known of
+    /// their length.
+    fn learn_least_length(&mut self, reset: Duration) {
+        if self.length_is_stated || self.limit == self.documented {
+            return;
+        }
+        if self.least_length < reset {
+            self.least_length = reset;
+            self.slots.set_length(reset);
+        }
+    }
+
+    /// An answer said what is left of the window, and in how long it ends: up to `margin` short of the truth, or twice as
+    /// much beyond it, at some time between `sent_at` and `now`.
+    fn learn_window(
+        &mut self,
+        left: u64,
+        reset: Duration,
+        margin: Duration,
+        sent_at: Instant,
+        now: Instant,
+        share: f64,
+    ) {
+        self.settled_until = None;
+        self.learn_least_length(reset);
+        let reset = reset.min(self.max_wait);
+        let prolonged = margin.min(reset / MARGIN_DIVISOR);
+        let (said, latest) = (now + reset, now + self.max_wait);
+        let mut ends = (said + prolonged).min(latest);
+        let mut is_uncertain = prolonged < margin;
+        // Whatever was answered before this request left was counted before it. A server that rounds up says up to a
+        // second too much.
+        let coarse = margin.max(Duration::from_secs(1));
+        let mut certain = sent_at + reset.saturating_sub(margin + coarse);
+        let counted = self.limit.and_then(|limit| limit.checked_sub(left));
+        let all_ours = counted == Some(self.slots.used()) && !self.slots.have_expired_since(sent_at, now);
+        if all_ours {
+            // All that the server has counted are ours, and all of ours are in this window. (A slot whose time was over since
+            // could stand in for one of the next window.) Then it ends at the latest when the slot of the first is free,
+            // which we know to the millisecond.
+            certain = certain.max(now);
+            if let Some(first) = self.slots.first_free_at()
+                && first + 2 * coarse >= said
+                && first <= ends
+            {
+                ends = first;
+                is_uncertain = false;
+            }
+        }
+        let jitter = MOST_WINDOW_JITTER.min(reset / WINDOW_JITTER_DIVISOR).mul_f64(share).min(latest - ends);
+        let half = self.slots.length() / 2;
+        match &mut self.window {
+            // An answer that comes late, from the window before.
+            Some(window) if window.is_counted && ends + half < window.ends => {}
+            // Answers may overtake each other: the lowest is the latest, and every end is a bound from above.
+            Some(window) if window.is_counted && ends < window.ends + half.min(reset / 2).max(coarse) => {
+                window.left = window.left.min(left);
+                window.ends = window.ends.min(ends);
+                window.certain = window.certain.max(certain);
+                window.is_uncertain &= is_uncertain;
+            }
+            known => {
+                if known.is_some_and(|window| window.is_counted) {
+                    self.finish_window(now);
+                }
+                self.learn_length(ends, reset);
+                let is_whole = self.is_whole();
+                self.window = Some(Window { ends, certain, jitter, left, is_counted: true, is_uncertain, is_whole });
+            }
+        }
+    }
+
+    /// A new window ends at `ends`. One that follows another at once is no longer than the time between their ends.
+    fn learn_length(&mut self, ends: Instant, reset: Duration) {
+        if let Some(ended_at) = self.ended_at {
+            let longest = reset.max(ends.saturating_duration_since(ended_at));
+            if longest < self.slots.length() && !longest.is_zero() && !self.length_is_stated {
+                self.slots.set_length(longest);
+            }
+        }
+    }
+
+    /// Brings everything up to date.
+    #[inline]
+    fn roll(&mut self, now: Instant) {
+        if self.settled_until.is_none_or(|until| until <= now) {
+            self.catch_up(now);
+        }
+    }
+
+    /// When time changes something next, unless something else does before.
+    fn next_change(&self, now: Instant) -> Instant {
+        let memory = self.memory();
+        let changes = [
+            self.window.map(|window| window.opens()),
+            self.slots.first_free_at(),
+            self.slots.next_settled_at(),
+            self.sharing.known_since().map(|since| since + memory),
+            self.stated_at.map(|stated| stated + memory),
+        ];
+        // What is learned and which slots are used from now on changes no sooner than this.
+        changes.into_iter().flatten().fold(now + self.slots.length() / 4, Instant::min)
+    }
+
+    fn memory(&self) -> Duration {
+        (self.slots.length() * MEMORY).max(self.documented_length.min(Duration::from_secs(10)))
+    }
+
+    #[cold]
+    fn catch_up(&mut self, now: Instant) {
+        self.slots.settle(now);
+        if self.window.is_some_and(|window| window.opens() <= now) {
+            self.finish_window(now);
+        }
+        // What a window carried is counted when it opens, which is a little later than its first slot is free.
+        self.slots.expire(now, self.window.map(|window| window.ends));
+        let memory = self.memory();
+        self.sharing.forget_after(memory, now);
+        let is_past = |at: Instant| now.saturating_duration_since(at) > memory;
+        if self.stated_at.is_some_and(is_past) {
+            self.limit = self.documented;
+            self.stated_at = None;
+            self.length_is_stated = false;
+            self.least_length = Duration::ZERO;
+            self.slots.set_length(self.documented_length);
+        }
+        if self.ended_at.is_some_and(is_past) {
+            self.ended_at = None;
+        }
+        if self.excess.used_at.is_some_and(is_past) {
+            self.excess = Excess { not_before: self.excess.not_before, ..Excess::default() };
+        }
+        if self.excess.allowed == 0 && self.slots.used() == 0 {
+            self.excess.held_since = None;
+        }
+        self.settled_until = Some(self.next_change(now));
+    }
+
+    fn finish_window(&mut self, now: Instant) {
+        let Some(window) = self.window.take() else { return };
+        if window.is_counted {
+            let carried = self.slots.used();
+            let used_up = window.left == 0;
+            match self.limit {
+                Some(limit) if used_up && carried < limit && window.is_whole => {
+                    self.sharing.notice(carried, now);
+                    if carried < limit / LEAST_SHARE_DIVISOR {
+                        self.trial = Some(None);
+                    }
+                }
+                Some(_) if used_up => self.sharing.end(),
+                _ => {}
+            }
+            self.ended_at = Some(window.ends);
+            if window.is_uncertain {
+                self.trial = Some(None);
+            }
+        }
+        self.slots.free_those_answered_by(window.certain);
+    }
+}

@@ -1,0 +1,355 @@
+//! Gates: who may send, and when.
+//!
+//! There is one gate for each authority and class of requests. It composes three parts, and decides nothing by itself:
+//!
+//! | file | |
+//! | --- | --- |
+//! | `queue.rs` | requests in the order in which they may send |
+//! | `cooldown.rs` | after a refusal: closed until when, and how it opens |
+//! | `limiter/` | how many requests may leave, and when, so that the limit is met without being hit |
+//! | `guards.rs` | what a request holds of its gate, in flight and in the queue |
+//! | `registry.rs` | authority and class to gate |
+//! | `class.rs`, `settings.rs` | which requests share a gate, and what the layer has set |
+//!
+//! What holds at any time:
+//!
+//! 1. Only the head of the queue may send, and only if the gate is open and the limiter allows it. A newcomer sends at once
+//!    only if the queue is empty. Refused requests come before all others, in their old order.
+//! 2. The head is awake or has a timer: whoever changes the head, or what the head waits for, wakes it.
+//! 3. The head cannot block the queue: if it may send and does not, because its inner service is not ready or because it is
+//!    not polled, a waiter behind it removes it after about a second. It keeps its number: when it comes back it goes first.
+//! 4. `state` says without the lock whether requests may leave without being counted. That is so only while the queue is
+//!    empty, the gate is open, and answers teach nothing.
+//! 5. Wakers are not cloned, woken or dropped under the lock, and no subscriber runs under it: any of it may run a task, or
+//!    drop a task, which then gives up its own position.
+
+mod class;
+pub(crate) mod cooldown;
+mod guards;
+mod limiter;
+mod queue;
+mod registry;
+mod settings;
+
+use std::{
+    fmt,
+    panic::{catch_unwind, resume_unwind},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::Waker,
+};
+
+use tokio::time::Instant;
+
+pub use self::class::RequestClass;
+pub(crate) use self::{
+    class::RequestClassifier,
+    guards::{Entry, InFlightGuard, QueueGuard},
+    registry::GateRegistry,
+    settings::{Allowance, Settings},
+};
+use self::{
+    cooldown::{Cooldown, Ticket},
+    limiter::{Limiter, Outcome},
+    queue::{Afterwards, Look, Queue, QueuePosition},
+};
+use crate::{api::limits::RateLimits, observe};
+
+/// The bit of `state` that says that requests are counted. Above it is the epoch.
+const COUNTED: u64 = 1;
+
+/// What an arriving request may do.
+#[derive(Debug)]
+enum Entered {
+    Send(SendRecord),
+    Wait(QueuePosition),
+}
+
+/// The answer to a waiter that asks for its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It may look again at this time, or when it is woken.
+    Wait(Instant),
+    /// It is the head and may send.
+    Send,
+    /// It missed its turn and was removed from the queue. It may try to send.
+    Evicted,
+}
+
+/// A request that was sent.
+#[derive(Clone, Copy, Debug, Default)]
+struct SendRecord {
+    ticket: Ticket,
+    /// Set if the request is counted: its number in the queue, and when it was sent.
+    counted: Option<(u64, Instant)>,
+}
+
+impl SendRecord {
+    #[inline]
+    fn is_counted(&self) -> bool {
+        self.counted.is_some()
+    }
+
+    fn trusts_server(&self) -> bool {
+        self.ticket.trusts_server
+    }
+}
+
+/// What became of the gate after a refusal.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    /// Where the refused request waits, if it does.
+    position: QueuePosition,
+    too_long: bool,
+}
+
+/// The gate of one class of requests to one authority.
+pub(crate) struct Gate {
+    state: AtomicU64,
+    settings: Arc<Settings>,
+    parts: Mutex<Parts>,
+}
+
+/// What the gate's lock protects.
+#[derive(Default)]
+struct Parts {
+    queue: Queue,
+    cooldown: Cooldown,
+    /// `None` with pacing turned off.
+    limiter: Option<Limiter>,
+}
+
+impl Parts {
+    /// `None` if the head may send, otherwise the time until which it may not.
+    #[inline]
+    fn wait(&mut self, now: Instant) -> Option<Instant> {
+        self.cooldown.wait(now).or_else(|| self.limiter.as_mut()?.wait(now))
+    }
+
+    /// A request leaves. Returns its record, and whether it is the first since the gate closed.
+    #[inline]
+    fn send(&mut self, number: u64, now: Instant) -> (SendRecord, bool) {
+        if let Some(limiter) = &mut self.limiter {
+            limiter.sent(now);
+        }
+        self.queue.sent();
+        let (ticket, is_first) = self.cooldown.sent(now);
+        (SendRecord { ticket, counted: Some((number, now)) }, is_first)
+    }
+
+    /// The number of the record, or a new one.
+    fn number_of(&mut self, record: SendRecord) -> u64 {
+        record.counted.map_or_else(|| self.queue.take_number(), |(number, _)| number)
+    }
+
+    #[inline]
+    fn is_free(&mut self, now: Instant) -> bool {
+        self.queue.is_empty()
+            && self.cooldown.is_wide_open()
+            && self.limiter.as_mut().is_none_or(|limiter| limiter.is_unlimited(now))
+    }
+}
+
+impl Gate {
+    fn new(class: RequestClass, settings: Arc<Settings>) -> Self {
+        let limiter = settings.pacing.then(|| Limiter::new(settings.allowance, class.is_paced(), settings.max_wait));
+        let mut parts = Parts { limiter, ..Parts::default() };
+        let counted = !parts.is_free(Instant::now());
+        Self { state: AtomicU64::new(u64::from(counted)), settings, parts: Mutex::new(parts) }
+    }
+
+    /// The settings of the layer. They are here so that a request needs to hold nothing but its gate.
+    #[inline]
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// A request arrives.
+    #[inline]
+    fn enter(&self) -> Entered {
+        // Relaxed: the flag carries no data. A request that just misses a closing is one that left just before it.
+        let state = self.state.load(Ordering::Relaxed);
+        if state & COUNTED == 0 {
+            let ticket = Ticket { epoch: state >> 1, trusts_server: false };
+            return Entered::Send(SendRecord { ticket, counted: None });
+        }
+        self.enter_counted(Instant::now())
+    }
+
+    fn enter_counted(&self, now: Instant) -> Entered {
+        let mut parts = self.lock();
+        let number = parts.queue.take_number();
+        if parts.queue.is_empty() && parts.wait(now).is_none() {
+            let (record, is_first) = parts.send(number, now);
+            drop(parts);
+            if is_first {
+                self.tell_opened(record);
+            }
+            return Entered::Send(record);
+        }
+        let position = QueuePosition { newcomer: true, number };
+        let mut after = Afterwards::default();
+        parts.queue.insert(position, Waker::noop().clone(), &mut after);
+        drop(parts);
+        after.run();
+        Entered::Wait(position)
+    }
+
+    /// Puts `position` in the queue.
+    fn join(&self, position: QueuePosition, waker: &Waker) {
+        let (waker, mut after) = (waker.clone(), Afterwards::default());
+        let mut parts = self.lock();
+        parts.queue.insert(position, waker, &mut after);
+        self.publish(&mut parts, Instant::now());
+        drop(parts);
+        after.run();
+    }
+
+    /// Asks whether it is the turn of `position`, which has joined the queue before.
+    fn turn(&self, position: QueuePosition, now: Instant, waker: &Waker) -> Turn {
+        let (waker, mut after) = (waker.clone(), Afterwards::default());
+        let mut parts = self.lock();
+        let turn = if !parts.queue.renew(position, waker, &mut after) {
+            Turn::Evicted
+        } else if let Some(at) = parts.wait(now) {
+            parts.queue.hold();
+            let is_head = parts.queue.is_head(position);
+            Turn::Wait(if is_head { at } else { at + parts.queue.patience_of(position) })
+        } else {
+            match parts.queue.look(position, now, &mut after) {
+                Look::Head => Turn::Send,
+                Look::Behind(until) => Turn::Wait(until),
+                Look::Evicted => Turn::Evicted,
+            }
+        };
+        drop(parts);
+        after.run();
+        turn
+    }
+
+    /// Sends, if it still is the turn of `position`. Otherwise it is in the queue afterwards.
+    fn try_send(&self, position: QueuePosition, now: Instant, waker: &Waker) -> Option<SendRecord> {
+        let (waker, mut after) = (waker.clone(), Afterwards::default());
+        let mut parts = self.lock();
+        if !parts.queue.is_head(position) || parts.wait(now).is_some() {
+            parts.queue.insert(position, waker, &mut after);
+            drop(parts);
+            after.run();
+            return None;
+        }
+        let (record, is_first) = parts.send(position.number, now);
+        parts.queue.remove(position, &mut after);
+        self.publish(&mut parts, now);
+        drop(parts);
+        drop(waker);
+        after.run();
+        if is_first {
+            self.tell_opened(record);
+        }
+        Some(record)
+    }
+
+    /// Gives up a position.
+    fn leave(&self, position: QueuePosition) {
+        let mut after = Afterwards::default();
+        let mut parts = self.lock();
+        parts.queue.remove(position, &mut after);
+        self.publish(&mut parts, Instant::now());
+        drop(parts);
+        after.run();
+    }
+
+    /// A counted request came back with anything but a refusal, or never will.
+    fn returned(&self, record: SendRecord, outcome: Outcome) {
+        let SendRecord { ticket, counted: Some((_, sent_at)) } = record else { return };
+        let (now, mut after) = (Instant::now(), Afterwards::default());
+        let mut parts = self.lock();
+        let is_last = parts.queue.is_empty();
+        parts.cooldown.returned(ticket, matches!(outcome, Outcome::Accepted(_)), is_last);
+        if let Some(limiter) = &mut parts.limiter {
+            limiter.returned(outcome, sent_at, now, fastrand::f64);
+        }
+        self.publish(&mut parts, now);
+        parts.queue.wake_head(&mut after);
+        drop(parts);
+        after.run();
+    }
+
+    /// A request was not sent, or not processed. Returns its position before the newcomers.
+    fn not_sent(&self, record: SendRecord) -> QueuePosition {
+        let number = match record.counted {
+            Some((number, _)) => number,
+            None => self.lock().queue.take_number(),
+        };
+        self.returned(record, Outcome::NotSent);
+        QueuePosition { newcomer: false, number }
+    }
+
+    /// A request came back refused: the gate closes.
+    fn refused(&self, record: SendRecord, limits: &RateLimits) -> Refused {
+        let (now, mut after) = (Instant::now(), Afterwards::default());
+        let max_wait = self.settings.max_wait;
+        let mut guard = self.lock();
+        let parts = &mut *guard;
+        let number = parts.number_of(record);
+        let sent_at = record.counted.map_or(now, |(_, sent_at)| sent_at);
+        let is_news = parts.cooldown.is_news(record.ticket);
+        let found = parts.limiter.as_mut().and_then(|limiter| {
+            if !record.is_counted() {
+                limiter.sent(now);
+            }
+            limiter.returned(Outcome::Refused { limits: *limits, is_news }, sent_at, now, fastrand::f64)
+        });
+        let asked = cooldown::asked(limits);
+        let closing = parts.cooldown.refused(record.ticket, asked, found, max_wait, now, fastrand::f64());
+        self.publish(parts, now);
+        // What the head waits for may have come nearer: an answer that is still out counts no more.
+        parts.queue.wake_head(&mut after);
+        drop(guard);
+        after.run();
+        if let Some(wait) = closing.wait {
+            observe::gate_closed(wait);
+        }
+        Refused { position: QueuePosition { newcomer: false, number }, too_long: closing.too_long }
+    }
+
+    /// Whether nothing would be lost with this gate.
+    fn is_idle(&self, now: Instant) -> bool {
+        let mut parts = self.lock();
+        parts.queue.is_empty()
+            && parts.cooldown.is_idle(now)
+            && parts.limiter.as_mut().is_none_or(|limiter| limiter.is_idle(now))
+    }
+
+    #[inline]
+    fn lock(&self) -> MutexGuard<'_, Parts> {
+        // Nothing that runs under the lock can leave the parts half changed.
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Like waking, outside the lock: a subscriber may do anything. If it panics, the request is never sent.
+    #[cold]
+    fn tell_opened(&self, record: SendRecord) {
+        if let Err(panic) = catch_unwind(observe::gate_opened) {
+            self.returned(record, Outcome::NotSent);
+            resume_unwind(panic);
+        }
+    }
+
+    #[inline]
+    fn publish(&self, parts: &mut Parts, now: Instant) {
+        let counted = u64::from(!parts.is_free(now));
+        self.state.store(parts.cooldown.epoch() << 1 | counted, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").field("waiters", &self.lock().queue.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+//! The queue in front of a gate: positions, waiters, and what happens to a head that does not send.
+
+use std::{collections::BTreeMap, mem, task::Waker, time::Duration};
+
+use tokio::time::Instant;
+
+/// How long the head may block the queue although it could send.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long each head after it may block the queue, until a request sends. So a thousand waiters that never send block it
+/// for little longer than one. A head that is removed too early keeps its number and loses nothing.
+const HURRY: Duration = Duration::from_millis(1);
+
+/// Waiters look at the head the more rarely the further back they are, counted up to here.
+const FURTHEST: usize = 64;
+
+/// A position in the queue. The smallest comes first: refused requests, then newcomers, each by age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct QueuePosition {
+    pub(super) newcomer: bool,
+    pub(super) number: u64,
+}
+
+/// A request that waits in the queue.
+struct Waiter {
+    waker: Waker,
+}
+
+/// The answer to a waiter that asks for its turn.
+pub(super) enum Look {
+    /// It is the head.
+    Head,
+    /// It may look again at this time. The head could send since before then.
+    Behind(Instant),
+    /// It has been removed, because it was the head and did not send.
+    Evicted,
+}
+
+/// What is dropped and woken once the lock is released.
+#[must_use]
+#[derive(Default)]
+pub(super) struct Afterwards {
+    dropped: [Option<Waker>; 2],
+    woken: Option<Waker>,
+}
+
+impl Afterwards {
+    fn keep(&mut self, waker: Option<Waker>) {
+        let [first, second] = &mut self.dropped;
+        // One operation replaces at most one waker and removes at most one waiter.
+        *if first.is_none() { first } else { second } = waker;
+    }
+
+    /// Wakes the head. A waker may run its task on the spot, or drop a task, which gives up its own position: so no lock
+    /// may be held.
+    pub(super) fn run(self) {
+        drop(self.dropped);
+        if let Some(waker) = self.woken {
+            waker.wake();
+        }
+    }
+}
+
+/// Requests in the order in which they may send.
+#[derive(Default)]
+pub(super) struct Queue {
+    next_number: u64,
+    waiters: BTreeMap<QueuePosition, Waiter>,
+    /// Since when the head could have sent.
+    overdue_since: Option<(QueuePosition, Instant)>,
+    /// A head has been removed since a request was sent.
+    hurried: bool,
+}
+
+impl Queue {
+    pub(super) fn len(&self) -> usize {
+        self.waiters.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiters.is_empty()
+    }
+
+    pub(super) fn take_number(&mut self) -> u64 {
+        let number = self.next_number;
+        self.next_number = number.wrapping_add(1);
+        number
+    }
+
+    /// Puts `position` in the queue, or gives it a new waker.
+    pub(super) fn insert(&mut self, position: QueuePosition, waker: Waker, after: &mut Afterwards) {
+        let replaced = self.waiters.insert(position, Waiter { waker });
+        after.keep(replaced.map(|waiter| waiter.waker));
+    }
+
+    pub(super) fn is_head(&self, position: QueuePosition) -> bool {
+        self.waiters.first_key_value().is_none_or(|(head, _)| position <= *head)
+    }
+
+    /// A request sends.
+    pub(super) fn sent(&mut self) {
+        self.hurried = false;
+    }
+
+    /// Removes `position`, because its request sends or gives up. The new head is woken.
+    pub(super) fn remove(&mut self, position: QueuePosition, after: &mut Afterwards) {
+        let was_head = self.is_head(position);
+        let removed = self.waiters.remove(&position);
+        after.keep(removed.map(|waiter| waiter.waker));
+        if was_head {
+            self.overdue_since = None;
+            self.wake_head(after);
+        }
+    }
+
+    /// Wakes the head. It leaves a new waker when it looks again.
+    pub(super) fn wake_head(&mut self, after: &mut Afterwards) {
+        if after.woken.is_none()
+            && let Some(mut head) = self.waiters.first_entry()
+        {
+            after.woken = Some(mem::replace(&mut head.get_mut().waker, Waker::noop().clone()));
+        }
+    }
+
+    /// Whether `position` is in the queue. Its waker is replaced.
+    pub(super) fn renew(&mut self, position: QueuePosition, waker: Waker, after: &mut Afterwards) -> bool {
+        let waiter = self.waiters.get_mut(&position);
+        let is_there = waiter.is_some();
+        let old = match waiter {
+            Some(waiter) => mem::replace(&mut waiter.waker, waker),
+            None => waker,
+        };
+        after.keep(Some(old));
+        is_there
+    }
+
+    /// The head has to wait for the gate: it is not overdue.
+    pub(super) fn hold(&mut self) {
+        self.overdue_since = None;
+    }
+
+    /// The gate would let the head send. Tells `position` whether it is the head; a head that has not sent for
+    /// [`PATIENCE`] is removed.
+    pub(super) fn look(&mut self, position: QueuePosition, now: Instant, after: &mut Afterwards) -> Look {
+        let Some((&head, _)) = self.waiters.first_key_value() else { return Look::Evicted };
+        let since = match self.overdue_since {
+            Some((overdue, since)) if overdue == head => since,
+            _ => {
+                if head != position {
+                    // What held the head up may have passed with time alone, before its own timer fires.
+                    self.wake_head(after);
+                }
+                self.overdue_since = Some((head, now));
+                now
+            }
+        };
+        if head == position {
+            return Look::Head;
+        }
+        if now < since + self.patience() {
+            return Look::Behind(since + self.patience_of(position));
+        }
+        after.keep(self.waiters.remove(&head).map(|waiter| waiter.waker));
+        self.hurried = true;
+        self.look(position, now, after)
+    }
+
+    fn patience(&self) -> Duration {
+        if self.hurried { HURRY } else { PATIENCE }
+    }
+
+    /// How long `position` leaves the head alone.
+    pub(super) fn patience_of(&self, position: QueuePosition) -> Duration {
+        let before = self.waiters.range(..position).take(FURTHEST).count();
+        let patience = self.patience();
+        patience + patience / 8 * u32::try_from(before).unwrap_or(u32::MAX)
+    }
+}

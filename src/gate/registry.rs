@@ -1,0 +1,154 @@
+//! The gates of a layer: one per authority and class.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwapOption;
+use http::{
+    Request, Uri,
+    uri::{Authority, Scheme},
+};
+use tokio::time::Instant;
+
+use super::{Gate, RequestClass, Settings};
+
+/// Idle gates are removed once there are this many, and then each time their number has doubled.
+const SWEPT_FROM: usize = 1024;
+
+/// Authorities and classes come from outside, so the number of gates is bounded: some 50 MB, if every gate is in use.
+const MOST: usize = 65_536;
+
+/// The gates that were used last are found without the lock and without building a key.
+const CACHED: usize = 8;
+
+/// The gates of a layer. A gate is made when it is first asked for.
+///
+/// A gate is *idle* if nothing would be lost with it: nobody waits, nothing is counted, nothing was learned. Idle gates are
+/// removed when there are many. Beyond [`MOST`] gates in use a request gets a gate that is not registered: it is neither
+/// paced together with others nor held back by them, and waits out its own refusals.
+pub(crate) struct GateRegistry {
+    settings: Arc<Settings>,
+    cache: [ArcSwapOption<CachedGate>; CACHED],
+    all: Mutex<Gates>,
+}
+
+struct Gates {
+    by_key: HashMap<Key, Arc<Gate>>,
+    swept_at: usize,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    /// Host and port, in lower case. Empty for a request without an authority: a channel or a single connection.
+    authority: Box<str>,
+    class: RequestClass,
+}
+
+/// A gate, with the URI's parts exactly as they were spelled in the request that it was found for.
+struct CachedGate {
+    scheme: Option<Scheme>,
+    authority: Option<Authority>,
+    class: RequestClass,
+    gate: Arc<Gate>,
+}
+
+impl CachedGate {
+    #[inline]
+    fn is_for(&self, uri: &Uri, class: RequestClass) -> bool {
+        self.class == class
+            && self.authority.as_ref().map(Authority::as_str) == uri.authority().map(Authority::as_str)
+            && self.scheme.as_ref() == uri.scheme()
+    }
+}
+
+impl GateRegistry {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let all = Gates { by_key: HashMap::new(), swept_at: SWEPT_FROM };
+        Self { settings: Arc::new(settings), cache: Default::default(), all: Mutex::new(all) }
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The gate that `request` has to pass.
+    #[inline]
+    pub(crate) fn gate<B>(&self, request: &Request<B>) -> Arc<Gate> {
+        self.find(request.uri(), self.settings.classifier.classify(request))
+    }
+
+    /// The gate for `uri` and `class`.
+    #[inline]
+    fn find(&self, uri: &Uri, class: RequestClass) -> Arc<Gate> {
+        let slot = self.cache.get(slot(uri, class));
+        if let Some(slot) = slot
+            && let Some(cached) = &*slot.load()
+            && cached.is_for(uri, class)
+        {
+            return Arc::clone(&cached.gate);
+        }
+        let gate = self.find_or_insert(Key { authority: normalised(uri), class });
+        if let Some(slot) = slot {
+            let (scheme, authority) = (uri.scheme().cloned(), uri.authority().cloned());
+            slot.store(Some(Arc::new(CachedGate { scheme, authority, class, gate: Arc::clone(&gate) })));
+        }
+        gate
+    }
+
+    #[cold]
+    fn find_or_insert(&self, key: Key) -> Arc<Gate> {
+        let new = |class| Arc::new(Gate::new(class, Arc::clone(&self.settings)));
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(gate) = all.by_key.get(&key) {
+            return Arc::clone(gate);
+        }
+        if all.by_key.len() >= all.swept_at {
+            let now = Instant::now();
+            // Clones are made under this lock or from a clone: nobody can come to hold a gate that only the map holds.
+            all.by_key.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.is_idle(now));
+            all.swept_at = (2 * all.by_key.len()).clamp(SWEPT_FROM, MOST);
+        }
+        let class = key.class;
+        if all.by_key.len() >= MOST {
+            return new(class);
+        }
+        Arc::clone(all.by_key.entry(key).or_insert_with(|| new(class)))
+    }
+}
+
+/// Where to look first. Two gates that share a slot cost each other a look under the lock, nothing else. By twos, since
+/// the two kinds of requests to one authority are neighbours.
+fn slot(uri: &Uri, class: RequestClass) -> usize {
+    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+    (class.key() as usize).wrapping_add(authority.wrapping_mul(2)) % CACHED
+}
+
+fn normalised(uri: &Uri) -> Box<str> {
+    let Some(authority) = uri.authority() else { return Box::default() };
+    let default = match uri.scheme_str() {
+        Some("http") => Some(80),
+        Some("https") => Some(443),
+        _ => None,
+    };
+    let host = authority.host().to_ascii_lowercase();
+    match authority.port_u16().or(default) {
+        Some(port) => format!("{host}:{port}").into(),
+        None => host.into(),
+    }
+}
+
+impl fmt::Debug for GateRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        f.debug_struct("GateRegistry")
+            .field("settings", &self.settings)
+            .field("len", &all.by_key.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

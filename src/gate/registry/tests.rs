@@ -1,0 +1,82 @@
+use super::*;
+
+fn registry() -> GateRegistry {
+    GateRegistry::new(Settings::default())
+}
+
+fn find(gates: &GateRegistry, uri: &str, class: RequestClass) -> Arc<Gate> {
+    gates.find(&uri.parse().expect("a URI"), class)
+}
+
+/// A gate in use.
+fn hold(gate: &Arc<Gate>) -> crate::gate::Entry {
+    crate::gate::Entry::at(Arc::clone(gate))
+}
+
+#[test]
+fn one_gate_for_each_authority_and_class_however_it_is_spelled() {
+    let gates = registry();
+    let first = find(&gates, "https://api.example/v1/agents", RequestClass::WRITES);
+    for spelling in ["https://API.example:443/", "https://me:secret@api.Example/x", "https://api.example/v1/agents"] {
+        assert!(Arc::ptr_eq(&first, &find(&gates, spelling, RequestClass::WRITES)), "{spelling}");
+    }
+    let plain = find(&gates, "http://localhost/", RequestClass::WRITES);
+    assert!(Arc::ptr_eq(&plain, &find(&gates, "http://localhost:80/", RequestClass::WRITES)));
+    for other in ["https://api.example:444/", "http://api.example/", "https://api.example.org/", "/v1/agents"] {
+        assert!(!Arc::ptr_eq(&first, &find(&gates, other, RequestClass::WRITES)), "{other}");
+    }
+    assert!(!Arc::ptr_eq(&first, &find(&gates, "https://api.example/", RequestClass::READS)));
+    assert!(!Arc::ptr_eq(&first, &find(&gates, "https://api.example/", RequestClass::WRITES.with(1))));
+    assert!(Arc::ptr_eq(&first, &find(&gates, "https://api.example/", RequestClass::WRITES)));
+}
+
+#[test]
+fn reads_and_writes_by_turns_are_found_without_the_lock_and_without_a_new_key() {
+    let gates = registry();
+    let uri: Uri = "https://public.api.live.turrisfi.com/v1/agents".parse().expect("a URI");
+    let find = || [RequestClass::READS, RequestClass::WRITES].map(|class| gates.find(&uri, class));
+    let first = find();
+    // A lock that is held would make a search under it wait for ever.
+    let locked = gates.all.lock().unwrap();
+    let again = find();
+    drop(locked);
+    assert!(first.iter().zip(&again).all(|(first, again)| Arc::ptr_eq(first, again)));
+}
+
+#[test]
+fn idle_gates_are_removed_and_those_in_use_stay() {
+    let gates = registry();
+    let kept = find(&gates, "https://kept.example/", RequestClass::WRITES);
+    for n in 0..5 * SWEPT_FROM {
+        find(&gates, &format!("https://{n}.example/"), RequestClass::WRITES);
+    }
+    assert!(gates.all.lock().unwrap().by_key.len() <= SWEPT_FROM);
+    assert!(Arc::ptr_eq(&kept, &find(&gates, "https://kept.example/", RequestClass::WRITES)));
+}
+
+#[test]
+fn what_a_gate_has_counted_is_not_lost_however_many_there_are() {
+    let gates = registry();
+    for n in 0..3 * SWEPT_FROM {
+        // Sent and given up: it counts for a window.
+        drop(hold(&find(&gates, &format!("https://{n}.example/"), RequestClass::WRITES)));
+    }
+    assert_eq!(gates.all.lock().unwrap().by_key.len(), 3 * SWEPT_FROM);
+}
+
+#[test]
+fn beyond_the_most_a_request_gets_a_gate_of_its_own() {
+    let gates = registry();
+    let used: Vec<_> =
+        (0..MOST).map(|n| find(&gates, &format!("https://{n}.example/"), RequestClass::WRITES)).collect();
+    let extra = find(&gates, "https://extra.example/", RequestClass::WRITES);
+    for _ in 0..60 {
+        assert!(matches!(hold(&extra), crate::gate::Entry::Send(_)));
+    }
+    let more = find(&gates, "https://more.example/", RequestClass::WRITES);
+    assert!(matches!(hold(&more), crate::gate::Entry::Send(_)), "it shares a gate with another");
+    assert_eq!(gates.all.lock().unwrap().by_key.len(), MOST);
+    drop(used);
+    let (one, other) = (find(&gates, "https://a.example/", RequestClass::WRITES), "https://a.example:443/");
+    assert!(Arc::ptr_eq(&one, &find(&gates, other, RequestClass::WRITES)));
+}

@@ -1,0 +1,64 @@
+//! What a layer has set for its gates.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tower::retry::budget::Budget;
+
+use super::class::RequestClassifier;
+use crate::classify::Classifier;
+
+/// The vendor's advice.
+const MAX_RETRIES: u32 = 3;
+
+/// Two of the vendor's windows.
+const MAX_WAIT: Duration = Duration::from_secs(120);
+
+/// What the vendor documents for requests that change something.
+const DOCUMENTED: Allowance = Allowance { requests: 60, window: Duration::from_secs(60) };
+
+/// How many requests a window carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Allowance {
+    pub(crate) requests: u64,
+    pub(crate) window: Duration,
+}
+
+/// The settings of one layer.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) max_retries: u32,
+    pub(crate) max_wait: Duration,
+    pub(crate) classifier: RequestClassifier,
+    pub(crate) responses: Classifier,
+    pub(crate) budget: Option<Arc<dyn Budget + Send + Sync>>,
+    pub(crate) pacing: bool,
+    pub(crate) allowance: Allowance,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_retries: MAX_RETRIES,
+            max_wait: MAX_WAIT,
+            classifier: RequestClassifier::default(),
+            responses: Classifier::default(),
+            budget: None,
+            pacing: true,
+            allowance: DOCUMENTED,
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("max_retries", &self.max_retries)
+            .field("max_wait", &self.max_wait)
+            .field("pacing", &self.pacing)
+            .field("allowance", &self.allowance)
+            .field("classify", &self.classifier)
+            .field("classify_responses", &self.responses)
+            .field("retry_budget", &self.budget.is_some())
+            .finish()
+    }
+}
