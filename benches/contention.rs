@@ -12,12 +12,6 @@
     reason = "the modules are shared with the other benchmarks, each of which uses a part"
 )]
 
-#[path = "instructions/src/contenders.rs"]
-mod contenders;
-mod scenarios;
-#[path = "instructions/src/work.rs"]
-mod work;
-
 use std::time::{Duration, Instant};
 
 use criterion::{
@@ -25,16 +19,15 @@ use criterion::{
     measurement::WallTime,
 };
 use tower::Layer;
-
-use self::{
-    contenders::{CONTENDERS, static_header},
-    scenarios::{
-        cold,
-        end_to_end::{self, Protocol},
-        refused, storm,
-        threads::{self, Cloned},
-    },
+use turris_auth_instructions::{
+    contenders::{self, CONTENDERS, static_header},
     work::Inner,
+};
+use turris_auth_scenarios::{
+    self as scenarios, cold,
+    end_to_end::{self, Protocol},
+    refused, storm,
+    threads::{self, Cloned},
 };
 
 criterion_main!(benches);

@@ -49,15 +49,16 @@ pub mod client;
 #[cfg(feature = "fleet")]
 #[cfg_attr(docsrs, doc(cfg(feature = "fleet")))]
 pub mod fleet;
-#[cfg(feature = "tonic")]
+// Its examples are run by `crates/stacks`, which has a gRPC client and server.
+#[cfg(all(feature = "tonic", not(doctest)))]
 pub mod grpc;
 #[cfg(feature = "reqwest")]
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
 pub mod reqwest;
 
-#[cfg(any(test, fuzzing))]
+#[cfg(fuzzing)]
 #[doc(hidden)]
-pub mod fuzzing;
+pub mod fuzz_bridge;
 
 mod api;
 mod check;
@@ -69,6 +70,7 @@ mod environment;
 mod error;
 mod gate;
 mod kept;
+mod primitives;
 mod secret_text;
 mod timer;
 mod token;
@@ -88,7 +90,3 @@ pub use fleet::SharedState;
 
 /// The error type of the services here: Tower's own [`tower::BoxError`].
 pub use tower::BoxError;
-
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct ReadmeDoctests;

@@ -1,36 +1,16 @@
-//! Everything that threads meet in. Only its primitives are exchanged for the model checker of `tests/model`.
+//! Everything that threads meet in. Only its primitives are exchanged for the model checker of `crates/model`.
 
 use std::{
     future::Future,
     sync::{Arc, PoisonError, atomic::Ordering},
 };
 
-use self::primitives::{
+use crate::primitives::{
     AbortHandle, ArcSwapOption, AtomicBool, AtomicU64, AtomicUsize, Guard, Handle, Mutex, MutexGuard, Notify, OnceLock,
     OwnedNotified,
 };
-pub(crate) use self::primitives::{Id as RuntimeId, Instant};
+pub(crate) use crate::primitives::{Id as RuntimeId, Instant};
 pub(super) use crate::timer::{NoTimers, Timer};
-
-/// What the rest of this file is built upon.
-#[cfg(not(turris_model))]
-mod primitives {
-    pub(super) use std::sync::{
-        Mutex, MutexGuard, OnceLock,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize},
-    };
-
-    pub(super) use arc_swap::{ArcSwapOption, Guard};
-    pub(super) use tokio::{
-        runtime::Handle,
-        sync::{Notify, futures::OwnedNotified},
-        task::AbortHandle,
-    };
-    pub(crate) use tokio::{runtime::Id, time::Instant};
-}
-#[cfg(turris_model)]
-#[path = "../../tests/model/src/exchanged.rs"]
-mod primitives;
 
 /// A lock for short critical sections that neither wait nor call foreign code.
 pub(super) struct Lock<T>(Mutex<T>);

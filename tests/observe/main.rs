@@ -15,7 +15,6 @@ mod limited;
 mod limits;
 mod metrics;
 mod panicking;
-mod prometheus;
 mod secrets;
 mod silence;
 #[path = "../auth/support.rs"]
