@@ -1,7 +1,7 @@
-//! `cargo bench --bench contention`: times of the layers, alone, on several threads, and when many callers want one token.
+//! `cargo bench`: times of the layers, alone, on several threads, and when many callers want one token.
 //!
 //! `benches/README.md` says what each figure means. What is not a time (calls, heap, percentiles), and the comparison with
-//! what a user could take instead, is printed by `benches/peers`.
+//! what a user could take instead, is printed by `crates/peers`.
 #![allow(
     dead_code,
     missing_docs,

@@ -40,7 +40,7 @@
 //! # What it costs
 //!
 //! A request that finds a token calls neither `tracing` nor any subscriber, whether one listens or not: all of this
-//! happens around tokens and limits. `cargo run --release --manifest-path benches/instructions/Cargo.toml` counts the
+//! happens around tokens and limits. `cargo run --release -p turris-auth-instructions` counts the
 //! instructions of such a request. With `default-features = false` for this crate in that package's manifest the count
 //! for `TurrisAuth` is the same to one instruction in 2,000, which is the compiler's doing. With `metrics` such a request
 //! also records the age of its token, which costs a second reading of the clock and what the recorder takes.
@@ -48,7 +48,7 @@
 //! # Metrics
 //!
 //! They go through the [`metrics`](https://docs.rs/metrics) facade. [`describe_metrics`] tells the recorder what they are;
-//! `cargo run --example metrics` shows them to Prometheus.
+//! `cargo run -p turris-auth-stacks --example metrics` shows them to Prometheus.
 //!
 //! | name | kind | what | labels |
 //! | --- | --- | --- | --- |

@@ -1,6 +1,6 @@
 //! The whole life of a client secret: no block of memory that this crate had it in is freed with it.
 //!
-//! `cargo test --manifest-path tests/freed/Cargo.toml`. One scene after another, on one thread: what is found is found for
+//! `cargo test -p turris-auth-freed`. One scene after another, on one thread: what is found is found for
 //! the whole process, and a variable of the environment is set while there is no other thread. The scenes themselves and the
 //! services below keep no copy of the secret, so every block that is found is the crate's.
 

@@ -1,4 +1,4 @@
-//! `cargo run --release --manifest-path benches/instructions/Cargo.toml`: what a request costs in each layer, and whether
+//! `cargo run --release -p turris-auth-instructions`: what a request costs in each layer, and whether
 //! that is still within its limits.
 
 use std::process::ExitCode;

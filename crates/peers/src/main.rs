@@ -1,4 +1,4 @@
-//! `cargo run --release --manifest-path benches/peers/Cargo.toml`: the layers beside what a user could take instead.
+//! `cargo run --release -p turris-auth-peers`: the layers beside what a user could take instead.
 
 mod figures;
 mod hot;

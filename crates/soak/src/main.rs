@@ -1,6 +1,6 @@
 //! Many callers, real sockets, random faults, for an hour: and then nothing may be left of it.
 //!
-//! `cargo run --release --manifest-path tests/soak/Cargo.toml -- --help` tells the options. The exit status is 1 when
+//! `cargo run --release -p turris-auth-soak -- --help` tells the options. The exit status is 1 when
 //! something was not as it should be.
 //!
 //! Two API clients, one over HTTP/1.1 and one over HTTP/2, have 250 callers each and a server each, which is an emulator on

@@ -7,7 +7,7 @@ use lexopt::prelude::*;
 pub(crate) const HELP: &str = "\
 Runs 500 callers against two emulators that keep failing, and sees what is left of it.
 
-Usage: cargo run --release --manifest-path tests/soak/Cargo.toml -- [OPTIONS]
+Usage: cargo run --release -p turris-auth-soak -- [OPTIONS]
 
   --minutes N   how long, fractions allowed [60]
   --seed N      which plan of faults and calls [a random one, which is printed]

@@ -1,6 +1,6 @@
 //! Asks the vendor's sandbox for `GET /v1/auth/test-oauth` and says what it answered, or why not.
 //!
-//! `TURRIS_CLIENT_ID=... TURRIS_CLIENT_SECRET=... cargo run --example live`. The exit status is 0 when the sandbox
+//! `TURRIS_CLIENT_ID=... TURRIS_CLIENT_SECRET=... cargo run -p turris-auth-stacks --example live`. The exit status is 0 when the sandbox
 //! accepted the token, 1 when it did not, and 2 when the variables cannot be used.
 
 use std::{error::Error, process::ExitCode, time::Duration};
@@ -26,7 +26,7 @@ async fn main() -> ExitCode {
             eprintln!(
                 "TURRIS_CLIENT_ID and TURRIS_CLIENT_SECRET name the sandbox client to ask as. The vendor issues them."
             );
-            eprintln!("Without any, `cargo run --release --example quickstart` shows the same on an embedded server.");
+            eprintln!("Without any, `cargo run --release -p quickstart` shows the same on an embedded server.");
             return ExitCode::from(2);
         }
     };

@@ -20,7 +20,7 @@ use proxy::{Proxy, serve};
 const HELP: &str = "\
 An authenticating proxy for the Turris API on a loopback port, until Ctrl-C.
 
-Usage: cargo run --example axum_proxy -- [OPTIONS]
+Usage: cargo run -p turris-auth-stacks --example axum_proxy -- [OPTIONS]
 
   --sandbox      forward to the vendor's sandbox   (both read TURRIS_CLIENT_ID and TURRIS_CLIENT_SECRET;
   --production   forward to the live API            without either, an embedded Turris is started)

@@ -10,7 +10,7 @@ use turris_emulator::{Emulator, Endpoint, Fault};
 
 use super::{ID, SECRET, any_server::TOKEN_REQUESTS, builder, server::BASE_URL_VARIABLE, tls::TlsFront};
 
-/// The suite, as `cargo test --test contract any_server` runs it.
+/// The suite, as `cargo test -p turris-auth-stacks --test contract any_server` runs it.
 fn suite(base_url: &str) -> Command {
     let mut suite = Command::new(env::current_exe().unwrap());
     suite

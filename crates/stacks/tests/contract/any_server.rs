@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! TURRIS_BASE_URL=https://... TURRIS_CLIENT_ID=... TURRIS_CLIENT_SECRET=... \
-//!     cargo test --test contract any_server
+//!     cargo test -p turris-auth-stacks --test contract any_server
 //! ```
 //!
 //! All tests look at the same few exchanges, which are made once in a run. Only three of them are for tokens, one with a
