@@ -39,7 +39,8 @@ pub fn rate_limits(data: &[u8]) {
         }
         let refusals = limits.limit().map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
         assert!(
-            exponential_wait(refusals, Duration::from_secs(1), max_wait, share) <= max_wait.min(Duration::from_secs(60))
+            exponential_wait(refusals, Duration::from_secs(1), max_wait, share)
+                <= max_wait.min(Duration::from_secs(60))
         );
     }
 }
