@@ -144,7 +144,7 @@ pub trait CredentialsProvider: Send + Sync + 'static {
     /// # Errors
     ///
     /// Whatever keeps them from being had. Callers see it as the source of a
-    /// [`TokenError`](crate::TokenError) of the kind [`Credentials`](crate::TokenErrorKind::Credentials); it must not
+    /// [`TokenError`](crate::TokenError) of the kind [`CredentialsProvider`](crate::TokenErrorKind::CredentialsProvider); it must not
     /// contain the secret.
     ///
     /// # Cancel safety

@@ -24,8 +24,8 @@ use crate::BoxError;
 pub struct TokenError {
     details: Arc<Details>,
     // Outside the shared part: callers that are turned away during a cool-down get the same error, each with the time
-    // that is left to itself.
-    retry_after: Option<Duration>,
+    // that is left to itself. Public only for kinds that waiting can cure.
+    wait: Option<Duration>,
 }
 
 struct Details {
@@ -42,7 +42,8 @@ struct Details {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TokenErrorKind {
-    /// The token endpoint refused the client id or the client secret (401, or 400, 403 and 422 with the same meaning).
+    /// The token endpoint refused the client id or the client secret: 401, or 400, 403 or 422 with the error object of the
+    /// API.
     InvalidCredentials,
     /// The allowance of the token endpoint is used up, by the server's count (429) or by this client's own.
     RateLimited,
@@ -50,15 +51,35 @@ pub enum TokenErrorKind {
     Unavailable,
     /// The token endpoint did not answer in the time it was given.
     Timeout,
+    /// A proxy, a gateway or a firewall on the way refused the token request: 407, 511, or 400, 403, 422 or 451 without the
+    /// error object of the API. The credentials are perhaps good.
+    Blocked,
     /// The token endpoint answered something that is not a token: the answer is not of the documented form.
     Protocol,
     /// The [`CredentialsProvider`](crate::CredentialsProvider) failed.
-    Credentials,
+    CredentialsProvider,
     /// There is no tokio runtime with timers here to fetch a token on.
     Runtime,
 }
 
 impl TokenErrorKind {
+    /// Whether waiting can help, without a change by a person: [`RateLimited`](Self::RateLimited),
+    /// [`Unavailable`](Self::Unavailable) and [`Timeout`](Self::Timeout).
+    ///
+    /// [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) waits for these, and returns the others at once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use turris_auth::TokenErrorKind;
+    ///
+    /// assert!(TokenErrorKind::Unavailable.is_transient());
+    /// assert!(!TokenErrorKind::InvalidCredentials.is_transient());
+    /// ```
+    pub fn is_transient(self) -> bool {
+        matches!(self, Self::RateLimited | Self::Unavailable | Self::Timeout)
+    }
+
     /// The one word that logs and metrics know it by.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -66,8 +87,9 @@ impl TokenErrorKind {
             Self::RateLimited => "rate_limited",
             Self::Unavailable => "unavailable",
             Self::Timeout => "timeout",
+            Self::Blocked => "blocked",
             Self::Protocol => "protocol",
-            Self::Credentials => "credentials",
+            Self::CredentialsProvider => "credentials_provider",
             Self::Runtime => "runtime",
         }
     }
@@ -82,7 +104,10 @@ impl TokenErrorKind {
             Self::Unavailable => "try again; if it lasts, check the network and the vendor's status",
             Self::Timeout => "try again; if it lasts, check the network or raise `token_timeout`",
             Self::Protocol => "check that the environment's base URL is that of the Turris API",
-            Self::Credentials => "mend the source of the credentials",
+            Self::Blocked => {
+                "look for a proxy, a gateway or a firewall on the way that refuses the request; the credentials may be good"
+            }
+            Self::CredentialsProvider => "mend the source of the credentials",
             Self::Runtime => "make the request on a tokio runtime whose timers are enabled",
         }
     }
@@ -106,7 +131,7 @@ impl TokenError {
                 messages: Box::default(),
                 source: None,
             }),
-            retry_after: None,
+            wait: None,
         }
     }
 
@@ -130,9 +155,15 @@ impl TokenError {
         })
     }
 
-    pub(crate) fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
-        self.retry_after = retry_after;
+    /// Sets how long no other fetch is made.
+    pub(crate) fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
+        self.wait = wait;
         self
+    }
+
+    /// How long no other fetch is made, whether that helps or not.
+    pub(crate) fn asked_wait(&self) -> Option<Duration> {
+        self.wait
     }
 
     fn with(mut self, change: impl FnOnce(&mut Details)) -> Self {
@@ -148,12 +179,14 @@ impl TokenError {
         self.details.kind
     }
 
-    /// How long to wait before another request can get a token, where waiting helps.
+    /// How long to wait before another request can get a token. `None` if waiting does not help: see
+    /// [`TokenErrorKind::is_transient`].
     ///
-    /// It is counted from the moment this error was returned. In the meantime requests get this error at once, without
-    /// a fetch.
+    /// The time is counted from when this error was returned. Until then requests get this error at once, without a fetch.
+    /// (So they do after an error that waiting does not cure: [`TokenStatus::retry_in`](crate::TokenStatus::retry_in)
+    /// says for how long.)
     pub fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+        self.wait.filter(|_| self.kind().is_transient())
     }
 
     /// The HTTP status that the token endpoint answered with, if it answered.
@@ -204,7 +237,7 @@ impl fmt::Display for TokenError {
             f.write_str(")")?;
         }
         write!(f, "; {}", kind.advice())?;
-        if let Some(retry_after) = self.retry_after {
+        if let Some(retry_after) = self.retry_after() {
             write!(f, "; a new attempt is possible in {:.1} s", retry_after.as_secs_f64())?;
         }
         Ok(())
@@ -221,7 +254,7 @@ impl fmt::Debug for TokenError {
             .field("request_id", &details.request_id)
             .field("error_type", &details.error_type)
             .field("messages", &details.messages)
-            .field("retry_after", &self.retry_after)
+            .field("retry_after", &self.retry_after())
             .field("source", &details.source)
             .finish()
     }

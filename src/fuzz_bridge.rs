@@ -20,7 +20,7 @@ use crate::{
 
 /// Token, lifetime, request id, and what `Debug` shows; or what is wrong with the answer.
 pub fn token_answer(body: &[u8]) -> Result<(String, Duration, Option<Box<str>>, String), &'static str> {
-    let answer = TokenAnswer::decode(body).map_err(|error| error.problem)?;
+    let answer = TokenAnswer::decode(body, "").map_err(|error| error.problem)?;
     let shown = format!("{answer:?}");
     Ok((answer.access_token.to_string(), answer.lifetime, answer.request_id, shown))
 }
@@ -31,10 +31,7 @@ pub fn jwt_lifetime(token: &str) -> Option<Duration> {
 
 /// Request id, error type and messages, without the secret if there is one.
 pub fn error_answer(body: &[u8], secret: Option<&str>) -> [Vec<Box<str>>; 3] {
-    let answer = match secret {
-        Some(secret) => ErrorAnswer::decode_without(body, secret),
-        None => ErrorAnswer::decode(body),
-    };
+    let answer = ErrorAnswer::decode_without(body, secret.as_slice());
     [answer.request_id.into_iter().collect(), answer.error_type.into_iter().collect(), answer.messages.into()]
 }
 

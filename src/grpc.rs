@@ -148,10 +148,11 @@
 //! | [kind](TokenErrorKind) | code |
 //! | --- | --- |
 //! | `InvalidCredentials` | `UNAUTHENTICATED` |
-//! | `Credentials` | `UNAUTHENTICATED`: gRPC's code for a client that cannot come by its credentials |
+//! | `CredentialsProvider` | `UNAUTHENTICATED`: gRPC's code for a client that cannot come by its credentials |
 //! | `RateLimited` | `RESOURCE_EXHAUSTED` |
 //! | `Unavailable` | `UNAVAILABLE` |
 //! | `Timeout` | `DEADLINE_EXCEEDED` |
+//! | `Blocked` | `PERMISSION_DENIED` |
 //! | `Protocol`, `Runtime` | `INTERNAL` |
 //!
 //! [`ReplayBodyLayer`]: crate::replay::ReplayBodyLayer
@@ -174,10 +175,11 @@ use crate::{TokenError, TokenErrorKind};
 impl From<TokenError> for Status {
     fn from(error: TokenError) -> Self {
         let code = match error.kind() {
-            TokenErrorKind::InvalidCredentials | TokenErrorKind::Credentials => Code::Unauthenticated,
+            TokenErrorKind::InvalidCredentials | TokenErrorKind::CredentialsProvider => Code::Unauthenticated,
             TokenErrorKind::RateLimited => Code::ResourceExhausted,
             TokenErrorKind::Unavailable => Code::Unavailable,
             TokenErrorKind::Timeout => Code::DeadlineExceeded,
+            TokenErrorKind::Blocked => Code::PermissionDenied,
             TokenErrorKind::Protocol | TokenErrorKind::Runtime => Code::Internal,
         };
         let mut status = Self::new(code, error.to_string());

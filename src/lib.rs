@@ -65,7 +65,6 @@ mod check;
 mod classify;
 mod credentials;
 mod drain;
-mod endpoint;
 mod environment;
 mod error;
 mod gate;
@@ -74,6 +73,7 @@ mod primitives;
 mod secret_text;
 mod timer;
 mod token;
+mod token_endpoint;
 
 pub use auth::{TokenHandle, TokenStatus, TurrisAuth, TurrisAuthLayer};
 pub use backoff::{TurrisBackoff, TurrisBackoffLayer};
@@ -82,11 +82,11 @@ pub use classify::ResponseClass;
 #[cfg(feature = "client")]
 pub use client::TurrisClient;
 pub use credentials::{Credentials, CredentialsFile, CredentialsFileError, CredentialsFuture, CredentialsProvider};
-pub use endpoint::TokenService;
 pub use environment::{CustomEnvironment, Environment};
 pub use error::{ConfigError, TokenError, TokenErrorKind};
 #[cfg(feature = "fleet")]
 pub use fleet::SharedState;
+pub use token_endpoint::TokenService;
 
 /// The error type of the services here: Tower's own [`tower::BoxError`].
 pub use tower::BoxError;

@@ -16,6 +16,7 @@
 //! | `DEBUG` | a fetch ended without a result | `outcome` (`discarded`, `abandoned`), `waiters` |
 //! | `DEBUG` | one attempt failed and another follows | `attempt`, `error.type`, `error` |
 //! | `INFO` | the token was invalidated | `reason` (`unauthorized`, `handle`), `generation` |
+//! | `INFO` | a new token was refused, and the one before it is used for another minute | `generation` |
 //! | `WARN` | a new token did not cure a 401; replacing it is paused | `generation`, `pause` in seconds |
 //! | `DEBUG` | a 401 was returned with the token kept | `reason` (`paused`, `no_fetch_possible`), `generation` |
 //! | `DEBUG` | a 401 was returned because the request's body cannot be sent twice | `generation` |
@@ -57,7 +58,7 @@
 //! | `turris_auth_token_wait_seconds` | histogram | how long a request waited for one fetch; those that found a token are not in it | |
 //! | `turris_auth_token_age_seconds` | histogram | age of the token that a request carried | |
 //! | `turris_auth_token_allowance` | gauge | fetches that were left in the same minute; it is set by a fetch, and stays until the next one | |
-//! | `turris_auth_unauthorized_total` | counter | 401s, by what was done about them | `action`: `token_replaced`, `newer_token`, `in_vain`, `paused`, `no_fetch_possible` |
+//! | `turris_auth_unauthorized_total` | counter | 401s, by what was done about them | `action`: `token_replaced`, `newer_token`, `older_token`, `in_vain`, `paused`, `no_fetch_possible` |
 //! | `turris_auth_restricted_access_token_total` | counter | requests sent with the restricted access token | |
 //! | `turris_auth_rate_limited_total` | counter | 429s, by what was done about them | `action`: `retried`, `returned` |
 //! | `turris_auth_gate_wait_seconds` | histogram | how long a request was held back, by a limit, by pacing or for want of a token; those that were not are not in it | |
@@ -84,8 +85,9 @@
 //! | `rate_limited` | the 10 tokens a minute of this client id are used up | find the process that fetches too many: each logs one line per token |
 //! | `unavailable` | no connection, or a 5xx | look at the network and the vendor's status; it recovers by itself |
 //! | `timeout` | no answer within `token_timeout` | as for `unavailable` |
+//! | `blocked` | a proxy, a gateway or a firewall refused the token request | look at what is on the way; the credentials may be good |
 //! | `protocol` | the answer is no token | look whether the base URL leads to Turris, or to a login page of a proxy |
-//! | `credentials` | the credentials provider failed | see the error's source |
+//! | `credentials_provider` | the credentials provider failed | see the error's source |
 //! | `runtime` | no tokio runtime, or one without timers | a fault of the program: make requests on a runtime with `enable_time` |
 //!
 //! # Examples

@@ -6,8 +6,8 @@ use http::HeaderValue;
 
 use crate::{
     TokenError, TokenService,
-    endpoint::TokenEndpoint,
     token::{Acquire, Instant, Token, TokenCache},
+    token_endpoint::TokenEndpoint,
 };
 
 /// Access to a layer's token outside its requests: to fetch it early, to use it for something that is not a request, to

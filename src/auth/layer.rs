@@ -20,8 +20,8 @@ use super::{
 use crate::{
     BoxError, ConfigError, CredentialsProvider, Environment, ResponseClass, TokenService,
     classify::Classifier,
-    endpoint::TokenEndpoint,
     token::{DOCUMENTED_LIMIT, Settings, TokenCache},
+    token_endpoint::TokenEndpoint,
 };
 
 /// What the vendor suggests: to renew a token about five minutes before it expires.

@@ -114,8 +114,8 @@ impl Failed {
         // A server may quote the token that it refuses.
         let token = handle.current();
         error.0.answer = match &token {
-            Some(token) => ErrorAnswer::decode_without(&body, token.as_str()),
-            None => ErrorAnswer::decode(&body),
+            Some(token) => ErrorAnswer::decode_without(&body, &[token.as_str()]),
+            None => ErrorAnswer::decode_without(&body, &[]),
         };
         error.with_body(body)
     }

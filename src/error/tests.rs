@@ -49,7 +49,8 @@ fn the_message_says_what_happened_and_what_to_do_and_leaves_the_source_to_the_so
 #[test]
 fn every_kind_has_a_name_and_an_advice_of_its_own() {
     use TokenErrorKind::*;
-    let kinds = [InvalidCredentials, RateLimited, Unavailable, Timeout, Protocol, Credentials, Runtime];
+    let kinds =
+        [InvalidCredentials, RateLimited, Unavailable, Timeout, Blocked, Protocol, CredentialsProvider, Runtime];
     let names: std::collections::HashSet<_> = kinds.iter().map(ToString::to_string).collect();
     let advices: std::collections::HashSet<_> = kinds.iter().map(|kind| kind.advice()).collect();
     assert_eq!((names.len(), advices.len()), (kinds.len(), kinds.len()));
@@ -90,8 +91,8 @@ fn it_is_found_under_the_errors_of_other_layers() {
     assert_eq!(TokenError::find_in(&*error).unwrap().status(), Some(429));
     // The outermost one counts.
     let inner: BoxError = rate_limited().into();
-    let outer = TokenError::new(TokenErrorKind::Credentials, "the vault failed").with_source(inner);
-    assert_eq!(TokenError::find_in(&Wrapper(outer.into())).unwrap().kind(), TokenErrorKind::Credentials);
+    let outer = TokenError::new(TokenErrorKind::CredentialsProvider, "the vault failed").with_source(inner);
+    assert_eq!(TokenError::find_in(&Wrapper(outer.into())).unwrap().kind(), TokenErrorKind::CredentialsProvider);
     assert!(TokenError::find_in(&io::Error::other("no token involved")).is_none());
 }
 

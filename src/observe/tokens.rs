@@ -17,6 +17,7 @@ pub(crate) enum Reason {
 pub(crate) enum Treatment {
     TokenReplaced,
     NewerToken,
+    OlderToken,
     InVain { pause: Duration },
     Paused,
     NoFetchPossible,
@@ -182,6 +183,9 @@ pub(crate) fn token_invalidated_by_handle(generation: Option<u64>) {
 pub(crate) fn unauthorized(generation: u64, treatment: Treatment) {
     match treatment {
         Treatment::TokenReplaced => event!(INFO, reason = "unauthorized", generation, "access token invalidated"),
+        Treatment::OlderToken => {
+            event!(INFO, generation, "a new access token is refused, the one before it is used for another minute");
+        }
         Treatment::InVain { pause } => {
             event!(WARN, generation, pause = pause.as_secs(), "a new token did not cure a 401, replacing it is paused");
             let _ = pause;
@@ -202,6 +206,7 @@ impl Treatment {
         match self {
             Self::TokenReplaced => "token_replaced",
             Self::NewerToken => "newer_token",
+            Self::OlderToken => "older_token",
             Self::InVain { .. } => "in_vain",
             Self::Paused => "paused",
             Self::NoFetchPossible => "no_fetch_possible",

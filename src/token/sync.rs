@@ -46,8 +46,8 @@ impl<T> Published<T> {
     }
 }
 
-/// A mark that others should see soon, and at once if they have heard of it. It guards no other memory, hence the relaxed
-/// ordering: whoever finds it set looks for what to do where it is published, or under the lock.
+/// A relaxed flag. Readers tolerate a stale value: it guards no other memory, and a reader that finds it set reads what to do
+/// from a [`Published`] value or under the lock.
 pub(super) struct Flag(AtomicBool);
 
 impl Flag {
@@ -102,8 +102,8 @@ impl Due {
     }
 }
 
-/// A value that arrives once and that any number of tasks wait for.
-pub(super) struct Outcome<T> {
+/// A value that is set once and that any number of tasks wait for.
+pub(super) struct SetOnce<T> {
     value: OnceLock<T>,
     arrived: Arc<Notify>,
 }
@@ -111,8 +111,8 @@ pub(super) struct Outcome<T> {
 /// Ready once the value has arrived, however early it was made.
 pub(super) type Arrival = OwnedNotified;
 
-impl<T> Outcome<T> {
-    pub(super) fn pending() -> Self {
+impl<T> SetOnce<T> {
+    pub(super) fn empty() -> Self {
         Self { value: OnceLock::new(), arrived: Arc::new(Notify::new()) }
     }
 

@@ -7,6 +7,7 @@
 )]
 
 mod allowance;
+mod answers;
 mod bounds;
 mod builder;
 mod cancellation;

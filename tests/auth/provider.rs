@@ -106,14 +106,15 @@ async fn a_provider_that_fails_is_an_error_with_its_source_and_costs_none_of_the
         .unwrap();
     let service = layer.layer(Api::accepting_all());
     let error = token_error(carried(&service).await);
-    assert_eq!(error.kind(), TokenErrorKind::Credentials);
+    assert_eq!(error.kind(), TokenErrorKind::CredentialsProvider);
     assert_eq!(error.source().unwrap().to_string(), "the vault is sealed");
     assert!(!error.to_string().contains("sealed"), "the source is not repeated: {error}");
     // It is asked again after each cool-down, and for ever.
     while vault.asked() < 20 {
         let error = token_error(carried(&service).await);
-        assert_eq!(error.kind(), TokenErrorKind::Credentials);
-        sleep(error.retry_after().unwrap()).await;
+        assert_eq!(error.kind(), TokenErrorKind::CredentialsProvider);
+        assert_eq!(error.retry_after(), None);
+        sleep(layer.handle().status().retry_in().unwrap()).await;
     }
     assert_eq!(script.requests(), 0);
     sleep(Duration::from_secs(60)).await;

@@ -1,9 +1,9 @@
 //! A token endpoint that sees what it is asked, and callers of a cache.
 
 use std::{
-    cell::{Cell, RefCell},
-    future::{Future, pending, poll_fn},
-    pin::{Pin, pin},
+    cell::Cell,
+    future::{pending, poll_fn},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -13,9 +13,13 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::{
     TokenError, TokenErrorKind,
+    api::limits::RateLimits,
     history::{History, Strike},
     runtime::block_on,
-    token::{Acquire, Clearance, FetchFuture, Instant, Issued, RecentToken, Settings, Source, Token, TokenCache},
+    token::{
+        Acquire, AfterRefusal, Answer as Response, FetchPermit, Instant, IssuedToken, Settings, SourceFuture, Token,
+        TokenCache, TokenSource,
+    },
 };
 
 pub(crate) const LIFETIME: Duration = Duration::from_secs(600);
@@ -36,8 +40,6 @@ pub(crate) enum Answer {
 /// The server, as one thread knows it: a clone goes on from what the thread knew that made it, with a service of its own.
 pub(crate) struct Server {
     inner: Arc<Inner>,
-    /// What the service of this thread has sent.
-    recent: RefCell<RecentToken>,
     /// The latest generation that this thread was handed.
     latest: Cell<u64>,
     /// The highest generation that this thread has struck.
@@ -71,13 +73,13 @@ pub(crate) fn start_with(limit: u32, answers: &'static [Answer], one_at_a_time: 
         one_at_a_time,
         limit: limit as usize,
     };
-    (cache, Server { inner: Arc::new(inner), recent: RefCell::default(), latest: Cell::new(0), struck: Cell::new(0) })
+    (cache, Server { inner: Arc::new(inner), latest: Cell::new(0), struck: Cell::new(0) })
 }
 
 impl Clone for Server {
     fn clone(&self) -> Self {
         let (inner, latest, struck) = (Arc::clone(&self.inner), self.latest.clone(), self.struck.clone());
-        Self { inner, recent: RefCell::default(), latest, struck }
+        Self { inner, latest, struck }
     }
 }
 
@@ -86,7 +88,7 @@ impl Server {
         self.inner.sent.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn source(&self) -> Box<dyn Source> {
+    pub(crate) fn source(&self) -> Box<dyn TokenSource> {
         Box::new(self.clone())
     }
 
@@ -105,18 +107,14 @@ impl Server {
         }));
     }
 
-    /// A request's way to a token: the one that its service has sent before, the published one, or else as any caller.
+    /// A request's way to a token: the published one, or else as any caller.
     pub(crate) fn request(&self, cache: &Arc<TokenCache>) -> Result<Arc<Token>, TokenError> {
-        let (now, mut recent) = (Instant::now(), self.recent.borrow_mut());
-        if let Some(token) = recent.fresh(now) {
-            return self.handed(Ok(Arc::clone(token)));
+        let now = Instant::now();
+        let current = cache.load().as_ref().filter(|token| cache.usable(token, now, || self.source())).cloned();
+        match current {
+            Some(token) => self.handed(Ok(token)),
+            None => self.acquire(cache),
         }
-        if let Some(token) =
-            recent.look_up(cache, now, true, || self.source()).as_ref().and_then(|loaded| loaded.as_ref())
-        {
-            return self.handed(Ok(Arc::clone(token)));
-        }
-        self.acquire(cache)
     }
 
     /// Throws away the current token, and whatever a fetch already sent will bring.
@@ -131,12 +129,16 @@ impl Server {
     /// The first attempt that carried `token` got a 401. Whether there is to be a newer token.
     pub(crate) fn refuse(&self, cache: &TokenCache, token: &Token) -> bool {
         let sent = self.sent();
-        let replaced = cache.refuse(token.generation(), true);
-        if replaced {
+        let after = cache.refuse(token.generation(), true);
+        if after == AfterRefusal::UseNewerToken {
             self.inner.history.struck(Strike { sent, token: Some(number(token)) });
             self.struck.set(self.struck.get().max(token.generation()));
         }
-        replaced
+        if after == AfterRefusal::UseOlderToken {
+            // The one token that may come after a newer one: the one before it.
+            self.latest.set(self.latest.get().min(token.generation() - 1));
+        }
+        after != AfterRefusal::ReturnResponse
     }
 
     /// What holds of whatever a thread is handed.
@@ -171,10 +173,14 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-impl Source for Server {
-    fn fetch<'a>(&'a mut self, clearance: &'a Clearance) -> FetchFuture<'a> {
-        Box::pin(async {
-            let sent_at = clearance.take()?;
+impl TokenSource for Server {
+    fn prepare(&mut self) -> SourceFuture<'_, Result<Option<IssuedToken>, TokenError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn send(&mut self, permit: FetchPermit) -> SourceFuture<'_, Result<Response, TokenError>> {
+        Box::pin(async move {
+            let sent_at = permit.sent_at();
             let server = &*self.inner;
             let number = server.sent.fetch_add(1, Ordering::SeqCst) + 1;
             assert!(number <= server.limit, "{number} fetches, {} are allowed", server.limit);
@@ -184,15 +190,16 @@ impl Source for Server {
             let token = match answer(server.answers, number) {
                 Answer::Token => number,
                 Answer::FirstToken => 1,
-                Answer::Failure => return Err(TokenError::new(TokenErrorKind::Protocol, "no token").into()),
+                Answer::Failure => return Err(TokenError::new(TokenErrorKind::Protocol, "no token")),
                 Answer::Nothing => pending().await,
             };
             let authorization = HeaderValue::from_str(&token.to_string()).unwrap();
-            Ok(Issued { authorization, lifetime: LIFETIME, sent_at, request_id: None })
+            let token = IssuedToken { authorization, lifetime: LIFETIME, sent_at, request_id: None };
+            Ok(Response { limits: RateLimits::default(), token: Box::pin(async { Ok(token) }) })
         })
     }
 
-    fn is_mended(&mut self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+    fn credentials_changed(&mut self) -> SourceFuture<'_, bool> {
         Box::pin(async { false })
     }
 }

@@ -79,7 +79,7 @@ pub(crate) fn of_error(error: &BoxError) -> Kind {
         Some(TokenErrorKind::RateLimited) => Kind::NoTokenRateLimited,
         Some(TokenErrorKind::Protocol) => Kind::NoTokenProtocol,
         Some(TokenErrorKind::InvalidCredentials) => Kind::NoTokenInvalid,
-        Some(TokenErrorKind::Credentials) => Kind::NoTokenCredentials,
+        Some(TokenErrorKind::CredentialsProvider) => Kind::NoTokenCredentials,
         Some(_) => Kind::NoTokenOther,
         None if error.is::<NeverBegun>() => Kind::NeverBegun,
         None if error.is::<hyper_util::client::legacy::Error>() => Kind::Connection,

@@ -4,7 +4,7 @@ use super::*;
 
 fn token(sent_at: Instant, lifetime: Duration, margin: Duration, jitter: f64) -> Token {
     let issued =
-        Issued { authorization: HeaderValue::from_static("Bearer secret"), lifetime, sent_at, request_id: None };
+        IssuedToken { authorization: HeaderValue::from_static("Bearer secret"), lifetime, sent_at, request_id: None };
     Token::new(issued, 7, false, margin, jitter)
 }
 

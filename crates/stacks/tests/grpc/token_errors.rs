@@ -83,7 +83,7 @@ async fn no_answer_in_time_is_deadline_exceeded() {
 async fn a_provider_that_fails_is_unauthenticated() {
     let turris = turris().await;
     let seen = failure(|| builder(&turris, SealedVault));
-    assert_eq!(seen.await, (Code::Unauthenticated, TokenErrorKind::Credentials));
+    assert_eq!(seen.await, (Code::Unauthenticated, TokenErrorKind::CredentialsProvider));
 }
 
 struct SealedVault;

@@ -34,7 +34,7 @@ fn of_token(kind: TokenErrorKind) -> StatusCode {
         TokenErrorKind::RateLimited | TokenErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         TokenErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
         // These two never come as far as Turris.
-        TokenErrorKind::Credentials | TokenErrorKind::Runtime => StatusCode::INTERNAL_SERVER_ERROR,
+        TokenErrorKind::CredentialsProvider | TokenErrorKind::Runtime => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_GATEWAY,
     }
 }

@@ -13,9 +13,9 @@ fn forced(generation: u64) -> Refusals {
 
 fn force(refusals: &mut Refusals, generation: u64) {
     refusals.refuse(TOKEN);
-    assert!(refusals.stands());
+    assert!(refusals.is_pending());
     assert!(refusals.publish(generation));
-    assert!(!refusals.stands());
+    assert!(!refusals.is_pending());
 }
 
 fn seconds(seconds: u64) -> Duration {
@@ -26,12 +26,12 @@ fn seconds(seconds: u64) -> Duration {
 fn a_generation_is_judged_vain_once() {
     let now = Instant::now();
     let mut refusals = forced(2);
-    assert!(refusals.judge_vain(2, now));
-    assert!(!refusals.judge_vain(2, now));
+    assert!(refusals.record_retry_failed(2, now));
+    assert!(!refusals.record_retry_failed(2, now));
     assert_eq!(refusals.pause_left(now), seconds(1));
     force(&mut refusals, 3);
-    assert!(!refusals.judge_vain(2, now), "an old one is nobody's business any longer");
-    assert!(refusals.judge_vain(3, now));
+    assert!(!refusals.record_retry_failed(2, now), "an old one is nobody's business any longer");
+    assert!(refusals.record_retry_failed(3, now));
     assert_eq!(refusals.pause_left(now), seconds(2));
 }
 
@@ -39,14 +39,14 @@ fn a_generation_is_judged_vain_once() {
 fn a_cure_is_final_and_ends_the_pause() {
     let now = Instant::now();
     let mut refusals = forced(2);
-    assert!(refusals.judge_vain(2, now));
-    refusals.judge_cured(1);
+    assert!(refusals.record_retry_failed(2, now));
+    refusals.record_retry_succeeded(1);
     assert_eq!(refusals.pause_left(now), seconds(1), "another generation's cure is none of this one");
-    refusals.judge_cured(2);
+    refusals.record_retry_succeeded(2);
     assert_eq!(refusals.pause_left(now), Duration::ZERO);
-    assert!(!refusals.judge_vain(2, now));
+    assert!(!refusals.record_retry_failed(2, now));
     force(&mut refusals, 3);
-    assert!(refusals.judge_vain(3, now));
+    assert!(refusals.record_retry_failed(3, now));
     assert_eq!(refusals.pause_left(now), seconds(1), "the count began anew");
 }
 
@@ -55,8 +55,8 @@ fn a_token_that_was_not_forced_cannot_be_in_vain() {
     let now = Instant::now();
     let mut refusals = Refusals::default();
     assert!(!refusals.publish(1));
-    assert!(!refusals.judge_vain(1, now));
-    refusals.force(1, false, now);
+    assert!(!refusals.record_retry_failed(1, now));
+    refusals.start_forced_refresh(1, false, now);
     assert_eq!(refusals.pause_left(now), Duration::ZERO);
 }
 
@@ -65,7 +65,7 @@ fn what_came_of_a_forced_generation_does_not_delay_the_replacement_of_a_later_on
     let mut refusals = forced(1);
     refusals.publish(2);
     let now = Instant::now();
-    refusals.force(2, true, now);
+    refusals.start_forced_refresh(2, true, now);
     assert!(refusals.pause_left(now).is_zero());
 }
 
@@ -74,7 +74,7 @@ fn what_was_withdrawn_forces_nothing() {
     let mut refusals = Refusals::default();
     refusals.refuse(TOKEN);
     assert!(refusals.is_refused(&TOKEN));
-    refusals.withdraw();
+    refusals.clear();
     assert!(!refusals.is_refused(&TOKEN) && !refusals.publish(2));
 }
 
@@ -82,7 +82,7 @@ fn what_was_withdrawn_forces_nothing() {
 fn replacing_a_forced_generation_pauses_from_then_on() {
     let now = Instant::now();
     let left = |refusals: &mut Refusals, repeatable| {
-        refusals.force(2, repeatable, now);
+        refusals.start_forced_refresh(2, repeatable, now);
         refusals.pause_left(now)
     };
     // Without a verdict yet.
@@ -90,17 +90,17 @@ fn replacing_a_forced_generation_pauses_from_then_on() {
     assert_eq!(left(&mut forced(2), false), seconds(1));
     // A cure shows that recovery works; but where no retry shows whether the next one does, the pause counts.
     let mut refusals = forced(2);
-    refusals.judge_cured(2);
+    refusals.record_retry_succeeded(2);
     assert_eq!(left(&mut refusals, true), Duration::ZERO);
     assert_eq!(left(&mut refusals, false), seconds(1));
     // After its own pause, a vain one's is repeated and not yet doubled.
     let mut refusals = forced(2);
-    refusals.judge_vain(2, now);
+    refusals.record_retry_failed(2, now);
     let later = now + seconds(5);
-    refusals.force(2, true, later);
+    refusals.start_forced_refresh(2, true, later);
     assert_eq!(refusals.pause_left(later), seconds(1));
     force(&mut refusals, 3);
-    assert!(refusals.judge_vain(3, later));
+    assert!(refusals.record_retry_failed(3, later));
     assert_eq!(refusals.pause_left(later), seconds(2));
 }
 
@@ -115,7 +115,7 @@ proptest! {
         let mut last = Duration::ZERO;
         for (repeatable, judged, delay) in steps {
             now += refusals.pause_left(now);
-            refusals.force(generation, repeatable, now);
+            refusals.start_forced_refresh(generation, repeatable, now);
             let pause = refusals.pause_left(now);
             prop_assert!(pause >= last && pause >= SHORTEST_PAUSE && pause <= LONGEST_PAUSE);
             last = pause;
@@ -123,7 +123,7 @@ proptest! {
             force(&mut refusals, generation);
             if judged {
                 now += seconds(delay);
-                prop_assert!(refusals.judge_vain(generation, now));
+                prop_assert!(refusals.record_retry_failed(generation, now));
                 last = refusals.pause_left(now);
             }
         }

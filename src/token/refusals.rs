@@ -20,7 +20,7 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 pub(super) struct Refusals {
     refused: Option<HeaderValue>,
     forced: Option<Forced>,
-    vain: u32,
+    ineffective: u32,
     paused_until: Option<Instant>,
 }
 
@@ -31,14 +31,14 @@ struct Forced {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verdict {
-    Open,
-    Vain,
-    Cured,
+    Pending,
+    Ineffective,
+    Effective,
 }
 
 impl Refusals {
     /// Whether the latest generation stands refused: the next fetch is a forced one.
-    pub(super) fn stands(&self) -> bool {
+    pub(super) fn is_pending(&self) -> bool {
         self.refused.is_some()
     }
 
@@ -51,7 +51,7 @@ impl Refusals {
     }
 
     /// Forgets the refusal without a new token: somebody asked for a new one for other reasons.
-    pub(super) fn withdraw(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.refused = None;
     }
 
@@ -59,16 +59,16 @@ impl Refusals {
     pub(super) fn publish(&mut self, generation: u64) -> bool {
         let forced = self.refused.take().is_some();
         if forced {
-            self.forced = Some(Forced { generation, verdict: Verdict::Open });
+            self.forced = Some(Forced { generation, verdict: Verdict::Pending });
         }
         forced
     }
 
     /// A request got a 401 although it carried this generation, which was fetched because of a 401.
-    pub(super) fn judge_vain(&mut self, generation: u64, now: Instant) -> bool {
+    pub(super) fn record_retry_failed(&mut self, generation: u64, now: Instant) -> bool {
         match &mut self.forced {
-            Some(forced) if forced.generation == generation && forced.verdict == Verdict::Open => {
-                forced.verdict = Verdict::Vain;
+            Some(forced) if forced.generation == generation && forced.verdict == Verdict::Pending => {
+                forced.verdict = Verdict::Ineffective;
                 self.pause(now);
                 true
             }
@@ -81,26 +81,26 @@ impl Refusals {
     /// If it was itself forced, and others succeed with it, then it was revoked again, or this is a path that always
     /// refuses. Without a pause that one would cost a fetch per request: until a verdict comes, and for ever where no
     /// retry brings one.
-    pub(super) fn force(&mut self, generation: u64, repeatable: bool, now: Instant) {
+    pub(super) fn start_forced_refresh(&mut self, generation: u64, repeatable: bool, now: Instant) {
         match &self.forced {
             Some(forced) if forced.generation == generation => match forced.verdict {
-                Verdict::Cured if repeatable => {}
-                Verdict::Open | Verdict::Cured => self.pause(now),
+                Verdict::Effective if repeatable => {}
+                Verdict::Pending | Verdict::Effective => self.pause(now),
                 // Its own pause is over. The next one begins now, and the verdict on the next generation decides how
                 // long it really is.
-                Verdict::Vain => self.paused_until = Some(now + pause_after(self.vain.saturating_sub(1))),
+                Verdict::Ineffective => self.paused_until = Some(now + pause_after(self.ineffective.saturating_sub(1))),
             },
             _ => {}
         }
     }
 
     /// The retry that carried this generation was not refused.
-    pub(super) fn judge_cured(&mut self, generation: u64) {
+    pub(super) fn record_retry_succeeded(&mut self, generation: u64) {
         if let Some(forced) = &mut self.forced
             && forced.generation == generation
         {
-            forced.verdict = Verdict::Cured;
-            self.vain = 0;
+            forced.verdict = Verdict::Effective;
+            self.ineffective = 0;
             self.paused_until = None;
         }
     }
@@ -111,13 +111,13 @@ impl Refusals {
     }
 
     fn pause(&mut self, now: Instant) {
-        self.paused_until = Some(now + pause_after(self.vain));
-        self.vain = self.vain.saturating_add(1).min(30);
+        self.paused_until = Some(now + pause_after(self.ineffective));
+        self.ineffective = self.ineffective.saturating_add(1).min(30);
     }
 }
 
-fn pause_after(vain: u32) -> Duration {
-    SHORTEST_PAUSE.saturating_mul(1_u32.checked_shl(vain).unwrap_or(u32::MAX)).min(LONGEST_PAUSE)
+fn pause_after(ineffective: u32) -> Duration {
+    SHORTEST_PAUSE.saturating_mul(1_u32.checked_shl(ineffective).unwrap_or(u32::MAX)).min(LONGEST_PAUSE)
 }
 
 #[cfg(test)]

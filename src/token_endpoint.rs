@@ -1,8 +1,8 @@
 //! The token endpoint: one fetch over an HTTP service.
 
 use std::{
+    borrow::Cow,
     fmt,
-    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -10,7 +10,8 @@ use std::{
 use bytes::{Buf, Bytes};
 use http::{
     HeaderValue, Request, Response, StatusCode, Uri,
-    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT},
+    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT},
+    response::Parts,
 };
 use http_body::Body;
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
@@ -23,9 +24,10 @@ use crate::{
     api::{
         error::ErrorAnswer,
         limits::RateLimits,
-        token::{TokenAnswer, encode_token_request},
+        printable,
+        token::{TokenAnswer, TokenAnswerError, access_tokens, encode_token_request},
     },
-    token::{Clearance, FetchFuture, Instant, Issued, Source, until},
+    token::{Answer, FetchPermit, Instant, IssuedToken, SourceFuture, TokenSource, until},
 };
 
 /// A token and all that may come with it is far below this; an answer above it is not read to its end.
@@ -34,7 +36,7 @@ const LARGEST_ANSWER: usize = 64 * 1024;
 const LONGEST_ERROR_READ: Duration = Duration::from_secs(1);
 
 type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
-type Exchange = BoxCloneService<Request<Bytes>, Response<AnswerBody>, BoxError>;
+type BoxedHttpService = BoxCloneService<Request<Bytes>, Response<AnswerBody>, BoxError>;
 
 /// The HTTP service that a layer fetches its tokens through: the `T` of
 /// [`TurrisAuthLayer`](crate::TurrisAuthLayer) and [`TurrisAuth`](crate::TurrisAuth).
@@ -44,7 +46,7 @@ type Exchange = BoxCloneService<Request<Bytes>, Response<AnswerBody>, BoxError>;
 #[derive(Clone)]
 pub struct TokenService {
     // Locked only to clone what is inside, which so needs not be `Sync`.
-    exchange: Arc<Mutex<Exchange>>,
+    service: Arc<Mutex<BoxedHttpService>>,
 }
 
 impl TokenService {
@@ -58,16 +60,16 @@ impl TokenService {
         ResBody::Data: Send,
         ResBody::Error: Into<BoxError>,
     {
-        Self { exchange: Arc::new(Mutex::new(exchange(service))) }
+        Self { service: Arc::new(Mutex::new(boxed(service))) }
     }
 
     /// What makes one flight's fetches.
-    pub(crate) fn source(&self, endpoint: &Arc<TokenEndpoint>) -> Box<dyn Source> {
-        Box::new(Fetches { service: self.clone(), exchange: None, credentials: None, endpoint: Arc::clone(endpoint) })
+    pub(crate) fn source(&self, endpoint: &Arc<TokenEndpoint>) -> Box<dyn TokenSource> {
+        Box::new(TokenFetcher { service: self.clone(), clone: None, credentials: None, endpoint: Arc::clone(endpoint) })
     }
 
-    fn exchange(&self) -> Exchange {
-        self.exchange.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn clone_service(&self) -> BoxedHttpService {
+        self.service.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -78,7 +80,7 @@ impl fmt::Debug for TokenService {
 }
 
 /// Fits a service to the one form that a fetch uses.
-fn exchange<S, ReqBody, ResBody>(service: S) -> Exchange
+fn boxed<S, ReqBody, ResBody>(service: S) -> BoxedHttpService
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
     S::Error: Into<BoxError>,
@@ -129,7 +131,7 @@ impl TokenEndpoint {
 
     async fn ask_for_credentials(&self) -> Result<Credentials, TokenError> {
         self.credentials.credentials().await.map_err(|error| {
-            TokenError::new(TokenErrorKind::Credentials, "the credentials provider failed").with_source(error)
+            TokenError::new(TokenErrorKind::CredentialsProvider, "the credentials provider failed").with_source(error)
         })
     }
 
@@ -167,22 +169,39 @@ impl TokenEndpoint {
 }
 
 /// The fetches of one flight.
-struct Fetches {
+struct TokenFetcher {
     service: TokenService,
     // Cloned by the flight, not by the request that starts it: a clone that panics must not take the request along.
-    exchange: Option<Exchange>,
+    clone: Option<BoxedHttpService>,
     /// The ones last fetched with.
     credentials: Option<Credentials>,
     endpoint: Arc<TokenEndpoint>,
 }
 
-impl Source for Fetches {
-    fn fetch<'a>(&'a mut self, clearance: &'a Clearance) -> FetchFuture<'a> {
-        Box::pin(async { Ok(self.fetch_once(clearance).await?) })
+impl TokenSource for TokenFetcher {
+    fn prepare(&mut self) -> SourceFuture<'_, Result<Option<IssuedToken>, TokenError>> {
+        Box::pin(async {
+            self.credentials = Some(self.endpoint.ask_for_credentials().await?);
+            let service = self.clone.get_or_insert_with(|| self.service.clone_service());
+            service.ready().await.map_err(unreachable)?;
+            Ok(None)
+        })
+    }
+
+    fn send(&mut self, permit: FetchPermit) -> SourceFuture<'_, Result<Answer, TokenError>> {
+        Box::pin(async move {
+            let (Some(credentials), Some(service)) = (&self.credentials, &mut self.clone) else {
+                panic!("a token request was sent before it was prepared");
+            };
+            let response = service.call(self.endpoint.request(credentials)).await.map_err(unreachable)?;
+            let limits = RateLimits::read(response.headers(), SystemTime::now());
+            let token = read_answer(response, limits, credentials.clone(), permit.sent_at());
+            Ok(Answer { limits, token: Box::pin(token) })
+        })
     }
 
     /// Whether the credentials were rotated between the provider's answer and the endpoint's.
-    fn is_mended(&mut self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+    fn credentials_changed(&mut self) -> SourceFuture<'_, bool> {
         Box::pin(async {
             let current = self.endpoint.ask_for_credentials().await;
             current.is_ok_and(|current| self.credentials.as_ref().is_some_and(|refused| !refused.equal(&current)))
@@ -190,34 +209,27 @@ impl Source for Fetches {
     }
 }
 
-impl Fetches {
-    async fn fetch_once(&mut self, clearance: &Clearance) -> Result<Issued, TokenError> {
-        let credentials = self.credentials.insert(self.endpoint.ask_for_credentials().await?);
-        let exchange = self.exchange.get_or_insert_with(|| self.service.exchange());
-        exchange.ready().await.map_err(unreachable)?;
-        let request = self.endpoint.request(credentials);
-        // The last moment: the readiness above may have taken its time.
-        let sent_at = clearance.take()?;
-        let (head, body) = exchange.call(request).await.map_err(unreachable)?.into_parts();
-        let limits = RateLimits::read(&head.headers, SystemTime::now());
-        clearance.learn(&limits);
-        if !head.status.is_success() {
-            let body = until(Instant::now() + LONGEST_ERROR_READ, read_to_end(body)).await.unwrap_or_else(Err);
-            let body = body.as_ref().map_or(&[][..], |body| body.as_slice());
-            return Err(refusal(head.status, body, &limits, credentials));
-        }
-        let answer =
-            TokenAnswer::decode(&read_to_end(body).await?).map_err(|error| {
-                TokenError::new(TokenErrorKind::Protocol, format!("in the token endpoint's answer, {error}"))
-                    .with_answer(head.status.as_u16(), None, None, Box::default())
-            })?;
-        Ok(Issued {
-            authorization: authorization(&answer.access_token),
-            lifetime: answer.lifetime,
-            sent_at,
-            request_id: answer.request_id,
-        })
+async fn read_answer(
+    response: Response<AnswerBody>,
+    limits: RateLimits,
+    credentials: Credentials,
+    sent_at: Instant,
+) -> Result<IssuedToken, TokenError> {
+    let (head, body) = response.into_parts();
+    let secret = credentials.expose_client_secret();
+    if !head.status.is_success() {
+        let body = until(Instant::now() + LONGEST_ERROR_READ, read_to_end(body)).await.unwrap_or_else(Err);
+        let body = body.as_ref().map_or(&[][..], |body| body.as_slice());
+        return Err(refusal(&head, body, &limits, secret));
     }
+    let body = read_to_end(body).await?;
+    let answer = TokenAnswer::decode(&body, secret).map_err(|error| no_token(&head, &body, &error, secret))?;
+    Ok(IssuedToken {
+        authorization: authorization(&answer.access_token),
+        lifetime: answer.lifetime,
+        sent_at,
+        request_id: answer.request_id,
+    })
 }
 
 /// Zeroised, for it has a token in it, or the secret where a server quotes what it refuses.
@@ -242,14 +254,27 @@ fn unreachable(error: BoxError) -> TokenError {
 }
 
 /// What an answer means that is no success.
-fn refusal(status: StatusCode, body: &[u8], limits: &RateLimits, credentials: &Credentials) -> TokenError {
-    use TokenErrorKind::{InvalidCredentials, Protocol, RateLimited, Unavailable};
+fn refusal(head: &Parts, body: &[u8], limits: &RateLimits, secret: &str) -> TokenError {
+    use TokenErrorKind::{Blocked, InvalidCredentials, Protocol, RateLimited, Unavailable};
+    let answer = ErrorAnswer::decode_without(body, &[secret]);
+    let status = head.status;
     let (kind, reason) = match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+        StatusCode::UNAUTHORIZED => (InvalidCredentials, "the token endpoint refused the credentials"),
+        StatusCode::FORBIDDEN if answer.is_error_object() => {
             (InvalidCredentials, "the token endpoint refused the credentials")
         }
-        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY if answer.is_error_object() => {
             (InvalidCredentials, "the token endpoint could not use the credentials")
+        }
+        StatusCode::BAD_REQUEST
+        | StatusCode::FORBIDDEN
+        | StatusCode::UNPROCESSABLE_ENTITY
+        | StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS => {
+            (Blocked, "something before the token endpoint refused the request, with an answer that is not of the API")
+        }
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => (Blocked, "a proxy wants credentials of its own"),
+        StatusCode::NETWORK_AUTHENTICATION_REQUIRED => {
+            (Blocked, "the network wants a login before it lets requests pass")
         }
         StatusCode::TOO_MANY_REQUESTS => (RateLimited, "the token endpoint's rate limit is exceeded"),
         StatusCode::REQUEST_TIMEOUT => (Unavailable, "the token endpoint gave up waiting"),
@@ -257,7 +282,12 @@ fn refusal(status: StatusCode, body: &[u8], limits: &RateLimits, credentials: &C
         _ if status.is_redirection() => (Protocol, "the token endpoint redirects, which a secret does not follow"),
         _ => (Protocol, "the token endpoint answered with an unexpected status"),
     };
-    let answer = ErrorAnswer::decode_without(body, credentials.expose_client_secret());
+    let reason = match coding(head) {
+        Some(coding) if !answer.is_error_object() => {
+            Cow::from(format!("{reason} (its body is coded as `{coding}`, so it was not read)"))
+        }
+        _ => Cow::from(reason),
+    };
     let wait = match kind {
         RateLimited => limits.retry_after.or(limits.reset_after),
         _ => limits.retry_after,
@@ -265,6 +295,33 @@ fn refusal(status: StatusCode, body: &[u8], limits: &RateLimits, credentials: &C
     TokenError::new(kind, reason)
         .with_answer(status.as_u16(), answer.request_id, answer.error_type, answer.messages)
         .with_retry_after(wait)
+}
+
+/// What a success means that has no token in it.
+fn no_token(head: &Parts, body: &[u8], error: &TokenAnswerError, secret: &str) -> TokenError {
+    let tokens = access_tokens(body);
+    let mut secrets: Vec<&str> = tokens.iter().map(|token| token.as_str()).collect();
+    secrets.push(secret);
+    let answer = ErrorAnswer::decode_without(body, &secrets);
+    let reason = match coding(head) {
+        Some(coding) => format!("the token endpoint's answer is coded as `{coding}`, though `identity` was asked for"),
+        None if answer.is_error_object() => "the token endpoint's answer is an error in spite of its status".to_owned(),
+        None => format!("in the token endpoint's answer, {error}"),
+    };
+    TokenError::new(TokenErrorKind::Protocol, reason).with_answer(
+        head.status.as_u16(),
+        answer.request_id,
+        answer.error_type,
+        answer.messages,
+    )
+}
+
+/// The coding of a body that is not as it was asked for, such as `gzip`.
+fn coding(head: &Parts) -> Option<Box<str>> {
+    let mut codings = head.headers.get_all(CONTENT_ENCODING).iter().filter_map(|coding| coding.to_str().ok());
+    codings
+        .find(|coding| !coding.trim().is_empty() && !coding.trim().eq_ignore_ascii_case("identity"))
+        .and_then(printable)
 }
 
 /// The header, built once for every request that will carry it, and zeroised with the last of them.

@@ -1,0 +1,217 @@
+//! [`FetchTask`]: the task that makes the fetches of one flight, detached from every caller.
+
+use std::{
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::{Arc, Weak},
+    task::Poll,
+    thread,
+    time::Duration,
+};
+
+use super::{
+    cache::{PendingSpawn, TokenCache, superseded},
+    flight::{FetchOutcome, Flight},
+    source::TokenSource,
+    sync::{Instant, NoTimers, Timer},
+    value::IssuedToken,
+};
+use crate::{
+    TokenError, TokenErrorKind,
+    observe::{self, Unused},
+};
+
+/// How many fetches a flight makes at the most.
+const FETCHES: u32 = 3;
+/// The pause before the second attempt; it doubles before the third. Jittered by half.
+const PAUSE: Duration = Duration::from_millis(400);
+
+/// What a flight does after a fetch that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Retry {
+    No,
+    /// The failure may be a passing one.
+    AfterPause,
+    /// The credentials may have been rotated while the request was under way; once in a flight.
+    IfCredentialsChanged,
+}
+
+impl Retry {
+    fn after(error: &TokenError) -> Self {
+        match error.kind() {
+            // A server that says when to come back is not asked before: that is a cool-down's matter, not a pause's.
+            TokenErrorKind::Unavailable | TokenErrorKind::Timeout if error.asked_wait().is_none() => Self::AfterPause,
+            TokenErrorKind::InvalidCredentials => Self::IfCredentialsChanged,
+            _ => Self::No,
+        }
+    }
+}
+
+impl PendingSpawn {
+    /// Spawns the task of the flight.
+    pub(super) fn start(self, cache: &Arc<TokenCache>, source: impl FnOnce() -> Box<dyn TokenSource>) {
+        // Before the source is made: that may panic, and the task ends the flight when it is dropped.
+        let task = FetchTask { cache: Arc::downgrade(cache), flight: Arc::clone(&self.flight), completed: false };
+        let attempts = if self.probing { 1 } else { FETCHES };
+        let running = task.run(source(), self.token_timeout, attempts);
+        let task = self.runtime.spawn(observe::token_fetch(self.reason, running));
+        self.flight.started(task);
+    }
+}
+
+/// The running flight. However it ends (dropped with its runtime and by a panic included), its waiters learn of it.
+struct FetchTask {
+    cache: Weak<TokenCache>,
+    flight: Arc<Flight>,
+    completed: bool,
+}
+
+impl FetchTask {
+    async fn run(mut self, mut source: Box<dyn TokenSource>, token_timeout: Duration, attempts: u32) {
+        let result = self.fetch(&mut *source, token_timeout, attempts).await;
+        self.complete(result);
+    }
+
+    /// Makes up to `attempts` attempts, and one more after credentials that have changed; [`FETCHES`] in all.
+    async fn fetch(
+        &self,
+        source: &mut dyn TokenSource,
+        token_timeout: Duration,
+        attempts: u32,
+    ) -> Result<IssuedToken, TokenError> {
+        let deadline = self.flight.deadline;
+        let (mut attempt, mut fetches, mut credentials_changed) = (1, 0, false);
+        loop {
+            let is_last = attempt == attempts || fetches + 1 == FETCHES;
+            let attempt_ends = if is_last { deadline } else { deadline.min(Instant::now() + token_timeout / attempts) };
+            let error = match until(attempt_ends, self.attempt(source)).await {
+                Ok(Ok(issued)) => return Ok(issued),
+                Ok(Err(error)) | Err(error) => error,
+            };
+            self.end_request();
+            fetches += 1;
+            if fetches == FETCHES || !self.may_fetch_again() {
+                return Err(error);
+            }
+            match Retry::after(&error) {
+                Retry::IfCredentialsChanged if !credentials_changed => {
+                    // However long it takes to find out, this failure is the one to tell of.
+                    credentials_changed = until(attempt_ends, source.credentials_changed()).await.unwrap_or(false);
+                    if !credentials_changed {
+                        return Err(error);
+                    }
+                }
+                Retry::AfterPause if attempt < attempts => {
+                    let pause = PAUSE.saturating_mul(1 << (attempt - 1)).mul_f64(0.5 + fastrand::f64() / 2.0);
+                    let resume = Instant::now() + pause;
+                    if resume >= deadline || sleep_until(resume).await.is_err() {
+                        return Err(error);
+                    }
+                    attempt += 1;
+                }
+                _ => return Err(error),
+            }
+            observe::attempt_failed(fetches, &error);
+        }
+    }
+
+    /// One fetch: the permit is acquired at the last moment before the request is sent.
+    async fn attempt(&self, source: &mut dyn TokenSource) -> Result<IssuedToken, TokenError> {
+        self.cache()?.begin_attempt(&self.flight);
+        if let Some(token) = source.prepare().await? {
+            return Ok(token);
+        }
+        let permit = self.cache()?.acquire_permit(&self.flight)?;
+        let answer = match source.send(permit).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.cache()?.record_failure(&self.flight);
+                return Err(error);
+            }
+        };
+        // Before the body is read, which may never end.
+        self.cache()?.record_answer(&self.flight, &answer.limits);
+        answer.token.await
+    }
+
+    /// The cache, if there is still anybody who could use a token.
+    fn cache(&self) -> Result<Arc<TokenCache>, TokenError> {
+        self.cache.upgrade().ok_or_else(superseded)
+    }
+
+    fn end_request(&self) {
+        if let Some(cache) = self.cache.upgrade() {
+            cache.end_request(&self.flight);
+        }
+    }
+
+    /// Whether the allowance has a place for a further attempt, so that a pause before it is worth its time.
+    fn may_fetch_again(&self) -> bool {
+        self.cache.upgrade().is_some_and(|cache| cache.may_fetch_again(&self.flight))
+    }
+
+    fn complete(&mut self, result: Result<IssuedToken, TokenError>) {
+        self.completed = true;
+        match self.cache.upgrade() {
+            Some(cache) => cache.complete(&self.flight, result),
+            None => self.abandon(),
+        }
+    }
+
+    fn abandon(&self) {
+        let waiters = self.flight.waiters.get();
+        match self.cache.upgrade() {
+            Some(cache) => cache.abandon(&self.flight),
+            None => self.flight.outcome.set(FetchOutcome::Abandoned),
+        }
+        observe::token_fetch_unused(Unused::Abandoned, waiters);
+    }
+}
+
+impl Drop for FetchTask {
+    fn drop(&mut self) {
+        if self.completed {
+            return;
+        }
+        if thread::panicking() {
+            // Seen as a failure, so that a source that always panics meets the cool-down like any other.
+            // What this tells may panic again, and a second panic that gets out of here would end the process.
+            let error = TokenError::new(TokenErrorKind::Unavailable, "the fetch of a token panicked");
+            let _ = catch_unwind(AssertUnwindSafe(|| self.complete(Err(error))));
+        } else {
+            self.abandon();
+        }
+    }
+}
+
+/// `work`, unless it takes longer than until `deadline`.
+pub(crate) async fn until<T>(deadline: Instant, work: impl Future<Output = T>) -> Result<T, TokenError> {
+    // Asked before there is any work: a request that nothing can end is not to be sent.
+    if !Timer::is_available() {
+        return Err(no_timers());
+    }
+    let mut timer = Timer::default();
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = work.as_mut().poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        timer.poll_until(deadline, cx).map(|elapsed| match elapsed {
+            Ok(()) => Err(TokenError::new(TokenErrorKind::Timeout, "the token endpoint did not answer in time")),
+            Err(NoTimers) => Err(no_timers()),
+        })
+    })
+    .await
+}
+
+async fn sleep_until(moment: Instant) -> Result<(), TokenError> {
+    until(moment, std::future::pending::<()>()).await.or_else(|error| match error.kind() {
+        TokenErrorKind::Timeout => Ok(()),
+        _ => Err(error),
+    })
+}
+
+pub(super) fn no_timers() -> TokenError {
+    TokenError::new(TokenErrorKind::Runtime, "the tokio runtime here has no timers (`enable_time`)")
+}
