@@ -1,0 +1,136 @@
+//! Clients: two libraries, three ways to speak HTTP, one type.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response, Version};
+use http_body_util::{BodyExt, Full};
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::CertificateDer};
+use tower::{
+    BoxError, Layer, ServiceBuilder, ServiceExt,
+    util::{BoxCloneSyncService, MapResponseLayer},
+};
+use turris_auth::{Credentials, Environment, TurrisAuthLayer, TurrisBackoffLayer, reqwest::ReqwestService};
+
+/// A request body in memory.
+pub type Body = Full<Bytes>;
+type AnswerBody = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
+/// A client, or the layers over one.
+pub type Api = BoxCloneSyncService<Request<Body>, Response<AnswerBody>, BoxError>;
+
+/// How a client speaks to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// HTTP/1.1 over TCP.
+    Http1,
+    /// HTTP/2 over TCP, by prior knowledge (RFC 9113, section 3.3).
+    Http2,
+    /// HTTP/2 over TLS, chosen by ALPN.
+    Http2OverTls,
+}
+
+/// Which library speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Library {
+    /// The client of hyper-util.
+    HyperUtil,
+    /// reqwest, as a service.
+    Reqwest,
+}
+
+impl Wire {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Http1, Self::Http2, Self::Http2OverTls];
+
+    /// The version that an answer has.
+    #[must_use]
+    pub fn version(self) -> Version {
+        match self {
+            Self::Http1 => Version::HTTP_11,
+            Self::Http2 | Self::Http2OverTls => Version::HTTP_2,
+        }
+    }
+}
+
+/// Each library with each way to speak.
+#[must_use]
+pub fn all_clients() -> Vec<(Library, Wire)> {
+    [Library::HyperUtil, Library::Reqwest]
+        .into_iter()
+        .flat_map(|library| Wire::ALL.map(|wire| (library, wire)))
+        .collect()
+}
+
+fn trusting(root: &CertificateDer<'static>) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(root.clone()).unwrap();
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
+/// A client without any layer. Over TLS it trusts `root` alone.
+#[must_use]
+pub fn client(library: Library, wire: Wire, root: &CertificateDer<'static>) -> Api {
+    match library {
+        Library::HyperUtil => {
+            let connector = HttpsConnectorBuilder::new().with_tls_config(trusting(root)).https_or_http();
+            let connector = match wire {
+                Wire::Http1 => connector.enable_http1().build(),
+                // As the README has it: ALPN chooses.
+                Wire::Http2 | Wire::Http2OverTls => connector.enable_all_versions().build(),
+            };
+            let client =
+                Client::builder(TokioExecutor::new()).http2_only(wire == Wire::Http2).build::<_, Body>(connector);
+            boxed(client)
+        }
+        Library::Reqwest => {
+            let builder = reqwest::Client::builder().no_proxy();
+            let builder = match wire {
+                Wire::Http1 => builder.http1_only().tls_backend_preconfigured(trusting(root)),
+                Wire::Http2 => builder.http2_prior_knowledge().tls_backend_preconfigured(trusting(root)),
+                Wire::Http2OverTls => {
+                    let mut config = trusting(root);
+                    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+                    builder.tls_backend_preconfigured(config)
+                }
+            };
+            boxed(ReqwestService::<Body>::new(builder).unwrap())
+        }
+    }
+}
+
+fn boxed<S, B>(service: S) -> Api
+where
+    S: tower::Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let unified = |response: Response<B>| response.map(|body| AnswerBody::new(body.map_err(Into::into)));
+    BoxCloneSyncService::new(MapResponseLayer::new(unified).layer(service).map_err(Into::into))
+}
+
+/// `TurrisBackoffLayer` over `TurrisAuthLayer` over `client`, both with their defaults.
+#[must_use]
+pub fn layered(credentials: Credentials, environment: Environment, client: Api) -> Api {
+    layered_with(TurrisBackoffLayer::new(), credentials, environment, client)
+}
+
+/// `backoff` over `TurrisAuthLayer` over `client`.
+#[must_use]
+pub fn layered_with(
+    backoff: TurrisBackoffLayer,
+    credentials: Credentials,
+    environment: Environment,
+    client: Api,
+) -> Api {
+    let stack =
+        ServiceBuilder::new().layer(backoff).layer(TurrisAuthLayer::new(credentials, environment)).service(client);
+    BoxCloneSyncService::new(stack)
+}

@@ -1,0 +1,76 @@
+//! Tokens and limits through HAProxy.
+
+use http::Method;
+use turris_real_servers::{
+    client::{Library, Wire, all_clients, client, layered},
+    haproxy::Haproxy,
+    jobs::{self, request, send},
+    upstream::Upstream,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cold_callers_cost_one_token_however_they_speak() {
+    let upstream = Upstream::start().await;
+    let haproxy = Haproxy::start(upstream.address, "");
+    for (fetched, (library, wire)) in (1..).zip(all_clients()) {
+        let environment = haproxy.environment(wire);
+        let url = environment.url("/v1/agencies").unwrap().to_string();
+        let api = layered(upstream.credentials(), environment, client(library, wire, haproxy.root()));
+        let outcome = jobs::run(&api, &Method::GET, &url, 50, 50, |_| {}).await;
+        assert!(outcome.failed.is_empty() && outcome.refused.is_empty(), "{library:?} {wire:?}: {outcome:?}");
+        assert_eq!(send(&api, request(Method::GET, &url, "one more")).await.unwrap().version(), wire.version());
+        assert_eq!(upstream.emulator.counters().token_requests, fetched, "{library:?} {wire:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_token_costs_one_fetch_and_each_request_one_retry() {
+    for (library, wire) in all_clients() {
+        let upstream = Upstream::start().await;
+        let haproxy = Haproxy::start(upstream.address, "");
+        let environment = haproxy.environment(wire);
+        let url = environment.url("/v1/echo").unwrap().to_string();
+        let api = layered(upstream.credentials(), environment, client(library, wire, haproxy.root()));
+        send(&api, request(Method::POST, &url, "before")).await.unwrap();
+        upstream.emulator.revoke_all_tokens();
+        let outcome = jobs::run(&api, &Method::POST, &url, 20, 20, |_| {}).await;
+        outcome.assert_all_processed_once(20, &upstream.processed());
+        let counters = upstream.emulator.counters();
+        assert_eq!(counters.tokens_issued, 2, "{library:?} {wire:?}");
+        assert_eq!(counters.requests - counters.token_requests, 21 + counters.unauthorized, "{library:?} {wire:?}");
+        assert!((1..=20).contains(&counters.unauthorized), "{counters:?}");
+    }
+}
+
+/// Ten in two seconds, sliding. A request that is refused counts as well, as in HAProxy's own examples.
+fn limited(headers: &str) -> String {
+    format!(
+        "
+    stick-table type string len 16 size 10 expire 1m store http_req_rate(2s)
+    acl for_a_token path /v1/auth/jwt
+    http-request track-sc0 method if METH_POST !for_a_token
+    http-request deny deny_status 429 {headers} if {{ sc_http_req_rate(0) gt 10 }}
+"
+    )
+}
+
+async fn a_job_of_four_times_the_limit(headers: &str) {
+    let upstream = Upstream::start().await;
+    let haproxy = Haproxy::start(upstream.address, &limited(headers));
+    let (library, wire) = (Library::HyperUtil, Wire::Http2OverTls);
+    let environment = haproxy.environment(wire);
+    let url = environment.url("/v1/echo").unwrap().to_string();
+    let api = layered(upstream.credentials(), environment, client(library, wire, haproxy.root()));
+    let outcome = jobs::run(&api, &Method::POST, &url, 40, 40, |_| {}).await;
+    outcome.assert_all_processed_once(40, &upstream.processed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sliding_window_that_states_nothing_fails_no_request() {
+    a_job_of_four_times_the_limit("").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sliding_window_that_states_a_retry_after_fails_no_request() {
+    a_job_of_four_times_the_limit("hdr Retry-After 2").await;
+}

@@ -1,0 +1,9 @@
+//! The layers against servers that nobody here wrote.
+//!
+//! `crates/real-servers/install` installs them. Each test has servers of its own, on loopback.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod express;
+mod haproxy;
+mod nginx;
+mod restarts;

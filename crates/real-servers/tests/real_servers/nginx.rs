@@ -1,0 +1,88 @@
+//! Tokens and limits through nginx.
+
+use http::Method;
+use turris_real_servers::{
+    client::{Library, Wire, all_clients, client, layered},
+    jobs::{self, request, send},
+    nginx::Nginx,
+    upstream::Upstream,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cold_callers_cost_one_token_however_they_speak() {
+    let upstream = Upstream::start().await;
+    let nginx = Nginx::start(upstream.address, "", "");
+    for (fetched, (library, wire)) in (1..).zip(all_clients()) {
+        let environment = nginx.environment(wire);
+        let url = environment.url("/v1/agencies").unwrap().to_string();
+        let api = layered(upstream.credentials(), environment, client(library, wire, nginx.root()));
+        let outcome = jobs::run(&api, &Method::GET, &url, 50, 50, |_| {}).await;
+        assert!(outcome.failed.is_empty() && outcome.refused.is_empty(), "{library:?} {wire:?}: {outcome:?}");
+        assert_eq!(send(&api, request(Method::GET, &url, "one more")).await.unwrap().version(), wire.version());
+        assert_eq!(upstream.emulator.counters().token_requests, fetched, "{library:?} {wire:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_token_costs_one_fetch_and_each_request_one_retry() {
+    for (library, wire) in all_clients() {
+        let upstream = Upstream::start().await;
+        let nginx = Nginx::start(upstream.address, "", "");
+        let environment = nginx.environment(wire);
+        let url = environment.url("/v1/echo").unwrap().to_string();
+        let api = layered(upstream.credentials(), environment, client(library, wire, nginx.root()));
+        send(&api, request(Method::POST, &url, "before")).await.unwrap();
+        upstream.emulator.revoke_all_tokens();
+        let outcome = jobs::run(&api, &Method::POST, &url, 20, 20, |_| {}).await;
+        outcome.assert_all_processed_once(20, &upstream.processed());
+        let counters = upstream.emulator.counters();
+        assert_eq!(counters.tokens_issued, 2, "{library:?} {wire:?}");
+        // The first one, the job, and a retry of each that was refused.
+        assert_eq!(counters.requests - counters.token_requests, 21 + counters.unauthorized, "{library:?} {wire:?}");
+        assert!((1..=20).contains(&counters.unauthorized), "{counters:?}");
+    }
+}
+
+/// Ten a second with a burst of nine: a bucket, which states nothing.
+const BUCKET: &str = r#"
+    map $request_method $limited { GET ""; default all; }
+    map $uri $key { /v1/auth/jwt ""; default $limited; }
+    limit_req_zone $key zone=bucket:1m rate=10r/s;
+    limit_req_status 429;
+"#;
+
+async fn a_job_of_six_times_the_burst(location: &str) {
+    let upstream = Upstream::start().await;
+    let nginx = Nginx::start(upstream.address, BUCKET, location);
+    let (library, wire) = (Library::HyperUtil, Wire::Http2);
+    let environment = nginx.environment(wire);
+    let url = environment.url("/v1/echo").unwrap().to_string();
+    let api = layered(upstream.credentials(), environment, client(library, wire, nginx.root()));
+    let outcome = jobs::run(&api, &Method::POST, &url, 60, 60, |_| {}).await;
+    outcome.assert_all_processed_once(60, &upstream.processed());
+    let refused = nginx.log().matches("limiting requests").count();
+    println!("{refused} refused");
+    // Those that came at once, and at most as many again until the rate is found.
+    assert!((1..=120).contains(&refused), "{refused} refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_states_nothing_fails_no_request() {
+    a_job_of_six_times_the_burst("limit_req zone=bucket burst=9 nodelay;").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_states_a_retry_after_fails_no_request() {
+    a_job_of_six_times_the_burst(
+        "
+            limit_req zone=bucket burst=9 nodelay;
+            error_page 429 @refused;
+        }
+        location @refused {
+            internal;
+            add_header Retry-After 1 always;
+            return 429;
+        ",
+    )
+    .await;
+}
