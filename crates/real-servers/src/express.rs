@@ -13,7 +13,7 @@ use turris_auth::{Credentials, Environment};
 use crate::{process::Process, upstream::Processed};
 
 /// How to install its modules.
-pub const INSTALL: &str = "crates/real-servers/install";
+pub const INSTALL: &str = "crates/real-servers/run";
 
 /// How `express-rate-limit` states its limit.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::Method;
-use turris_real_servers::{
+use turris_auth_real_servers::{
     certificates::Certificates,
     client::{Library, Wire, client, layered},
     express::{Express, Form},

@@ -1,7 +1,7 @@
 //! Tokens and limits through HAProxy.
 
 use http::Method;
-use turris_real_servers::{
+use turris_auth_real_servers::{
     client::{Library, Wire, all_clients, client, layered},
     haproxy::Haproxy,
     jobs::{self, request, send},

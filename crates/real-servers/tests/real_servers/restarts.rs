@@ -2,7 +2,7 @@
 
 use http::{Method, StatusCode};
 use turris_auth::TokenError;
-use turris_real_servers::{
+use turris_auth_real_servers::{
     client::{all_clients, client, layered},
     haproxy::Haproxy,
     jobs::{self, Outcome, request, send_until_answered},

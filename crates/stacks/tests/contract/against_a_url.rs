@@ -1,14 +1,29 @@
 //! `TURRIS_BASE_URL` itself: this very binary is run as a user would run it, against servers that were started here.
 
-use std::{env, process::Output};
+use std::{env, process::Output, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
-use tokio::process::Command;
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use serde_json::{Value, json};
+use tokio::{
+    net::TcpListener,
+    process::Command,
+    task::{JoinHandle, JoinSet},
+};
+use tower::{BoxError, ServiceExt};
 use turris_auth::Credentials;
-use turris_emulator::{Emulator, Endpoint, Fault};
+use turris_emulator::Emulator;
 
-use super::{ID, SECRET, any_server::TOKEN_REQUESTS, builder, server::BASE_URL_VARIABLE, tls::TlsFront};
+use super::{
+    ID, SECRET, any_server::TOKEN_REQUESTS, builder, schema::TOKEN_PATH, server::BASE_URL_VARIABLE, tls::TlsFront,
+};
 
 /// The suite, as `cargo test -p turris-auth-stacks --test contract any_server` runs it.
 fn suite(base_url: &str) -> Command {
@@ -56,32 +71,237 @@ async fn a_server_behind_tls_is_asked() {
     assert_eq!(emulator.counters().token_requests, TOKEN_REQUESTS as u64);
 }
 
-/// Our client is liberal in what it reads; the suite is not.
-#[tokio::test]
-async fn a_server_that_does_not_follow_the_file_is_told() {
-    let spoilt_token = |body: &'static str| (Fault::answer().with_body(body), Endpoint::Token);
-    let text = HeaderValue::from_static("text/plain");
-    let (remaining, reset) = ("x-ratelimit-remaining".parse().unwrap(), "x-ratelimit-reset".parse().unwrap());
-    let cases = [
-        spoilt_token(r#"{ "access_token": "abc", "expires_in": 3600, "token_type": "Bearer" }"#),
-        spoilt_token(
-            r#"{ "data": { "accessToken": "abc", "tokenType": "Bearer" }, "requestId": "r", "timestamp": "t" }"#,
-        ),
-        (Fault::answer().with_header(CONTENT_TYPE, text), Endpoint::Token),
-        (Fault::answer().with_header(remaining, HeaderValue::from_static("many")), Endpoint::Token),
-        (Fault::answer().with_header(reset, HeaderValue::from_static("30")), Endpoint::Token),
-        (Fault::status(StatusCode::OK), Endpoint::Token),
-        (Fault::html(StatusCode::UNAUTHORIZED), Endpoint::ExceptToken),
-        (Fault::status(StatusCode::FORBIDDEN), Endpoint::ExceptToken),
-    ];
-    for (fault, endpoint) in cases {
-        let emulator = builder().start().await.unwrap();
-        emulator.fault(endpoint, fault.clone());
-        assert!(!passed(&asked(&emulator).await), "passed in spite of {fault:?}");
-        // More than the suite asks for itself: the client answers a 401 with a new token.
-        let asked_for = emulator.counters().token_requests;
-        assert!(asked_for <= TOKEN_REQUESTS as u64 + 1, "{asked_for} token requests after {fault:?}");
+/// Which request an answer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Token,
+    RefusedSecret,
+    NoSecret,
+    Protected,
+    NoToken,
+    BadToken,
+}
+
+/// A server that answers as the emulator does, but for what `spoil` changes.
+struct Spoilt {
+    base_url: String,
+    serving: JoinHandle<()>,
+}
+
+impl Drop for Spoilt {
+    fn drop(&mut self) {
+        self.serving.abort();
     }
+}
+
+type Spoil = fn(Answer, &mut http::response::Parts, &mut Value);
+
+async fn spoilt(spoil: Spoil) -> Spoilt {
+    let emulator = Arc::new(builder().build().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move {
+        // With this task all connections end.
+        let mut open = JoinSet::new();
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let emulator = Arc::clone(&emulator);
+            let service = service_fn(move |request| answer(request, Arc::clone(&emulator), spoil));
+            open.spawn(async move {
+                // The client's end of the connection is its own business.
+                let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    Spoilt { base_url, serving }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    emulator: Arc<Emulator>,
+    spoil: Spoil,
+) -> Result<Response<Full<Bytes>>, BoxError> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let has_secret = String::from_utf8_lossy(&body).contains("clientSecret");
+    let (for_a_token, authorized) = (head.uri.path() == TOKEN_PATH, head.headers.contains_key("authorization"));
+    let response = emulator.service().oneshot(Request::from_parts(head, Full::new(body))).await?;
+    let answer = match (for_a_token, response.status().is_success()) {
+        (true, true) => Answer::Token,
+        (true, false) if has_secret => Answer::RefusedSecret,
+        (true, false) => Answer::NoSecret,
+        (false, true) => Answer::Protected,
+        (false, false) if authorized => Answer::BadToken,
+        (false, false) => Answer::NoToken,
+    };
+    let (mut head, body) = response.into_parts();
+    let mut body = serde_json::from_slice(&body.collect().await?.to_bytes())?;
+    head.headers.remove("content-length");
+    spoil(answer, &mut head, &mut body);
+    Ok(Response::from_parts(head, Full::from(body.to_string())))
+}
+
+/// The names of the parts that the suite says do not conform.
+fn failed_parts(output: &Output) -> Vec<String> {
+    let shown = String::from_utf8_lossy(&output.stdout);
+    let failed = shown.lines().filter_map(|line| line.strip_prefix("test any_server::")?.strip_suffix(" ... FAILED"));
+    failed.map(str::to_owned).collect()
+}
+
+const TOKEN_PART: &str = "the_answer_with_a_token_is_the_one_that_is_described_and_our_client_reads_it";
+const PROTECTED_PART: &str = "a_request_carries_the_token_and_is_accepted";
+const SECRET_PART: &str = "the_refusal_of_a_wrong_secret_is_the_one_that_is_described_and_our_client_reads_it";
+const NO_SECRET_PART: &str = "a_token_request_without_a_secret_gets_an_error_object";
+const NO_TOKEN_PART: &str = "a_request_without_a_token_gets_an_error_object";
+const BAD_TOKEN_PART: &str = "a_request_with_a_bad_token_gets_an_error_object";
+
+/// Our client is liberal in what it reads; the suite is not. What it says is the one part that is wrong, and how.
+#[tokio::test]
+async fn a_server_that_breaks_one_part_is_told_that_part() {
+    let cases: &[(&str, &str, Spoil)] = &[
+        (TOKEN_PART, r#""data" is a required property"#, |answer, _, body| {
+            if answer == Answer::Token {
+                *body =
+                    json!({ "access_token": body["data"]["accessToken"], "expires_in": 3600, "token_type": "Bearer" });
+            }
+        }),
+        (TOKEN_PART, r#""expiresIn" is a required property at /data"#, |answer, _, body| {
+            if answer == Answer::Token {
+                body["data"].as_object_mut().unwrap().remove("expiresIn");
+            }
+        }),
+        (TOKEN_PART, "text/plain", |answer, head, _| {
+            if answer == Answer::Token {
+                head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+            }
+        }),
+        (TOKEN_PART, "x-ratelimit-remaining: many", |answer, head, _| {
+            if answer == Answer::Token {
+                head.headers.insert("x-ratelimit-remaining", HeaderValue::from_static("many"));
+            }
+        }),
+        (TOKEN_PART, "x-ratelimit-reset: 30", |answer, head, _| {
+            if answer == Answer::Token {
+                head.headers.insert("x-ratelimit-reset", HeaderValue::from_static("30"));
+            }
+        }),
+        (TOKEN_PART, "200 OK", |answer, head, _| {
+            if answer == Answer::Token {
+                head.status = StatusCode::OK;
+            }
+        }),
+        // No token can be had at all, and the other parts are judged nevertheless.
+        (TOKEN_PART, "404 Not Found", |answer, head, body| {
+            if answer == Answer::Token {
+                head.status = StatusCode::NOT_FOUND;
+                *body = Value::Null;
+            }
+        }),
+        (PROTECTED_PART, "403 Forbidden", |answer, head, _| {
+            if answer == Answer::Protected {
+                head.status = StatusCode::FORBIDDEN;
+            }
+        }),
+        // Our client fetches another token then.
+        (PROTECTED_PART, "401 Unauthorized", |answer, head, _| {
+            if answer == Answer::Protected {
+                head.status = StatusCode::UNAUTHORIZED;
+            }
+        }),
+        (SECRET_PART, "at /errorMessage", |answer, _, body| {
+            if answer == Answer::RefusedSecret {
+                body["errorMessage"] = "one text".into();
+            }
+        }),
+        (SECRET_PART, "403 Forbidden", |answer, head, _| {
+            if answer == Answer::RefusedSecret {
+                head.status = StatusCode::FORBIDDEN;
+            }
+        }),
+        (SECRET_PART, "a wrong secret was accepted", |answer, head, body| {
+            if answer == Answer::RefusedSecret {
+                head.status = StatusCode::CREATED;
+                let data = json!({ "accessToken": "abc", "expiresIn": 3600, "tokenType": "Bearer" });
+                *body = json!({ "data": data, "requestId": "r", "timestamp": "t" });
+            }
+        }),
+        (NO_SECRET_PART, "500 Internal Server Error", |answer, head, _| {
+            if answer == Answer::NoSecret {
+                head.status = StatusCode::INTERNAL_SERVER_ERROR;
+            }
+        }),
+        (NO_TOKEN_PART, "text/html", |answer, head, _| {
+            if answer == Answer::NoToken {
+                head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+            }
+        }),
+        (NO_TOKEN_PART, "problem details with `title`", |answer, head, body| {
+            if answer == Answer::NoToken {
+                head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+                *body = json!({ "title": 7 });
+            }
+        }),
+        (BAD_TOKEN_PART, "errorType", |answer, _, body| {
+            if answer == Answer::BadToken {
+                body["errorType"] = "forbidden".into();
+            }
+        }),
+    ];
+    for (part, said, spoil) in cases {
+        let server = spoilt(*spoil).await;
+        let output = suite(&server.base_url).output().await.unwrap();
+        let shown = String::from_utf8_lossy(&output.stdout);
+        assert!(!passed(&output), "passed in spite of {said}");
+        assert_eq!(failed_parts(&output), [*part], "{said}: {shown}");
+        assert!(shown.contains(said), "{part}: no {said} in {shown}");
+    }
+}
+
+/// What the file leaves open.
+#[tokio::test]
+async fn a_server_that_differs_where_it_may_conforms() {
+    let cases: &[Spoil] = &[
+        |_, _, _| {},
+        // The file says what type `statusCode` has, and no more.
+        |answer, _, body| {
+            if !matches!(answer, Answer::Token | Answer::Protected) {
+                body["statusCode"] = 1.into();
+            }
+        },
+        // The error object as an extension of problem details, and problem details alone.
+        |_, head, _| {
+            if !head.status.is_success() {
+                let problem = HeaderValue::from_static("application/problem+json; charset=utf-8");
+                head.headers.insert(CONTENT_TYPE, problem);
+            }
+        },
+        |_, head, body| {
+            if !head.status.is_success() {
+                head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+                *body = json!({ "type": "about:blank", "title": "Unauthorized", "status": head.status.as_u16() });
+            }
+        },
+        |_, _, body| body["another"] = "field".into(),
+    ];
+    for spoil in cases {
+        let server = spoilt(*spoil).await;
+        let output = suite(&server.base_url).output().await.unwrap();
+        assert!(passed(&output), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+/// One that answers nothing at all fails in every part that is an answer, and hides none behind the first.
+#[tokio::test]
+async fn a_server_that_is_not_there_fails_every_part_that_it_would_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let output = suite(&base_url).output().await.unwrap();
+    let mut failed = failed_parts(&output);
+    failed.sort();
+    let mut expected = [TOKEN_PART, SECRET_PART, NO_SECRET_PART, NO_TOKEN_PART, BAD_TOKEN_PART];
+    expected.sort();
+    assert_eq!(failed, expected, "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 #[tokio::test]

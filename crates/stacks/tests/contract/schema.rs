@@ -53,8 +53,17 @@ fn close(schema: &mut Value) {
 }
 
 pub(super) fn assert_valid(validator: &jsonschema::Validator, body: &Value) {
-    let problems: Vec<_> = validator.iter_errors(body).map(|problem| problem.to_string()).collect();
-    assert!(problems.is_empty(), "{problems:?} in {body}");
+    let problems = mismatches(validator, body);
+    assert!(problems.is_empty(), "{problems:#?}");
+}
+
+/// Without the body, which may be a token of a real server.
+fn mismatches(validator: &jsonschema::Validator, body: &Value) -> Vec<String> {
+    let located = |problem: jsonschema::ValidationError<'_>| match problem.instance_path().as_str() {
+        "" => problem.to_string(),
+        path => format!("{problem} at {path}"),
+    };
+    validator.iter_errors(body).map(located).collect()
 }
 
 /// Where the file describes an operation, or `None`: it describes the token endpoint alone.
@@ -64,20 +73,39 @@ fn operation(method: &Method, path: &str) -> Option<String> {
 }
 
 pub(super) fn json(body: &Bytes) -> Value {
-    serde_json::from_slice(body).unwrap_or_else(|error| panic!("{error} in {body:?}"))
+    parsed(body).unwrap_or_else(|problem| panic!("{problem}"))
 }
 
-fn one<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn parsed(body: &Bytes) -> Result<Value, String> {
+    serde_json::from_slice(body).map_err(|error| format!("a body of {} bytes that is no JSON: {error}", body.len()))
+}
+
+/// The only value of a header.
+fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, String> {
     let mut values = headers.get_all(name).iter();
-    let value = values.next().map(|value| value.to_str().unwrap());
-    assert!(values.next().is_none(), "`{name}` is there twice: {headers:?}");
-    value
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(format!("`{name}` more than once"));
+    }
+    value.to_str().map(Some).map_err(|_| format!("`{name}: {value:?}`, which is no text"))
 }
 
 /// The type and subtype, without parameters such as `charset`.
-fn media_type(headers: &HeaderMap) -> Option<String> {
-    let essence = one(headers, "content-type")?.split(';').next().unwrap_or_default();
-    Some(essence.trim().to_ascii_lowercase())
+fn media_type(headers: &HeaderMap) -> Result<String, String> {
+    let value = one(headers, "content-type")?.ok_or("no `content-type`")?;
+    let essence = value.split(';').next().unwrap_or_default();
+    Ok(essence.trim().to_ascii_lowercase())
+}
+
+/// What the problem details of RFC 9457 may not have: members of another type than the RFC gives them.
+fn problem_details(body: &Value) -> Vec<String> {
+    let Some(members) = body.as_object() else { return vec![format!("problem details that are no object: {body}")] };
+    let texts = ["type", "title", "detail", "instance"];
+    let wrong = members.iter().filter(|(name, value)| match name.as_str() {
+        "status" => !value.is_number(),
+        name => texts.contains(&name) && !value.is_string(),
+    });
+    wrong.map(|(name, value)| format!("problem details with `{name}` of another type: {value}")).collect()
 }
 
 impl Exchange {
@@ -89,64 +117,124 @@ impl Exchange {
         json(&self.answered.1)
     }
 
-    /// Method, path, headers and body of a token request are what the file describes, and nothing besides.
+    /// # Panics
+    ///
+    /// If there are [`Self::request_problems`].
     pub(super) fn assert_request(&self) {
-        let operation = operation(&self.method, &self.path)
-            .unwrap_or_else(|| panic!("the file has no {} {}", self.method, self.path));
-        let (headers, body) = &self.sent;
-        let media_type = media_type(headers).expect("a content type");
-        let location = format!("{operation}/requestBody/content/{}/schema", media_type.replace('/', "~1"));
-        assert_valid(&validator(&location, Fields::NamedOnly), &json(body));
-        let expected = json!([]);
-        assert_eq!(
-            openapi().pointer(&format!("{operation}/parameters")),
-            Some(&expected),
-            "no parameters are described"
-        );
-        // Those that describe the message itself; the file asks for no others.
-        let known = ["accept", "content-length", "content-type", "host", "user-agent"];
-        let unknown: Vec<_> = headers.keys().filter(|name| !known.contains(&name.as_str())).collect();
-        assert!(unknown.is_empty(), "{unknown:?}");
-        assert!(one(headers, "accept").is_none_or(|accepted| accepted.contains("application/json")));
-        assert!(one(headers, "content-length").is_none_or(|length| length == body.len().to_string()));
+        let problems = self.request_problems();
+        assert!(problems.is_empty(), "{problems:#?} in {self:#?}");
     }
 
-    /// The answer's headers and body are those that the file has for its status: an error object where it is silent, since
-    /// every answer that is no success has one.
+    /// # Panics
+    ///
+    /// If there are [`Self::answer_problems`].
     pub(super) fn assert_answer(&self, fields: Fields) {
+        let problems = self.answer_problems(fields);
+        assert!(problems.is_empty(), "{problems:#?} in {self:#?}");
+    }
+
+    /// Where method, path, headers and body of a token request differ from what the file describes.
+    pub(super) fn request_problems(&self) -> Vec<String> {
+        let Some(operation) = operation(&self.method, &self.path) else {
+            return vec![format!("the file has no {} {}", self.method, self.path)];
+        };
+        let (headers, body) = &self.sent;
+        let mut problems = Vec::new();
+        match (media_type(headers), parsed(body)) {
+            (Ok(media_type), Ok(body)) => {
+                let location = format!("{operation}/requestBody/content/{}/schema", media_type.replace('/', "~1"));
+                problems.extend(mismatches(&validator(&location, Fields::NamedOnly), &body));
+            }
+            (media_type, body) => problems.extend(media_type.err().into_iter().chain(body.err())),
+        }
+        if openapi().pointer(&format!("{operation}/parameters")) != Some(&json!([])) {
+            problems.push("the file describes parameters, which are not looked at here".to_owned());
+        }
+        // Those that describe the message itself; the file asks for no others.
+        let known = ["accept", "accept-encoding", "content-length", "content-type", "host", "user-agent"];
+        let unknown = headers.keys().filter(|name| !known.contains(&name.as_str()));
+        problems.extend(unknown.map(|name| format!("`{name}`, which the file does not describe")));
+        match one(headers, "accept") {
+            Ok(accepted) if accepted.is_none_or(|accepted| accepted.contains("application/json")) => {}
+            other => problems.push(format!("`accept` without JSON: {other:?}")),
+        }
+        problems.extend(length_problem(headers, body));
+        problems
+    }
+
+    /// Where the answer's headers and body differ from those that the file has for its status.
+    ///
+    /// Where the file is silent an error object is expected, since every answer that is no success has one. A server that
+    /// is not ours may send problem details (RFC 9457) in its place, and may have another number in `statusCode`.
+    pub(super) fn answer_problems(&self, fields: Fields) -> Vec<String> {
         let (headers, body) = &self.answered;
-        self.assert_rate_limits();
-        assert!(one(headers, "content-length").is_none_or(|length| length == body.len().to_string()), "{headers:?}");
+        let mut problems = self.rate_limit_problems();
+        problems.extend(length_problem(headers, body));
         let described = operation(&self.method, &self.path)
             .map(|operation| format!("{operation}/responses/{}/content/application~1json/schema", self.status.as_u16()))
             .filter(|location| openapi().pointer(location).is_some());
         let location = match described {
             Some(location) => location,
             None if self.status.is_success() => {
-                assert!(!self.is_for_a_token(), "the file does not know the status {}", self.status);
-                return;
+                if self.is_for_a_token() {
+                    problems.push(format!("the status {}, which the file does not have", self.status));
+                }
+                return problems;
             }
             None => "/components/schemas/ErrorResponseDto".to_owned(),
         };
-        assert_eq!(media_type(headers).as_deref(), Some("application/json"), "{self:?}");
-        assert_valid(&validator(&location, fields), &self.answer());
-        if !self.status.is_success() {
-            assert_eq!(self.answer()["statusCode"], self.status.as_u16(), "{self:?}");
+        let body = match parsed(body) {
+            Ok(body) => body,
+            Err(problem) => {
+                problems.push(problem);
+                return problems;
+            }
+        };
+        let mismatches = mismatches(&validator(&location, fields), &body);
+        match media_type(headers).as_deref() {
+            Ok("application/json") => problems.extend(mismatches),
+            Ok("application/problem+json") if fields == Fields::Any && !self.status.is_success() => {
+                if !mismatches.is_empty() {
+                    problems.extend(problem_details(&body));
+                }
+            }
+            Ok(other) => problems.push(format!("`content-type: {other}`")),
+            Err(problem) => problems.push(problem.clone()),
         }
+        if fields == Fields::NamedOnly && !self.status.is_success() && body["statusCode"] != self.status.as_u16() {
+            problems.push(format!("`statusCode: {}` in an answer with {}", body["statusCode"], self.status));
+        }
+        problems
     }
 
-    /// They may be absent; where one is there it is a number, and the reset is a time of day, not a duration.
-    fn assert_rate_limits(&self) {
+    /// The rate-limit headers may be absent; one that is there is a number, and the reset is a time of day, not a duration.
+    fn rate_limit_problems(&self) -> Vec<String> {
         const SEPTEMBER_2001: u64 = 1_000_000_000;
-        let number = |name: &str| {
-            let value = one(&self.answered.0, name)?;
-            Some(value.parse::<u64>().unwrap_or_else(|error| panic!("`{name}: {value}`: {error}")))
-        };
-        let [limit, remaining, reset] =
-            ["limit", "remaining", "reset"].map(|name| number(&format!("x-ratelimit-{name}")));
-        if let (Some(limit), Some(remaining)) = (limit, remaining) {
-            assert!(remaining <= limit, "{remaining} of {limit}");
+        let mut problems = Vec::new();
+        let [limit, remaining, reset] = ["limit", "remaining", "reset"].map(|name| {
+            let name = format!("x-ratelimit-{name}");
+            let value = one(&self.answered.0, &name).unwrap_or_else(|problem| {
+                problems.push(problem);
+                None
+            })?;
+            value.parse::<u64>().map_err(|error| problems.push(format!("`{name}: {value}`: {error}"))).ok()
+        });
+        if let (Some(limit), Some(remaining)) = (limit, remaining)
+            && remaining > limit
+        {
+            problems.push(format!("`x-ratelimit-remaining: {remaining}` of {limit}"));
         }
-        assert!(reset.is_none_or(|reset| reset > SEPTEMBER_2001), "{reset:?}");
+        if let Some(reset) = reset.filter(|reset| *reset <= SEPTEMBER_2001) {
+            problems.push(format!("`x-ratelimit-reset: {reset}`, which is no time of day"));
+        }
+        problems
+    }
+}
+
+fn length_problem(headers: &HeaderMap, body: &Bytes) -> Option<String> {
+    match one(headers, "content-length") {
+        Ok(length) if length.is_none_or(|length| length == body.len().to_string()) => None,
+        Ok(length) => Some(format!("`content-length: {length:?}` with a body of {} bytes", body.len())),
+        Err(problem) => Some(problem),
     }
 }
