@@ -11,6 +11,10 @@
 //! | level | what | fields |
 //! | --- | --- | --- |
 //! | span, `INFO` | `token_fetch`: one fetch for all who wait. It has no parent, for it outlives the request that started it; it *follows from* that request's span | see below |
+//! | `INFO` | a token was taken over from the fleet's store | `generation`, `lifetime` in seconds, `waiters` |
+//! | `WARN` | the fleet's store does not answer, and this process goes on alone; told once | `error` |
+//! | `INFO` | the fleet's store answers again | |
+//! | `WARN` | a token in the fleet's store cannot be read; at most once a minute | |
 //! | `INFO` | a token was fetched | `generation`, `lifetime` in seconds, `waiters`, `request_id` |
 //! | `WARN` | no token could be fetched | `error.type`, `error`, `waiters`, `retry_after` in seconds |
 //! | `DEBUG` | a fetch ended without a result | `outcome` (`discarded`, `abandoned`), `waiters` |
@@ -31,7 +35,7 @@
 //!
 //! | field | |
 //! | --- | --- |
-//! | `outcome` | `token`, an error kind, `discarded` (a 401 or an invalidation overtook it) or `abandoned` (its runtime ended, or nobody was left to want it) |
+//! | `outcome` | `token`, `adopted` (from the fleet's store), an error kind, `discarded` (a 401 or an invalidation overtook it) or `abandoned` (its runtime ended, or nobody was left to want it) |
 //! | `waiters` | how many requests waited for it; 0 for a refresh in the background |
 //! | `request_id` | the vendor's, of the last answer that had one |
 //! | `generation`, `lifetime` | of a token, which has the number `generation` in this layer and is good for `lifetime` seconds |
@@ -58,6 +62,9 @@
 //! | `turris_auth_token_wait_seconds` | histogram | how long a request waited for one fetch; those that found a token are not in it | |
 //! | `turris_auth_token_age_seconds` | histogram | age of the token that a request carried | |
 //! | `turris_auth_token_allowance` | gauge | fetches that were left in the same minute; it is set by a fetch, and stays until the next one | |
+//! | `turris_auth_store_calls_total` | counter | calls to the fleet's store | `call`; `outcome`: `ok`, `failed`, `timeout`, `skipped` (the breaker is open) |
+//! | `turris_auth_store_seconds` | histogram | how long a call to the fleet's store took | |
+//! | `turris_auth_store_available` | gauge | 0 from the loss of the fleet's store until it answers again, then 1 | |
 //! | `turris_auth_unauthorized_total` | counter | 401s, by what was done about them | `action`: `token_replaced`, `newer_token`, `older_token`, `in_vain`, `paused`, `no_fetch_possible` |
 //! | `turris_auth_restricted_access_token_total` | counter | requests sent with the restricted access token | |
 //! | `turris_auth_rate_limited_total` | counter | 429s, by what was done about them | `action`: `retried`, `returned` |
@@ -71,6 +78,8 @@
 //!   caller's own logs; it is a matter of rights, or of the environment.
 //! * `turris_auth_token_allowance` at 2 or less: when it last fetched, this process had but that many left. Several
 //!   processes share the client id, or something invalidates tokens. What is left is kept for recovery from 401.
+//! * `turris_auth_store_available` at 0 for some minutes: processes fetch tokens for themselves, each with its share of the
+//!   allowance. A deployment that starts many processes now may use the allowance up.
 //! * `turris_auth_token_wait_seconds_count` rising in a process that is not starting: requests wait for tokens, so refreshes
 //!   fail, come too late, or tokens are refused.
 //! * `turris_auth_rate_limited_total{action="returned"}` rising: callers see 429s. The retries are used up, the server
@@ -177,6 +186,9 @@ pub fn describe_metrics() {
     describe_histogram!("turris_auth_token_wait_seconds", Unit::Seconds, "Time that a request waited for a token");
     describe_histogram!("turris_auth_token_age_seconds", Unit::Seconds, "Age of the token that a request carried");
     describe_gauge!("turris_auth_token_allowance", Unit::Count, "Fetches left at the latest one in the same minute");
+    describe_counter!("turris_auth_store_calls_total", Unit::Count, "Calls to the fleet's store, by outcome");
+    describe_histogram!("turris_auth_store_seconds", Unit::Seconds, "Time that a call to the fleet's store took");
+    describe_gauge!("turris_auth_store_available", Unit::Count, "Whether the fleet's store answers: 1 or 0");
     describe_counter!("turris_auth_unauthorized_total", Unit::Count, "401s, by what was done about them");
     describe_counter!(
         "turris_auth_restricted_access_token_total",

@@ -19,6 +19,8 @@ use tower::{BoxError, ServiceExt, util::BoxCloneService};
 use tower_service::Service;
 use zeroize::Zeroizing;
 
+#[cfg(feature = "fleet")]
+use crate::fleet::{FlightShare, Member};
 use crate::{
     Credentials, CredentialsProvider, Environment, TokenError, TokenErrorKind,
     api::{
@@ -65,7 +67,14 @@ impl TokenService {
 
     /// What makes one flight's fetches.
     pub(crate) fn source(&self, endpoint: &Arc<TokenEndpoint>) -> Box<dyn TokenSource> {
-        Box::new(TokenFetcher { service: self.clone(), clone: None, credentials: None, endpoint: Arc::clone(endpoint) })
+        Box::new(TokenFetcher {
+            service: self.clone(),
+            clone: None,
+            credentials: None,
+            endpoint: Arc::clone(endpoint),
+            #[cfg(feature = "fleet")]
+            share: endpoint.fleet.as_ref().map(FlightShare::new),
+        })
     }
 
     fn clone_service(&self) -> BoxedHttpService {
@@ -117,6 +126,9 @@ pub(crate) struct TokenEndpoint {
     /// gets one here only if its connection is known to be a bare one of HTTP/1.1.
     pub(crate) origin_form: bool,
     credentials: Box<dyn CredentialsProvider>,
+    /// The fleet that shares its tokens, if there is one.
+    #[cfg(feature = "fleet")]
+    pub(crate) fleet: Option<Arc<Member>>,
 }
 
 impl TokenEndpoint {
@@ -126,6 +138,25 @@ impl TokenEndpoint {
             user_agent: DEFAULT_USER_AGENT,
             origin_form: false,
             credentials: Box::new(credentials),
+            #[cfg(feature = "fleet")]
+            fleet: None,
+        }
+    }
+
+    /// A retry with the newest token was refused too (`cured` is false), or was not.
+    pub(crate) fn refresh_judged(&self, cured: bool) {
+        #[cfg(feature = "fleet")]
+        if let Some(fleet) = &self.fleet {
+            fleet.judge(cured);
+        }
+        let _ = cured;
+    }
+
+    /// The token is not to be used any longer, by any process.
+    pub(crate) fn token_invalidated(&self) {
+        #[cfg(feature = "fleet")]
+        if let Some(fleet) = &self.fleet {
+            fleet.invalidate();
         }
     }
 
@@ -176,12 +207,21 @@ struct TokenFetcher {
     /// The ones last fetched with.
     credentials: Option<Credentials>,
     endpoint: Arc<TokenEndpoint>,
+    #[cfg(feature = "fleet")]
+    share: Option<FlightShare>,
 }
 
 impl TokenSource for TokenFetcher {
-    fn prepare(&mut self) -> SourceFuture<'_, Result<Option<IssuedToken>, TokenError>> {
-        Box::pin(async {
-            self.credentials = Some(self.endpoint.ask_for_credentials().await?);
+    fn prepare(&mut self, forced: bool) -> SourceFuture<'_, Result<Option<IssuedToken>, TokenError>> {
+        Box::pin(async move {
+            let credentials = self.credentials.insert(self.endpoint.ask_for_credentials().await?);
+            #[cfg(feature = "fleet")]
+            if let Some(share) = &self.share
+                && let Some(token) = share.prepare(credentials, forced).await?
+            {
+                return Ok(Some(token));
+            }
+            let _ = (credentials, forced);
             let service = self.clone.get_or_insert_with(|| self.service.clone_service());
             service.ready().await.map_err(unreachable)?;
             Ok(None)
@@ -193,9 +233,23 @@ impl TokenSource for TokenFetcher {
             let (Some(credentials), Some(service)) = (&self.credentials, &mut self.clone) else {
                 panic!("a token request was sent before it was prepared");
             };
-            let response = service.call(self.endpoint.request(credentials)).await.map_err(unreachable)?;
+            #[cfg(feature = "fleet")]
+            if let Some(share) = &self.share {
+                share.record_sent();
+            }
+            let response = service.call(self.endpoint.request(credentials)).await.map_err(unreachable);
+            #[cfg(feature = "fleet")]
+            if let (Some(share), Err(error)) = (&self.share, &response) {
+                share.record_failure(error);
+            }
+            let response = response?;
             let limits = RateLimits::read(response.headers(), SystemTime::now());
             let token = read_answer(response, limits, credentials.clone(), permit.sent_at());
+            #[cfg(feature = "fleet")]
+            if let Some(share) = &self.share {
+                share.record_answer(&limits);
+                return Ok(Answer { limits, token: Box::pin(told(share.clone(), token)) });
+            }
             Ok(Answer { limits, token: Box::pin(token) })
         })
     }
@@ -207,6 +261,20 @@ impl TokenSource for TokenFetcher {
             current.is_ok_and(|current| self.credentials.as_ref().is_some_and(|refused| !refused.equal(&current)))
         })
     }
+}
+
+/// Tells the fleet what an answer has brought.
+#[cfg(feature = "fleet")]
+async fn told(
+    share: FlightShare,
+    token: impl Future<Output = Result<IssuedToken, TokenError>>,
+) -> Result<IssuedToken, TokenError> {
+    let token = token.await;
+    match &token {
+        Ok(issued) => share.record_token(issued),
+        Err(error) => share.record_failure(error),
+    }
+    token
 }
 
 async fn read_answer(
@@ -229,6 +297,7 @@ async fn read_answer(
         lifetime: answer.lifetime,
         sent_at,
         request_id: answer.request_id,
+        adopted: false,
     })
 }
 

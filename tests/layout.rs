@@ -93,10 +93,10 @@ fn modules_use_only_what_is_below_them() {
         ("grpc", &[]),
         ("kept", &["replay"]),
         ("token", &["api", "observe", "primitives", "timer"]),
-        ("token_endpoint", &["api", "token"]),
-        ("auth", &["classify", "drain", "grpc", "kept", "observe", "replay", "token", "token_endpoint"]),
+        ("token_endpoint", &["api", "fleet", "token"]),
+        ("auth", &["classify", "drain", "fleet", "grpc", "kept", "observe", "replay", "token", "token_endpoint"]),
         ("backoff", &["classify", "drain", "gate", "kept", "observe", "replay", "timer"]),
-        ("fleet", &["observe"]),
+        ("fleet", &["api", "observe", "token"]),
         ("gate", &["api", "classify", "observe"]),
         ("fuzz_bridge", &["api", "gate", "kept"]),
     ];

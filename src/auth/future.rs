@@ -269,6 +269,7 @@ impl<T> Shared<T> {
             if class == ResponseClass::Ordinary && proves_token(response) {
                 if retrying {
                     self.cache.record_retry_succeeded(generation);
+                    self.endpoint.refresh_judged(true);
                 } else {
                     self.cache.confirm(generation);
                 }
@@ -277,6 +278,7 @@ impl<T> Shared<T> {
         }
         if retrying {
             self.cache.record_retry_failed(generation);
+            self.endpoint.refresh_judged(false);
             return None;
         }
         let kept = kept.take().filter(|(kept, _)| kept.is_replayable());

@@ -76,6 +76,7 @@ impl TokenHandle {
     /// Each call can cost a fetch of the allowance; a 401 needs none, it invalidates by itself.
     pub fn invalidate(&self) {
         self.cache.invalidate();
+        self.endpoint.token_invalidated();
     }
 
     /// How the token is right now. It fetches nothing and waits for nothing.

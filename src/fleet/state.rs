@@ -1,17 +1,13 @@
 //! What one process knows of its fleet: the store, its names in it, and whether it answers.
 
-use std::{
-    fmt,
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use super::{
     breaker::{Breaker, Change},
-    seal::{SCHEMA, client_tag, hexadecimal},
+    seal::{SCHEMA, SealKey, client_tag, hexadecimal},
     store::{SharedStore, StoreFuture},
 };
 use crate::{ConfigError, Environment, observe};
@@ -30,7 +26,7 @@ const PROCESS_BITS: u32 = 53;
 /// One process's share in a fleet: the processes with one client id and one store.
 ///
 /// All layers that are given clones of it share with each other and with the other processes: one token, one allowance of
-/// fetches, one pace. Make one for each API client. See [`fleet`](crate::fleet) for what that means and for an example.
+/// fetches. Make one for each API client. See [`fleet`](crate::fleet) for what that means and for an example.
 #[derive(Clone)]
 pub struct SharedState {
     shared: Arc<Shared>,
@@ -47,7 +43,6 @@ struct Shared {
     lease: Duration,
     expected_processes: Option<u32>,
     encryption_key: Option<Zeroizing<[u8; 32]>>,
-    exchanges: AtomicU64,
 }
 
 /// Builder of a [`SharedState`]. [`SharedState::builder`] makes it.
@@ -104,13 +99,38 @@ impl SharedState {
         }
     }
 
+    pub(super) fn client(&self) -> Arc<str> {
+        Arc::clone(&self.shared.client)
+    }
+
+    pub(super) fn process(&self) -> u64 {
+        self.shared.process
+    }
+
+    pub(super) fn deadline(&self) -> Duration {
+        self.shared.deadline
+    }
+
+    pub(super) fn lease(&self) -> Duration {
+        self.shared.lease
+    }
+
+    pub(super) fn expected_processes(&self) -> Option<u32> {
+        self.shared.expected_processes
+    }
+
+    /// The key for what this client secret seals.
+    pub(super) fn seal_key(&self, client_secret: &str) -> SealKey {
+        SealKey::derive(self.shared.tag, client_secret, self.shared.encryption_key.as_deref())
+    }
+
     /// Makes one call to the store, unless the breaker is open. `None` if the store did not answer in time.
     ///
-    /// `call` is handed the store and how long it has.
-    pub(crate) async fn call<'a, T>(
+    /// What is asked carries [`deadline`](Self::deadline) as the time that the caller waits.
+    pub(super) async fn call<'a, T>(
         &'a self,
         name: &'static str,
-        call: impl FnOnce(&'a dyn SharedStore, Duration) -> StoreFuture<'a, T>,
+        call: impl FnOnce(&'a dyn SharedStore) -> StoreFuture<'a, T>,
     ) -> Option<T> {
         let Shared { store, breaker, deadline, .. } = &*self.shared;
         let started = Instant::now();
@@ -118,7 +138,7 @@ impl SharedState {
             observe::store_called(name, "skipped", Duration::ZERO);
             return None;
         };
-        let answer = timeout_at(started + *deadline, call(&**store, *deadline)).await;
+        let answer = timeout_at(started + *deadline, call(&**store)).await;
         let ended = Instant::now();
         let (outcome, answer, error) = match answer {
             Ok(Ok(answer)) => ("ok", Some(answer), None),
@@ -215,7 +235,6 @@ impl SharedStateBuilder {
                 lease,
                 expected_processes,
                 encryption_key,
-                exchanges: AtomicU64::new(0),
             }),
         })
     }

@@ -24,3 +24,8 @@ pub(crate) fn store_back() {
     event!(INFO, "the fleet's store answers again");
     metric!(gauge!("turris_auth_store_available").set(1.0));
 }
+
+/// A record in the store was not sealed with this process's secret, or was changed since.
+pub(crate) fn store_record_unreadable() {
+    event!(WARN, "a token in the fleet's store cannot be read, it will be replaced");
+}

@@ -63,6 +63,16 @@ pub(crate) fn token_fetch<F: Future>(_: Reason, fetch: F) -> F {
     fetch
 }
 
+/// Another process of the fleet has fetched the token.
+pub(crate) fn token_adopted(generation: u64, lifetime: Duration, waiters: usize) {
+    let lifetime = lifetime.as_secs();
+    event!(INFO, generation, lifetime, waiters, "access token adopted from the fleet");
+    record!("outcome" = "adopted", "generation" = generation, "lifetime" = lifetime, "waiters" = waiters);
+    metric!(counter!("turris_auth_token_fetches_total", "outcome" => "adopted").increment(1));
+    metric!(histogram!("turris_auth_token_fetch_waiters").record(waiters as f64));
+    let _ = (generation, lifetime, waiters);
+}
+
 pub(crate) fn token_fetched(generation: u64, lifetime: Duration, waiters: usize, request_id: Option<&str>) {
     let lifetime = lifetime.as_secs();
     event!(INFO, generation, lifetime, waiters, request_id, "access token fetched");

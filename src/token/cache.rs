@@ -148,11 +148,14 @@ impl TokenCache {
         }
     }
 
-    /// An attempt of `flight` begins: what happened before does not concern the token that it will bring.
-    pub(super) fn begin_attempt(&self, flight: &Arc<Flight>) {
-        if let Some(under_way) = self.state.lock().of(flight) {
+    /// An attempt of `flight` begins: what happened before does not concern the token that it will bring. Returns whether a
+    /// 401 makes the token necessary.
+    pub(super) fn begin_attempt(&self, flight: &Arc<Flight>) -> bool {
+        let mut state = self.state.lock();
+        if let Some(under_way) = state.of(flight) {
             under_way.begin_attempt();
         }
+        state.refusals.is_pending()
     }
 
     /// Takes a place in the allowance for one request of `flight`, which is sent now.
@@ -223,10 +226,11 @@ impl TokenCache {
         // cache when it is dropped.
         let _replaced = state.cooldown.error().cloned();
         let changes = state.finish(now);
-        let mut request_id = None;
+        let (mut request_id, mut adopted) = (None, false);
         let outcome = match result {
             Ok(mut issued) => {
                 request_id = issued.request_id.take();
+                adopted = issued.adopted;
                 state.cooldown.end();
                 let brings_refused = changes.refused && state.refusals.is_refused(&issued.authorization);
                 if changes.invalidated || brings_refused {
@@ -254,6 +258,9 @@ impl TokenCache {
         flight.outcome.set(outcome.clone());
         observe::allowance(places);
         match &outcome {
+            FetchOutcome::Token(token) if adopted => {
+                observe::token_adopted(token.generation(), token.expires_in(now), waiters);
+            }
             FetchOutcome::Token(token) => {
                 observe::token_fetched(token.generation(), token.expires_in(now), waiters, request_id.as_deref());
             }

@@ -118,8 +118,8 @@ impl FetchTask {
 
     /// One fetch: the permit is acquired at the last moment before the request is sent.
     async fn attempt(&self, source: &mut dyn TokenSource) -> Result<IssuedToken, TokenError> {
-        self.cache()?.begin_attempt(&self.flight);
-        if let Some(token) = source.prepare().await? {
+        let forced = self.cache()?.begin_attempt(&self.flight);
+        if let Some(token) = source.prepare(forced).await? {
             return Ok(token);
         }
         let permit = self.cache()?.acquire_permit(&self.flight)?;

@@ -18,8 +18,9 @@ pub(crate) type SourceFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a
 pub(crate) trait TokenSource: Send + 'static {
     /// Gets ready to send: credentials, a connection, all that may take its time.
     ///
-    /// Returns a token that is to be had without a request, if there is one.
-    fn prepare(&mut self) -> SourceFuture<'_, Result<Option<IssuedToken>, TokenError>>;
+    /// Returns a token that is to be had without a request, if there is one. `forced` says that a 401 makes a new token
+    /// necessary.
+    fn prepare(&mut self, forced: bool) -> SourceFuture<'_, Result<Option<IssuedToken>, TokenError>>;
 
     /// Sends the one request that `permit` allows, after [`prepare`](Self::prepare). Returns when the head of the answer is
     /// there.

@@ -26,6 +26,8 @@ pub(crate) struct IssuedToken {
     /// When the request was sent: the server's clock for the token started later, never earlier.
     pub(crate) sent_at: Instant,
     pub(crate) request_id: Option<Box<str>>,
+    /// Another process of the fleet has fetched it.
+    pub(crate) adopted: bool,
 }
 
 /// A token and its place in the sequence of tokens.

@@ -174,7 +174,7 @@ impl Drop for UnderWay<'_> {
 }
 
 impl TokenSource for Server {
-    fn prepare(&mut self) -> SourceFuture<'_, Result<Option<IssuedToken>, TokenError>> {
+    fn prepare(&mut self, _: bool) -> SourceFuture<'_, Result<Option<IssuedToken>, TokenError>> {
         Box::pin(async { Ok(None) })
     }
 
@@ -194,7 +194,7 @@ impl TokenSource for Server {
                 Answer::Nothing => pending().await,
             };
             let authorization = HeaderValue::from_str(&token.to_string()).unwrap();
-            let token = IssuedToken { authorization, lifetime: LIFETIME, sent_at, request_id: None };
+            let token = IssuedToken { authorization, lifetime: LIFETIME, sent_at, request_id: None, adopted: false };
             Ok(Response { limits: RateLimits::default(), token: Box::pin(async { Ok(token) }) })
         })
     }

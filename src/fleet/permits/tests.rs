@@ -78,10 +78,13 @@ async fn run(
     let gate = Gate::new("test:1:{client}", "writes");
     let start = server.start;
     let latency = seconds(0.05);
-    loop {
+    for round in 0.. {
         let mut wake = Instant::now() + seconds(1.0);
         let now = Instant::now();
-        for process in processes.iter_mut() {
+        // Not always in the order in which they came.
+        let middle = round * 7 % processes.len();
+        let (first, rest) = processes.split_at_mut(middle);
+        for process in rest.iter_mut().chain(first) {
             while process.answers.front().is_some_and(|at| *at <= now) {
                 process.answers.pop_front();
                 process.permits.returned(Fate::Counted, now);
@@ -122,6 +125,7 @@ async fn run(
         }
         tokio::time::sleep_until(wake.max(now + Duration::from_millis(1))).await;
     }
+    unreachable!("the rounds have no end")
 }
 
 fn healthy(_: Duration, _: u64) -> Store {
@@ -175,6 +179,9 @@ async fn three_hundred_processes_are_served_in_the_order_of_their_arrival() {
     let order: Vec<_> = processes.iter().map(|process| process.sent[0]).collect();
     let late = order.windows(2).filter(|pair| pair[0] > pair[1] + seconds(15.0)).count();
     assert!(late <= 10, "{late} processes were overtaken by a whole window");
+    // Trap 5: waiters without order all ask whenever a place becomes free.
+    let calls: u64 = processes.iter().map(|process| process.exchanges).sum();
+    assert!(calls <= 300 * 20, "{calls} calls");
 }
 
 #[tokio::test(start_paused = true)]
@@ -196,6 +203,25 @@ async fn a_store_that_forgets_everything_is_told_and_nothing_is_refused() {
     };
     assert_eq!((server.refused, server.accepted.len()), (0, 300));
     assert!(took < seconds(310.0), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_has_the_store_to_itself_tells_it_what_it_forgot() {
+    let (store, mut server) = (MemoryStore::new(), Server::new(Windows::Sliding, 60));
+    let mut processes = [Process::new(1, 120)];
+    let mut cleared = false;
+    let took = {
+        let store_ref = &store;
+        let health = |since: Duration, _| {
+            if since >= seconds(10.0) && !std::mem::replace(&mut cleared, true) {
+                store_ref.clear();
+            }
+            Store::Answers
+        };
+        run(&store, &mut server, &mut processes, seconds(200.0), health).await
+    };
+    assert_eq!((server.refused, server.accepted.len()), (0, 120));
+    assert!(took < seconds(65.0), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -266,4 +292,28 @@ async fn a_process_that_dies_with_permits_blocks_them_for_a_window_and_half_a_mi
     ask.number = 2;
     tokio::time::advance(seconds(1.0)).await;
     assert_eq!(store.exchange(&gate, &ask).await.unwrap().granted, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiters_are_told_to_come_when_it_is_their_turn_and_none_gets_the_place_of_one_before_it() {
+    // Trap 5: waiters without order all ask for the first place that becomes free, and the luckiest gets it.
+    let store = MemoryStore::new();
+    let gate = Gate::new("test:1:{client}", "writes");
+    let ask = |process, number, want| {
+        let mut ask = ExchangeAsk::new(process, number);
+        (ask.limit, ask.want) = (3, want);
+        ask
+    };
+    let mut used = ask(9, 1, 0);
+    used.used = [57, 54, 51].map(|age| Used { count: 1, age: seconds(f64::from(age)), since: 1 }).to_vec();
+    store.exchange(&gate, &used).await.unwrap();
+    tokio::time::advance(seconds(1.0)).await;
+    for (process, turn) in [(1, 2.0), (2, 5.0), (3, 8.0)] {
+        let answer = store.exchange(&gate, &ask(process, 1, 1)).await.unwrap();
+        assert_eq!((answer.granted, answer.ask_again), (0, seconds(turn)), "{process}");
+    }
+    tokio::time::advance(seconds(2.0)).await;
+    assert_eq!(store.exchange(&gate, &ask(3, 2, 1)).await.unwrap().granted, 0);
+    assert_eq!(store.exchange(&gate, &ask(2, 2, 1)).await.unwrap().granted, 0);
+    assert_eq!(store.exchange(&gate, &ask(1, 2, 1)).await.unwrap().granted, 1);
 }

@@ -95,7 +95,7 @@ fn shared(store: impl SharedStore) -> SharedState {
 
 async fn call(state: &SharedState) -> bool {
     let (slot, ask) = (Slot::new("client", "secret"), AcquireAsk::new(1));
-    state.call("acquire", |store, _| Box::pin(async { store.acquire(&slot, &ask).await })).await.is_some()
+    state.call("acquire", |store| store.acquire(&slot, &ask)).await.is_some()
 }
 
 #[tokio::test(start_paused = true)]

@@ -45,13 +45,14 @@ impl Scripted {
 }
 
 impl TokenSource for Scripted {
-    fn prepare(&mut self) -> SourceFuture<'_, Result<Option<IssuedToken>, TokenError>> {
+    fn prepare(&mut self, _: bool) -> SourceFuture<'_, Result<Option<IssuedToken>, TokenError>> {
         let adopted = self.adopted.lock().unwrap().take();
         let token = adopted.map(|token| IssuedToken {
             authorization: HeaderValue::from_static(token),
             lifetime: LIFETIME,
             sent_at: Instant::now(),
             request_id: None,
+            adopted: false,
         });
         Box::pin(ready(Ok(token)))
     }
@@ -65,6 +66,7 @@ impl TokenSource for Scripted {
                 lifetime: LIFETIME,
                 sent_at: permit.sent_at(),
                 request_id: None,
+                adopted: false,
             }),
         };
         Box::pin(ready(Ok(Answer { limits: RateLimits::default(), token: Box::pin(ready(token)) })))

@@ -3,8 +3,13 @@ use proptest::prelude::*;
 use super::*;
 
 fn token(sent_at: Instant, lifetime: Duration, margin: Duration, jitter: f64) -> Token {
-    let issued =
-        IssuedToken { authorization: HeaderValue::from_static("Bearer secret"), lifetime, sent_at, request_id: None };
+    let issued = IssuedToken {
+        authorization: HeaderValue::from_static("Bearer secret"),
+        lifetime,
+        sent_at,
+        request_id: None,
+        adopted: false,
+    };
     Token::new(issued, 7, false, margin, jitter)
 }
 

@@ -1,0 +1,152 @@
+//! Processes and the store between them.
+
+use std::{
+    future::{pending, ready},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{Request, StatusCode, header::CONTENT_LENGTH};
+use http_body_util::{BodyExt, Full};
+use tower::{BoxError, Layer, ServiceExt};
+use turris_auth::{
+    Credentials, SharedState, TokenHandle, TokenService, TurrisAuth, TurrisAuthLayer,
+    fleet::{
+        AcquireAsk, Acquired, Answer, ExchangeAsk, Exchanged, FailAsk, Gate, InvalidateAsk, JudgeAsk, MemoryStore,
+        PublishAsk, RenewAsk, Renewed, SharedStateBuilder, SharedStore, Slot, StoreFuture,
+    },
+};
+use turris_emulator::{Emulator, EmulatorService};
+use turris_test_support::EmulatorExt;
+
+/// A secret that the token endpoint accepts besides the emulator's own.
+pub const SECOND_SECRET: &str = "the second secret of this client";
+
+/// One process's way to the store, which can be cut, and whose other end can be hostile.
+#[derive(Clone)]
+pub struct Network {
+    pub store: Arc<MemoryStore>,
+    cut: Arc<AtomicBool>,
+    hostile: Arc<Mutex<Option<Answer>>>,
+    slot: Arc<Mutex<Option<Slot>>>,
+}
+
+impl Network {
+    pub fn to(store: &Arc<MemoryStore>) -> Self {
+        Self { store: Arc::clone(store), cut: Arc::default(), hostile: Arc::default(), slot: Arc::default() }
+    }
+
+    pub fn cut(&self) {
+        self.cut.store(true, Ordering::Relaxed);
+    }
+
+    pub fn mend(&self) {
+        self.cut.store(false, Ordering::Relaxed);
+    }
+
+    /// The slot that the process asked for last.
+    pub fn slot(&self) -> Slot {
+        self.slot.lock().unwrap().clone().unwrap()
+    }
+
+    /// Every process that asks for a token is given this answer, whatever the store has.
+    pub fn answer_always(&self, answer: Option<Answer>) {
+        *self.hostile.lock().unwrap() = answer;
+    }
+
+    /// Calls over a cut network are never answered.
+    fn carry<'a, T: Send + 'a>(&self, call: StoreFuture<'a, T>) -> StoreFuture<'a, T> {
+        if self.cut.load(Ordering::Relaxed) { Box::pin(pending()) } else { call }
+    }
+}
+
+impl SharedStore for Network {
+    fn acquire<'a>(&'a self, slot: &'a Slot, ask: &'a AcquireAsk) -> StoreFuture<'a, Acquired> {
+        *self.slot.lock().unwrap() = Some(slot.clone());
+        match self.hostile.lock().unwrap().clone() {
+            Some(answer) => self.carry(Box::pin(ready(Ok(Acquired { answer, epoch: 1, processes: 1 })))),
+            None => self.carry(self.store.acquire(slot, ask)),
+        }
+    }
+    fn renew<'a>(&'a self, slot: &'a Slot, ask: &'a RenewAsk) -> StoreFuture<'a, Renewed> {
+        self.carry(self.store.renew(slot, ask))
+    }
+    fn publish<'a>(&'a self, slot: &'a Slot, ask: &'a PublishAsk) -> StoreFuture<'a, bool> {
+        self.carry(self.store.publish(slot, ask))
+    }
+    fn fail<'a>(&'a self, slot: &'a Slot, ask: &'a FailAsk) -> StoreFuture<'a, Duration> {
+        self.carry(self.store.fail(slot, ask))
+    }
+    fn judge<'a>(&'a self, slot: &'a Slot, ask: &'a JudgeAsk) -> StoreFuture<'a, Duration> {
+        self.carry(self.store.judge(slot, ask))
+    }
+    fn invalidate<'a>(&'a self, slot: &'a Slot, ask: &'a InvalidateAsk) -> StoreFuture<'a, ()> {
+        self.carry(self.store.invalidate(slot, ask))
+    }
+    fn exchange<'a>(&'a self, gate: &'a Gate, ask: &'a ExchangeAsk) -> StoreFuture<'a, Exchanged> {
+        self.carry(self.store.exchange(gate, ask))
+    }
+}
+
+/// One process: a layer, its service, and its way to the store.
+#[derive(Clone)]
+pub struct Process {
+    pub network: Network,
+    service: TurrisAuth<EmulatorService, TokenService>,
+    pub handle: TokenHandle,
+    base_url: String,
+}
+
+impl Process {
+    pub fn start(turris: &Emulator, store: &Arc<MemoryStore>) -> Self {
+        Self::start_with(turris, store, turris.credentials(), |builder| builder)
+    }
+
+    pub fn start_with(
+        turris: &Emulator,
+        store: &Arc<MemoryStore>,
+        credentials: Credentials,
+        set: impl FnOnce(SharedStateBuilder) -> SharedStateBuilder,
+    ) -> Self {
+        let network = Network::to(store);
+        let environment = turris.environment();
+        let fleet = set(SharedState::builder(network.clone(), credentials.client_id(), &environment)).build().unwrap();
+        let first_secret = turris.client_secret();
+        // While a secret is rotated the endpoint accepts two: here it takes the second for the first.
+        let endpoint = turris.service().map_request(move |request: Request<Full<Bytes>>| {
+            let (mut head, body) = request.into_parts();
+            let body = body.collect().now_or_never().unwrap().unwrap().to_bytes();
+            let body = String::from_utf8(body.to_vec()).unwrap().replace(SECOND_SECRET, &first_secret);
+            head.headers.insert(CONTENT_LENGTH, body.len().into());
+            Request::from_parts(head, Full::<Bytes>::from(body))
+        });
+        let layer =
+            TurrisAuthLayer::builder(credentials, environment).token_service(endpoint).shared(&fleet).build().unwrap();
+        let (service, handle) = (layer.layer(turris.service()), layer.handle());
+        Self { network, service, handle, base_url: turris.base_url().to_owned() }
+    }
+
+    /// Makes one request, and returns the status of its answer.
+    pub async fn get(&self, path: &str) -> Result<StatusCode, BoxError> {
+        let request = Request::get(format!("{}{path}", self.base_url)).body(Full::<Bytes>::default()).unwrap();
+        Ok(self.service.clone().oneshot(request).await?.status())
+    }
+
+    pub async fn works(&self) {
+        assert_eq!(self.get("/v1/agencies").await.unwrap(), StatusCode::OK);
+    }
+}
+
+/// Lets all processes make a request at once.
+pub async fn all_work(processes: &[Process]) {
+    let tasks: Vec<_> =
+        processes.iter().cloned().map(|process| tokio::spawn(async move { process.works().await })).collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+}

@@ -1,0 +1,274 @@
+//! One token for all.
+
+use std::{sync::Arc, time::Duration};
+
+use http::StatusCode;
+use tokio::time::{Instant, advance, sleep};
+use turris_auth::{
+    Credentials, TokenError, TokenErrorKind,
+    fleet::{AcquireAsk, Answer, MemoryStore, PublishAsk, Record, SharedStore},
+};
+use turris_emulator::{Emulator, Endpoint, Fault};
+use turris_test_support::EmulatorExt;
+
+use crate::support::{Process, SECOND_SECRET, all_work};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn emulator() -> Emulator {
+    Emulator::builder().build().unwrap()
+}
+
+fn processes(turris: &Emulator, store: &Arc<MemoryStore>, count: usize) -> Vec<Process> {
+    (0..count).map(|_| Process::start(turris, store)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_processes_that_start_at_once_make_one_fetch() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    turris.fault(Endpoint::Token, Fault::delay(Duration::from_millis(200)));
+    let started = Instant::now();
+    all_work(&processes(&turris, &store, 100)).await;
+    assert_eq!(turris.counters().token_requests, 1);
+    assert!(started.elapsed() <= Duration::from_millis(600), "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_day_of_eight_processes_costs_what_a_day_of_one_costs() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let processes = processes(&turris, &store, 8);
+    for _ in 0..24 * 60 {
+        all_work(&processes).await;
+        advance(MINUTE).await;
+    }
+    // A refresh comes up to five minutes and a quarter of that before the end of a 60-minute token.
+    let fetches = turris.counters().token_requests;
+    assert!((24..=27).contains(&fetches), "{fetches} fetches");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_revoked_for_all_costs_one_fetch() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let processes = processes(&turris, &store, 50);
+    all_work(&processes).await;
+    advance(MINUTE * 2).await;
+    turris.revoke_all_tokens();
+    all_work(&processes).await;
+    assert_eq!(turris.counters().token_requests, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_fails_is_tried_by_one_process_for_all() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let processes = processes(&turris, &store, 8);
+    turris.fault(Endpoint::Token, Fault::status(StatusCode::SERVICE_UNAVAILABLE));
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(9) {
+        for process in &processes {
+            let error = process.get("/v1/agencies").await.unwrap_err();
+            assert_eq!(TokenError::find_in(&*error).unwrap().kind(), TokenErrorKind::Unavailable);
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    // The first flight makes three attempts, each later one a single attempt after a cool-down that doubles.
+    let fetches = turris.counters().token_requests;
+    assert!((4..=8).contains(&fetches), "{fetches} fetches");
+    turris.clear_faults();
+    sleep(MINUTE).await;
+    all_work(&processes).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_store_each_process_fetches_for_itself_after_one_deadline() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let processes = processes(&turris, &store, 3);
+    for process in &processes {
+        process.network.cut();
+    }
+    let started = Instant::now();
+    all_work(&processes).await;
+    assert_eq!(turris.counters().token_requests, 3);
+    assert!(started.elapsed() <= Duration::from_millis(300), "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_is_alone_keeps_to_its_share_of_the_allowance() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let process = Process::start_with(&turris, &store, turris.credentials(), |builder| builder.expected_processes(5));
+    process.network.cut();
+    for _ in 0..2 {
+        process.handle.invalidate();
+        process.works().await;
+    }
+    process.handle.invalidate();
+    let error = process.get("/v1/agencies").await.unwrap_err();
+    let error = TokenError::find_in(&*error).unwrap();
+    assert_eq!(error.kind(), TokenErrorKind::RateLimited);
+    sleep(error.retry_after().unwrap()).await;
+    process.works().await;
+    assert_eq!(turris.counters().token_requests, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_lost_and_found_again_fails_no_request_and_the_token_is_shared_again() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let processes = processes(&turris, &store, 4);
+    all_work(&processes).await;
+    for process in &processes {
+        process.network.cut();
+    }
+    for _ in 0..30 {
+        all_work(&processes).await;
+        advance(MINUTE).await;
+    }
+    assert_eq!(turris.counters().token_requests, 1, "a valid token needs no store");
+    for _ in 0..40 {
+        all_work(&processes).await;
+        advance(MINUTE).await;
+    }
+    assert_eq!(turris.counters().token_requests, 5);
+    for process in &processes {
+        process.network.mend();
+    }
+    for _ in 0..60 {
+        all_work(&processes).await;
+        advance(MINUTE).await;
+    }
+    let fetches = turris.counters().token_requests;
+    assert!((6..=7).contains(&fetches), "{fetches} fetches");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_forgets_everything_fails_no_request() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let processes = processes(&turris, &store, 4);
+    all_work(&processes).await;
+    store.clear();
+    let newcomer = Process::start(&turris, &store);
+    newcomer.works().await;
+    all_work(&processes).await;
+    advance(MINUTE * 57).await;
+    all_work(&processes).await;
+    advance(MINUTE).await;
+    all_work(&processes).await;
+    let counters = turris.counters();
+    assert_eq!(counters.unauthorized, 0);
+    assert!(counters.token_requests <= 4, "{counters:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_dies_while_it_fetches_holds_the_others_up_for_one_lease() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let (dying, others) = (Process::start(&turris, &store), processes(&turris, &store, 5));
+    turris.fault(Endpoint::Token, Fault::hang().times(1));
+    let fetching = tokio::spawn({
+        let dying = dying.clone();
+        async move { dying.works().await }
+    });
+    sleep(Duration::from_millis(100)).await;
+    // From here on the store hears nothing of it: neither a renewal nor the end of its lease.
+    dying.network.cut();
+    fetching.abort();
+    let started = Instant::now();
+    all_work(&others).await;
+    assert!(started.elapsed() <= Duration::from_millis(3300), "{:?}", started.elapsed());
+    assert_eq!(turris.counters().token_requests, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_secrets_of_one_client_have_a_token_each_and_one_allowance() {
+    // Trap 4: in one slot each group would replace the token of the other again and again.
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let new = Credentials::new(turris.client_id(), SECOND_SECRET).unwrap();
+    let mut group = processes(&turris, &store, 4);
+    group.extend((0..4).map(|_| Process::start_with(&turris, &store, new.clone(), |builder| builder)));
+    for _ in 0..3 * 60 {
+        all_work(&group).await;
+        advance(MINUTE).await;
+    }
+    let fetches = turris.counters().token_requests;
+    assert!((6..=8).contains(&fetches), "{fetches} fetches");
+}
+
+#[tokio::test(start_paused = true)]
+async fn processes_with_different_encryption_keys_share_no_token() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    Process::start(&turris, &store).works().await;
+    let other = Process::start_with(&turris, &store, turris.credentials(), |builder| builder.encryption_key([1; 32]));
+    other.works().await;
+    assert_eq!(turris.counters().token_requests, 2);
+}
+
+/// A store that gives one answer for ever, and how long a request takes with it.
+async fn with_a_store_that_answers(answer: Answer) -> Duration {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let process = Process::start(&turris, &store);
+    process.network.answer_always(Some(answer));
+    let started = Instant::now();
+    process.works().await;
+    started.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endless_lease_that_no_process_holds_delays_a_request_and_fails_none() {
+    let took = with_a_store_that_answers(Answer::Busy(Duration::from_secs(1_000_000))).await;
+    // Three quarters of `token_timeout`.
+    assert!(took <= Duration::from_secs(23), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_planted_record_is_passed_over() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let process = Process::start(&turris, &store);
+    let lifetime = Duration::from_secs(3600);
+    let planted = Record { generation: 5, sealed: vec![7; 500], lifetime, remaining: lifetime, forced: false };
+    // A first try to learn the name of its slot, with an allowance that is used up.
+    process.network.answer_always(Some(Answer::NoQuota(Duration::from_millis(1))));
+    assert!(process.get("/v1/agencies").await.is_err());
+    process.network.answer_always(None);
+    advance(Duration::from_secs(2)).await;
+    let slot = process.network.slot();
+    let mut ask = AcquireAsk::new(1);
+    ask.have = 4;
+    let Answer::Lease { fence, .. } = store.acquire(&slot, &ask).await.unwrap().answer else { panic!("no lease") };
+    let ask = PublishAsk::of(&ask, Record { generation: fence, ..planted });
+    assert!(store.publish(&slot, &ask).await.unwrap());
+    process.works().await;
+    assert_eq!(turris.counters().token_requests, 1);
+    // It has been replaced for all.
+    Process::start(&turris, &store).works().await;
+    assert_eq!(turris.counters().token_requests, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_path_that_refuses_every_token_costs_the_fleet_a_few_fetches_and_its_401s_come_back() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let processes = processes(&turris, &store, 8);
+    turris.fault(Endpoint::path("/v1/sick"), Fault::status(StatusCode::UNAUTHORIZED));
+    all_work(&processes).await;
+    for _ in 0..120 {
+        for process in &processes {
+            match process.get("/v1/sick").await {
+                Ok(status) => assert_eq!(status, StatusCode::UNAUTHORIZED),
+                Err(error) => panic!("{error}"),
+            }
+            process.works().await;
+        }
+        advance(Duration::from_secs(1)).await;
+    }
+    // Pauses of 1, 2, 4, 8, 16, 32 and 60 s.
+    let fetches = turris.counters().token_requests;
+    assert!(fetches <= 10, "{fetches} fetches");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_counts_for_those_who_start_afterwards() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let one = Process::start(&turris, &store);
+    one.works().await;
+    one.handle.invalidate();
+    sleep(Duration::from_millis(10)).await;
+    Process::start(&turris, &store).works().await;
+    one.works().await;
+    assert_eq!(turris.counters().token_requests, 2);
+}
