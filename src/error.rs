@@ -4,11 +4,21 @@ use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
 use crate::BoxError;
 
-/// Why no access token could be had.
+/// Error of a request for which no access token could be had.
 ///
-/// All callers that waited for the same token get a clone of the same error; a clone is one reference count.
-/// Inside a service's [`BoxError`] it is found with [`TokenError::find_in`], which also looks through the errors that
-/// other layers have wrapped around it.
+/// All callers that waited for the same token get a clone of the same error; a clone is one or two reference counts. To get
+/// it out of the [`BoxError`] of a service:
+///
+/// - [`TokenError::find_in`] borrows it, also from under the errors that other layers have put around it;
+/// - [`TokenError::try_from`](#impl-TryFrom%3CBox%3Cdyn+Error+%2B+Send+%2B+Sync%3E%3E-for-TokenError) takes it out, or
+///   returns the error that is none.
+///
+/// # What is stable of its text
+///
+/// The text is for people. It begins with `no access token: `, has the status and the `requestId` in it if the endpoint
+/// answered with them, ends with what to do next, and never has a secret in it. Its wording may change in any release: match
+/// on [`kind`](Self::kind), whose [names](TokenErrorKind) stay. What the error was caused by is its
+/// [`source`](Error::source) and not part of the text.
 ///
 /// # Examples
 ///
@@ -19,6 +29,11 @@ use crate::BoxError;
 ///     TokenError::find_in(&**error).is_some_and(|error| error.kind() == TokenErrorKind::InvalidCredentials)
 /// }
 /// # assert!(!worth_a_page(&"an error of the inner service".into()));
+///
+/// fn own(error: BoxError) -> Result<TokenError, BoxError> {
+///     TokenError::try_from(error)
+/// }
+/// # assert!(own("an error of the inner service".into()).is_err());
 /// ```
 #[derive(Clone)]
 pub struct TokenError {
@@ -26,7 +41,29 @@ pub struct TokenError {
     // Outside the shared part: callers that are turned away during a cool-down get the same error, each with the time
     // that is left to itself. Public only for kinds that waiting can cure.
     wait: Option<Duration>,
+    /// What `source` returns if there is no cause.
+    itself: Option<Arc<Itself>>,
 }
+
+/// The source of an error that has no other: the error itself, by its kind.
+///
+/// Some wrappers of boxed errors (`anyhow::Error::from_boxed`, `eyre!`, `#[error(transparent)]`, `std::io::Error`) hide what
+/// they wrap and show its source alone. So an error that is to be found under them has to be behind its source.
+struct Itself(TokenError);
+
+impl fmt::Display for Itself {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.kind().fmt(f)
+    }
+}
+
+impl fmt::Debug for Itself {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.kind().fmt(f)
+    }
+}
+
+impl Error for Itself {}
 
 struct Details {
     kind: TokenErrorKind,
@@ -132,7 +169,19 @@ impl TokenError {
                 source: None,
             }),
             wait: None,
+            itself: None,
         }
+        .refer_to_itself()
+    }
+
+    /// To be called after every change.
+    fn refer_to_itself(mut self) -> Self {
+        let has_cause = self.details.source.is_some();
+        self.itself = None;
+        if !has_cause {
+            self.itself = Some(Arc::new(Itself(self.clone())));
+        }
+        self
     }
 
     pub(crate) fn with_source(self, source: impl Into<BoxError>) -> Self {
@@ -158,7 +207,7 @@ impl TokenError {
     /// Sets how long no other fetch is made.
     pub(crate) fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
         self.wait = wait;
-        self
+        self.refer_to_itself()
     }
 
     /// How long no other fetch is made, whether that helps or not.
@@ -167,11 +216,12 @@ impl TokenError {
     }
 
     fn with(mut self, change: impl FnOnce(&mut Details)) -> Self {
+        self.itself = None;
         // An error is built before it is shared; once it is, there is nothing left to add to it.
         if let Some(details) = Arc::get_mut(&mut self.details) {
             change(details);
         }
-        self
+        self.refer_to_itself()
     }
 
     /// The sort of the failure.
@@ -210,15 +260,52 @@ impl TokenError {
     }
 
     /// Looks for a `TokenError` in `error` and in its sources, outermost first.
+    ///
+    /// It is found under every error that returns it as its `source`, and in a `Box`, an `Arc` or an error that is
+    /// transparent (`std::io::Error::other`, thiserror's `#[error(transparent)]`).
+    ///
+    /// What `anyhow` and `eyre` make of a [`BoxError`] (`anyhow::Error::from_boxed`, `anyhow!`, `eyre!`) hides the error in the
+    /// box and shows its source. A `TokenError` without a cause is found there all the same. One with a cause (no connection, a
+    /// provider that failed) is not: for anyhow, look into the box, with
+    /// `error.downcast_ref::<BoxError>().and_then(|error| TokenError::find_in(&**error))`; or take the error out before, with
+    /// `TokenError::try_from`.
     pub fn find_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
         let mut next = Some(error);
         while let Some(error) = next {
-            if let Some(found) = error.downcast_ref() {
+            if let Some(found) = Self::find_at(error) {
                 return Some(found);
             }
             next = error.source();
         }
         None
+    }
+
+    /// The `TokenError` that `error` is, or holds directly.
+    fn find_at<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
+        let itself = |error: &'a (dyn Error + 'static)| error.downcast_ref().map(|Itself(error)| error);
+        error
+            .downcast_ref()
+            .or_else(|| error.downcast_ref::<Box<Self>>().map(|found| &**found))
+            .or_else(|| error.downcast_ref::<Arc<Self>>().map(|found| &**found))
+            .or_else(|| Self::find_in(error.downcast_ref::<std::io::Error>()?.get_ref()?))
+            .or_else(|| itself(error))
+    }
+}
+
+/// Takes the `TokenError` out of a service's error: the one that it is, or a clone of the one that
+/// [`find_in`](TokenError::find_in) finds in it.
+///
+/// # Errors
+///
+/// The same error, if there is none in it.
+impl TryFrom<BoxError> for TokenError {
+    type Error = BoxError;
+
+    fn try_from(error: BoxError) -> Result<Self, BoxError> {
+        match Self::find_in(&*error) {
+            Some(found) => Ok(found.clone()),
+            None => Err(error),
+        }
     }
 }
 
@@ -262,7 +349,8 @@ impl fmt::Debug for TokenError {
 
 impl Error for TokenError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.details.source.as_deref().map(|source| source as &(dyn Error + 'static))
+        let cause = self.details.source.as_deref().map(|source| source as &(dyn Error + 'static));
+        cause.or_else(|| self.itself.as_deref().map(|itself| itself as &(dyn Error + 'static)))
     }
 }
 

@@ -81,8 +81,11 @@ pub use check::{SpawnableError, check_service, check_spawn};
 pub use classify::ResponseClass;
 #[cfg(feature = "client")]
 pub use client::TurrisClient;
-pub use credentials::{Credentials, CredentialsFile, CredentialsFileError, CredentialsFuture, CredentialsProvider};
-pub use environment::{CustomEnvironment, Environment};
+pub use credentials::{
+    Credentials, CredentialsFile, CredentialsFileError, CredentialsFn, CredentialsFuture, CredentialsProvider,
+    credentials_fn,
+};
+pub use environment::Environment;
 pub use error::{ConfigError, TokenError, TokenErrorKind};
 #[cfg(feature = "fleet")]
 pub use fleet::SharedState;

@@ -179,6 +179,37 @@ impl TokenStatus {
     }
 }
 
+/// `valid_for_seconds` (a number or null), `fetching` and `healthy` (booleans) and `failure` (null, or `kind`, `message`,
+/// `request_id` and `retry_in_seconds`).
+#[cfg(feature = "serde")]
+#[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
+impl serde::Serialize for TokenStatus {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(serde::Serialize)]
+        struct Status<'a> {
+            valid_for_seconds: Option<f64>,
+            fetching: bool,
+            healthy: bool,
+            failure: Option<Failure<'a>>,
+        }
+        #[derive(serde::Serialize)]
+        struct Failure<'a> {
+            kind: String,
+            message: String,
+            request_id: Option<&'a str>,
+            retry_in_seconds: f64,
+        }
+        let failure = self.failure.as_ref().map(|(error, wait)| Failure {
+            kind: error.kind().to_string(),
+            message: error.to_string(),
+            request_id: error.request_id(),
+            retry_in_seconds: wait.as_secs_f64(),
+        });
+        let valid_for_seconds = self.valid_for.map(|valid_for| valid_for.as_secs_f64());
+        Status { valid_for_seconds, fetching: self.fetching, healthy: self.is_healthy(), failure }.serialize(serializer)
+    }
+}
+
 impl fmt::Display for TokenStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.valid_for {

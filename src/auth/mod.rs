@@ -107,7 +107,9 @@
 //! it alone; it ends early only when the last layer, service, handle and response future are gone. If its runtime is shut
 //! down, callers on other runtimes start another; if it is no longer driven, they do so after the
 //! [`token_timeout`]. A token that has to be fetched needs a runtime with timers
-//! (`enable_time`); a request that finds a valid token needs none.
+//! (`enable_time`, which `#[tokio::main]` sets); a request that finds a valid token needs none. Without timers the fetch
+//! fails with [`Runtime`](crate::TokenErrorKind::Runtime). Tokio has no way to ask a runtime for its timers but to try one,
+//! which panics. That panic is caught, but the panic hook sees it, and a program with `panic = "abort"` ends there.
 //!
 //! A request waits for as long as the service inside does: put a timeout around these layers, or one for each attempt
 //! below them. Not only a server makes it necessary. hyper's client (as of 1.12) can lose a request that is given to a

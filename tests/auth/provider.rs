@@ -171,3 +171,21 @@ async fn a_provider_that_waits_for_its_own_layer_is_an_error_in_time() {
     assert!(begun.elapsed() <= Duration::from_secs(9));
     assert_eq!(script.requests(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_closure_and_a_box_are_providers_too() {
+    let asked = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&asked);
+    let closure = turris_auth::credentials_fn(move || {
+        *counted.lock().unwrap() += 1;
+        async { Credentials::new("client", SECRET) }
+    });
+    let boxed: Box<dyn CredentialsProvider> = Box::new(closure);
+    let script = Script::issuing(Duration::ZERO);
+    let layer = TurrisAuthLayer::builder(boxed, Environment::Production).token_service(script.clone()).build().unwrap();
+    for n in 1..=3 {
+        layer.handle().warm_up().await.unwrap();
+        layer.handle().invalidate();
+        assert_eq!((*asked.lock().unwrap(), script.requests()), (n, n));
+    }
+}
