@@ -119,6 +119,8 @@ fn configuration(addresses: [SocketAddr; 3], upstream: SocketAddr, http: &str, l
 pid nginx.pid;
 error_log stderr notice;
 worker_processes 2;
+# Old workers end after a reload even if a request is never answered.
+worker_shutdown_timeout 1s;
 events {{ worker_connections 512; }}
 http {{
     access_log off;

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use http::{Request, Response};
@@ -31,8 +34,14 @@ pub struct Upstream {
     pub emulator: Arc<Emulator>,
     /// Where it listens.
     pub address: SocketAddr,
-    processed: Arc<Mutex<Processed>>,
+    record: Arc<Record>,
     serving: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    processed: Mutex<Processed>,
+    holds_first_answers: AtomicBool,
 }
 
 impl Upstream {
@@ -42,9 +51,9 @@ impl Upstream {
         let emulator = Arc::new(Emulator::builder().limits(Limits::unlimited()).build().unwrap());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let processed = Arc::default();
-        let serving = tokio::spawn(serve(listener, Arc::clone(&emulator), Arc::clone(&processed)));
-        Self { emulator, address, processed, serving }
+        let record = Arc::default();
+        let serving = tokio::spawn(serve(listener, Arc::clone(&emulator), Arc::clone(&record)));
+        Self { emulator, address, record, serving }
     }
 
     /// What the emulator accepts.
@@ -56,7 +65,19 @@ impl Upstream {
     /// How many times each request was processed that was not refused.
     #[must_use]
     pub fn processed(&self) -> Processed {
-        self.processed.lock().unwrap().clone()
+        self.record.processed.lock().unwrap().clone()
+    }
+
+    /// From now on a request is processed and never answered, until the same id comes again.
+    pub fn hold_first_answers(&self) {
+        self.record.holds_first_answers.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until requests with `count` ids were processed.
+    pub async fn until_processed(&self, count: usize) {
+        while self.record.processed.lock().unwrap().len() < count {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -66,11 +87,11 @@ impl Drop for Upstream {
     }
 }
 
-async fn serve(listener: TcpListener, emulator: Arc<Emulator>, processed: Arc<Mutex<Processed>>) {
+async fn serve(listener: TcpListener, emulator: Arc<Emulator>, record: Arc<Record>) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        let (emulator, processed) = (Arc::clone(&emulator), Arc::clone(&processed));
-        let service = service_fn(move |request| answer(request, Arc::clone(&emulator), Arc::clone(&processed)));
+        let (emulator, record) = (Arc::clone(&emulator), Arc::clone(&record));
+        let service = service_fn(move |request| answer(request, Arc::clone(&emulator), Arc::clone(&record)));
         tokio::spawn(async move {
             // The proxy's end of the connection is its own business.
             let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
@@ -81,12 +102,20 @@ async fn serve(listener: TcpListener, emulator: Arc<Emulator>, processed: Arc<Mu
 async fn answer(
     request: Request<Incoming>,
     emulator: Arc<Emulator>,
-    processed: Arc<Mutex<Processed>>,
+    record: Arc<Record>,
 ) -> Result<Response<EmulatorBody>, BoxError> {
     let id = request.headers().get(REQUEST_ID).map(|id| id.to_str().unwrap().to_owned());
     let response = emulator.service().oneshot(request).await?;
     if let Some(id) = id.filter(|_| response.status().is_success()) {
-        *processed.lock().unwrap().entry(id).or_default() += 1;
+        let times = {
+            let mut processed = record.processed.lock().unwrap();
+            let times = processed.entry(id).or_default();
+            *times += 1;
+            *times
+        };
+        if times == 1 && record.holds_first_answers.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
     }
     Ok(response)
 }

@@ -88,3 +88,29 @@ async fn nginx_restarts_in_the_middle_and_the_token_is_still_good() {
         assert_eq!(upstream.emulator.counters().token_requests, 1, "{library:?} {wire:?}");
     }
 }
+
+/// The connections end while new workers already listen, so a client that repeated these requests would be answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_were_processed_and_lost_their_answer_fail_and_are_not_repeated() {
+    const LOST: usize = 5;
+    for (library, wire) in all_clients() {
+        let upstream = Upstream::start().await;
+        let nginx = Nginx::start(upstream.address, "", "");
+        let environment = nginx.environment(wire);
+        let url = environment.url("/v1/echo").unwrap().to_string();
+        let api = layered(upstream.credentials(), environment, client(library, wire, nginx.root()));
+        send_until_answered(&api, request(Method::POST, &url, "before")).await;
+
+        upstream.hold_first_answers();
+        let job = tokio::spawn({
+            let (api, url) = (api.clone(), url.clone());
+            async move { jobs::run(&api, &Method::POST, &url, LOST, LOST, |_| {}).await }
+        });
+        upstream.until_processed(1 + LOST).await;
+        nginx.reload();
+        let outcome = job.await.unwrap();
+        assert_only_connections_failed(&outcome);
+        assert_eq!(outcome.failed.len(), LOST, "{library:?} {wire:?}: {outcome:?}");
+        outcome.assert_none_processed_twice(&upstream.processed());
+    }
+}
