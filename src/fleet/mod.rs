@@ -9,7 +9,7 @@
 //! ask for them yet.
 //!
 //! [`RedisStore`] keeps all that in Redis or Valkey (feature `redis`), [`MemoryStore`] in this process, and [`SharedStore`]
-//! is the contract for a store of your own. [`SharedState`](crate::SharedState) is what the layers are given.
+//! is the contract for a store of your own. [`SharedState`] is what the layers are given.
 //!
 //! A store that is slow, frozen, gone, empty or hostile fails no request: it costs one deadline (250 ms), then the process
 //! goes on alone until the store answers again.
