@@ -228,6 +228,8 @@ impl TokenSource for TokenFetcher {
         })
     }
 
+    // A fetch task prepares before it sends, and a flight turns a panic into an error for its waiters.
+    #[expect(clippy::panic, reason = "a state that cannot be says so")]
     fn send(&mut self, permit: FetchPermit) -> SourceFuture<'_, Result<Answer, TokenError>> {
         Box::pin(async move {
             let (Some(credentials), Some(service)) = (&self.credentials, &mut self.clone) else {

@@ -15,7 +15,7 @@ impl Signer {
     pub(crate) fn new(key: &[u8; 32]) -> Self {
         // A key as long as the digest is used as it is (RFC 2104).
         let mut block = [0; 64];
-        block[..key.len()].copy_from_slice(key);
+        block.iter_mut().zip(key).for_each(|(padded, byte)| *padded = *byte);
         Self(Hmac::new(&block.into()))
     }
 

@@ -93,7 +93,7 @@ impl Tokens {
             return if now < live.expires { Ok(Arc::clone(&live.client_id)) } else { Err(Refusal::Expired) };
         }
         // No token that is not live is good. The signature only tells why.
-        match self.signer.verify(token).and_then(|claims| claims["exp"].as_u64()) {
+        match self.signer.verify(token).and_then(|claims| claims.get("exp")?.as_u64()) {
             Some(exp) if epoch_seconds(now) < exp => Err(Refusal::Revoked),
             Some(_) => Err(Refusal::Expired),
             None => Err(Refusal::Malformed),

@@ -154,10 +154,10 @@ impl Windows {
             if window.left <= self.slots.in_flight() {
                 return Some(window.opens());
             }
-        } else if self.limit.is_some_and(|limit| self.slots.used() >= limit) {
-            if let Some(free_at) = self.wait_for_slot(now) {
-                return Some(free_at);
-            }
+        } else if self.limit.is_some_and(|limit| self.slots.used() >= limit)
+            && let Some(free_at) = self.wait_for_slot(now)
+        {
+            return Some(free_at);
         }
         self.sharing.wait(now)
     }
