@@ -1,7 +1,11 @@
 //! The simulations of `examples/simulation`, with generous margins.
 
+#[path = "../../examples/simulation/matrix.rs"]
+mod matrix;
 #[path = "../../examples/simulation/scenarios.rs"]
 mod scenarios;
+#[path = "../../examples/simulation/servers.rs"]
+mod servers;
 
 use scenarios::{Client, Outcome, Scenario};
 use tower::{Layer, util::BoxCloneSyncService};
@@ -62,4 +66,22 @@ async fn a_limit_that_is_lowered_is_followed() {
     // 30 cannot be known before.
     assert!(outcome.refused <= 30 + 5, "{outcome:?}");
     assert_makespan(Scenario::LowerLimit, &outcome, 1.10);
+}
+
+/// The part of the matrix that is quick. `cargo run --example simulation` runs the whole and holds it to its bounds.
+#[tokio::test(start_paused = true)]
+async fn bulk_jobs_end_in_time_however_a_server_counts_and_whatever_it_says() {
+    let is_quick = |job: &matrix::Job| job.requests <= 120;
+    let jobs: Vec<_> = matrix::Job::all().into_iter().filter(is_quick).collect();
+    assert!(jobs.len() >= 180 && jobs.len() <= matrix::LEAST_GOOD);
+    let mut slow = Vec::new();
+    for job in jobs {
+        let outcome = job.run().await;
+        assert_eq!(outcome.failed, 0, "{job} {outcome}");
+        assert!(outcome.is_tolerable(), "{job} {outcome}");
+        if !outcome.is_good() {
+            slow.push(format!("{job} {outcome}"));
+        }
+    }
+    assert!(slow.len() <= 4, "{slow:#?}");
 }

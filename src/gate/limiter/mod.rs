@@ -31,9 +31,7 @@
 //! 2. The server's statement of its window: what is left, when it ends, how long it is. It replaces our count, up and down,
 //!    until the window ends.
 //! 3. The settings or the documentation.
-//! 4. What was found. It only lowers what may leave, with one exception: after two whole windows of a documented limit
-//!    in which the server said nothing although it should have, one request in excess is tried in each window. If it is
-//!    accepted, the limit is raised while requests are accepted.
+//! 4. What was found. It only lowers what may leave.
 //!
 //! All that was learned is forgotten when it has not been heard for five windows.
 

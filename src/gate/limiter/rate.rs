@@ -8,7 +8,8 @@
 //!    (`too_soon`) and what was soon enough (`soon_enough`), until the two are within a sixteenth of each other.
 //! 3. Every few pulses the server is asked for more: one request beyond the burst, and twice as many after each success; or,
 //!    with a burst of one, an earlier pulse. In vain, it is done half as often the next time, but once in two minutes.
-//! 4. Refusals lower the burst at once to what was accepted. A time that was soon enough and is no longer is given up.
+//! 4. A pulse that came earlier than before and did not carry its burst was too soon. One that came no earlier lowers the
+//!    burst to what was accepted. A time that was soon enough and is no longer is given up.
 
 use std::time::Duration;
 
@@ -30,12 +31,13 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub(super) struct FoundRate {
-    /// When the last pulse began from which a request was accepted.
+    /// When the last request left that was accepted, of the pulses before.
     anchor: Instant,
     pulse: Pulse,
     burst: Option<u64>,
     too_soon: Duration,
     soon_enough: Option<Duration>,
+    was_found: bool,
     /// The period to try before anything is known: the length of a documented window.
     expected: Option<Duration>,
     /// Pulses that were refused whole since `soon_enough` was known.
@@ -51,6 +53,8 @@ struct Pulse {
     began: Instant,
     sent: u64,
     accepted: u64,
+    /// When the last request left that was accepted.
+    last: Instant,
     /// It has been refused: the next request begins another.
     is_over: bool,
     /// More is asked for in this one than this burst.
@@ -61,13 +65,14 @@ impl FoundRate {
     /// A request that left at `sent_at` was refused, and nothing is known but the length of a documented window, and how
     /// many requests were accepted in it.
     pub(super) fn new(sent_at: Instant, expected: Option<Duration>, accepted: u64) -> Self {
-        let pulse = Pulse { began: sent_at, sent: 0, accepted: 0, is_over: true, exceeds: None };
+        let pulse = Pulse { began: sent_at, sent: 0, accepted: 0, last: sent_at, is_over: true, exceeds: None };
         Self {
             anchor: sent_at,
             pulse,
             burst: Some(accepted).filter(|accepted| *accepted > 0),
             too_soon: Duration::ZERO,
             soon_enough: None,
+            was_found: false,
             expected,
             misses: 0,
             quiet: 1,
@@ -95,17 +100,27 @@ impl FoundRate {
     }
 
     fn begin(&mut self, now: Instant) {
+        if self.pulse.accepted > 0 {
+            self.anchor = self.pulse.last;
+        }
         self.quiet = self.quiet.saturating_sub(1);
         let is_rising = self.quiet == 0;
         if is_rising {
             // In vain until proved otherwise.
             self.rest(self.quiet_for.saturating_mul(2));
             if self.burst == Some(1) {
-                self.too_soon = self.too_soon * 3 / 4;
+                // The next pulse is tried a sixteenth earlier.
+                self.too_soon = self.too_soon.min(self.soon_enough.unwrap_or_default() * 7 / 8);
             }
         }
-        self.pulse =
-            Pulse { began: now, sent: 0, accepted: 0, is_over: false, exceeds: self.burst.filter(|_| is_rising) };
+        self.pulse = Pulse {
+            began: now,
+            sent: 0,
+            accepted: 0,
+            last: now,
+            is_over: false,
+            exceeds: self.burst.filter(|_| is_rising),
+        };
     }
 
     pub(super) fn accepted(&mut self, sent_at: Instant) {
@@ -113,23 +128,35 @@ impl FoundRate {
             return;
         }
         self.pulse.accepted += 1;
+        self.pulse.last = self.pulse.last.max(sent_at);
         if self.pulse.accepted == 1 {
-            let waited = self.pulse.began - self.anchor;
-            if self.soon_enough.is_none_or(|known| waited < known) {
-                if self.soon_enough.is_some_and(|known| waited < known * 7 / 8) {
-                    self.rest(1);
-                }
-                self.soon_enough = Some(waited);
-            }
-            if waited <= self.too_soon {
-                self.too_soon = waited / 2;
-            }
-            self.anchor = self.pulse.began;
             self.misses = 0;
+        }
+        let is_whole = self.pulse.accepted == self.burst.unwrap_or(1);
+        if is_whole || self.pulse.accepted == 1 && self.soon_enough.is_none() {
+            self.carried_its_burst(self.pulse.began - self.anchor);
         }
         if self.burst.is_some_and(|burst| self.pulse.accepted > burst) {
             self.burst = Some(self.pulse.accepted);
-            self.rest(1);
+            self.rest(if self.pulse.exceeds.is_some_and(|known| self.pulse.accepted >= 2 * known) {
+                1
+            } else {
+                self.quiet_for
+            });
+        }
+    }
+
+    /// A pulse that began after `waited` has carried as much as the one before.
+    fn carried_its_burst(&mut self, waited: Duration) {
+        if self.soon_enough.is_none_or(|known| waited < known) {
+            if self.soon_enough.is_some_and(|known| waited < known * 7 / 8) {
+                self.rest(1);
+            }
+            self.soon_enough = Some(waited);
+            self.was_found = true;
+        }
+        if waited <= self.too_soon {
+            self.too_soon = waited / 2;
         }
     }
 
@@ -138,23 +165,36 @@ impl FoundRate {
     pub(super) fn refused(&mut self, sent_at: Instant, now: Instant, share: f64) -> Option<Instant> {
         self.refused_at = now;
         if sent_at >= self.pulse.began && !self.pulse.is_over {
+            let waited = self.pulse.began - self.anchor;
+            let is_short = self.burst.is_some_and(|burst| self.pulse.accepted < burst);
             if self.pulse.accepted == 0 {
-                let waited = self.pulse.began - self.anchor;
                 self.too_soon = self.too_soon.max(waited);
                 self.soon_enough = self.soon_enough.filter(|known| *known > waited);
+            } else if is_short && self.soon_enough.is_some_and(|known| waited < known) {
+                // It came too early to carry all of its burst.
+                self.too_soon = self.too_soon.max(waited);
             } else {
+                if self.burst.is_some_and(|burst| self.pulse.accepted < burst / 2) {
+                    self.rest(1);
+                }
                 self.burst = Some(self.pulse.accepted);
+                self.carried_its_burst(waited);
             }
         }
         self.pulse.is_over = true;
+        let anchor = if self.pulse.accepted > 0 { self.pulse.last } else { self.anchor };
         let Some(period) = self.period() else {
             self.misses = self.misses.saturating_add(1);
+            if !self.too_soon.is_zero() && self.was_found {
+                // It was known and has become longer.
+                return Some(now + (now - anchor).mul_f64(0.125 + share / 8.0));
+            }
             // The exponential delay comes first: a documented window is waited for when its end is the nearer.
-            let expected = self.anchor + self.expected?;
+            let expected = anchor + self.expected?;
             let step = Duration::from_secs(1u64.checked_shl(self.misses - 1).unwrap_or(u64::MAX).min(60));
             return Some(expected).filter(|expected| *expected > now && *expected <= now + step);
         };
-        let next = self.anchor + period + period.mul_f64(share / 32.0);
+        let next = anchor + period + period.mul_f64(share / 32.0);
         Some(next.max(now + (period / 16).max(SHORTEST_WAIT)))
     }
 
@@ -178,7 +218,8 @@ impl FoundRate {
 
     /// When the next pulse may begin.
     fn next_pulse(&self) -> Option<Instant> {
-        Some(self.pulse.began + self.period()?)
+        let last = if self.pulse.accepted > 0 { self.pulse.last } else { self.pulse.began };
+        Some(last + self.period()?)
     }
 
     /// The time from one pulse to the next that is tried.

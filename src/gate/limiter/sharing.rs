@@ -18,16 +18,18 @@ pub(super) const LEAST_SHARE_DIVISOR: u64 = 8;
 #[derive(Debug, Default)]
 pub(super) struct Sharing {
     since: Option<Instant>,
-    /// What the last window carried.
+    /// What the last window carried, and in what time.
     carried: u64,
+    span: Duration,
     /// The successes since then.
     eased: u32,
     gap_ends: Option<Instant>,
 }
 
 impl Sharing {
-    pub(super) fn notice(&mut self, carried: u64, now: Instant) {
-        *self = Self { since: Some(now), carried, eased: 0, gap_ends: self.gap_ends };
+    /// A window that lasted for `span` was used up although it `carried` too little.
+    pub(super) fn notice(&mut self, carried: u64, span: Duration, now: Instant) {
+        *self = Self { since: Some(now), carried, span, eased: 0, gap_ends: self.gap_ends };
     }
 
     pub(super) fn end(&mut self) {
@@ -56,10 +58,10 @@ impl Sharing {
     #[inline]
     pub(super) fn sent(&mut self, limit: Option<u64>, length: Duration, now: Instant) {
         if let (Some(_), Some(limit)) = (self.since, limit) {
-            let gap = |requests: u64| length / u32::try_from(requests.max(1)).unwrap_or(u32::MAX) / RATE;
-            let eased = gap(self.carried.max(limit / LEAST_SHARE_DIVISOR))
-                / 1u32.checked_shl(self.eased / EASE_STEP).unwrap_or(u32::MAX);
-            self.gap_ends = Some(now + eased.max(gap(limit)));
+            let gap = |span: Duration, requests: u64| span / u32::try_from(requests.max(1)).unwrap_or(u32::MAX) / RATE;
+            let halvings = 1u32.checked_shl(self.eased / EASE_STEP).unwrap_or(u32::MAX);
+            let eased = gap(self.span.min(length), self.carried.max(limit / LEAST_SHARE_DIVISOR)) / halvings;
+            self.gap_ends = Some(now + eased.max(gap(length, limit)));
         }
     }
 

@@ -11,8 +11,6 @@
 //! 5. A window that was used up although it carried less than the limit is shared with others, or no window at all.
 //!    Requests then keep a gap ([`Sharing`]).
 //! 6. A stated limit is forgotten when it has not been stated for [`MEMORY`] windows.
-//! 7. If a documented limit has held requests back for two whole windows and the server has said nothing in them, one request
-//!    in excess may be sent. Each request in excess that is accepted allows another one.
 
 use std::time::Duration;
 
@@ -34,13 +32,12 @@ const MEMORY: u32 = 5;
 const MOST_WINDOW_JITTER: Duration = Duration::from_millis(250);
 const WINDOW_JITTER_DIVISOR: u32 = 16;
 
-/// A server's clock that counts whole seconds makes a short time uncertain. It is not prolonged by more than this part of it:
-/// whether the window is over is tried with one request.
-const MARGIN_DIVISOR: u32 = 4;
+/// A server's clock that counts whole seconds makes a time uncertain. In short windows a time that is shorter than this is not
+/// prolonged for that: whether the window is over is tried with one request.
+const SHORT_RESET: Duration = Duration::from_secs(4);
 
-/// The windows for which a documented limit has to hold requests back before more is tried, and after it was tried in vain.
-const SILENT_WINDOWS: u32 = 2;
-const REFUSED_WINDOWS: u32 = 10;
+/// So many windows in a row have to be shorter than documented to be believed.
+const SHORT_WINDOWS: u32 = 3;
 
 /// How long a request that tries something may hold up the next.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -60,13 +57,14 @@ pub(super) struct Windows {
     /// The longest time until a reset, if the server's limit is not the documented one.
     least_length: Duration,
     window: Option<Window>,
+    /// How many windows in a row were much shorter than known.
+    short_windows: u32,
     /// When the window before ended, by the server's word.
     ended_at: Option<Instant>,
     /// A window has ended, and whether the next one carries anything is uncertain: one request tries it, which left at this
     /// time.
     trial: Option<Option<Instant>>,
     sharing: Sharing,
-    excess: Excess,
     /// Before this, time alone changes nothing. `None` if that has to be worked out anew.
     settled_until: Option<Instant>,
 }
@@ -74,6 +72,8 @@ pub(super) struct Windows {
 /// The window that the server counts in at present.
 #[derive(Clone, Copy, Debug)]
 struct Window {
+    /// When it was first heard of.
+    began: Instant,
     /// Not earlier than its true end, unless the end is uncertain.
     ends: Instant,
     /// Not later than its true end: what was answered by then was not counted in the next window.
@@ -95,19 +95,6 @@ impl Window {
     }
 }
 
-/// Requests in excess of a documented limit.
-#[derive(Debug, Default)]
-struct Excess {
-    /// Since when the limit has held requests back, with no word of the server.
-    held_since: Option<Instant>,
-    /// Not before this.
-    not_before: Option<Instant>,
-    /// How many requests more than the limit may be sent.
-    allowed: u64,
-    /// When one was needed last.
-    used_at: Option<Instant>,
-}
-
 impl Windows {
     pub(super) fn new(allowance: Allowance, is_paced: bool, max_wait: Duration) -> Self {
         let documented = is_paced.then_some(allowance.requests);
@@ -121,10 +108,10 @@ impl Windows {
             length_is_stated: false,
             least_length: Duration::ZERO,
             window: None,
+            short_windows: 0,
             ended_at: None,
             trial: None,
             sharing: Sharing::default(),
-            excess: Excess::default(),
             settled_until: None,
         }
     }
@@ -154,34 +141,11 @@ impl Windows {
             if window.left <= self.slots.in_flight() {
                 return Some(window.opens());
             }
-        } else if self.limit.is_some_and(|limit| self.slots.used() >= limit)
-            && let Some(free_at) = self.wait_for_slot(now)
-        {
-            return Some(free_at);
+        } else if self.limit.is_some_and(|limit| self.slots.used() >= limit) {
+            // With everything in flight the next answer decides; it wakes whoever waits here.
+            return Some(self.slots.first_free_at().unwrap_or(now + self.slots.length()));
         }
         self.sharing.wait(now)
-    }
-
-    /// All slots of the limit are in use.
-    #[cold]
-    fn wait_for_slot(&mut self, now: Instant) -> Option<Instant> {
-        // With everything in flight the next answer decides; it wakes whoever waits here.
-        let free_at = self.slots.first_free_at().unwrap_or(now + self.slots.length());
-        if self.stated_at.is_some() {
-            return Some(free_at);
-        }
-        let length = self.slots.length();
-        let held_since = *self.excess.held_since.get_or_insert(now);
-        let is_silent = now.saturating_duration_since(held_since) >= length * SILENT_WINDOWS;
-        if is_silent && self.excess.not_before.is_none_or(|time| time <= now) {
-            self.excess.allowed = self.excess.allowed.max(1);
-        }
-        let most = self.limit.unwrap_or(u64::MAX).saturating_add(self.excess.allowed);
-        if self.slots.used() >= most {
-            return Some(free_at);
-        }
-        self.excess.used_at = Some(now);
-        None
     }
 
     #[inline]
@@ -219,9 +183,6 @@ impl Windows {
         self.slots.come_back(sent_at, true, now);
         self.sharing.ease();
         self.trial = None;
-        if self.excess.allowed > 0 && self.slots.used() > self.limit.unwrap_or(u64::MAX) {
-            self.excess.allowed += 1;
-        }
         match limits {
             Some(limits) => self.learn(limits, sent_at, now, share()),
             None => self.one_less(),
@@ -234,7 +195,6 @@ impl Windows {
         self.settled_until = None;
         self.trial = None;
         self.learn_limit(limits, now);
-        self.refused_in_excess(now);
         let Some(asked) = cooldown::asked(limits) else {
             if let Some(window) = &mut self.window {
                 window.left = 0;
@@ -244,10 +204,11 @@ impl Windows {
         // The gate adds the jitter, and sees to it that nobody leaves before the server wants to be asked again.
         let ends = now + asked.min(self.max_wait);
         if let Some(reset) = limits.reset_after.filter(|reset| !reset.is_zero()) {
-            self.learn_least_length(reset);
+            self.learn_least_length(reset, false);
         }
         let is_counted = limits.remaining.is_some() || limits.reset_after.is_some();
         let said = Window {
+            began: now,
             ends,
             certain: ends,
             jitter: Duration::ZERO,
@@ -261,21 +222,10 @@ impl Windows {
             Some(window) if window.ends < ends + self.slots.length() / 2 && window.ends + asked / 4 > ends => {
                 window.left = 0;
                 window.ends = window.ends.min(ends);
+                // What was accepted before it was used up was counted in it.
+                window.certain = window.certain.max(now.min(window.ends));
             }
             window => *window = Some(said),
-        }
-    }
-
-    fn refused_in_excess(&mut self, now: Instant) {
-        let Excess { allowed, .. } = self.excess;
-        if allowed == 0 {
-            self.excess.held_since = None;
-            return;
-        }
-        let beyond = self.slots.answered().saturating_sub(self.limit.unwrap_or(u64::MAX));
-        self.excess.allowed = if allowed > 1 { beyond } else { 0 };
-        if self.excess.allowed == 0 {
-            self.excess.not_before = Some(now + self.slots.length() * REFUSED_WINDOWS);
         }
     }
 
@@ -285,7 +235,6 @@ impl Windows {
             && self.window.is_none()
             && self.stated_at.is_none()
             && self.sharing.known_since().is_none()
-            && self.excess.allowed == 0
     }
 
     /// Whether requests have been counted for as long as a window can have lasted.
@@ -306,7 +255,9 @@ impl Windows {
             // It ends within the second, or has ended, and no end can be told from that. What is left of it can.
             (Some(remaining), Some(Duration::ZERO)) => {
                 self.one_less();
-                if let Some(counted) = self.limit.and_then(|limit| limit.checked_sub(remaining)) {
+                // Answers may overtake each other, so the documented limit is not left to this.
+                let limit = self.limit.filter(|_| self.limit != self.documented);
+                if let Some(counted) = limit.and_then(|limit| limit.checked_sub(remaining)) {
                     self.slots.free_all_but(counted);
                 }
                 if let Some(window) = &mut self.window {
@@ -321,27 +272,25 @@ impl Windows {
     }
 
     fn learn_limit(&mut self, limits: &RateLimits, now: Instant) {
-        if limits.remaining.is_some() || limits.limit.is_some() {
-            self.excess = Excess::default();
-        }
         if let Some(limit) = limits.limit.filter(|limit| *limit > 0) {
             self.limit = Some(limit);
             self.stated_at = Some(now);
             self.settled_until = None;
         }
         if let Some(window) = limits.window {
-            self.slots.set_length(window);
+            self.slots.set_length(window.min(self.max_wait.max(self.documented_length)));
             self.length_is_stated = true;
             self.settled_until = None;
         }
     }
 
-    /// The server counts in windows of which this is left. If its limit is not the documented one, nothing else is known of
-    /// their length.
-    fn learn_least_length(&mut self, reset: Duration) {
-        if self.length_is_stated || self.limit == self.documented {
+    /// The server counts in windows of which this is left; all of one, if it `is_fresh`. If its limit is not the documented
+    /// one, nothing else is known of their length.
+    fn learn_least_length(&mut self, reset: Duration, is_fresh: bool) {
+        if self.length_is_stated || self.documented.is_some() && !is_fresh || self.limit == self.documented {
             return;
         }
+        let reset = reset.min(self.max_wait);
         if self.least_length < reset {
             self.least_length = reset;
             self.slots.set_length(reset);
@@ -360,9 +309,10 @@ impl Windows {
         share: f64,
     ) {
         self.settled_until = None;
-        self.learn_least_length(reset);
+        self.learn_least_length(reset, self.limit.is_some_and(|limit| left.saturating_add(1) >= limit));
         let reset = reset.min(self.max_wait);
-        let prolonged = margin.min(reset / MARGIN_DIVISOR);
+        let is_short = reset < SHORT_RESET && self.slots.length() < 2 * SHORT_RESET;
+        let prolonged = if is_short { Duration::ZERO } else { margin };
         let (said, latest) = (now + reset, now + self.max_wait);
         let mut ends = (said + prolonged).min(latest);
         let mut is_uncertain = prolonged < margin;
@@ -391,7 +341,7 @@ impl Windows {
             // An answer that comes late, from the window before.
             Some(window) if window.is_counted && ends + half < window.ends => {}
             // Answers may overtake each other: the lowest is the latest, and every end is a bound from above.
-            Some(window) if window.is_counted && ends < window.ends + half.min(reset / 2).max(coarse) => {
+            Some(window) if window.is_counted && ends < window.ends + half => {
                 window.left = window.left.min(left);
                 window.ends = window.ends.min(ends);
                 window.certain = window.certain.max(certain);
@@ -403,7 +353,8 @@ impl Windows {
                 }
                 self.learn_length(ends, reset);
                 let is_whole = self.is_whole();
-                self.window = Some(Window { ends, certain, jitter, left, is_counted: true, is_uncertain, is_whole });
+                self.window =
+                    Some(Window { began: now, ends, certain, jitter, left, is_counted: true, is_uncertain, is_whole });
             }
         }
     }
@@ -412,7 +363,12 @@ impl Windows {
     fn learn_length(&mut self, ends: Instant, reset: Duration) {
         if let Some(ended_at) = self.ended_at {
             let longest = reset.max(ends.saturating_duration_since(ended_at));
-            if longest < self.slots.length() && !longest.is_zero() && !self.length_is_stated {
+            // The two ends may be off by a second or two: a window that is nearly as long as known is as long. An answer that
+            // comes late tells of the window before: the documented limit takes more than one word.
+            let is_shorter = longest < self.slots.length() / 2 && !longest.is_zero();
+            self.short_windows = if is_shorter { self.short_windows + 1 } else { 0 };
+            let enough = if self.limit == self.documented { SHORT_WINDOWS } else { 1 };
+            if self.short_windows >= enough && !self.length_is_stated {
                 self.slots.set_length(longest);
             }
         }
@@ -435,6 +391,7 @@ impl Windows {
             self.slots.next_settled_at(),
             self.sharing.known_since().map(|since| since + memory),
             self.stated_at.map(|stated| stated + memory),
+            self.ended_at.map(|ended| ended + memory),
         ];
         // What is learned and which slots are used from now on changes no sooner than this.
         changes.into_iter().flatten().fold(now + self.slots.length() / 4, Instant::min)
@@ -465,12 +422,6 @@ impl Windows {
         if self.ended_at.is_some_and(is_past) {
             self.ended_at = None;
         }
-        if self.excess.used_at.is_some_and(is_past) {
-            self.excess = Excess { not_before: self.excess.not_before, ..Excess::default() };
-        }
-        if self.excess.allowed == 0 && self.slots.used() == 0 {
-            self.excess.held_since = None;
-        }
         self.settled_until = Some(self.next_change(now));
     }
 
@@ -481,12 +432,13 @@ impl Windows {
             let used_up = window.left == 0;
             match self.limit {
                 Some(limit) if used_up && carried < limit && window.is_whole => {
-                    self.sharing.notice(carried, now);
+                    self.sharing.notice(carried, window.ends.saturating_duration_since(window.began), now);
                     if carried < limit / LEAST_SHARE_DIVISOR {
                         self.trial = Some(None);
                     }
                 }
                 Some(_) if used_up => self.sharing.end(),
+                None if used_up => self.trial = Some(None),
                 _ => {}
             }
             self.ended_at = Some(window.ends);
@@ -495,5 +447,26 @@ impl Windows {
             }
         }
         self.slots.free_those_answered_by(window.certain);
+    }
+
+    #[cfg(test)]
+    pub(super) fn limit(&self) -> Option<u64> {
+        self.limit
+    }
+
+    #[cfg(test)]
+    pub(super) fn ends(&self) -> Option<Instant> {
+        self.window.map(|window| window.ends)
+    }
+
+    #[cfg(test)]
+    pub(super) fn first_free_at(&self) -> Option<Instant> {
+        self.slots.first_free_at()
+    }
+
+    /// Has time looked at when something is asked next, not only when it changes something.
+    #[cfg(test)]
+    pub(super) fn unsettle(&mut self) {
+        self.settled_until = None;
     }
 }

@@ -1,0 +1,145 @@
+//! Bulk jobs against servers of every kind.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::Full;
+use tokio::time::Instant;
+use tower::{Layer, ServiceExt, util::BoxCloneSyncService};
+use turris_auth::backoff::TurrisBackoffLayer;
+
+use super::servers::{Client, Counting, Quota, Saying, Server};
+
+/// What the layer knows of `POST`s before a server says otherwise.
+const DOCUMENTED: Quota = Quota::new(60, 60);
+
+/// How many jobs of the whole matrix have to be good.
+pub(crate) const LEAST_GOOD: usize = 440;
+
+/// A job of the matrix.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Job {
+    pub(crate) server: Server,
+    pub(crate) post: bool,
+    pub(crate) requests: u64,
+}
+
+impl Job {
+    /// The whole matrix.
+    pub(crate) fn all() -> Vec<Self> {
+        let mut jobs = Vec::new();
+        let quotas = [(10, 1, 6), (20, 10, 6), (60, 60, 5), (20, 60, 4), (600, 60, 3)];
+        for (requests, seconds, times) in quotas {
+            let quota = Quota::new(requests, seconds);
+            let bucket = |burst: u64| Counting::Bucket { burst };
+            let countings =
+                [Counting::Fixed { phase: 0.0 }, Counting::Sliding, bucket(1), bucket(requests / 4), bucket(requests)];
+            for counting in countings {
+                for saying in Saying::ALL {
+                    for post in [false, true] {
+                        let server = Server::new(quota, counting, saying);
+                        jobs.push(Self { server, post, requests: requests * times });
+                    }
+                }
+            }
+        }
+        jobs
+    }
+
+    /// What a client that obeys takes. A `POST` obeys the documentation, if the server says nothing of its own limit.
+    pub(crate) fn ideal(&self) -> Duration {
+        let is_silent = matches!(
+            self.server.saying,
+            Saying::Nothing | Saying::RetryAfterWhole | Saying::RetryAfterFraction | Saying::RetryAfterDate
+        );
+        self.server.ideal(self.requests, (self.post && is_silent).then_some(DOCUMENTED))
+    }
+
+    pub(crate) async fn run(&self) -> Outcome {
+        let running = self.server.start();
+        let service: Client = BoxCloneSyncService::new(TurrisBackoffLayer::new().layer(running.client()));
+        let start = Instant::now();
+        let method = if self.post { Method::POST } else { Method::GET };
+        let tasks: Vec<_> = (0..self.requests)
+            .map(|_| {
+                let request = Request::builder()
+                    .method(method.clone())
+                    .uri("https://public.api.live.turrisfi.com/v1/agents")
+                    .body(Full::<Bytes>::from("{}"))
+                    .expect("a valid request");
+                tokio::spawn(service.clone().oneshot(request))
+            })
+            .collect();
+        let mut failed = 0;
+        for task in tasks {
+            let result = task.await.expect("no task panics");
+            failed += u64::from(!result.is_ok_and(|response| response.status() == StatusCode::OK));
+        }
+        Outcome {
+            failed,
+            refused: running.refused(),
+            makespan: start.elapsed(),
+            ideal: self.ideal(),
+            window: self.server.quota.window,
+        }
+    }
+}
+
+impl fmt::Display for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let method = if self.post { "POST" } else { "GET" };
+        let Server { quota, counting, saying, .. } = self.server;
+        write!(
+            f,
+            "{:<12} {:<13} {:<13} {method:<4} {:>5}",
+            quota.to_string(),
+            counting.to_string(),
+            saying.to_string(),
+            self.requests
+        )
+    }
+}
+
+/// What came of a job.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) failed: u64,
+    pub(crate) refused: u64,
+    pub(crate) makespan: Duration,
+    pub(crate) ideal: Duration,
+    window: Duration,
+}
+
+impl Outcome {
+    /// Nobody failed, and it took about as long as it must.
+    pub(crate) fn is_good(&self) -> bool {
+        self.failed == 0 && self.makespan <= self.ideal.mul_f64(1.5) + self.window + Duration::from_secs(5)
+    }
+
+    /// Nobody failed, and it took a few times as long as it must, at most.
+    pub(crate) fn is_tolerable(&self) -> bool {
+        self.failed == 0 && self.makespan <= self.ideal * 4 + self.window + Duration::from_secs(60)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:>9.1} s {:>9.1} s {:>6.2} {:>8} {:>7}  {}",
+            self.makespan.as_secs_f64(),
+            self.ideal.as_secs_f64(),
+            self.makespan.as_secs_f64() / self.ideal.as_secs_f64(),
+            self.refused,
+            self.failed,
+            if self.is_good() {
+                ""
+            } else if self.is_tolerable() {
+                "slow"
+            } else {
+                "BAD"
+            },
+        )
+    }
+}

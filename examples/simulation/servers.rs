@@ -1,0 +1,317 @@
+//! Servers that count requests in different ways, and say what they count in different ways.
+//!
+//! They know nothing of the crate: what they send is written out here.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body_util::Full;
+use tokio::time::{Instant, sleep};
+use tower::util::BoxCloneSyncService;
+use turris_auth::BoxError;
+
+pub(crate) type Body = Full<Bytes>;
+pub(crate) type Client = BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>;
+
+/// So many requests in so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Quota {
+    pub(crate) requests: u64,
+    pub(crate) window: Duration,
+}
+
+impl Quota {
+    pub(crate) const fn new(requests: u64, seconds: u64) -> Self {
+        Self { requests, window: Duration::from_secs(seconds) }
+    }
+
+    fn per_second(self) -> f64 {
+        self.requests as f64 / self.window.as_secs_f64()
+    }
+}
+
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {} s", self.requests, self.window.as_secs())
+    }
+}
+
+/// How a server counts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Counting {
+    /// Windows follow each other without gaps. The job begins when this share of the first one is over.
+    Fixed { phase: f64 },
+    /// The requests of the last window, at every moment.
+    Sliding,
+    /// A token bucket, full at first.
+    Bucket { burst: u64 },
+}
+
+impl fmt::Display for Counting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed { .. } => f.write_str("fixed window"),
+            Self::Sliding => f.write_str("sliding log"),
+            Self::Bucket { burst } => write!(f, "bucket of {burst}"),
+        }
+    }
+}
+
+/// How a server says what it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Saying {
+    Nothing,
+    RetryAfterWhole,
+    RetryAfterFraction,
+    RetryAfterDate,
+    ResetEpoch,
+    ResetDelta,
+    ResetFraction,
+    /// `RateLimit-Limit`, `-Remaining`, `-Reset`.
+    Draft6,
+    /// `RateLimit-Policy` and `RateLimit` as structured fields.
+    Draft8,
+}
+
+impl Saying {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Nothing,
+        Self::RetryAfterWhole,
+        Self::RetryAfterFraction,
+        Self::RetryAfterDate,
+        Self::ResetEpoch,
+        Self::ResetDelta,
+        Self::ResetFraction,
+        Self::Draft6,
+        Self::Draft8,
+    ];
+
+    /// The time between two openings that a client has to keep if the server says that it is `seconds`.
+    fn said(self, seconds: f64) -> f64 {
+        match self {
+            Self::Nothing | Self::RetryAfterFraction | Self::ResetFraction => seconds,
+            _ => seconds.ceil(),
+        }
+    }
+
+    /// Whether answers that are no refusals say something too.
+    fn is_always_said(self) -> bool {
+        !matches!(self, Self::Nothing | Self::RetryAfterWhole | Self::RetryAfterFraction | Self::RetryAfterDate)
+    }
+}
+
+impl fmt::Display for Saying {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "nothing",
+            Self::RetryAfterWhole => "retry-after",
+            Self::RetryAfterFraction => "r-a fraction",
+            Self::RetryAfterDate => "r-a date",
+            Self::ResetEpoch => "x epoch",
+            Self::ResetDelta => "x delta",
+            Self::ResetFraction => "x fraction",
+            Self::Draft6 => "draft 6",
+            Self::Draft8 => "draft 8",
+        })
+    }
+}
+
+/// A server, with the way to it and back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Server {
+    pub(crate) quota: Quota,
+    pub(crate) counting: Counting,
+    pub(crate) saying: Saying,
+    pub(crate) there: Duration,
+    pub(crate) back: Duration,
+}
+
+impl Server {
+    pub(crate) const fn new(quota: Quota, counting: Counting, saying: Saying) -> Self {
+        let half = Duration::from_millis(25);
+        Self { quota, counting, saying, there: half, back: half }
+    }
+
+    /// How long `requests` take a client that sends everything as soon as it may, and obeys what it is told. `at_most` is
+    /// a limit that the client knows from elsewhere.
+    pub(crate) fn ideal(&self, requests: u64, at_most: Option<Quota>) -> Duration {
+        let own = self.ideal_alone(requests);
+        let known =
+            at_most.map_or(0.0, |quota| ((requests.div_ceil(quota.requests) - 1) as f64) * quota.window.as_secs_f64());
+        Duration::from_secs_f64(own.max(known)) + self.there + self.back
+    }
+
+    fn ideal_alone(&self, requests: u64) -> f64 {
+        let window = self.quota.window.as_secs_f64();
+        let more_windows = (requests.div_ceil(self.quota.requests) - 1) as f64;
+        match self.counting {
+            Counting::Fixed { phase } if more_windows > 0.0 => (more_windows - phase) * window,
+            Counting::Fixed { .. } | Counting::Sliding => more_windows * window,
+            Counting::Bucket { burst } => {
+                // It fills while the client waits for as long as it was told to.
+                let step = self.saying.said(1.0 / self.quota.per_second());
+                let refilled = (step * self.quota.per_second()).min(burst as f64).max(1.0);
+                requests.saturating_sub(burst) as f64 / refilled * step
+            }
+        }
+    }
+
+    pub(crate) fn start(self) -> Running {
+        let now = Instant::now();
+        let level = if let Counting::Bucket { burst } = self.counting { burst as f64 } else { 0.0 };
+        Running(Arc::new(Mutex::new(State {
+            server: self,
+            began: now,
+            window: 0,
+            count: 0,
+            log: VecDeque::new(),
+            level,
+            filled: now,
+            refused: 0,
+        })))
+    }
+}
+
+/// A server that runs.
+#[derive(Clone)]
+pub(crate) struct Running(Arc<Mutex<State>>);
+
+struct State {
+    server: Server,
+    began: Instant,
+    window: u64,
+    count: u64,
+    log: VecDeque<Instant>,
+    level: f64,
+    filled: Instant,
+    refused: u64,
+}
+
+/// What is true of the limit when a request has been counted.
+struct Judgement {
+    accepted: bool,
+    remaining: u64,
+    /// Until more is left.
+    reset: Duration,
+}
+
+impl Running {
+    pub(crate) fn client(&self) -> Client {
+        let state = Arc::clone(&self.0);
+        BoxCloneSyncService::new(tower::service_fn(move |_: Request<Body>| {
+            let state = Arc::clone(&state);
+            async move {
+                let Server { there, back, .. } = state.lock().expect("no request panics").server;
+                sleep(there).await;
+                let response = state.lock().expect("no request panics").answer();
+                sleep(back).await;
+                Ok(response)
+            }
+        }))
+    }
+
+    /// How many requests were refused.
+    pub(crate) fn refused(&self) -> u64 {
+        self.0.lock().expect("no request panics").refused
+    }
+}
+
+impl State {
+    fn answer(&mut self) -> Response<Body> {
+        let judgement = self.judge(Instant::now());
+        self.refused += u64::from(!judgement.accepted);
+        let mut response = Response::new(Body::from("{}"));
+        if !judgement.accepted {
+            *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+        }
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000) + self.began.elapsed();
+        self.say(&judgement, now, response.headers_mut());
+        response
+    }
+
+    fn judge(&mut self, now: Instant) -> Judgement {
+        let Quota { requests, window } = self.server.quota;
+        match self.server.counting {
+            Counting::Fixed { phase } => {
+                let passed = now - self.began + window.mul_f64(phase);
+                let number = (passed.as_nanos() / window.as_nanos()) as u64;
+                if number != self.window {
+                    (self.window, self.count) = (number, 0);
+                }
+                let accepted = self.count < requests;
+                self.count += u64::from(accepted);
+                let ends = window * (number as u32 + 1);
+                Judgement { accepted, remaining: requests - self.count, reset: ends - passed }
+            }
+            Counting::Sliding => {
+                while self.log.front().is_some_and(|time| now - *time >= window) {
+                    self.log.pop_front();
+                }
+                let accepted = (self.log.len() as u64) < requests;
+                if accepted {
+                    self.log.push_back(now);
+                }
+                let oldest = self.log.front().map_or(now, |time| *time);
+                Judgement { accepted, remaining: requests - self.log.len() as u64, reset: oldest + window - now }
+            }
+            Counting::Bucket { burst } => {
+                let refill = (now - self.filled).as_secs_f64() * self.server.quota.per_second();
+                (self.level, self.filled) = ((self.level + refill).min(burst as f64), now);
+                // A little less than one is one that floating point has rounded.
+                let accepted = self.level >= 1.0 - 1e-9;
+                if accepted {
+                    self.level = (self.level - 1.0).max(0.0);
+                }
+                let missing = (1.0 - self.level).max(0.0) / self.server.quota.per_second();
+                Judgement { accepted, remaining: self.level as u64, reset: Duration::from_secs_f64(missing) }
+            }
+        }
+    }
+
+    fn say(&self, judgement: &Judgement, now: SystemTime, headers: &mut HeaderMap) {
+        let saying = self.server.saying;
+        if judgement.accepted && !saying.is_always_said() {
+            return;
+        }
+        let limit = self.server.quota.requests;
+        let Judgement { remaining, reset, .. } = *judgement;
+        let whole = reset.as_secs() + u64::from(reset.subsec_nanos() > 0);
+        let ends = now + reset;
+        let epoch = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let ends_whole = epoch(ends).as_secs() + u64::from(epoch(ends).subsec_nanos() > 0);
+        let mut put = |name: &'static str, value: String| {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_str(&value).expect("a header value"));
+        };
+        put("date", httpdate::fmt_http_date(now));
+        let mut counts = |prefix: [&'static str; 3], reset: String| {
+            for (name, value) in prefix.into_iter().zip([limit.to_string(), remaining.to_string(), reset]) {
+                put(name, value);
+            }
+        };
+        const X: [&str; 3] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
+        match saying {
+            Saying::Nothing => {}
+            Saying::RetryAfterWhole => put("retry-after", whole.to_string()),
+            Saying::RetryAfterFraction => put("retry-after", format!("{:.3}", reset.as_secs_f64() + 0.0005)),
+            Saying::RetryAfterDate => {
+                put("retry-after", httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(ends_whole)));
+            }
+            Saying::ResetEpoch => counts(X, ends_whole.to_string()),
+            Saying::ResetDelta => counts(X, whole.to_string()),
+            Saying::ResetFraction => counts(X, format!("{:.3}", reset.as_secs_f64() + 0.0005)),
+            Saying::Draft6 => {
+                counts(["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"], whole.to_string());
+            }
+            Saying::Draft8 => {
+                put("ratelimit-policy", format!(r#""default";q={limit};w={}"#, self.server.quota.window.as_secs()));
+                put("ratelimit", format!(r#""default";r={remaining};t={whole}"#));
+            }
+        }
+    }
+}

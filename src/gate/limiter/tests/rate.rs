@@ -1,0 +1,207 @@
+//! Servers that refuse without a word: each is a model of its own, and is told from outside by what it accepts.
+
+use std::collections::VecDeque;
+
+use super::*;
+
+/// How a silent server counts.
+#[derive(Clone, Copy, Debug)]
+enum Counting {
+    Fixed { limit: u64, window: f64 },
+    Sliding { limit: u64, window: f64 },
+    Bucket { burst: f64, per_second: f64 },
+}
+
+struct Silent {
+    counting: Counting,
+    log: VecDeque<f64>,
+    level: f64,
+    at: f64,
+}
+
+impl Silent {
+    fn new(counting: Counting) -> Self {
+        let level = if let Counting::Bucket { burst, .. } = counting { burst } else { 0.0 };
+        Self { counting, log: VecDeque::new(), level, at: 0.0 }
+    }
+
+    fn accepts(&mut self, now: f64) -> bool {
+        match self.counting {
+            Counting::Fixed { limit, window } => {
+                let begins = (now / window).floor() * window;
+                self.log.retain(|time| *time >= begins);
+                self.log_if(now, limit)
+            }
+            Counting::Sliding { limit, window } => {
+                self.log.retain(|time| *time > now - window);
+                self.log_if(now, limit)
+            }
+            Counting::Bucket { burst, per_second } => {
+                self.level = (self.level + (now - self.at) * per_second).min(burst);
+                self.at = now;
+                let accepts = self.level >= 1.0 - 1e-9;
+                self.level -= f64::from(accepts);
+                accepts
+            }
+        }
+    }
+
+    fn log_if(&mut self, now: f64, limit: u64) -> bool {
+        let accepts = (self.log.len() as u64) < limit;
+        if accepts {
+            self.log.push_back(now);
+        }
+        accepts
+    }
+
+    /// How long it takes a client that knows it to have `requests` accepted.
+    fn ideal(&self, requests: u64) -> f64 {
+        match self.counting {
+            Counting::Fixed { limit, window } | Counting::Sliding { limit, window } => {
+                (requests.div_ceil(limit) - 1) as f64 * window
+            }
+            Counting::Bucket { burst, per_second } => (requests as f64 - burst).max(0.0) / per_second,
+        }
+    }
+
+    /// The time in which it accepts again for sure.
+    fn period(&self) -> f64 {
+        match self.counting {
+            Counting::Fixed { window, .. } | Counting::Sliding { window, .. } => window,
+            Counting::Bucket { per_second, .. } => 1.0 / per_second,
+        }
+    }
+}
+
+/// A backlog of `requests` goes through the limiter, one after another, with a cool-down of our own that doubles where the
+/// limiter knows nothing. Returns how long it took, how many were refused, and when the limiter let the last one go.
+fn drain(server: &mut Silent, requests: u64) -> (f64, u64) {
+    const LATENCY: f64 = 0.02;
+    let start = Instant::now();
+    let at = |time: f64| start + seconds(time);
+    let mut limiter = Limiter::new(ALLOWANCE, false, MAX_WAIT);
+    let (mut now, mut accepted_count, mut refused, mut step) = (0.0, 0, 0, 1.0);
+    while accepted_count < requests {
+        if let Some(until) = limiter.wait(at(now)) {
+            now = (until - start).as_secs_f64() + 1e-6;
+            continue;
+        }
+        limiter.sent(at(now));
+        let (sent_at, accepts) = (now, server.accepts(now));
+        now += LATENCY;
+        if accepts {
+            limiter.returned(accepted(), at(sent_at), at(now), || 0.5);
+            (accepted_count, step) = (accepted_count + 1, 1.0);
+            continue;
+        }
+        refused += 1;
+        let found = limiter.returned(refusal(RateLimits::default()), at(sent_at), at(now), || 0.5);
+        now = match found {
+            Some(found) => (found - start).as_secs_f64().max(now) + 1e-6,
+            None => now + step / 2.0,
+        };
+        step = (step * 2.0f64).min(60.0);
+    }
+    (now, refused)
+}
+
+fn any_counting() -> impl Strategy<Value = Counting> {
+    let limit = 1..100u64;
+    prop_oneof![
+        (limit.clone(), 5.0..100.0f64).prop_map(|(limit, window)| Counting::Fixed { limit, window }),
+        (limit, 5.0..100.0f64).prop_map(|(limit, window)| Counting::Sliding { limit, window }),
+        (1..30u64, 0.2..5.0f64).prop_map(|(burst, per_second)| Counting::Bucket { burst: burst as f64, per_second }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn the_rate_of_a_silent_server_is_found(counting in any_counting(), times in 4..12u64) {
+        let mut server = Silent::new(counting);
+        let requests = times * match counting {
+            Counting::Fixed { limit, .. } | Counting::Sliding { limit, .. } => limit,
+            Counting::Bucket { burst, .. } => burst as u64 + 10,
+        };
+        let (took, _) = drain(&mut server, requests);
+        // One request after another, so that a window is not used up at once.
+        let own = requests as f64 * 0.02;
+        prop_assert!(took <= 1.5 * server.ideal(requests) + 2.0 * server.period() + own + 5.0, "{took} {}", server.ideal(requests));
+    }
+}
+
+#[test]
+fn a_rate_that_is_found_is_kept_with_few_refusals() {
+    for (counting, requests, most) in [
+        (Counting::Fixed { limit: 20, window: 60.0 }, 400, 60),
+        (Counting::Sliding { limit: 20, window: 60.0 }, 400, 60),
+        (Counting::Bucket { burst: 1.0, per_second: 1.0 }, 400, 100),
+        (Counting::Bucket { burst: 9.0, per_second: 1.0 }, 400, 100),
+    ] {
+        let (_, refused) = drain(&mut Silent::new(counting), requests);
+        assert!(refused <= most, "{counting:?}: {refused}");
+    }
+}
+
+#[test]
+fn a_single_refusal_holds_nothing_back_for_long() {
+    for paced in [false, true] {
+        let (mut limiter, start) = (Limiter::new(ALLOWANCE, paced, MAX_WAIT), Instant::now());
+        limiter.sent(start);
+        answer(&mut limiter, refusal(RateLimits::default()), 1, start, start);
+        let probed = start + seconds(0.5);
+        assert_eq!(limiter.wait(probed), None);
+        limiter.sent(probed);
+        answer(&mut limiter, accepted(), 1, probed, probed);
+        assert_eq!(burst(&mut limiter, probed), if paced { 59 } else { 1000 });
+    }
+}
+
+#[test]
+fn a_pulse_carries_what_the_one_before_did_and_comes_a_period_later() {
+    let (mut limiter, start) = (Limiter::new(ALLOWANCE, false, MAX_WAIT), Instant::now());
+    let bare = || refusal(RateLimits::default());
+    limiter.sent(start);
+    answer(&mut limiter, bare(), 1, start, start);
+    // Ten seconds later three are accepted and one is not.
+    let first = start + seconds(10.0);
+    assert_eq!(burst(&mut limiter, first), 1000);
+    answer(&mut limiter, accepted(), 3, first, first);
+    let found = limiter.returned(bare(), first, first, || 0.0);
+    answer(&mut limiter, Outcome::NotSent, 996, first, first);
+    // Half of what was soon enough is tried, and turns out to be too soon.
+    assert_eq!(found, Some(first + seconds(5.0)));
+    let second = first + seconds(5.0);
+    limiter.sent(second);
+    let found = limiter.returned(bare(), second, second, || 0.0);
+    assert_eq!(found, Some(first + seconds(7.5)));
+    let third = first + seconds(7.5);
+    assert_eq!(burst(&mut limiter, third), 1);
+    answer(&mut limiter, accepted(), 1, third, third);
+    // The burst, and one more to see whether there is room for it.
+    let rest = burst(&mut limiter, third);
+    assert_eq!(rest, 2);
+    answer(&mut limiter, accepted(), 2, third, third);
+    assert!(burst(&mut limiter, third) <= 1);
+}
+
+#[test]
+fn a_statement_of_the_server_ends_the_search() {
+    let (mut limiter, start) = (Limiter::new(ALLOWANCE, false, MAX_WAIT), Instant::now());
+    limiter.sent(start);
+    answer(&mut limiter, refusal(RateLimits::default()), 1, start, start);
+    limiter.sent(start);
+    answer(&mut limiter, Outcome::Accepted(Some(window(50, 49, 60.0))), 1, start, start);
+    assert!(limiter.rate.is_none());
+    assert_eq!(burst(&mut limiter, start), 49);
+}
+
+#[test]
+fn what_was_found_is_forgotten_when_nothing_is_refused() {
+    let (mut limiter, start) = (Limiter::new(ALLOWANCE, false, MAX_WAIT), Instant::now());
+    limiter.sent(start);
+    answer(&mut limiter, refusal(RateLimits::default()), 1, start, start);
+    assert!(!limiter.is_unlimited(start + seconds(9.0)));
+    assert!(limiter.is_unlimited(start + seconds(11.0)));
+}

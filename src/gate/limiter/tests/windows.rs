@@ -1,0 +1,176 @@
+//! What answers and refusals tell of a window, and what follows at its end.
+
+use super::*;
+
+#[test]
+fn an_answer_that_says_nothing_uses_a_slot_of_the_window_that_another_told() {
+    let (mut limiter, start) = (paced(), Instant::now());
+    for _ in 0..4 {
+        limiter.sent(start);
+    }
+    answer(&mut limiter, Outcome::Accepted(Some(window(35, 5, 30.0))), 1, start, start);
+    answer(&mut limiter, accepted(), 1, start, start);
+    answer(
+        &mut limiter,
+        Outcome::Accepted(Some(RateLimits { limit: Some(35), ..Default::default() })),
+        1,
+        start,
+        start,
+    );
+    answer(&mut limiter, Outcome::Lost, 1, start, start);
+    assert_eq!(burst(&mut limiter, start), 2);
+}
+
+#[test]
+fn a_reset_of_nothing_tells_what_is_left_and_not_when_the_window_ends() {
+    let (mut limiter, start) = (paced(), Instant::now());
+    limiter.sent(start);
+    answer(&mut limiter, Outcome::Accepted(Some(window(35, 5, 20.0))), 1, start, start);
+    limiter.sent(start);
+    answer(&mut limiter, Outcome::Accepted(Some(window(35, 2, 0.0))), 1, start, start);
+    assert_eq!(burst(&mut limiter, start), 2);
+    assert_eq!(limiter.wait(start), Some(start + seconds(21.0)));
+    // Nor does one that says more take a place back.
+    answer(&mut limiter, Outcome::Accepted(Some(window(35, 9, 0.0))), 2, start, start);
+    assert_eq!(limiter.wait(start), Some(start + seconds(21.0)));
+}
+
+#[test]
+fn what_was_surely_answered_in_a_window_is_free_at_its_end_although_others_share_it() {
+    let (mut limiter, start) = (paced(), Instant::now());
+    for _ in 0..10 {
+        limiter.sent(start);
+    }
+    answer(&mut limiter, accepted(), 9, start, start);
+    // Thirty of the sixty are gone: twenty were not ours, so that the window may have begun before our first.
+    answer(&mut limiter, Outcome::Accepted(Some(window(60, 30, 30.0))), 1, start, start);
+    for (sent, answers) in [(5, 27.5), (7, 28.5)] {
+        let now = start + seconds(answers);
+        for _ in 0..sent {
+            limiter.sent(now);
+        }
+        answer(&mut limiter, accepted(), sent, now, now);
+    }
+    // The header may be two seconds beyond the truth: the last seven may count in the next window.
+    assert_eq!(burst(&mut limiter, start + seconds(31.0)), 53);
+}
+
+#[test]
+fn a_limit_of_nothing_is_not_believed() {
+    let (mut limiter, start) = (paced(), Instant::now());
+    limiter.sent(start);
+    answer(&mut limiter, Outcome::Accepted(Some(RateLimits { limit: Some(0), ..Default::default() })), 1, start, start);
+    assert_eq!(burst(&mut limiter, start), 59);
+}
+
+#[test]
+fn a_window_that_is_all_ours_ends_when_its_first_slot_is_free() {
+    // The header may be a second short of the truth, or two seconds beyond it; further off it tells another window.
+    for (reset, ends) in [(20.0, 60.0), (21.0, 60.0), (22.0, 60.0), (23.0, 64.0)] {
+        let (mut limiter, start) = (paced(), Instant::now());
+        for _ in 0..10 {
+            limiter.sent(start);
+        }
+        answer(&mut limiter, accepted(), 10, start, start);
+        let now = start + seconds(40.0);
+        limiter.sent(now);
+        answer(&mut limiter, Outcome::Accepted(Some(window(11, 0, reset))), 1, now, now);
+        assert_eq!(limiter.wait(now), Some(start + seconds(ends)), "{reset}");
+    }
+}
+
+#[test]
+fn an_answer_tells_of_the_window_whose_end_is_near_the_one_it_says() {
+    let (mut limiter, start) = (paced(), Instant::now());
+    let mut tell = |limits| {
+        limiter.sent(start);
+        answer(&mut limiter, Outcome::Accepted(Some(limits)), 1, start, start);
+        let sent = burst(&mut limiter, start);
+        answer(&mut limiter, Outcome::NotSent, sent, start, start);
+        (sent, limiter.windows.ends().map(|ends| ends - start))
+    };
+    assert_eq!(tell(window(100, 3, 4.0)), (3, Some(seconds(5.0))));
+    // The server is in a new window already.
+    assert_eq!(tell(window(100, 80, 60.0)), (80, Some(seconds(61.0))));
+    // One that comes late from the window before.
+    assert_eq!(tell(window(100, 2, 3.0)), (80, Some(seconds(61.0))));
+    // The same window, told a little later.
+    assert_eq!(tell(window(100, 79, 58.0)), (79, Some(seconds(59.0))));
+}
+
+#[test]
+fn a_refusal_that_says_when_to_ask_again_ends_the_window_then_or_before() {
+    let refused = |seconds| refusal(RateLimits { retry_after: Some(seconds), ..Default::default() });
+    let (started, told) = (Instant::now(), |reset| Outcome::Accepted(Some(window(60, 40, reset))));
+    // An end that was told before, with the second that a header may be short of the truth, and what follows from both.
+    for (first, asked, ends) in [(told(20.0), 50.0, 21.0), (told(50.0), 10.0, 10.0)] {
+        let mut limiter = paced();
+        limiter.sent(started);
+        answer(&mut limiter, first, 1, started, started);
+        limiter.sent(started);
+        answer(&mut limiter, refused(seconds(asked)), 1, started, started);
+        assert_eq!(limiter.wait(started), Some(started + seconds(ends)));
+    }
+    // An end that is only our assumption does not count against what the server says.
+    let mut limiter = paced();
+    for outcome in [accepted(), refusal(RateLimits::default()), refused(seconds(90.0))] {
+        limiter.sent(started);
+        answer(&mut limiter, outcome, 1, started, started);
+    }
+    assert_eq!(limiter.wait(started), Some(started + seconds(90.0)));
+}
+
+#[test]
+fn without_a_limit_a_window_that_was_not_used_up_holds_nobody_back() {
+    for (remaining, sent) in [(5, 1000), (0, 1)] {
+        let (mut limiter, start) = (Limiter::new(ALLOWANCE, false, MAX_WAIT), Instant::now());
+        limiter.sent(start);
+        let limits = RateLimits { limit: None, ..window(0, remaining, 20.0) };
+        answer(&mut limiter, Outcome::Accepted(Some(limits)), 1, start, start);
+        assert_eq!(burst(&mut limiter, start + seconds(21.0)), sent);
+    }
+}
+
+#[test]
+fn a_shared_window_stays_shared_when_nobody_has_used_it_up() {
+    let (mut limiter, start) = (paced(), Instant::now());
+    assert_eq!(burst(&mut limiter, start), 60);
+    answer(&mut limiter, Outcome::Accepted(Some(window(60, 0, 30.0))), 15, start, start);
+    answer(&mut limiter, refusal(window(60, 0, 30.0)), 45, start, start);
+    let next = start + seconds(31.0);
+    assert_eq!(burst(&mut limiter, next), 1);
+    answer(&mut limiter, Outcome::Accepted(Some(window(60, 40, 60.0))), 1, next, next);
+    assert_eq!(burst(&mut limiter, next + seconds(61.0)), 1);
+}
+
+#[test]
+fn a_slot_that_was_free_before_the_answer_may_have_counted_in_a_window_that_is_not_all_ours() {
+    for (sent_at, ends) in [(59.0, 101.0), (60.5, 100.0)] {
+        let (mut limiter, start) = (paced(), Instant::now());
+        for taken in [0.0, 40.0] {
+            let now = start + seconds(taken);
+            limiter.sent(now);
+            answer(&mut limiter, accepted(), 1, now, now);
+        }
+        let (sent_at, now) = (start + seconds(sent_at), start + seconds(61.0));
+        limiter.sent(sent_at);
+        answer(&mut limiter, Outcome::Accepted(Some(window(2, 0, 39.0))), 1, sent_at, now);
+        assert_eq!(limiter.wait(now), Some(start + seconds(ends)));
+    }
+}
+
+#[test]
+fn a_window_that_was_all_ours_is_not_seen_as_shared_whenever_it_is_asked_for() {
+    for asked in [None, Some(60.0), Some(60.1)] {
+        let (mut limiter, start) = (paced(), Instant::now());
+        assert_eq!(burst(&mut limiter, start), 60);
+        for remaining in (0..60).rev() {
+            limiter.returned(Outcome::Accepted(Some(window(60, remaining, 60.0))), start, start, || 0.9);
+        }
+        // The server has counted nothing but ours: its window ends when the first place is free.
+        if let Some(asked) = asked {
+            assert_eq!(limiter.wait(start + seconds(asked)), Some(start + seconds(60.225)));
+        }
+        assert_eq!(burst(&mut limiter, start + seconds(60.5)), 60, "{asked:?}");
+    }
+}
