@@ -16,20 +16,20 @@ use turris_auth::{
 };
 
 /// Runs scripts at the time that the test sets, not at the server's.
-pub struct Blocking {
+pub(crate) struct Blocking {
     stream: Mutex<BufReader<UnixStream>>,
     /// In milliseconds; zero for the server's own time.
     pub time: Arc<AtomicU64>,
 }
 
 impl Blocking {
-    pub fn connect(server: &Server) -> Self {
+    pub(crate) fn connect(server: &Server) -> Self {
         let stream = UnixStream::connect(server.socket()).expect("the server listens");
         Self { stream: Mutex::new(BufReader::new(stream)), time: Arc::default() }
     }
 
     /// Sends one command and reads its answer.
-    pub fn command(&self, parts: &[&[u8]]) -> Result<Vec<Vec<u8>>, String> {
+    pub(crate) fn command(&self, parts: &[&[u8]]) -> Result<Vec<Vec<u8>>, String> {
         let mut stream = self.stream.lock().unwrap();
         let mut bytes = format!("*{}\r\n", parts.len()).into_bytes();
         for part in parts {
