@@ -41,8 +41,11 @@ fn html(text: &str) -> String {
     text.chars().map(entity).collect()
 }
 
+/// A way to write a text, and its name.
+type Encoding = (&'static str, fn(&str) -> String);
+
 /// Each way in which a server may write a text.
-fn encodings() -> Vec<(&'static str, fn(&str) -> String)> {
+fn encodings() -> Vec<Encoding> {
     vec![
         ("as it is", |text| text.to_owned()),
         ("json", json),
@@ -62,7 +65,7 @@ fn encodings() -> Vec<(&'static str, fn(&str) -> String)> {
 }
 
 /// Those that leave letters and digits as they are.
-fn outer_encodings() -> Vec<(&'static str, fn(&str) -> String)> {
+fn outer_encodings() -> Vec<Encoding> {
     encodings().into_iter().filter(|(_, encode)| encode("a1") == "a1").collect()
 }
 

@@ -229,7 +229,7 @@ async fn answers_that_are_lost_grant_nothing_twice_and_count_nothing_twice() {
     // Invariant 3, and trap 1: the store has carried the call out, and the process has not heard of it.
     let (store, mut server) = (MemoryStore::new(), Server::new(Windows::Sliding, 60));
     let mut processes: Vec<_> = (1..=4).map(|number| Process::new(number, 75)).collect();
-    let health = |_, exchange: u64| if exchange % 3 == 0 { Store::LosesAnswers } else { Store::Answers };
+    let health = |_, exchange: u64| if exchange.is_multiple_of(3) { Store::LosesAnswers } else { Store::Answers };
     let took = run(&store, &mut server, &mut processes, seconds(600.0), health).await;
     assert_eq!((server.refused, server.accepted.len()), (0, 300));
     assert!(took < seconds(247.0), "{took:?}");
