@@ -214,8 +214,11 @@ impl World {
 
     fn judge(self) -> Run {
         let retries = self.plan.processes.iter().map(|process| process.max_retries).max().unwrap_or_default();
+        // The request that tries whether a closed gate is open pays with none of its retries, until the server has refused
+        // for `max_wait`: at most 90 s here, with delays that double from 1 s.
+        let tries = 7;
         // Twice each for the token, of every attempt at the limit; a redirect makes another request.
-        let most = 2 * (retries as usize + 1) * 2;
+        let most = 2 * (retries as usize + 1 + tries) * 2;
         self.watch.finish(self.plan.honest, self.plan.forgets, most)
     }
 }
