@@ -39,6 +39,22 @@ const LARGEST_LIMIT: u32 = 1_000;
 /// All services made from one layer, or from its clones, share one token and one allowance of fetches.
 ///
 /// See the [module](crate::auth) for examples.
+///
+/// # Examples
+///
+/// ```
+/// use bytes::Bytes;
+/// use http_body_util::Full;
+/// use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+/// use tower::Layer;
+/// use turris_auth::{Credentials, Environment, TurrisAuthLayer};
+///
+/// let layer = TurrisAuthLayer::new(Credentials::new("m2m-client-abc123", "secret")?, Environment::Sandbox);
+/// let api = layer.layer(Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>());
+/// # let _ = api;
+/// # Ok::<(), turris_auth::ConfigError>(())
+/// ```
+#[doc(alias("401", "bearer", "oauth", "single flight"))]
 pub struct TurrisAuthLayer<T = ThroughInner> {
     shared: Arc<Shared<T>>,
 }

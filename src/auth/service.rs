@@ -22,6 +22,21 @@ use crate::{BoxError, TokenService, engine::Engine, replay::TryCloneBody};
 /// Service that attaches the access token to the requests of the service that it wraps, and renews the token.
 ///
 /// [`TurrisAuthLayer`](crate::TurrisAuthLayer) makes it; the [module](crate::auth) says what it does.
+///
+/// # Examples
+///
+/// ```
+/// use bytes::Bytes;
+/// use http_body_util::Full;
+/// use hyper_util::client::legacy::{Client, connect::HttpConnector};
+/// use turris_auth::TurrisAuth;
+///
+/// /// The state of a web service. A clone shares the token and the connections.
+/// #[derive(Clone)]
+/// struct App {
+///     api: TurrisAuth<Client<HttpConnector, Full<Bytes>>>,
+/// }
+/// ```
 pub struct TurrisAuth<S, T = ThroughInner> {
     inner: S,
     policy: TokenPolicy<T>,

@@ -23,6 +23,21 @@ const MOST_REQUESTS: u64 = 1_000_000_000;
 /// All services made from one layer, or from its clones, share one gate and one count per authority and class of
 /// requests. The vendor counts per API client, so make a layer for each: two API clients under one layer would wait for
 /// each other's limits. See the [module](super) for what it does, and for an example.
+///
+/// # Examples
+///
+/// ```
+/// use bytes::Bytes;
+/// use http_body_util::Full;
+/// use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+/// use tower::Layer;
+/// use turris_auth::TurrisBackoffLayer;
+///
+/// let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+/// let api = TurrisBackoffLayer::new().layer(client);
+/// # let _ = api;
+/// ```
+#[doc(alias("429", "rate limit", "retry-after", "throttle"))]
 #[derive(Clone)]
 pub struct TurrisBackoffLayer {
     gates: Arc<GateRegistry>,

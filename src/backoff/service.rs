@@ -19,6 +19,21 @@ use crate::{BoxError, engine::Engine, gate::GateRegistry, replay::TryCloneBody};
 ///
 /// The inner service has to be `Clone`: while a request waits, the readiness of the service that it was called on is
 /// given back, and a clone is made ready when its turn comes.
+///
+/// # Examples
+///
+/// ```
+/// use bytes::Bytes;
+/// use http_body_util::Full;
+/// use hyper_util::client::legacy::{Client, connect::HttpConnector};
+/// use turris_auth::TurrisBackoff;
+///
+/// /// The state of a program. A clone shares the queue and the connections.
+/// #[derive(Clone)]
+/// struct Job {
+///     api: TurrisBackoff<Client<HttpConnector, Full<Bytes>>>,
+/// }
+/// ```
 #[derive(Clone)]
 pub struct TurrisBackoff<S> {
     inner: S,

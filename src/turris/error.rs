@@ -32,6 +32,17 @@ pub struct Error {
 }
 
 /// The part of [`Turris`](super::Turris) that an [`Error`] came from.
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::turris::{Error, ErrorKind};
+///
+/// /// Whether nothing was sent, so that the request can be made again.
+/// fn was_not_sent(error: &Error) -> bool {
+///     matches!(error.kind(), ErrorKind::Token | ErrorKind::Limit)
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -55,6 +66,12 @@ impl Error {
             Part::Deadline => ErrorKind::Deadline,
         };
         Self { kind, source }
+    }
+
+    /// The client's error for a request that never reached the stack.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn client(source: impl Into<BoxError>) -> Self {
+        Self::new(Part::Client, source.into())
     }
 
     /// Returns the part that failed.

@@ -24,6 +24,22 @@ use crate::{
 /// authority and class of requests. Make one layer for each API client.
 ///
 /// See the [module](super) for examples.
+///
+/// # Examples
+///
+/// ```
+/// use bytes::Bytes;
+/// use http_body_util::Full;
+/// use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+/// use tower::Layer;
+/// use turris_auth::{Credentials, Environment, TurrisLayer};
+///
+/// let layer = TurrisLayer::new(Credentials::new("m2m-client-abc123", "secret")?, Environment::Sandbox);
+/// let turris = layer.layer(Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>());
+/// # let _ = turris;
+/// # Ok::<(), turris_auth::ConfigError>(())
+/// ```
+#[doc(alias("401", "429", "bearer", "oauth", "rate limit", "single flight"))]
 pub struct TurrisLayer<T = ThroughInner> {
     shared: Arc<Shared<T>>,
 }
