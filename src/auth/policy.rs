@@ -356,8 +356,7 @@ where
         wait: Pin<&mut TokenWait>,
         request: &mut Request<B>,
         _inner: &S,
-        _history: &mut History,
-        delayed: bool,
+        history: &mut History,
         keep: impl FnOnce(&Request<B>),
         _cx: &mut Context<'_>,
     ) -> Option<Result<Carried, BoxError>> {
@@ -366,7 +365,7 @@ where
                 keep(request);
             }
         };
-        self.0.attach_awaited(wait, request, delayed, keep)
+        self.0.attach_awaited(wait, request, history.delayed, keep)
     }
 }
 

@@ -230,7 +230,6 @@ impl<S, B> Admit<S, B> for LimitPolicy {
         request: &mut Request<B>,
         _inner: &S,
         history: &mut History,
-        _delayed: bool,
         keep: impl FnOnce(&Request<B>),
         cx: &mut Context<'_>,
     ) -> Option<Result<Self::Permit, BoxError>> {

@@ -23,6 +23,8 @@ const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc
 const MOST_DIGITS: usize = 8;
 const LARGEST: u128 = 99_999_999;
 
+const HOUR: (char, u128) = ('H', 3_600 * 1_000_000_000);
+
 /// The units of a timeout in nanoseconds, the finest first.
 const UNITS: [(char, u128); 6] = [
     ('n', 1),
@@ -30,7 +32,7 @@ const UNITS: [(char, u128); 6] = [
     ('m', 1_000_000),
     ('S', 1_000_000_000),
     ('M', 60 * 1_000_000_000),
-    ('H', 3_600 * 1_000_000_000),
+    HOUR,
 ];
 
 /// When a gRPC call has to be over, and the attempts that its caller has already made.
@@ -104,7 +106,6 @@ fn parse(timeout: &str) -> Option<Duration> {
 
 /// Writes a timeout in the finest unit that has room for it. A call that is sent has at least a nanosecond.
 fn encode(timeout: Duration) -> HeaderValue {
-    const HOUR: (char, u128) = UNITS[UNITS.len() - 1];
     let nanoseconds = timeout.as_nanos().clamp(1, LARGEST * HOUR.1);
     let (unit, length) = UNITS.into_iter().find(|(_, length)| nanoseconds / length <= LARGEST).unwrap_or(HOUR);
     let text = format!("{}{unit}", nanoseconds / length);

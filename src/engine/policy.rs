@@ -104,15 +104,14 @@ pub(crate) trait Admit<S, B>: Policy {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Self::Error>>;
 
-    /// The same for a request that has waited and whose service is ready. `None` if it has to wait again. `delayed` says
-    /// that time has passed since [`poll_wait`](Self::poll_wait) was ready first.
+    /// The same for a request that has waited and whose service is ready. `None` if it has to wait
+    /// again.
     fn leave(
         &self,
         wait: Pin<&mut Self::Wait>,
         request: &mut Request<B>,
         inner: &S,
         history: &mut History,
-        delayed: bool,
         keep: impl FnOnce(&Request<B>),
         cx: &mut Context<'_>,
     ) -> Option<Result<Self::Permit, Self::Error>>;
@@ -129,6 +128,8 @@ pub(crate) struct History {
     pub(crate) limit_retries: u32,
     /// The time that it was held back by a limit.
     pub(crate) waited: Duration,
+    /// Time has passed since the policy let it go: the service was not ready then.
+    pub(crate) delayed: bool,
     /// It was sent again because it had not been processed. That happens once.
     pub(super) resent: bool,
     pub(super) deadline: Option<Deadline>,

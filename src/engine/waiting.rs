@@ -37,8 +37,6 @@ pin_project! {
         drain: Option<Drain<R>>,
         // The service has been polled since it was cloned, so it may hold readiness or a place in a queue.
         touched: bool,
-        // The service was not ready when the policy first let the request go.
-        delayed: bool,
     }
 }
 
@@ -50,7 +48,7 @@ struct Unsent<S, B> {
 }
 
 /// A request in flight again.
-pub(super) type Sent<F, S, P, B> = (F, Attempt<S, P, B>);
+pub(super) type Sent<S, P, B> = (<S as Service<Request<B>>>::Future, Attempt<S, P, B>);
 
 impl<S, P: Policy, B, R> Waiting<S, P, B, R> {
     /// `refused` is the body of the answer that the attempt before got.
@@ -71,7 +69,6 @@ impl<S, P: Policy, B, R> Waiting<S, P, B, R> {
             wait,
             drain: refused.map(Drain::new),
             touched: false,
-            delayed: false,
         })
     }
 }
@@ -88,7 +85,7 @@ where
     pub(super) fn poll_send(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Sent<S::Future, S, P, B>, P::Error>> {
+    ) -> Poll<Result<Sent<S, P, B>, P::Error>> {
         let mut this = self.project();
         loop {
             let Some(Unsent { request, service, history }) = this.unsent.as_mut() else { already_sent() };
@@ -105,12 +102,12 @@ where
             let polled = this.policy.poll_wait(this.wait.as_mut(), request, service, history, cx);
             if polled.is_pending() {
                 give_readiness_back(service, this.touched);
-                *this.delayed = false;
+                history.delayed = false;
             }
             ready!(polled)?;
             *this.touched = true;
             let Poll::Ready(readiness) = service.poll_ready(cx) else {
-                *this.delayed = true;
+                history.delayed = true;
                 return Poll::Pending;
             };
             readiness.map_err(|error| P::error(Part::Client, error.into()))?;
@@ -119,10 +116,10 @@ where
                 deadline.write(request, history.attempts);
             }
             let keep = |request: &Request<B>| copy = RetryCopy::of(request);
-            let left = this.policy.leave(this.wait.as_mut(), request, service, history, *this.delayed, keep, cx);
+            let left = this.policy.leave(this.wait.as_mut(), request, service, history, keep, cx);
             let Some(permit) = left else {
                 give_readiness_back(service, this.touched);
-                *this.delayed = false;
+                history.delayed = false;
                 continue;
             };
             let permit = permit?;

@@ -247,7 +247,6 @@ where
         request: &mut Request<B>,
         inner: &S,
         history: &mut History,
-        delayed: bool,
         keep: impl FnOnce(&Request<B>),
         cx: &mut Context<'_>,
     ) -> Option<Result<StackPermit, Error>> {
@@ -270,7 +269,7 @@ where
                         keep(request);
                     }
                 };
-                let attached = self.0.auth.attach_awaited(token, request, delayed, keep)?;
+                let attached = self.0.auth.attach_awaited(token, request, history.delayed, keep)?;
                 Some(match attached {
                     Ok(carried) => Ok(StackPermit { in_flight: in_flight.take(), carried }),
                     Err(error) => Err(Error::new(Part::Token, error)),
