@@ -1,4 +1,4 @@
-//! What a response means to the layers: which ones say that the token was refused, and which that a limit was met.
+//! The classification of responses: a refused token, an exceeded limit, or an ordinary response.
 
 use std::{fmt, sync::Arc};
 
@@ -8,10 +8,11 @@ use crate::api::limits::forbids_retry;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// What a response means to [`TurrisAuth`](crate::TurrisAuth) and [`TurrisBackoff`](crate::TurrisBackoff).
+/// The meaning of a response to [`TurrisAuth`](crate::TurrisAuth) and
+/// [`TurrisBackoff`](crate::TurrisBackoff).
 ///
-/// A closure from a response's status and headers to one of these replaces the layers' own judgement, which is
-/// [`ResponseClass::of`].
+/// A closure from a response's status and headers to a class replaces the default classification,
+/// which is [`ResponseClass::of`].
 ///
 /// # Examples
 ///
@@ -31,22 +32,26 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ResponseClass {
-    /// The response is the caller's.
+    /// The response goes to the caller.
     Ordinary,
-    /// The token was refused: it is replaced, and the request is sent once more.
+    /// The token was refused. The layer replaces the token and sends the request once more.
     Unauthorized,
-    /// A limit was met: the request is sent again when there is room.
+    /// A limit was exceeded. The layer sends the request again when there is room.
     RateLimited,
 }
 
 impl ResponseClass {
-    /// The class of a response by its status, and of a gRPC response without a body by its `grpc-status`.
+    /// Returns the default class of a response.
     ///
-    /// 401 is `Unauthorized` and 429 is `RateLimited`. A gRPC response has the status 200; where there is nothing but an
-    /// error to say, its `grpc-status` stands among the headers (the gRPC protocol calls it *trailers-only*), and 16
-    /// (`UNAUTHENTICATED`) and 8 (`RESOURCE_EXHAUSTED`) there mean the same as the two. What stands in real trailers, or
-    /// is no number or several, is the caller's; so is an 8 with a `grpc-retry-pushback-ms` that is negative or no number, by which
-    /// a server says that it wants no retry (gRPC proposal A6).
+    /// The rules are:
+    /// - 401 is `Unauthorized`, and 429 is `RateLimited`.
+    /// - A gRPC response has the status 200. If it consists of an error alone, its `grpc-status` is
+    ///   among the headers (the gRPC protocol calls this *trailers-only*). There, 16
+    ///   (`UNAUTHENTICATED`) is `Unauthorized`, and 8 (`RESOURCE_EXHAUSTED`) is `RateLimited`.
+    /// - An 8 with a `grpc-retry-pushback-ms` that is negative or not a number is `Ordinary`. With
+    ///   it the server forbids a retry (gRPC proposal A6).
+    /// - Every other response is `Ordinary`. This includes a `grpc-status` in real trailers, a
+    ///   repeated one, and one that is not a number.
     pub fn of(status: StatusCode, headers: &HeaderMap) -> Self {
         match status {
             StatusCode::OK => match grpc_status(headers) {
@@ -61,27 +66,30 @@ impl ResponseClass {
     }
 }
 
-/// The one `grpc-status`.
+/// Returns the `grpc-status`, if there is exactly one.
 fn grpc_status(headers: &HeaderMap) -> Option<&[u8]> {
     let mut values = headers.get_all(GRPC_STATUS).iter();
     let status = values.next()?;
     values.next().is_none().then_some(status.as_bytes())
 }
 
-/// Whether `request` is a gRPC call, by the media type that the protocol prescribes: `application/grpc`, with or without
-/// a suffix such as `+proto`.
+/// Returns whether `request` is a gRPC call. The protocol prescribes the media type
+/// `application/grpc`, with or without a suffix such as `+proto`.
 pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
     const MEDIA_TYPE: &[u8] = b"application/grpc";
     let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.as_bytes().get(..MEDIA_TYPE.len()));
     media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case(MEDIA_TYPE))
 }
 
-/// Whether an ordinary answer shows that the server has looked at the token and accepted it.
+/// Returns whether an ordinary response shows that the server has checked the token and accepted
+/// it.
 pub(crate) fn proves_token<B>(response: &Response<B>) -> bool {
-    // A gateway that fails, has waited too long or wants its own authentication answers before anybody looks.
+    // A gateway that fails, times out or demands its own authentication answers before the token is
+    // checked.
     const BEFORE_AUTHENTICATION: [StatusCode; 2] =
         [StatusCode::PROXY_AUTHENTICATION_REQUIRED, StatusCode::REQUEST_TIMEOUT];
-    // UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE and DATA_LOSS: what gRPC has for the 5xx statuses.
+    // UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE and DATA_LOSS: gRPC's
+    // counterparts of the 5xx statuses.
     const GRPC_SERVER_ERRORS: [&[u8]; 6] = [b"2", b"4", b"12", b"13", b"14", b"15"];
     let (status, grpc_status) = (response.status(), response.headers().get(GRPC_STATUS));
     !status.is_server_error()
@@ -91,7 +99,7 @@ pub(crate) fn proves_token<B>(response: &Response<B>) -> bool {
 
 type Classify = dyn Fn(StatusCode, &HeaderMap) -> ResponseClass + Send + Sync;
 
-/// The layers' own judgement, or the one that a user put in its place.
+/// The classification: the default one, or the user's closure.
 #[derive(Clone, Default)]
 pub(crate) struct Classifier(Option<Arc<Classify>>);
 
@@ -105,7 +113,7 @@ impl Classifier {
         let status = response.status();
         match &self.0 {
             Some(classify) => classify(status, response.headers()),
-            // gRPC needs HTTP/2, so nobody else pays for looking the header up.
+            // gRPC needs HTTP/2, so other responses are spared the header lookup.
             None if status == StatusCode::OK && response.version() < Version::HTTP_2 => ResponseClass::Ordinary,
             None => ResponseClass::of(status, response.headers()),
         }

@@ -1,4 +1,4 @@
-//! The client id and secret of one Turris API client, and where they come from.
+//! The client id and secret of one Turris API client, and their providers.
 
 mod file;
 
@@ -17,7 +17,8 @@ use crate::{BoxError, ConfigError};
 
 /// The client id and client secret of one Turris API client.
 ///
-/// The secret is zeroised when the last clone is dropped and shown nowhere: `Debug` hides it and nothing returns it.
+/// The secret is zeroised when the last clone is dropped. `Debug` hides it, and no method returns
+/// it.
 ///
 /// # Examples
 ///
@@ -35,19 +36,20 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// The environment variable that [`from_env`](Self::from_env) reads the client id from.
+    /// The environment variable from which [`from_env`](Self::from_env) reads the client id.
     pub const CLIENT_ID_VARIABLE: &str = "TURRIS_CLIENT_ID";
-    /// The environment variable that [`from_env`](Self::from_env) reads the client secret from.
+    /// The environment variable from which [`from_env`](Self::from_env) reads the client secret.
     pub const CLIENT_SECRET_VARIABLE: &str = "TURRIS_CLIENT_SECRET";
 
-    /// Credentials from their two parts.
+    /// Creates credentials from their two parts.
     ///
-    /// Handing over a `String` spares the copy that a `&str` needs; either way the caller's own copy stays its own.
+    /// A `String` is moved, and a `&str` is copied. A copy that the caller keeps is not zeroised.
     ///
     /// # Errors
     ///
-    /// If either part is empty, has white space or a line end at an end, has a control character in it, or begins with a byte
-    /// order mark. The error says which, and shows neither part: they may be in each other's place.
+    /// If either part is empty, begins or ends with white space or a line end, contains a control
+    /// character, or begins with a byte order mark. The error names the part and shows neither
+    /// value, because the two may have been swapped.
     pub fn new(client_id: impl Into<String>, client_secret: impl Into<String>) -> Result<Self, ConfigError> {
         let client_secret = Zeroizing::new(client_secret.into());
         Self::checked("client id", client_id.into(), "client secret", client_secret)
@@ -59,7 +61,7 @@ impl Credentials {
         secret_setting: &'static str,
         client_secret: Zeroizing<String>,
     ) -> Result<Self, ConfigError> {
-        // Neither is shown: they may have been mixed up.
+        // Neither value is shown, because the two may have been swapped.
         if let Some(expected) = unusable(&client_id) {
             return Err(ConfigError::without_value(id_setting, expected));
         }
@@ -69,13 +71,14 @@ impl Credentials {
         Ok(Self { client_id: client_id.into(), client_secret: Arc::new(client_secret) })
     }
 
-    /// Credentials from the environment variables `TURRIS_CLIENT_ID` and `TURRIS_CLIENT_SECRET`.
+    /// Reads credentials from the environment variables `TURRIS_CLIENT_ID` and
+    /// `TURRIS_CLIENT_SECRET`.
     ///
-    /// They are read once, here.
+    /// The variables are read once, in this call.
     ///
     /// # Errors
     ///
-    /// When a variable is missing, is not Unicode, or has a value that [`new`](Self::new) refuses.
+    /// If a variable is missing, is not Unicode, or has a value that [`new`](Self::new) refuses.
     pub fn from_env() -> Result<Self, ConfigError> {
         let read = |name: &'static str| {
             env::var(name).map_err(|error| match error {
@@ -88,7 +91,7 @@ impl Credentials {
         Self::checked(Self::CLIENT_ID_VARIABLE, client_id, Self::CLIENT_SECRET_VARIABLE, client_secret)
     }
 
-    /// The client id, which is not a secret.
+    /// Returns the client id, which is not a secret.
     pub fn client_id(&self) -> &str {
         &self.client_id
     }
@@ -102,7 +105,7 @@ impl Credentials {
     }
 }
 
-/// What was expected in the place of a text that cannot be a client id or secret.
+/// Returns the expected form if `text` cannot be a client id or secret.
 fn unusable(text: &str) -> Option<&'static str> {
     if text.is_empty() {
         Some("text that is not empty")
@@ -128,14 +131,15 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// What [`CredentialsProvider::credentials`] returns.
+/// The future that [`CredentialsProvider::credentials`] returns.
 pub type CredentialsFuture<'a> = Pin<Box<dyn Future<Output = Result<Credentials, BoxError>> + Send + 'a>>;
 
-/// Provides the credentials for each fetch of a token, so that a rotated secret is used without a restart.
+/// A provider of the credentials for each fetch of a token, so that a rotated secret is used
+/// without a restart.
 ///
-/// [`Credentials`] are a provider of themselves, [`CredentialsFile`] reads them from disk, and [`credentials_fn`] makes a
-/// provider of a closure. The time that a provider takes counts towards
-/// [`token_timeout`](crate::auth::TurrisAuthLayerBuilder::token_timeout).
+/// [`Credentials`] provide themselves, [`CredentialsFile`] reads them from disk, and
+/// [`credentials_fn`] turns a closure into a provider. The time that a provider takes counts
+/// towards [`token_timeout`](crate::auth::TurrisAuthLayerBuilder::token_timeout).
 ///
 /// # Examples
 ///
@@ -155,17 +159,18 @@ pub type CredentialsFuture<'a> = Pin<Box<dyn Future<Output = Result<Credentials,
 /// # async fn read_secret() -> Result<String, std::io::Error> { Ok("secret".into()) }
 /// ```
 pub trait CredentialsProvider: Send + Sync + 'static {
-    /// The credentials to use for the next fetch.
+    /// Returns the credentials for the next fetch.
     ///
     /// # Errors
     ///
-    /// Whatever keeps them from being had. Callers see it as the source of a
-    /// [`TokenError`](crate::TokenError) of the kind [`CredentialsProvider`](crate::TokenErrorKind::CredentialsProvider); it must not
-    /// contain the secret.
+    /// If the provider cannot obtain the credentials. Callers see the error as the source of a
+    /// [`TokenError`](crate::TokenError) of the kind
+    /// [`CredentialsProvider`](crate::TokenErrorKind::CredentialsProvider). It must not contain the
+    /// secret.
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped at any await point, when the fetch that asked runs out of time.
+    /// The future may be dropped at any await point, if the fetch runs out of time.
     fn credentials(&self) -> CredentialsFuture<'_>;
 }
 
@@ -187,7 +192,8 @@ impl<P: CredentialsProvider + ?Sized> CredentialsProvider for Box<P> {
     }
 }
 
-/// A [`CredentialsProvider`] from a closure, which is called before every fetch of a token.
+/// Turns a closure into a [`CredentialsProvider`]. The closure is called before every fetch of a
+/// token.
 ///
 /// # Examples
 ///
@@ -211,7 +217,7 @@ where
     CredentialsFn { provide }
 }
 
-/// The [`CredentialsProvider`] that [`credentials_fn`] makes of a closure.
+/// The [`CredentialsProvider`] that [`credentials_fn`] returns.
 #[derive(Clone, Copy)]
 pub struct CredentialsFn<F> {
     provide: F,

@@ -1,4 +1,5 @@
-//! Where the Turris API is: its base URL, and with it the token URL and the origin that the token belongs to.
+//! The location of the Turris API: its base URL, its token URL, and the origin that receives the
+//! token.
 
 use std::{
     env, fmt,
@@ -17,10 +18,10 @@ use crate::ConfigError;
 /// The token endpoint's path under a base URL.
 const TOKEN_PATH: &str = "/v1/auth/jwt";
 
-/// The place of the Turris API: production, the sandbox, or any other base URL.
+/// The location of the Turris API: production, the sandbox, or another base URL.
 ///
-/// Use [`custom`](Self::custom) for a gateway or a server of your own, and [`from_env`](Self::from_env) if the program is
-/// told from outside. A text is parsed too: `"sandbox".parse::<Environment>()`.
+/// Use [`custom`](Self::custom) for a gateway or your own server. Use [`from_env`](Self::from_env)
+/// to read the environment from a variable. Text can be parsed: `"sandbox".parse::<Environment>()`.
 ///
 /// # Examples
 ///
@@ -46,10 +47,11 @@ enum Place {
     Custom(Arc<CustomPlace>),
 }
 
-/// A base URL that has been found usable.
+/// A validated base URL.
 #[derive(PartialEq, Eq)]
 struct CustomPlace {
-    // Invariant: both have a scheme and an authority with a host, and a path without a slash at its end or a query.
+    // Invariant: both URLs have a scheme, an authority with a host, and a path without a final
+    // slash and without a query.
     base_url: Uri,
     token_url: Uri,
 }
@@ -66,40 +68,48 @@ impl Environment {
     /// The environment variable that [`from_env`](Self::from_env) reads.
     pub const VARIABLE: &str = "TURRIS_ENVIRONMENT";
 
-    /// The environment that the variable `TURRIS_ENVIRONMENT` names: `production`, `sandbox` or a base URL.
+    /// Reads the environment from the variable `TURRIS_ENVIRONMENT`: `production`, `sandbox` or a
+    /// base URL.
     ///
-    /// It is read once, here.
+    /// The variable is read once, in this call.
     ///
     /// # Errors
     ///
-    /// If the variable is missing, is not Unicode, or is neither of the names nor a URL that [`custom`](Self::custom) takes.
-    /// There is no default: a program that is told nothing should not use production by chance.
+    /// If the variable is missing, is not Unicode, or is neither a known name nor a URL that
+    /// [`custom`](Self::custom) accepts. There is no default, so that a program without the
+    /// variable cannot use production by accident.
     pub fn from_env() -> Result<Self, ConfigError> {
         const EXPECTED: &str = "this environment variable to be `production`, `sandbox` or a base URL";
         let text = env::var(Self::VARIABLE).map_err(|_| ConfigError::without_value(Self::VARIABLE, EXPECTED))?;
         text.parse()
     }
 
-    /// The API behind another base URL: a gateway, a recording proxy, a server of one's own.
+    /// Creates an environment with another base URL: a gateway, a recording proxy, or your own
+    /// server.
     ///
-    /// A path is kept and put in front of the API's own (`https://gateway.example/turris` asks for its tokens at
-    /// `https://gateway.example/turris/v1/auth/jwt`).
+    /// A path is kept as a prefix of the API's paths. `https://gateway.example/turris` has its
+    /// token endpoint at `https://gateway.example/turris/v1/auth/jwt`.
     ///
     /// # Errors
     ///
-    /// When the URL is not absolute, is neither `https` nor `http` to a loopback host, has a port that cannot be
-    /// connected to, ends in `/v1` (the API's own paths begin with it), or has user information, a query or a fragment.
-    /// Credentials sent over plain HTTP can be read by whoever is in between, hence the loopback rule.
+    /// If the URL
+    /// - is not absolute,
+    /// - is neither `https` nor `http` to a loopback host, because credentials over plain HTTP can
+    ///   be read on the way,
+    /// - has a port to which no connection is possible,
+    /// - has a wildcard (`*`) in its host,
+    /// - ends in `/v1`, with which the API's own paths begin,
+    /// - or has user information, a query or a fragment.
     pub fn custom(base_url: impl AsRef<str>) -> Result<Self, ConfigError> {
         Self::parse(base_url.as_ref(), false)
     }
 
-    /// As [`custom`](Self::custom), but lets the client secret and the tokens travel over plain HTTP to any host, where
-    /// anyone on the way can read them. For closed networks only.
+    /// Like [`custom`](Self::custom), but accepts plain HTTP to any host. Every machine on the way
+    /// can then read the client secret and the tokens. Use it in closed networks only.
     ///
     /// # Errors
     ///
-    /// As [`custom`](Self::custom), but for the loopback rule.
+    /// Like [`custom`](Self::custom), without the loopback rule.
     pub fn custom_insecure(base_url: impl AsRef<str>) -> Result<Self, ConfigError> {
         Self::parse(base_url.as_ref(), true)
     }
@@ -107,12 +117,13 @@ impl Environment {
     fn parse(text: &str, insecure: bool) -> Result<Self, ConfigError> {
         const SETTING: &str = "base URL";
         const ABSOLUTE: &str = "an absolute URL such as `https://gateway.example`";
-        // A password may stand before the `@`, so a URL that has one is refused without being shown.
+        // The part before the `@` may contain a password, so the URL is refused without being
+        // shown.
         if text.contains('@') {
             return Err(ConfigError::without_value(SETTING, "a URL without user information (no `@`)"));
         }
-        // A query may hold a key, so it is not shown. `http::Uri` drops a fragment without a word, so both are looked
-        // for in the text.
+        // A query may contain a key, so it is not shown. `http::Uri` silently drops a fragment, so
+        // both are searched for in the text.
         let shown = text.split(['?', '#']).next().unwrap_or_default();
         let refused = |expected| ConfigError::new(SETTING, shown, expected);
         if shown.len() < text.len() {
@@ -121,7 +132,8 @@ impl Environment {
         let uri: Uri = text.parse().map_err(|_| refused(ABSOLUTE))?;
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else { return Err(refused(ABSOLUTE)) };
         let host = authority.host();
-        // `http::Uri` takes any text in brackets for a host, and characters that RFC 3986 does not allow in a path.
+        // `http::Uri` accepts any text in brackets as a host, and accepts characters that RFC 3986
+        // forbids in a path.
         let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         if host.is_empty() || address.is_some_and(|address| address.parse::<Ipv6Addr>().is_err()) || !text.is_ascii() {
             return Err(refused(ABSOLUTE));
@@ -148,7 +160,7 @@ impl Environment {
         Ok(Self { place: Place::Custom(Arc::new(CustomPlace { base_url, token_url })) })
     }
 
-    /// The base URL. A path in it has no slash at its end.
+    /// Returns the base URL. A path in it has no final slash.
     pub fn base_url(&self) -> Uri {
         match &self.place {
             Place::Production => Uri::from_static("https://public.api.live.turrisfi.com"),
@@ -157,11 +169,11 @@ impl Environment {
         }
     }
 
-    /// The URL of a resource: `path`, which may have a query, under the base URL.
+    /// Returns the URL of a resource: `path`, optionally with a query, under the base URL.
     ///
     /// # Errors
     ///
-    /// When `path` does not begin with a slash or has characters that a URL cannot have.
+    /// If `path` does not begin with a slash, or has characters that a URL cannot contain.
     ///
     /// # Examples
     ///
@@ -174,7 +186,7 @@ impl Environment {
     /// ```
     pub fn url(&self, path: &str) -> Result<Uri, ConfigError> {
         let refused = || {
-            // A query may hold a key, so it is not shown.
+            // A query may contain a key, so it is not shown.
             let shown = path.split(['?', '#']).next().unwrap_or_default();
             ConfigError::new(
                 "path",
@@ -190,7 +202,7 @@ impl Environment {
         with_path(base_url, &path).ok_or_else(refused)
     }
 
-    /// The URL of the token endpoint, `POST /v1/auth/jwt` under the base URL.
+    /// Returns the URL of the token endpoint: `/v1/auth/jwt` under the base URL.
     pub fn token_url(&self) -> Uri {
         match &self.place {
             Place::Production => Uri::from_static("https://public.api.live.turrisfi.com/v1/auth/jwt"),
@@ -207,20 +219,23 @@ fn with_path(uri: Uri, path: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// Whether `text`, what follows the host in an authority, is nothing or a port that can be connected to.
+/// Returns whether `text`, the rest of an authority after its host, is empty or a port to which a
+/// connection is possible.
 fn is_port(text: &str) -> bool {
     let digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
     let port = text.strip_prefix(':').filter(|port| digits(port)).and_then(|port| port.parse().ok());
     text.is_empty() || port.is_some_and(|port: u16| port != 0)
 }
 
-/// Whether plain HTTP to `host` stays on this machine: `localhost` (RFC 6761 reserves it) or a loopback address.
+/// Returns whether plain HTTP to `host` stays on this machine: `localhost` (reserved by RFC 6761)
+/// or a loopback address.
 fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// `production`, `sandbox`, or a base URL that [`Environment::custom`] takes. The names may be in upper case.
+/// Parses `production`, `sandbox`, or a base URL that [`Environment::custom`] accepts. The case of
+/// the names does not matter.
 impl FromStr for Environment {
     type Err = ConfigError;
 
@@ -232,7 +247,7 @@ impl FromStr for Environment {
         } else if text.contains("://") {
             Self::custom(text)
         } else {
-            // It may be a key that was put in the wrong place, so it is not shown.
+            // The text may be a misplaced key, so it is not shown.
             Err(ConfigError::without_value(
                 "environment",
                 "`production`, `sandbox` or a base URL such as `https://gateway.example`",
@@ -241,7 +256,7 @@ impl FromStr for Environment {
     }
 }
 
-/// As [`Environment::custom`].
+/// Like [`Environment::custom`].
 impl TryFrom<Uri> for Environment {
     type Error = ConfigError;
 

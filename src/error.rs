@@ -1,24 +1,25 @@
-//! What can go wrong: [`TokenError`] while the program runs, [`ConfigError`] while it is set up.
+//! The errors: [`TokenError`] for a running program, [`ConfigError`] for its settings.
 
 use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
 use crate::BoxError;
 
-/// Error of a request for which no access token could be had.
+/// The error of a request for which no access token could be obtained.
 ///
-/// All callers that waited for the same token get a clone of the same error; a clone is one or two reference counts. To get
-/// it out of the [`BoxError`] of a service:
+/// All callers that waited for the same token get a clone of the same error. A clone costs one or
+/// two reference counts. Two functions extract the error from a service's [`BoxError`]:
 ///
-/// - [`TokenError::find_in`] borrows it, also from under the errors that other layers have put around it;
-/// - [`TokenError::try_from`](#impl-TryFrom%3CBox%3Cdyn+Error+%2B+Send+%2B+Sync%3E%3E-for-TokenError) takes it out, or
-///   returns the error that is none.
+/// - [`TokenError::find_in`] borrows it, also from under the errors of other layers.
+/// - [`TokenError::try_from`](#impl-TryFrom%3CBox%3Cdyn+Error+%2B+Send+%2B+Sync%3E%3E-for-TokenError)
+///   takes it out, or returns the original error if it contains no `TokenError`.
 ///
 /// # What is stable of its text
 ///
-/// The text is for people. It begins with `no access token: `, has the status and the `requestId` in it if the endpoint
-/// answered with them, ends with what to do next, and never has a secret in it. Its wording may change in any release: match
-/// on [`kind`](Self::kind), whose [names](TokenErrorKind) stay. What the error was caused by is its
-/// [`source`](Error::source) and not part of the text.
+/// The text is for people. It begins with `no access token: `, contains the status and the
+/// `requestId` if the endpoint sent them, ends with advice, and never contains a secret. Its
+/// wording may change in any release. Programs should match on [`kind`](Self::kind), whose
+/// [names](TokenErrorKind) are stable. The cause of the error is its [`source`](Error::source),
+/// which the text does not repeat.
 ///
 /// # Examples
 ///
@@ -38,17 +39,18 @@ use crate::BoxError;
 #[derive(Clone)]
 pub struct TokenError {
     details: Arc<Details>,
-    // Outside the shared part: callers that are turned away during a cool-down get the same error, each with the time
-    // that is left to itself. Public only for kinds that waiting can cure.
+    // Outside the shared part: callers during a cool-down get the same error, each with its own
+    // remaining time. Public only for kinds that waiting can cure.
     wait: Option<Duration>,
-    /// What `source` returns if there is no cause.
+    /// The value of `source` if there is no cause.
     itself: Option<Arc<Itself>>,
 }
 
-/// The source of an error that has no other: the error itself, by its kind.
+/// The source of an error without a cause: the error itself, shown by its kind.
 ///
-/// Some wrappers of boxed errors (`anyhow::Error::from_boxed`, `eyre!`, `#[error(transparent)]`, `std::io::Error`) hide what
-/// they wrap and show its source alone. So an error that is to be found under them has to be behind its source.
+/// Some wrappers of boxed errors (`anyhow::Error::from_boxed`, `eyre!`, `#[error(transparent)]`,
+/// `std::io::Error`) hide the wrapped error and show only its source. This type makes the error
+/// reachable under such a wrapper.
 struct Itself(TokenError);
 
 impl fmt::Display for Itself {
@@ -75,7 +77,7 @@ struct Details {
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
-/// The sort of a [`TokenError`], which decides what helps.
+/// The kind of a [`TokenError`]. It decides which remedy helps.
 ///
 /// # Examples
 ///
@@ -89,31 +91,34 @@ struct Details {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TokenErrorKind {
-    /// The token endpoint refused the client id or the client secret: 401, or 400, 403 or 422 with the error object of the
-    /// API.
+    /// The token endpoint refused the client id or the client secret: with 401, or with 400, 403 or
+    /// 422 and the API's error object.
     InvalidCredentials,
-    /// The allowance of the token endpoint is used up, by the server's count (429) or by this client's own.
+    /// The allowance of the token endpoint is used up, by the server's count (429) or by this
+    /// client's own count.
     RateLimited,
     /// The token endpoint could not be reached, or answered with a 5xx status.
     Unavailable,
-    /// The token endpoint did not answer in the time it was given.
+    /// The token endpoint did not answer in time.
     Timeout,
-    /// A proxy, a gateway or a firewall on the way refused the token request: 407, 511, or 400, 403, 422 or 451 without the
-    /// error object of the API. The credentials are perhaps good.
+    /// A proxy, a gateway or a firewall on the way refused the token request: with 407 or 511, or
+    /// with 400, 403, 422 or 451 and without the API's error object. The credentials may be good.
     Blocked,
-    /// The token endpoint answered something that is not a token: the answer is not of the documented form.
+    /// The token endpoint's answer is not of the documented form.
     Protocol,
     /// The [`CredentialsProvider`](crate::CredentialsProvider) failed.
     CredentialsProvider,
-    /// There is no tokio runtime with timers here to fetch a token on.
+    /// There is no tokio runtime with timers to fetch a token on.
     Runtime,
 }
 
 impl TokenErrorKind {
-    /// Whether waiting can help, without a change by a person: [`RateLimited`](Self::RateLimited),
-    /// [`Unavailable`](Self::Unavailable) and [`Timeout`](Self::Timeout).
+    /// Returns whether waiting can help without a change by a person:
+    /// [`RateLimited`](Self::RateLimited), [`Unavailable`](Self::Unavailable) and
+    /// [`Timeout`](Self::Timeout).
     ///
-    /// [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) waits for these, and returns the others at once.
+    /// [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) waits for these kinds and returns the
+    /// others at once.
     ///
     /// # Examples
     ///
@@ -127,7 +132,7 @@ impl TokenErrorKind {
         matches!(self, Self::RateLimited | Self::Unavailable | Self::Timeout)
     }
 
-    /// The one word that logs and metrics know it by.
+    /// Returns the kind's name in logs and metrics.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::InvalidCredentials => "invalid_credentials",
@@ -141,7 +146,7 @@ impl TokenErrorKind {
         }
     }
 
-    /// What the person who reads the error can do.
+    /// Returns the advice for the reader of the error.
     fn advice(self) -> &'static str {
         match self {
             Self::InvalidCredentials => {
@@ -184,7 +189,7 @@ impl TokenError {
         .refer_to_itself()
     }
 
-    /// To be called after every change.
+    /// Must be called after every change.
     fn refer_to_itself(mut self) -> Self {
         let has_cause = self.details.source.is_some();
         self.itself = None;
@@ -198,7 +203,8 @@ impl TokenError {
         self.with(|details| details.source = Some(source.into()))
     }
 
-    /// Adds what the server said of the failure. The strings are already bounded and free of control characters.
+    /// Adds the content of the server's answer. The strings are already bounded and free of control
+    /// characters.
     pub(crate) fn with_answer(
         self,
         status: u16,
@@ -220,65 +226,68 @@ impl TokenError {
         self.refer_to_itself()
     }
 
-    /// How long no other fetch is made, whether that helps or not.
+    /// Returns how long no other fetch is made, for every kind.
     pub(crate) fn asked_wait(&self) -> Option<Duration> {
         self.wait
     }
 
     fn with(mut self, change: impl FnOnce(&mut Details)) -> Self {
         self.itself = None;
-        // An error is built before it is shared; once it is, there is nothing left to add to it.
+        // An error is complete before it is shared, so the details have no other owner here.
         if let Some(details) = Arc::get_mut(&mut self.details) {
             change(details);
         }
         self.refer_to_itself()
     }
 
-    /// The sort of the failure.
+    /// Returns the kind of the failure.
     pub fn kind(&self) -> TokenErrorKind {
         self.details.kind
     }
 
-    /// How long to wait before another request can get a token. `None` if waiting does not help: see
-    /// [`TokenErrorKind::is_transient`].
+    /// Returns how long to wait before another request can get a token. `None` if waiting does not
+    /// help: see [`TokenErrorKind::is_transient`].
     ///
-    /// The time is counted from when this error was returned. Until then requests get this error at once, without a fetch.
-    /// (So they do after an error that waiting does not cure: [`TokenStatus::retry_in`](crate::TokenStatus::retry_in)
-    /// says for how long.)
+    /// The time counts from the moment at which this error was returned. Until then, requests get
+    /// this error at once, without a fetch. After a kind that waiting does not cure, there is such
+    /// a time too: [`TokenStatus::retry_in`](crate::TokenStatus::retry_in) returns it.
     pub fn retry_after(&self) -> Option<Duration> {
         self.wait.filter(|_| self.kind().is_transient())
     }
 
-    /// The HTTP status that the token endpoint answered with, if it answered.
+    /// Returns the HTTP status of the token endpoint's answer, if there was an answer.
     pub fn status(&self) -> Option<u16> {
         self.details.status
     }
 
-    /// The vendor's `requestId` of the refused token request: what its support asks for.
+    /// Returns the vendor's `requestId` of the refused token request. The vendor's support asks for
+    /// it.
     pub fn request_id(&self) -> Option<&str> {
         self.details.request_id.as_deref()
     }
 
-    /// The vendor's `errorType`, such as `unauthorized` or `rate_limit_exceeded`.
+    /// Returns the vendor's `errorType`, such as `unauthorized` or `rate_limit_exceeded`.
     pub fn error_type(&self) -> Option<&str> {
         self.details.error_type.as_deref()
     }
 
-    /// The vendor's `errorMessage` strings, bounded in number and length and without control characters.
+    /// Returns the vendor's `errorMessage` strings, bounded in number and length, without control
+    /// characters.
     pub fn messages(&self) -> impl ExactSizeIterator<Item = &str> {
         self.details.messages.iter().map(|message| &**message)
     }
 
     /// Looks for a `TokenError` in `error` and in its sources, outermost first.
     ///
-    /// It is found under every error that returns it as its `source`, and in a `Box`, an `Arc` or an error that is
-    /// transparent (`std::io::Error::other`, thiserror's `#[error(transparent)]`).
+    /// The search follows every `source`. It also looks into a `Box`, an `Arc` and transparent
+    /// errors (`std::io::Error::other`, thiserror's `#[error(transparent)]`).
     ///
-    /// What `anyhow` and `eyre` make of a [`BoxError`] (`anyhow::Error::from_boxed`, `anyhow!`, `eyre!`) hides the error in the
-    /// box and shows its source. A `TokenError` without a cause is found there all the same. One with a cause (no connection, a
-    /// provider that failed) is not: for anyhow, look into the box, with
-    /// `error.downcast_ref::<BoxError>().and_then(|error| TokenError::find_in(&**error))`; or take the error out before, with
-    /// `TokenError::try_from`.
+    /// `anyhow` and `eyre` wrap a [`BoxError`] (`anyhow::Error::from_boxed`, `anyhow!`, `eyre!`) so
+    /// that only its source is visible. A `TokenError` without a cause is found there all the same.
+    /// A `TokenError` with a cause, such as a failed connection or provider, is not. For anyhow,
+    /// either look into the box with
+    /// `error.downcast_ref::<BoxError>().and_then(|error| TokenError::find_in(&**error))`, or take
+    /// the error out before wrapping with `TokenError::try_from`.
     pub fn find_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
         let mut next = Some(error);
         while let Some(error) = next {
@@ -290,7 +299,7 @@ impl TokenError {
         None
     }
 
-    /// The `TokenError` that `error` is, or holds directly.
+    /// Returns the `TokenError` that `error` is or directly contains.
     fn find_at<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
         let itself = |error: &'a (dyn Error + 'static)| error.downcast_ref().map(|Itself(error)| error);
         error
@@ -302,12 +311,12 @@ impl TokenError {
     }
 }
 
-/// Takes the `TokenError` out of a service's error: the one that it is, or a clone of the one that
-/// [`find_in`](TokenError::find_in) finds in it.
+/// Takes the `TokenError` out of a service's error: the error itself, or a clone of the one that
+/// [`find_in`](TokenError::find_in) finds.
 ///
 /// # Errors
 ///
-/// The same error, if there is none in it.
+/// The original error, if it contains no `TokenError`.
 impl TryFrom<BoxError> for TokenError {
     type Error = BoxError;
 
@@ -364,9 +373,9 @@ impl Error for TokenError {
     }
 }
 
-/// A setting that cannot work, refused where it was made.
+/// The error of a setting that cannot work. It is returned when the setting is made.
 ///
-/// It names the setting, the value (never a secret) and what would be accepted.
+/// The error names the setting, its value (never a secret) and the expected form.
 ///
 /// # Examples
 ///
@@ -386,20 +395,20 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// A refused `value`, which the error shows: it must not be a secret.
+    /// Creates an error that shows `value`. The value must not be a secret.
     pub(crate) fn new(setting: &'static str, value: impl fmt::Display, expected: impl Into<Cow<'static, str>>) -> Self {
-        // Enough to recognise any sensible value; an unbounded one would only drown the log line.
+        // Enough to recognise a sensible value. An unbounded value could fill the log line.
         const SHOWN: usize = 200;
         let shown: String = value.to_string().chars().take(SHOWN).flat_map(char::escape_debug).collect();
         Self { setting, value: Some(shown.into()), expected: expected.into() }
     }
 
-    /// A refused value that is a secret, or missing.
+    /// Creates an error that shows no value: the value is a secret, or is missing.
     pub(crate) fn without_value(setting: &'static str, expected: impl Into<Cow<'static, str>>) -> Self {
         Self { setting, value: None, expected: expected.into() }
     }
 
-    /// The name of the refused setting, such as `client id` or `token_timeout`.
+    /// Returns the name of the refused setting, such as `client id` or `token_timeout`.
     pub fn setting(&self) -> &'static str {
         self.setting
     }

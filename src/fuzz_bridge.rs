@@ -1,4 +1,5 @@
-//! The private functions that `crates/fuzz` tries, as plain values. Compiled with `--cfg fuzzing` only.
+//! The private functions that `crates/fuzz` calls, as plain values. Compiled with `--cfg fuzzing`
+//! only.
 #![allow(missing_docs)]
 
 use std::time::{Duration, SystemTime};
@@ -18,7 +19,8 @@ use crate::{
     gate::cooldown,
 };
 
-/// Token, lifetime, request id, and what `Debug` shows; or what is wrong with the answer.
+/// Returns the token, its lifetime, the request id and the `Debug` text, or the problem of the
+/// answer.
 pub fn token_answer(body: &[u8]) -> Result<(String, Duration, Option<Box<str>>, String), &'static str> {
     let answer = TokenAnswer::decode(body, "").map_err(|error| error.problem)?;
     let shown = format!("{answer:?}");
@@ -29,13 +31,13 @@ pub fn jwt_lifetime(token: &str) -> Option<Duration> {
     jwt::lifetime(token)
 }
 
-/// Request id, error type and messages, without the secret if there is one.
+/// Returns the request id, the error type and the messages, without the secret if there is one.
 pub fn error_answer(body: &[u8], secret: Option<&str>) -> [Vec<Box<str>>; 3] {
     let answer = ErrorAnswer::decode_without(body, secret.as_slice());
     [answer.request_id.into_iter().collect(), answer.error_type.into_iter().collect(), answer.messages.into()]
 }
 
-/// What an answer says of limits.
+/// The limits in an answer.
 #[derive(Debug)]
 pub struct Limits(RateLimits);
 
@@ -56,7 +58,7 @@ impl Limits {
         self.0.retry_after
     }
 
-    /// The wait that the server asks for, before and after jitter is added.
+    /// Returns the wait that the server asks for, before and after jitter is added.
     pub fn asked_wait(&self, max_wait: Duration, share: f64) -> Option<(Duration, Duration)> {
         let asked = cooldown::asked(&self.0)?;
         Some((asked, cooldown::with_jitter(asked, max_wait, share)))
@@ -71,7 +73,7 @@ pub fn exponential_wait(refusals: u32, base: Duration, max_wait: Duration, share
     cooldown::exponential(refusals, base, max_wait, share)
 }
 
-/// The request, by way of the copy that a retry is made of.
+/// Returns the request that a retry would send.
 pub fn retry_copy(request: &Request<Full<Bytes>>) -> Option<Request<Full<Bytes>>> {
     RetryCopy::of(request).filter(RetryCopy::is_replayable)?.into_request()
 }

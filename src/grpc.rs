@@ -1,13 +1,16 @@
-//! gRPC with tonic: which layers a channel needs, what is repeated, and what a caller sees when there is no token.
+//! gRPC with tonic: the layers of a channel, the repetition of calls, and the status of a call
+//! without a token.
 //!
-//! A gRPC server that takes Turris's tokens wants them as a bearer token in `authorization`, as any HTTP server does. So
-//! [`TurrisAuthLayer`](crate::TurrisAuthLayer) goes on a tonic `Channel` as it goes on any other client; this module has what
-//! is different about gRPC. It needs the feature `tonic`, which brings in neither tonic's transport nor its server.
+//! A gRPC server accepts a Turris token as a bearer token in `authorization`, like any HTTP server.
+//! So [`TurrisAuthLayer`](crate::TurrisAuthLayer) works on a tonic `Channel` as on any other
+//! client. This module describes the differences of gRPC. It needs the feature `tonic`, which
+//! enables neither tonic's transport nor its server.
 //!
 //! # Examples
 //!
-//! The whole stack. Two settings are not optional here: the token itself comes over an ordinary HTTP client, not over the
-//! channel; and a channel is handed relative URIs, of which the layer must be told that they belong here.
+//! The whole stack. Two settings are necessary here. The token comes from an ordinary HTTP client
+//! instead of the channel. A channel receives relative URIs, so the layer must be told to authorize
+//! them.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -53,9 +56,10 @@
 //! # }
 //! ```
 //!
-//! The token goes wherever the channel leads. Outside of tests that has to be an `https` endpoint.
+//! The token goes wherever the channel leads. Outside of tests, use an `https` endpoint.
 //!
-//! Customised: longer messages can be repeated, and a server whose `PERMISSION_DENIED` means that the token has expired:
+//! Customised: longer messages can be repeated, and the server's `PERMISSION_DENIED` means that the
+//! token has expired.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -89,31 +93,34 @@
 //!
 //! # Which bodies, and what is repeated
 //!
-//! tonic boxes the messages of a call, so the layer cannot copy them by itself. [`ReplayBodyLayer`] above it keeps what has
-//! been sent, up to [a bound](crate::replay::DEFAULT_BOUND), and the `map_request` below it makes a tonic body of that
-//! again. It works for calls of all four kinds: what of a stream has been sent is sent again, and then the stream goes on.
-//! Both lines can be left out. Then a refused call goes back to its caller, and the next one has a new token.
+//! tonic boxes the messages of a call, so the layer cannot copy them by itself. [`ReplayBodyLayer`]
+//! above the layer keeps the sent part, up to [a limit](crate::replay::DEFAULT_BOUND), and the
+//! `map_request` below the layer turns the kept part into a tonic body. This works for all four
+//! kinds of calls. The sent part of a stream is sent again, and the stream then continues. Both
+//! lines are optional. Without them a refused call goes back to its caller, and the next call has a
+//! new token.
 //!
 //! | the server answers | the layer |
 //! | --- | --- |
 //! | `UNAUTHENTICATED` instead of a response (*trailers-only*) | replaces the token and sends the call once more, as after a 401 |
-//! | the same, to the repeated call or to one that is longer than the bound | returns it |
+//! | the same, to the repeated call or to a call that is longer than the limit | returns it |
 //! | `UNAUTHENTICATED` after the response has begun | returns it: messages may have been delivered already |
-//! | `PERMISSION_DENIED` | returns it, as it does a 403 |
-//! | `RESOURCE_EXHAUSTED` | returns it, as it does a 429: see below |
-//! | a status that is no number | returns it |
+//! | `PERMISSION_DENIED` | returns it, like a 403 |
+//! | `RESOURCE_EXHAUSTED` | returns it, like a 429: see below |
+//! | a status that is not a number | returns it |
 //!
-//! [`ResponseClass::of`] is that judgement, and [`classify_responses`] replaces it. Everything else is as [`auth`](crate::auth)
-//! says.
+//! [`ResponseClass::of`] makes these decisions, and [`classify_responses`] replaces it. Everything
+//! else is as [`auth`](crate::auth) describes.
 //!
 //! # Rate limits
 //!
-//! [`TurrisBackoffLayer`] goes between [`ReplayBodyLayer`] and the auth layer. It waits out a trailers-only
-//! `RESOURCE_EXHAUSTED` as it does a 429, for as long as `grpc-retry-pushback-ms` says, though not less than a second.
-//! A pushback that is negative or no number says that the call must not be repeated: the status is the caller's then.
+//! [`TurrisBackoffLayer`] goes between [`ReplayBodyLayer`] and the auth layer. It waits out a
+//! trailers-only `RESOURCE_EXHAUSTED` like a 429. The wait is `grpc-retry-pushback-ms`, but at
+//! least one second. If the pushback is negative or not a number, the server forbids a retry, and
+//! the status goes to the caller.
 //!
-//! Every gRPC call is a `POST`. To keep to the documented limit of Turris's own API, the layer holds back more than 60 of
-//! those in a minute. For a server with limits of its own, switch that off:
+//! Every gRPC call is a `POST`. The layer lets only 60 of them pass in a minute, which is the
+//! documented limit of Turris's own API. For a server with other limits, switch pacing off:
 //!
 //! ```
 //! use turris_auth::backoff::TurrisBackoffLayer;
@@ -125,9 +132,9 @@
 //!
 //! # Errors
 //!
-//! A call that was not sent for want of a token ends with a `tonic::Status` of its own, made from the
-//! [`TokenError`] as the table below says. [`TokenError::find_in`] finds the error in it, which tells the status
-//! apart from one that the server has sent:
+//! A call that was not sent because of a missing token ends with a `tonic::Status`. It is made from
+//! the [`TokenError`] by the table below. [`TokenError::find_in`] finds the error in the status,
+//! which distinguishes it from a status of the server:
 //!
 //! ```
 //! use tonic::{Code, Status};
@@ -142,13 +149,14 @@
 //! # assert_eq!(explain(&Status::new(Code::Unauthenticated, "go away")), "the server says: go away");
 //! ```
 //!
-//! The layer does this for requests whose `content-type` is `application/grpc`; others get the [`TokenError`] itself. Where a
-//! server of one's own asks a [`TokenHandle`](crate::TokenHandle), `?` makes the same status.
+//! The layer does this for requests whose `content-type` is `application/grpc`. Other requests get
+//! the [`TokenError`] itself. If your own server uses a [`TokenHandle`](crate::TokenHandle), `?`
+//! makes the same status.
 //!
 //! | [kind](TokenErrorKind) | code |
 //! | --- | --- |
 //! | `InvalidCredentials` | `UNAUTHENTICATED` |
-//! | `CredentialsProvider` | `UNAUTHENTICATED`: gRPC's code for a client that cannot come by its credentials |
+//! | `CredentialsProvider` | `UNAUTHENTICATED`: gRPC's code for a client that cannot obtain its credentials |
 //! | `RateLimited` | `RESOURCE_EXHAUSTED` |
 //! | `Unavailable` | `UNAVAILABLE` |
 //! | `Timeout` | `DEADLINE_EXCEEDED` |
@@ -166,10 +174,10 @@ use tonic::{Code, Status};
 
 use crate::{TokenError, TokenErrorKind};
 
-/// The status of a call that was not sent for want of a token.
+/// Converts the error of a call without a token into a status.
 ///
-/// Its message is the error's own, and the error is its source: [`TokenError::find_in`] finds it there. The
-/// [module](crate::grpc) has the table of codes.
+/// The status has the error's message, and the error is its source, in which
+/// [`TokenError::find_in`] finds it. The [module](crate::grpc) has the table of codes.
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 impl From<TokenError> for Status {
     fn from(error: TokenError) -> Self {

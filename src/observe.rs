@@ -1,18 +1,19 @@
-//! What can be seen from outside: `tracing` and `metrics`, with one vocabulary.
+//! Telemetry for `tracing` and `metrics`, with one vocabulary.
 //!
-//! The feature `tracing` is on by default, the feature `metrics` is not. Neither ever shows a token or a secret. Neither
-//! tells the layers of one process apart.
+//! The feature `tracing` is on by default. The feature `metrics` is off by default. Neither ever
+//! shows a token or a secret. Several layers in one process share the same names and labels.
 //!
 //! # Spans and events
 //!
-//! All have the target `turris_auth`. A healthy process writes one line per token at `INFO`, and nothing else. Names with
-//! a dot are those of OpenTelemetry's semantic conventions.
+//! Every span and event has the target `turris_auth`. A healthy process writes one line at `INFO`
+//! for each token, and nothing else. Names with a dot come from OpenTelemetry's semantic
+//! conventions.
 //!
-//! | level | what | fields |
+//! | level | event | fields |
 //! | --- | --- | --- |
-//! | span, `INFO` | `token_fetch`: one fetch for all who wait. It has no parent, for it outlives the request that started it; it *follows from* that request's span | see below |
+//! | span, `INFO` | `token_fetch`: one fetch for all waiting requests. It has no parent, because it outlives the request that started it. It *follows from* that request's span | see below |
 //! | `INFO` | a token was taken over from the fleet's store | `generation`, `lifetime` in seconds, `waiters` |
-//! | `WARN` | the fleet's store does not answer, and this process goes on alone; told once | `error` |
+//! | `WARN` | the fleet's store does not answer, and this process continues alone; once for each loss | `error` |
 //! | `INFO` | the fleet's store answers again | |
 //! | `WARN` | a token in the fleet's store cannot be read; at most once a minute | |
 //! | `INFO` | a token was fetched | `generation`, `lifetime` in seconds, `waiters`, `request_id` |
@@ -20,95 +21,101 @@
 //! | `DEBUG` | a fetch ended without a result | `outcome` (`discarded`, `abandoned`), `waiters` |
 //! | `DEBUG` | one attempt failed and another follows | `attempt`, `error.type`, `error` |
 //! | `INFO` | the token was invalidated | `reason` (`unauthorized`, `handle`), `generation` |
-//! | `INFO` | a new token was refused, and the one before it is used for another minute | `generation` |
-//! | `WARN` | a new token did not cure a 401; replacing it is paused | `generation`, `pause` in seconds |
-//! | `DEBUG` | a 401 was returned with the token kept | `reason` (`paused`, `no_fetch_possible`), `generation` |
+//! | `INFO` | a new token was refused, and the previous token is used for up to another minute | `generation` |
+//! | `WARN` | a new token got a 401 again; replacing it is paused | `generation`, `pause` in seconds |
+//! | `DEBUG` | a 401 was returned, and the token stays in use | `reason` (`paused`, `no_fetch_possible`), `generation` |
 //! | `DEBUG` | a 401 was returned because the request's body cannot be sent twice | `generation` |
-//! | `DEBUG` | a request was sent without a token, since its origin is not one of the layer's | `scheme`, `host`, `port` |
+//! | `DEBUG` | a request was sent without a token, because its origin is not one of the layer's origins | `scheme`, `host`, `port` |
 //! | `DEBUG` | a request was sent with the restricted access token | `error.type` |
-//! | `WARN` | a rate limit was met, and its gate closed | `wait` in seconds |
-//! | `INFO` | a gate is open again, and the first request has left by it | |
+//! | `WARN` | a rate limit was exceeded, and its gate closed | `wait` in seconds |
+//! | `INFO` | a gate is open again, and the first request has passed it | |
 //! | `DEBUG` | a request body is too long to be kept for a retry | `bound` in bytes |
 //!
-//! The span `token_fetch` has the fields `otel.kind` (`client`) and `reason` (`no_token`, `refresh`, `unauthorized`) from
-//! the beginning. The others are recorded when they are known:
+//! The span `token_fetch` starts with the fields `otel.kind` (`client`) and `reason` (`no_token`,
+//! `refresh`, `unauthorized`). The other fields are recorded when they are known:
 //!
 //! | field | |
 //! | --- | --- |
-//! | `outcome` | `token`, `adopted` (from the fleet's store), an error kind, `discarded` (a 401 or an invalidation overtook it) or `abandoned` (its runtime ended, or nobody was left to want it) |
+//! | `outcome` | `token`, `adopted` (from the fleet's store), an error kind, `discarded` (its token was refused or invalidated meanwhile) or `abandoned` (its runtime ended, another fetch superseded it, or all users of the token are gone) |
 //! | `waiters` | how many requests waited for it; 0 for a refresh in the background |
-//! | `request_id` | the vendor's, of the last answer that had one |
-//! | `generation`, `lifetime` | of a token, which has the number `generation` in this layer and is good for `lifetime` seconds |
-//! | `http.request.resend_count` | how many attempts there were beyond the first |
-//! | `error.type`, `otel.status_code`, `http.response.status_code` | of a failure: its kind, `ERROR`, and the status if there was an answer |
+//! | `request_id` | the vendor's `requestId` in the last answer that had one |
+//! | `generation`, `lifetime` | the number of the token in this layer, and its lifetime in seconds |
+//! | `http.request.resend_count` | the number of attempts after the first |
+//! | `error.type`, `otel.status_code`, `http.response.status_code` | for a failure: its kind, `ERROR`, and the status if there was an answer |
 //!
-//! # What it costs
+//! # Costs
 //!
-//! A request that finds a token calls neither `tracing` nor any subscriber, whether one listens or not: all of this
-//! happens around tokens and limits. `cargo run --release -p turris-auth-instructions` counts the
-//! instructions of such a request. With `default-features = false` for this crate in that package's manifest the count
-//! for `TurrisAuth` is the same to one instruction in 2,000, which is the compiler's doing. With `metrics` such a request
-//! also records the age of its token, which costs a second reading of the clock and what the recorder takes.
+//! A request that finds a token calls neither `tracing` nor a subscriber, whether a subscriber is
+//! installed or not. All telemetry concerns tokens and limits.
+//! `cargo run --release -p turris-auth-instructions` counts the instructions of such a request.
+//! With `default-features = false` for this crate in that package's manifest, the count for
+//! `TurrisAuth` differs by less than one instruction in 2,000, and the compiler causes that
+//! difference. With the feature `metrics`, such a request also records the age of its token. That
+//! costs a second reading of the clock and the time of the recorder.
 //!
 //! # Metrics
 //!
-//! They go through the [`metrics`](https://docs.rs/metrics) facade. [`describe_metrics`] tells the recorder what they are;
-//! `cargo run -p turris-auth-stacks --example metrics` shows them to Prometheus.
+//! The metrics use the [`metrics`](https://docs.rs/metrics) facade. [`describe_metrics`] gives the
+//! recorder their descriptions and units. `cargo run -p turris-auth-stacks --example metrics` shows
+//! them to Prometheus.
 //!
-//! | name | kind | what | labels |
+//! | name | kind | value | labels |
 //! | --- | --- | --- | --- |
-//! | `turris_auth_token_fetches_total` | counter | fetches | `outcome`, as of the span |
+//! | `turris_auth_token_fetches_total` | counter | fetches | `outcome`, as in the span |
 //! | `turris_auth_token_fetch_waiters` | histogram | requests that waited for one fetch | |
-//! | `turris_auth_token_wait_seconds` | histogram | how long a request waited for one fetch; those that found a token are not in it | |
+//! | `turris_auth_token_wait_seconds` | histogram | how long a request waited for one fetch; requests that found a token are excluded | |
 //! | `turris_auth_token_age_seconds` | histogram | age of the token that a request carried | |
-//! | `turris_auth_token_allowance` | gauge | fetches that were left in the same minute; it is set by a fetch, and stays until the next one | |
+//! | `turris_auth_token_allowance` | gauge | fetches left in the same minute; each fetch sets it, and it stays until the next fetch | |
 //! | `turris_auth_store_calls_total` | counter | calls to the fleet's store | `call`; `outcome`: `ok`, `failed`, `timeout`, `skipped` (the breaker is open) |
 //! | `turris_auth_store_seconds` | histogram | how long a call to the fleet's store took | |
 //! | `turris_auth_store_available` | gauge | 0 from the loss of the fleet's store until it answers again, then 1 | |
-//! | `turris_auth_unauthorized_total` | counter | 401s, by what was done about them | `action`: `token_replaced`, `newer_token`, `older_token`, `in_vain`, `paused`, `no_fetch_possible` |
+//! | `turris_auth_unauthorized_total` | counter | 401s, by reaction | `action`: `token_replaced`, `newer_token`, `older_token`, `in_vain`, `paused`, `no_fetch_possible` |
 //! | `turris_auth_restricted_access_token_total` | counter | requests sent with the restricted access token | |
-//! | `turris_auth_rate_limited_total` | counter | 429s, by what was done about them | `action`: `retried`, `returned` |
-//! | `turris_auth_gate_wait_seconds` | histogram | how long a request was held back, by a limit, by pacing or for want of a token; those that were not are not in it | |
+//! | `turris_auth_rate_limited_total` | counter | 429s, by reaction | `action`: `retried`, `returned` |
+//! | `turris_auth_gate_wait_seconds` | histogram | how long a request was held back, by a limit, by pacing or because no token was available; other requests are excluded | |
 //!
 //! # What to alert on
 //!
-//! * `turris_auth_token_fetches_total` with an error kind as `outcome`, twice in ten minutes: requests will fail when the
-//!   current token expires, or fail already.
-//! * `turris_auth_unauthorized_total{action="in_vain"}` rising: some path refuses good tokens. See which one in the
-//!   caller's own logs; it is a matter of rights, or of the environment.
-//! * `turris_auth_token_allowance` at 2 or less: when it last fetched, this process had but that many left. Several
-//!   processes share the client id, or something invalidates tokens. What is left is kept for recovery from 401.
-//! * `turris_auth_store_available` at 0 for some minutes: processes fetch tokens for themselves, each with its share of the
-//!   allowance. A deployment that starts many processes now may use the allowance up.
-//! * `turris_auth_token_wait_seconds_count` rising in a process that is not starting: requests wait for tokens, so refreshes
-//!   fail, come too late, or tokens are refused.
-//! * `turris_auth_rate_limited_total{action="returned"}` rising: callers see 429s. The retries are used up, the server
-//!   asks for more than `max_wait`, or bodies cannot be repeated.
-//! * `turris_auth_restricted_access_token_total` rising, where it is used at all: there is no access token to be had.
+//! * `turris_auth_token_fetches_total` with an error kind as `outcome`, twice in ten minutes.
+//!   Requests fail already, or will fail when the current token expires.
+//! * `turris_auth_unauthorized_total{action="in_vain"}` rises. Some path refuses good tokens. The
+//!   caller's own logs show the path. The cause is a missing right or the wrong environment.
+//! * `turris_auth_token_allowance` is 2 or less: this process had only so many fetches left when it
+//!   last fetched. Several processes share the client id, or a program invalidates tokens. The
+//!   remaining fetches are reserved for recovery from 401s.
+//! * `turris_auth_store_available` is 0 for some minutes. Each process fetches its own tokens, with
+//!   its share of the allowance. A deployment that starts many processes now may use up the
+//!   allowance.
+//! * `turris_auth_token_wait_seconds_count` rises in a process that is not starting. Requests wait
+//!   for tokens, because refreshes fail, refreshes come too late, or tokens are refused.
+//! * `turris_auth_rate_limited_total{action="returned"}` rises. Callers see 429s, because the
+//!   retries are used up, the server asks for more than `max_wait`, or bodies cannot be repeated.
+//! * `turris_auth_restricted_access_token_total` rises, if you configure such a token. No access
+//!   token can be obtained.
 //!
 //! # For the person on call
 //!
 //! | error kind | what it means | what to do |
 //! | --- | --- | --- |
-//! | `invalid_credentials` | the endpoint knows the client id or the secret no longer | look for a rotated secret; restart nothing, [a provider that reads it anew](crate::guide::rotating_secrets) is enough |
-//! | `rate_limited` | the 10 tokens a minute of this client id are used up | find the process that fetches too many: each logs one line per token |
+//! | `invalid_credentials` | the endpoint no longer accepts the client id or the secret | look for a rotated secret; [a provider that reads it for every fetch](crate::guide::rotating_secrets) needs no restart |
+//! | `rate_limited` | the 10 tokens a minute of this client id are used up | find the process that fetches too often: each process logs one line per token |
 //! | `unavailable` | no connection, or a 5xx | look at the network and the vendor's status; it recovers by itself |
-//! | `timeout` | no answer within `token_timeout` | as for `unavailable` |
-//! | `blocked` | a proxy, a gateway or a firewall refused the token request | look at what is on the way; the credentials may be good |
-//! | `protocol` | the answer is no token | look whether the base URL leads to Turris, or to a login page of a proxy |
-//! | `credentials_provider` | the credentials provider failed | see the error's source |
-//! | `runtime` | no tokio runtime, or one without timers | a fault of the program: make requests on a runtime with `enable_time` |
+//! | `timeout` | no answer within `token_timeout` | the same as for `unavailable` |
+//! | `blocked` | a proxy, a gateway or a firewall refused the token request | check the proxies and firewalls on the way; the credentials may be good |
+//! | `protocol` | the answer has no usable token | check whether the base URL leads to Turris or to the login page of a proxy |
+//! | `credentials_provider` | the credentials provider failed | check the error's source |
+//! | `runtime` | no tokio runtime, or one without timers | an error in the program: make requests on a runtime with `enable_time` |
 //!
 //! # Examples
 //!
-//! With the defaults there is nothing to do but to install a subscriber:
+//! The defaults need only a subscriber:
 //!
 //! ```
 //! # #[cfg(feature = "tracing")]
 //! tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).init();
 //! ```
 //!
-//! Only this crate's warnings:
+//! Show only this crate's warnings:
 //!
 //! ```
 //! # #[cfg(feature = "tracing")] {
@@ -119,7 +126,7 @@
 //! # }
 //! ```
 
-/// An event of this crate; nothing without the feature `tracing`.
+/// Emits an event of this crate. Without the feature `tracing` it does nothing.
 macro_rules! event {
     ($level:ident, $($rest:tt)*) => {{
         #[cfg(feature = "tracing")]
@@ -129,7 +136,7 @@ macro_rules! event {
     }};
 }
 
-/// A change of a metric; nothing without the feature `metrics`.
+/// Changes a metric. Without the feature `metrics` it does nothing.
 macro_rules! metric {
     ($($change:tt)*) => {{
         #[cfg(feature = "metrics")]
@@ -139,9 +146,10 @@ macro_rules! metric {
     }};
 }
 
-/// Sets fields of the span around the fetch that runs here; nothing without the feature `tracing`.
+/// Sets fields of the span around the current fetch. Without the feature `tracing` it does nothing.
 ///
-/// It comes after the event that tells the same, which shows its span's fields as they were and would show them twice.
+/// Call it after the event with the same values. An event shows its span's fields, so the values
+/// would appear twice.
 macro_rules! record {
     ($($name:literal = $value:expr),* $(,)?) => {{
         #[cfg(feature = "tracing")]
@@ -161,8 +169,8 @@ mod tokens;
 pub(crate) use self::store::*;
 pub(crate) use self::{limits::*, tokens::*};
 
-/// Tells the `metrics` recorder the meanings and units of this crate's metrics. Call it once, after the recorder is
-/// installed.
+/// Gives the `metrics` recorder the descriptions and units of this crate's metrics. Call it once,
+/// after the recorder is installed.
 ///
 /// # Examples
 ///

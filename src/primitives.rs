@@ -1,7 +1,7 @@
-//! What `token/sync.rs` is built on.
+//! The primitives below `token/sync.rs`.
 //!
-//! The model checker compiles `src/token` together with a module of its own in the place of this one, whose every
-//! interleaving it tries. See `crates/model`.
+//! The model checker compiles `src/token` with its own version of this module, and tries every
+//! interleaving of it. See `crates/model`.
 
 pub(crate) use std::sync::{
     Mutex, MutexGuard, OnceLock,

@@ -1,22 +1,25 @@
-//! Texts out of a JSON document, read without a copy that stays behind in freed memory.
+//! Texts from a JSON document, read without leaving copies in freed memory.
 //!
-//! serde_json puts a text with escapes together in a buffer of its own, and frees that as it is. So where a document may
-//! hold a secret, its values are taken as they stand in it ([`RawValue`]), and unescaped here.
+//! serde_json assembles a text with escapes in its own buffer and frees the buffer without
+//! zeroising it. So the values of a document that may contain a secret are taken raw ([`RawValue`])
+//! and unescaped here.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-/// The fields of a JSON object, if that is what it is. Anything else is not read at all: the error that says what it is quotes
-/// it. The fields should all be [`RawValue`]s, for the same reason.
+/// Returns the fields of a JSON object. Any other value is not parsed, because serde_json's error
+/// would quote it. For the same reason all fields should be [`RawValue`]s.
 pub(crate) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
     if json.trim_ascii_start().starts_with(b"{") { serde_json::from_slice(json).ok() } else { None }
 }
 
-/// The text that a JSON value is. `None` for one that is no string, or that has half of a surrogate pair in it.
+/// Returns the text of a JSON string. `None` for other values, and for a string with an unpaired
+/// surrogate.
 pub(crate) fn text(value: &RawValue) -> Option<Zeroizing<String>> {
     let mut rest = value.get().strip_prefix('"')?.strip_suffix('"')?;
-    // No escape is shorter than what it stands for, so it does not grow and leave a copy behind.
+    // An escape is at least as long as its character, so the buffer never grows and never leaves a
+    // copy behind.
     let mut text = Zeroizing::new(String::with_capacity(rest.len()));
     while let Some((before, escape)) = rest.split_once('\\') {
         text.push_str(before);
@@ -32,7 +35,7 @@ pub(crate) fn text(value: &RawValue) -> Option<Zeroizing<String>> {
                 characters = after.chars();
                 character
             }
-            // `RawValue` holds valid JSON, so it is one of `"`, `\` and `/`.
+            // `RawValue` holds valid JSON, so the character is one of `"`, `\` and `/`.
             itself => itself,
         };
         text.push(character);
@@ -42,8 +45,8 @@ pub(crate) fn text(value: &RawValue) -> Option<Zeroizing<String>> {
     Some(text)
 }
 
-/// The character that the four digits after `\u` stand for, with those of the second half where they are one half of a
-/// surrogate pair, and what comes after.
+/// Returns the character of the four digits after `\u`, and the rest. If the digits are the first
+/// half of a surrogate pair, the second half is consumed too.
 fn code_point(digits: &str) -> Option<(char, &str)> {
     let (first, rest) = code_unit(digits)?;
     if let Some(character) = char::from_u32(u32::from(first)) {

@@ -1,4 +1,4 @@
-//! A timer that goes where its task goes, and never panics.
+//! A timer that moves with its task from runtime to runtime, and never panics.
 
 use std::{
     future::Future,
@@ -13,27 +13,28 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-/// Waits for a moment, on the runtime that polls it.
+/// A timer that waits for a moment, on the runtime that polls it.
 ///
-/// A timer of tokio's fires only where its runtime is driven, so a future that was moved to another gets a new one there. It
-/// is on the heap: it is made only by what has to wait, and most futures have nothing to wait for.
+/// A tokio timer fires only while its own runtime is driven, so a future that has moved to another
+/// runtime gets a new timer there. The timer is on the heap, because most futures never need one.
 #[derive(Default)]
 pub(crate) struct Timer(Option<(runtime::Id, Pin<Box<Sleep>>)>);
 
-/// There is no runtime here, it has no timers (`enable_time`), or it is being shut down.
+/// There is no runtime, the runtime has no timers (`enable_time`), or the runtime is shutting down.
 #[derive(Debug)]
 pub(crate) struct NoTimers;
 
 impl Timer {
-    /// Whether there is a runtime with timers here.
+    /// Returns whether there is a runtime with timers.
     pub(crate) fn is_available() -> bool {
         Handle::try_current().is_ok() && catch_unwind(|| drop(tokio::time::sleep_until(Instant::now()))).is_ok()
     }
 
     pub(crate) fn poll_until(&mut self, moment: Instant, cx: &mut Context<'_>) -> Poll<Result<(), NoTimers>> {
         let here = Handle::try_current().ok().map(|here| here.id());
-        // Tokio (as of 1.54) has no way to ask a runtime for its timers but to try one, and panics in all three cases above,
-        // before it has changed anything. The panic hook runs, and `panic = "abort"` aborts: the module `auth` says so.
+        // Tokio (as of 1.54) can be asked for its timers only by creating a timer. That panics in
+        // the three cases of `NoTimers`, before it has changed anything. The panic hook runs, and
+        // `panic = "abort"` aborts. The docs of the module `auth` mention this.
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let sleep = match &mut self.0 {
                 Some((runtime, sleep)) if here.is_none_or(|here| here == *runtime) => {
@@ -44,7 +45,8 @@ impl Timer {
                 }
                 _ => &mut self.0.insert((here?, Box::pin(tokio::time::sleep_until(moment)))).1,
             };
-            // Work that uses up what tokio lets a task do in one go must not keep the timer behind it from ending it.
+            // The work may use up tokio's budget for one poll of the task. The timer must be able
+            // to end the work all the same.
             Some(pin!(unconstrained(sleep.as_mut())).poll(cx))
         }));
         match polled {

@@ -32,19 +32,20 @@ use crate::{
     token::{Answer, FetchPermit, Instant, IssuedToken, SourceFuture, TokenSource, until},
 };
 
-/// A token and all that may come with it is far below this; an answer above it is not read to its end.
+/// The largest answer that is read to its end. A token with all its fields is far smaller.
 const LARGEST_ANSWER: usize = 64 * 1024;
-/// An error is what its status says. What its body adds is worth this wait, and not the time of another attempt.
+/// The longest time for reading the body of an error. The status decides what the error means; its
+/// body only adds details.
 const LONGEST_ERROR_READ: Duration = Duration::from_secs(1);
 
 type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
 type BoxedHttpService = BoxCloneService<Request<Bytes>, Response<AnswerBody>, BoxError>;
 
-/// The HTTP service that a layer fetches its tokens through: the `T` of
+/// The HTTP service through which a layer fetches its tokens: the `T` of
 /// [`TurrisAuthLayer`](crate::TurrisAuthLayer) and [`TurrisAuth`](crate::TurrisAuth).
 ///
-/// [`TurrisAuthLayerBuilder::token_service`](crate::auth::TurrisAuthLayerBuilder::token_service) makes it. Its type says
-/// nothing of the service inside, so that services of every kind can share one layer.
+/// [`TurrisAuthLayerBuilder::token_service`](crate::auth::TurrisAuthLayerBuilder::token_service)
+/// creates it. The type hides the service inside, so services of every kind can share one layer.
 ///
 /// # Examples
 ///
@@ -58,7 +59,8 @@ type BoxedHttpService = BoxCloneService<Request<Bytes>, Response<AnswerBody>, Bo
 /// ```
 #[derive(Clone)]
 pub struct TokenService {
-    // Locked only to clone what is inside, which so needs not be `Sync`.
+    // The lock is held only while the service is cloned. It makes `TokenService` `Sync`, even if
+    // the service is not.
     service: Arc<Mutex<BoxedHttpService>>,
 }
 
@@ -76,7 +78,7 @@ impl TokenService {
         Self { service: Arc::new(Mutex::new(boxed(service))) }
     }
 
-    /// What makes one flight's fetches.
+    /// Creates the source of one flight's fetches.
     pub(crate) fn source(&self, endpoint: &Arc<TokenEndpoint>) -> Box<dyn TokenSource> {
         Box::new(TokenFetcher {
             service: self.clone(),
@@ -99,7 +101,7 @@ impl fmt::Debug for TokenService {
     }
 }
 
-/// Fits a service to the one form that a fetch uses.
+/// Converts a service to the one type that fetches use.
 fn boxed<S, ReqBody, ResBody>(service: S) -> BoxedHttpService
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
@@ -125,19 +127,21 @@ where
 /// The `User-Agent` of token requests, unless the builder sets another.
 const DEFAULT_USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("turris-auth/", env!("CARGO_PKG_VERSION")));
 
-/// The token endpoint's URL, the credentials for it, and the form of the requests to it.
+/// The token endpoint: its URL, its credentials, and the form of its requests.
 pub(crate) struct TokenEndpoint {
     pub(crate) url: Uri,
     pub(crate) user_agent: HeaderValue,
-    /// Whether requests have a path for a URI and a `Host` field. Otherwise they have an absolute URI and no `Host`.
+    /// Whether requests have a path as their URI and a `Host` field. Otherwise they have an
+    /// absolute URI and no `Host` field.
     ///
-    /// RFC 9113, section 8.3.1: a client that makes an HTTP/2 request sends `:authority`, which comes from the URI, and not
-    /// `Host`; nginx before 1.29.1 refuses a request that has both. The version is known to nothing above the connection,
-    /// and every client that chooses a connection (hyper-util, reqwest) adds `Host` on HTTP/1.1 by itself. So a request
-    /// gets one here only if its connection is known to be a bare one of HTTP/1.1.
+    /// RFC 9113, section 8.3.1: a client that makes an HTTP/2 request sends `:authority`, which
+    /// comes from the URI, instead of `Host`. nginx before 1.29.1 refuses a request that has both.
+    /// Only the connection knows its HTTP version, and every client that chooses a connection
+    /// (hyper-util, reqwest) adds `Host` on HTTP/1.1 by itself. So a request gets `Host` here only
+    /// if its connection is known to be a bare HTTP/1.1 connection.
     pub(crate) origin_form: bool,
     credentials: Box<dyn CredentialsProvider>,
-    /// The fleet that shares its tokens, if there is one.
+    /// The fleet with which this process shares its token, if there is one.
     #[cfg(feature = "fleet")]
     pub(crate) fleet: Option<Arc<Member>>,
 }
@@ -154,7 +158,8 @@ impl TokenEndpoint {
         }
     }
 
-    /// A retry with the newest token was refused too (`cured` is false), or was not.
+    /// Tells the fleet the result of a retry with the newest token. `cured` is false if the retry
+    /// got a 401 too.
     pub(crate) fn refresh_judged(&self, cured: bool) {
         #[cfg(feature = "fleet")]
         if let Some(fleet) = &self.fleet {
@@ -163,7 +168,7 @@ impl TokenEndpoint {
         let _ = cured;
     }
 
-    /// The token is not to be used any longer, by any process.
+    /// Tells the fleet to stop using the token in every process.
     pub(crate) fn token_invalidated(&self) {
         #[cfg(feature = "fleet")]
         if let Some(fleet) = &self.fleet {
@@ -180,7 +185,7 @@ impl TokenEndpoint {
     fn request(&self, credentials: &Credentials) -> Request<Bytes> {
         let body = encode_token_request(credentials.client_id(), credentials.expose_client_secret());
         let length = HeaderValue::from(body.len());
-        // The owner of the bytes zeroises them, whoever drops them last.
+        // The owner of the bytes zeroises them when the last handle is dropped.
         let mut request = Request::new(Bytes::from_owner(body));
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = self.url.clone();
@@ -197,10 +202,12 @@ impl TokenEndpoint {
         request
     }
 
-    /// RFC 9112, section 3.2.1: a request straight to an origin server has its path and query alone, and a `Host` field.
+    /// RFC 9112, section 3.2.1: a request straight to an origin server has only the path and query
+    /// as its target, and a `Host` field.
     fn put_into_origin_form(&self, request: &mut Request<Bytes>) {
         let parts = (self.url.authority(), self.url.path_and_query());
-        // A token URL has both, and an authority has only characters that a header value may have: none of this is skipped.
+        // A token URL has both parts, and an authority has only characters that a header value may
+        // have. So neither pattern fails to match.
         if let (Some(authority), Some(path)) = parts
             && let Ok(host) = HeaderValue::from_str(authority.as_str())
         {
@@ -210,12 +217,13 @@ impl TokenEndpoint {
     }
 }
 
-/// The fetches of one flight.
+/// The source of one flight's fetches.
 struct TokenFetcher {
     service: TokenService,
-    // Cloned by the flight, not by the request that starts it: a clone that panics must not take the request along.
+    // Cloned in the flight's task, not in the request that starts the flight, so that a panic in
+    // `clone` ends only the flight.
     clone: Option<BoxedHttpService>,
-    /// The ones last fetched with.
+    /// The credentials of the last fetch.
     credentials: Option<Credentials>,
     endpoint: Arc<TokenEndpoint>,
     #[cfg(feature = "fleet")]
@@ -239,7 +247,8 @@ impl TokenSource for TokenFetcher {
         })
     }
 
-    // A fetch task prepares before it sends, and a flight turns a panic into an error for its waiters.
+    // The fetch task calls `prepare` before `send`. A panic becomes an error for the waiters of the
+    // flight.
     #[expect(clippy::panic, reason = "a state that cannot be says so")]
     fn send(&mut self, permit: FetchPermit) -> SourceFuture<'_, Result<Answer, TokenError>> {
         Box::pin(async move {
@@ -267,7 +276,8 @@ impl TokenSource for TokenFetcher {
         })
     }
 
-    /// Whether the credentials were rotated between the provider's answer and the endpoint's.
+    /// Returns whether the credentials were rotated between the provider's answer and the
+    /// endpoint's.
     fn credentials_changed(&mut self) -> SourceFuture<'_, bool> {
         Box::pin(async {
             let current = self.endpoint.ask_for_credentials().await;
@@ -276,7 +286,7 @@ impl TokenSource for TokenFetcher {
     }
 }
 
-/// Tells the fleet what an answer has brought.
+/// Tells the fleet the result of an answer.
 #[cfg(feature = "fleet")]
 async fn told(
     share: FlightShare,
@@ -314,15 +324,15 @@ async fn read_answer(
     })
 }
 
-/// Zeroised, for it has a token in it, or the secret where a server quotes what it refuses.
+/// Reads a body into zeroised memory. It may contain a token, or the secret if a server quotes it.
 async fn read_to_end(mut body: AnswerBody) -> Result<Zeroizing<Vec<u8>>, TokenError> {
-    // A vector that grows leaves its old bytes in freed memory.
+    // Allocated once, because a vector that grows leaves its old bytes in freed memory.
     let mut whole = Zeroizing::new(Vec::with_capacity(LARGEST_ANSWER));
     let mut left = LARGEST_ANSWER;
     while let Some(frame) = body.frame().await {
-        // Trailers say nothing here.
+        // Trailers are ignored.
         let data = frame.map_err(unreachable)?.into_data().unwrap_or_default();
-        // A frame without data costs one byte, so that endless empty frames come to an end too.
+        // A frame without data costs one byte, so that an endless row of empty frames ends too.
         left = left.checked_sub(data.len().max(1)).ok_or_else(|| {
             TokenError::new(TokenErrorKind::Protocol, "the token endpoint's answer is larger than 64 KiB")
         })?;
@@ -335,7 +345,7 @@ fn unreachable(error: BoxError) -> TokenError {
     TokenError::new(TokenErrorKind::Unavailable, "the token endpoint could not be reached").with_source(error)
 }
 
-/// What an answer means that is no success.
+/// Converts an answer without success into an error.
 fn refusal(head: &Parts, body: &[u8], limits: &RateLimits, secret: &str) -> TokenError {
     use TokenErrorKind::{Blocked, InvalidCredentials, Protocol, RateLimited, Unavailable};
     let answer = ErrorAnswer::decode_without(body, &[secret]);
@@ -379,7 +389,7 @@ fn refusal(head: &Parts, body: &[u8], limits: &RateLimits, secret: &str) -> Toke
         .with_retry_after(wait)
 }
 
-/// What a success means that has no token in it.
+/// Converts a success without a token into an error.
 fn no_token(head: &Parts, body: &[u8], error: &TokenAnswerError, secret: &str) -> TokenError {
     let tokens = access_tokens(body);
     let mut secrets: Vec<&str> = tokens.iter().map(|token| token.as_str()).collect();
@@ -398,7 +408,7 @@ fn no_token(head: &Parts, body: &[u8], error: &TokenAnswerError, secret: &str) -
     )
 }
 
-/// The coding of a body that is not as it was asked for, such as `gzip`.
+/// Returns the coding of a body, such as `gzip`, if it is not `identity`.
 fn coding(head: &Parts) -> Option<Box<str>> {
     let mut codings = head.headers.get_all(CONTENT_ENCODING).iter().filter_map(|coding| coding.to_str().ok());
     codings
@@ -406,13 +416,15 @@ fn coding(head: &Parts) -> Option<Box<str>> {
         .and_then(printable)
 }
 
-/// The header, built once for every request that will carry it, and zeroised with the last of them.
+/// Builds the header value for all requests that will carry the token. It is zeroised when the last
+/// clone is dropped.
 fn authorization(access_token: &str) -> HeaderValue {
     const SCHEME: &[u8] = b"Bearer ";
     let mut value = Zeroizing::new(Vec::with_capacity(SCHEME.len() + access_token.len()));
     value.extend_from_slice(SCHEME);
     value.extend_from_slice(access_token.as_bytes());
-    // A decoded token has only characters that a header value may have, so the fallback is never taken.
+    // A decoded token has only characters that a header value may have, so the fallback is never
+    // used.
     let mut header =
         HeaderValue::from_maybe_shared(Bytes::from_owner(value)).unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
     header.set_sensitive(true);

@@ -8,10 +8,10 @@ use serde_json::value::RawValue;
 use super::{cut, redact::redact};
 use crate::secret_text::{object, text};
 
-/// More messages than this say nothing more.
+/// The largest number of messages that is kept. Further messages add nothing.
 const MOST_MESSAGES: usize = 8;
 
-/// What an error answer says, as far as it says anything: bounded, and without control characters.
+/// The content of an error answer: bounded, and without control characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ErrorAnswer {
     pub(crate) request_id: Option<Box<str>>,
@@ -19,7 +19,7 @@ pub(crate) struct ErrorAnswer {
     pub(crate) messages: Box<[Box<str>]>,
 }
 
-/// The fields that are read. Of one that is there more than once, the last is.
+/// The fields that are read. If a field is repeated, its last value counts.
 #[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(field_identifier, rename_all = "camelCase")]
 enum Key {
@@ -31,15 +31,18 @@ enum Key {
 }
 
 impl ErrorAnswer {
-    /// Reads what there is to read, without `secrets`: some servers quote what they refuse.
+    /// Reads an error answer and removes `secrets`, because some servers quote the values that they
+    /// refuse.
     ///
-    /// A body that is not the documented object, HTML for instance, has nothing to say, and neither has a field that is not
-    /// of the documented type. One message may stand without its array. The `requestId` is in answers that are not errors
-    /// as well.
+    /// The result is empty if the body is not the documented object, for example HTML. A field of
+    /// an undocumented type is ignored. A single message may stand without its array. The
+    /// `requestId` also occurs in answers that are not errors.
     pub(crate) fn decode_without(body: &[u8], secrets: &[&str]) -> Self {
-        // Values are left as they stand until they are read one by one: the secret may be in any of them.
+        // Every value may contain the secret, so the values stay raw until they are read one by
+        // one.
         let Some(fields) = object::<BTreeMap<Key, &RawValue>>(body) else { return Self::default() };
-        // Hidden before the text is cut, which could leave the beginning of a secret at its end.
+        // Redacted before the text is cut: the cut could leave the beginning of a secret at the
+        // end.
         let clean = |value: &RawValue| text(value).and_then(|text| cut(&redact(&text, secrets).text));
         let field = |key| fields.get(&key).copied();
         let messages = match field(Key::ErrorMessage) {
@@ -53,7 +56,8 @@ impl ErrorAnswer {
         Self { request_id: request_id.and_then(clean), error_type: error_type.and_then(clean), messages }
     }
 
-    /// Whether the body was the error object of the API, and not that of something on the way.
+    /// Returns whether the body was the API's error object. If not, the answer may come from a
+    /// proxy on the way.
     pub(crate) fn is_error_object(&self) -> bool {
         self.error_type.is_some() || !self.messages.is_empty()
     }

@@ -1,4 +1,4 @@
-//! A JSON document reduced to what a token answer can be made of.
+//! A JSON document, reduced to the fields that a token answer can contain.
 
 use std::{fmt, time::Duration};
 
@@ -10,16 +10,16 @@ use zeroize::Zeroizing;
 
 use super::saturating_seconds;
 
-/// A JSON value. Reading one fails on nothing but JSON that is malformed or nested deeper than serde_json follows
-/// (128 levels), so that what is wrong with a value can be said of its field.
+/// A JSON value. Reading one fails only if the JSON is malformed or nested deeper than 128 levels
+/// (serde_json's limit). Every other problem is found later, so its error can name the field.
 pub(super) enum Node<'de> {
     Null,
     Number(Duration),
     Borrowed(&'de str),
-    /// A text with escapes in it. It may be the access token, hence zeroised.
+    /// A text that had escapes. It may be the access token, so it is zeroised.
     Unescaped(Zeroizing<String>),
     Object(Box<Fields<'de>>),
-    /// A boolean or an array: what no field is expected to be.
+    /// A boolean or an array. No field expects one.
     Other,
 }
 
@@ -33,7 +33,7 @@ impl Node<'_> {
     }
 }
 
-/// The fields of an object that mean something, in either spelling.
+/// The fields that token answers use, in both spellings.
 #[derive(Default)]
 pub(super) struct Fields<'de> {
     pub(super) data: Option<Node<'de>>,
@@ -41,7 +41,7 @@ pub(super) struct Fields<'de> {
     pub(super) expires_in: Option<Node<'de>>,
     pub(super) token_type: Option<Node<'de>>,
     pub(super) request_id: Option<Node<'de>>,
-    /// A field that is there more than once, in one spelling or in both.
+    /// A field that occurs more than once, in one spelling or in both.
     pub(super) repeated: Option<Key>,
 }
 
@@ -121,7 +121,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
-        // Read as nodes, and not skipped, because serde_json follows skipped values to any depth.
+        // Read as nodes instead of skipped, because serde_json follows skipped values to any depth.
         while elements.next_element::<Node<'de>>()?.is_some() {}
         Ok(Node::Other)
     }

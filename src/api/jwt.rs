@@ -1,4 +1,4 @@
-//! The lifetime that a JWT gives itself.
+//! The lifetime that a JWT states.
 
 use std::time::Duration;
 
@@ -8,16 +8,17 @@ use zeroize::Zeroizing;
 
 use super::saturating_seconds;
 
-/// RFC 7519's `NumericDate`s: seconds, with or without a fraction.
+/// The `NumericDate`s of RFC 7519: seconds, with or without a fraction.
 #[derive(Deserialize)]
 struct Claims {
     iat: f64,
     exp: f64,
 }
 
-/// `exp - iat` of `token`, if it is a JWT that has both. The difference is the same whatever the local clock says.
+/// Returns `exp - iat` of `token`, if it is a JWT that has both. The difference does not depend on
+/// the local clock.
 ///
-/// The signature is not verified: it is the server that trusts the token, not its client.
+/// The signature is not verified, because the server relies on the token and the client does not.
 pub(crate) fn lifetime(token: &str) -> Option<Duration> {
     let mut parts = token.split('.');
     let (_header, payload, _signature) = (parts.next()?, parts.next()?, parts.next()?);
@@ -25,7 +26,7 @@ pub(crate) fn lifetime(token: &str) -> Option<Duration> {
         return None;
     }
     let payload = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.decode(payload).ok()?);
-    // Serde also reads an array as a struct, but an array claims nothing.
+    // Serde also reads an array as a struct. An array has no claims.
     if !payload.trim_ascii_start().starts_with(b"{") {
         return None;
     }

@@ -1,4 +1,4 @@
-//! The wire contract of the Turris API: bytes in, values out. No IO and no clock.
+//! The wire format of the Turris API: bytes in, values out. No IO and no clock.
 
 #[cfg(test)]
 pub(crate) mod encode;
@@ -13,23 +13,26 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-/// Seconds as a duration: none for negative ones (and for NaN), [`Duration::MAX`] for more than it can hold.
+/// Converts seconds to a duration. Negative values and NaN become zero, and too large values become
+/// [`Duration::MAX`].
 fn saturating_seconds(seconds: f64) -> Duration {
-    // The greater of NaN and a number is the number.
+    // `max` of NaN and a number is the number.
     Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
 }
 
-/// The part of a text from outside that is safe to keep and to log, if anything is left of it.
+/// Returns the part of an external text that is safe to keep and to log, if the part is not empty.
 pub(crate) fn printable(text: &str) -> Option<Box<str>> {
     cut(&visible(text))
 }
 
-/// `text` without control characters and those that reorder, join or hide text around them, which could forge or garble a
-/// log line.
+/// Returns `text` without control characters and without characters that reorder, join or hide the
+/// text around them. Such characters could forge or garble a log line.
 ///
-/// What is looked for in a text is looked for in this: there may be such a character in the middle of it.
+/// Every search in an external text uses this form, because such a character may stand in the
+/// middle of the searched words.
 fn visible(text: &str) -> Zeroizing<String> {
-    // It may be a secret, and does not grow and leave a copy behind.
+    // The text may be a secret. The buffer is allocated once, because a buffer that grows leaves a
+    // copy behind.
     let mut visible = Zeroizing::new(String::with_capacity(text.len()));
     visible.extend(text.chars().filter(|&character| is_visible(character)));
     visible
@@ -40,10 +43,10 @@ fn is_visible(character: char) -> bool {
     !character.is_control() && !reorders_or_hides
 }
 
-/// How many characters are kept of a text from outside.
+/// The largest number of characters that is kept of an external text.
 const LONGEST_TEXT: usize = 512;
 
-/// The first characters, up to [`LONGEST_TEXT`], if there are any but spaces.
+/// Returns up to [`LONGEST_TEXT`] characters of `text`, trimmed, if any are left.
 fn cut(text: &str) -> Option<Box<str>> {
     let end = text.char_indices().nth(LONGEST_TEXT).map_or(text.len(), |(end, _)| end);
     let kept = text.get(..end).unwrap_or_default().trim();

@@ -1,4 +1,5 @@
-//! Finds and hides secrets in texts from outside, in whatever encoding a server quotes them.
+//! Redaction: finds and hides secrets in external texts, in every encoding in which a server may
+//! quote them.
 
 use std::collections::BTreeSet;
 
@@ -6,16 +7,16 @@ use zeroize::Zeroizing;
 
 use super::{LONGEST_TEXT, is_visible, visible};
 
-/// What stands in the place of a secret.
+/// The text that replaces a secret.
 const HIDDEN: &str = "[secret]";
 
-/// How many encodings may lie one around the other: HTML in JSON in a URL, or JSON three times.
+/// The largest number of nested encodings, for example HTML in JSON in a URL.
 const LAYERS: u32 = 3;
 
-/// How many ways to read a text are followed at once.
+/// The largest number of readings of a text that the search follows at once.
 const MOST_READINGS: usize = 64;
 
-/// The names that HTML has for the characters of ASCII that are neither letters nor digits.
+/// The names that HTML has for the ASCII characters that are neither letters nor digits.
 const NAMED: &[(&str, u8)] = &[
     ("quot", b'"'),
     ("apos", b'\''),
@@ -57,24 +58,25 @@ const NAMED: &[(&str, u8)] = &[
     ("nbsp", b' '),
 ];
 
-/// A text without the secrets that were in it.
+/// A text whose secrets have been replaced.
 pub(super) struct Redacted {
-    /// As much of the text as is kept, and a little more.
+    /// The kept part of the text, and up to one mark more.
     pub(super) text: Zeroizing<String>,
-    /// Whether there was a secret in it.
+    /// Whether the text contained a secret.
     pub(super) found: bool,
 }
 
-/// `text` with a mark in the place of each of `secrets`, and without what [`visible`] leaves out.
+/// Returns `text` with a mark in place of each of `secrets`, and without the characters that
+/// [`visible`] removes.
 ///
-/// A secret is found as it is, and encoded as JSON, in a URL or in HTML, or as several of these one around the other; each
-/// of its characters may be encoded or not. (No encoding around another one encodes letters and digits.) A text that merely
-/// looks like a secret is hidden too, which does no harm.
+/// A secret is found in plain form and in the encodings of JSON, URLs and HTML, also nested. Each
+/// of its characters may be encoded or plain. (No outer encoding encodes letters and digits.) A
+/// text that merely looks like a secret is hidden too, which does no harm.
 pub(super) fn redact(text: &str, secrets: &[&str]) -> Redacted {
     let secrets: Vec<_> = secrets.iter().map(|secret| visible(secret)).filter(|secret| !secret.is_empty()).collect();
     let text = visible(text);
-    // It does not grow and leave a copy behind: each step adds a mark or a character, and the last one goes beyond the
-    // limit by less than a mark.
+    // Large enough never to grow, because a buffer that grows leaves a copy behind: each step adds
+    // a mark or a character, and the last step exceeds the limit by less than a mark.
     let mut kept = Zeroizing::new(String::with_capacity((LONGEST_TEXT + HIDDEN.len() + 1) * 4));
     let (mut characters, mut found, mut rest) = (0, false, text.as_str());
     while let Some(character) = rest.chars().next()
@@ -98,15 +100,18 @@ pub(super) fn redact(text: &str, secrets: &[&str]) -> Redacted {
     Redacted { text: kept, found }
 }
 
-/// What follows the first `length` bytes, and what is left of the character that they end in.
+/// Returns `text` without its first `length` bytes, and without the rest of the character in which
+/// they end.
 fn tail(text: &str, length: usize) -> &str {
     (length..=text.len()).find_map(|start| text.get(start..)).unwrap_or_default()
 }
 
-/// How many bytes at the start of `text` are `secret`, in any encoding: the most that can be meant.
+/// Returns the number of bytes at the start of `text` that are `secret` in some encoding: the
+/// largest possible number.
 fn quoted_at_start(text: &str, secret: &str) -> Option<usize> {
     let (text, secret) = (text.as_bytes(), secret.as_bytes());
-    // How far the secret has been found, and how far the text has been read for that: the least found first.
+    // Pairs of the bytes found of the secret and the bytes read of the text. The pair with the
+    // fewest found bytes comes first.
     let mut followed = BTreeSet::from([(0, 0)]);
     let mut longest = None;
     while let Some((found, read)) = followed.pop_first() {
@@ -122,8 +127,8 @@ fn quoted_at_start(text: &str, secret: &str) -> Option<usize> {
                 followed.insert((found, read + unit.length));
             }
         }
-        // Only a row of backslashes can be read in many ways. The ways in which all of them are encoded alike are the
-        // first and the last.
+        // Only a row of backslashes has so many readings. The readings that treat all backslashes
+        // alike are the first and the last, so a middle one is dropped.
         if followed.len() > MOST_READINGS {
             let middle = followed.iter().nth(MOST_READINGS / 2).copied();
             followed.retain(|reading| Some(*reading) != middle);
@@ -132,7 +137,7 @@ fn quoted_at_start(text: &str, secret: &str) -> Option<usize> {
     longest
 }
 
-/// A byte or a character at the start of a text, and how many bytes of the text encode it.
+/// A byte or a character at the start of a text, and the number of bytes that encode it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Unit {
     utf8: [u8; 4],
@@ -155,7 +160,7 @@ impl Unit {
         self.utf8.get(..self.utf8_length).unwrap_or_default()
     }
 
-    /// Whether the secret is searched for without this character.
+    /// Returns whether the search for the secret skips this character.
     fn is_invisible(&self) -> bool {
         str::from_utf8(self.bytes()).is_ok_and(|text| !text.chars().any(is_visible))
     }
@@ -165,7 +170,7 @@ impl Unit {
     }
 }
 
-/// All that the start of `text` can mean, in up to `layers` encodings.
+/// Returns all meanings of the start of `text`, in up to `layers` encodings.
 fn units(text: &[u8], layers: u32) -> Vec<Unit> {
     let Some(&first) = text.first() else { return Vec::new() };
     let mut all = vec![Unit::byte(first, 1)];
@@ -180,7 +185,7 @@ fn units(text: &[u8], layers: u32) -> Vec<Unit> {
                 .map(|byte| Unit::byte(byte, 2))
                 .into_iter()
                 .collect(),
-            // In a form, a space.
+            // A space in form encoding.
             b"+" => vec![Unit::byte(b' ', 0)],
             b"&" => entity(rest, layers - 1).into_iter().collect(),
             b"\\" => escape(rest, layers - 1),
@@ -196,18 +201,18 @@ fn units(text: &[u8], layers: u32) -> Vec<Unit> {
     all
 }
 
-/// The number that the first `digits` characters are.
+/// Returns the number that the first `digits` characters form.
 fn hexadecimal(text: &[u8], digits: usize) -> Option<u32> {
     let digits = str::from_utf8(text.get(..digits)?).ok()?;
-    // `from_str_radix` takes a sign, too.
+    // `from_str_radix` accepts a sign, too.
     if digits.starts_with('+') { None } else { u32::from_str_radix(digits, 16).ok() }
 }
 
-/// What stands behind the `&` of an HTML entity.
+/// Decodes the part of an HTML entity after the `&`.
 fn entity(text: &[u8], layers: u32) -> Option<Unit> {
     let mut length = 0;
     let mut name = String::new();
-    // The longest are numbers with seven digits.
+    // The longest entities are numbers with seven digits.
     while name.len() < 10 {
         let text = text.get(length..).unwrap_or_default();
         if text.first().is_some_and(u8::is_ascii_alphanumeric) {
@@ -219,7 +224,7 @@ fn entity(text: &[u8], layers: u32) -> Option<Unit> {
             name.push('#');
             length += unit.length;
         } else {
-            // A name without a semicolon is one, too.
+            // A name without a semicolon is an entity, too.
             length += units(text, layers).into_iter().find(|unit| unit.is(b';')).map_or(0, |unit| unit.length);
             break;
         }
@@ -234,7 +239,7 @@ fn entity(text: &[u8], layers: u32) -> Option<Unit> {
     Unit::character(code, length)
 }
 
-/// What stands behind the backslash of an escape of JSON, JavaScript or a language like it.
+/// Decodes the part after the backslash of an escape of JSON, JavaScript or a similar language.
 fn escape(text: &[u8], layers: u32) -> Vec<Unit> {
     let short = |byte| vec![Unit::byte(byte, 1)];
     match text.first() {
@@ -254,7 +259,8 @@ fn escape(text: &[u8], layers: u32) -> Vec<Unit> {
     }
 }
 
-/// What stands behind `\u`: four digits, perhaps with a second half, or up to six in braces.
+/// Decodes the part after `\u`: four digits with an optional second surrogate, or up to six digits
+/// in braces.
 fn unicode(text: &[u8], layers: u32) -> Option<Unit> {
     if let Some(opening) = units(text, layers).into_iter().find(|unit| unit.is(b'{')) {
         let braced = text.get(opening.length..)?;

@@ -13,10 +13,11 @@ use super::{
     saturating_seconds,
 };
 
-/// How long a token lives when neither the answer nor the token says so: what the vendor documents.
+/// The documented lifetime. It applies if neither the answer nor the token states one.
 const DOCUMENTED_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
-/// Common servers refuse a request whose header fields are longer than 8 or 16 KiB, so a longer token is of no use.
+/// The longest usable token. Common servers refuse a request whose header fields are longer than 8
+/// or 16 KiB.
 const LONGEST_TOKEN: usize = 16 * 1024;
 
 /// The schema `GetTokenDto`.
@@ -29,12 +30,13 @@ struct TokenRequest<'a> {
 
 impl TokenRequest<'_> {
     fn write(&self, writer: impl io::Write) {
-        // It fails when the writer or a `Serialize` impl does: the writers here and those of two `&str` do not.
+        // Writing fails only if the writer or a `Serialize` impl fails. These writers and the impl
+        // of `&str` never fail.
         let _ = serde_json::to_writer(writer, self);
     }
 }
 
-/// Only counts what is written.
+/// A writer that only counts the bytes.
 struct Length(usize);
 
 impl io::Write for Length {
@@ -48,10 +50,12 @@ impl io::Write for Length {
     }
 }
 
-/// The body of a token request. Zeroised on drop; no copy of the secret is left behind.
+/// Encodes the body of a token request. It is zeroised on drop, and no copy of the secret is left
+/// behind.
 pub(crate) fn encode_token_request(client_id: &str, client_secret: &str) -> Zeroizing<Vec<u8>> {
     let request = TokenRequest { client_id, client_secret };
-    // A vector that grows moves and leaves its old bytes in freed memory, so its length is found out first.
+    // The length is computed first, because a vector that grows leaves its old bytes in freed
+    // memory.
     let mut length = Length(0);
     request.write(&mut length);
     let mut body = Zeroizing::new(Vec::with_capacity(length.0));
@@ -61,9 +65,9 @@ pub(crate) fn encode_token_request(client_id: &str, client_secret: &str) -> Zero
 
 /// A token as the endpoint issued it.
 pub(crate) struct TokenAnswer {
-    /// Never empty, and only of the characters that RFC 6750 allows in a bearer token (`b64token`).
+    /// Never empty. It has only the characters that RFC 6750 allows in a bearer token (`b64token`).
     pub(crate) access_token: Zeroizing<String>,
-    /// How long it lives, as the server says: saturated, but otherwise not judged.
+    /// The lifetime that the server states. It is saturated and otherwise unchanged.
     pub(crate) lifetime: Duration,
     pub(crate) request_id: Option<Box<str>>,
 }
@@ -74,12 +78,13 @@ impl fmt::Debug for TokenAnswer {
     }
 }
 
-/// Why an answer is not a token. It never quotes the answer, which may contain one.
+/// The reason why an answer has no usable token. It never quotes the answer, which may contain a
+/// token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TokenAnswerError {
-    /// The field at fault, as the documentation names it (`data.accessToken`), or `body`.
+    /// The faulty field under its documented name (`data.accessToken`), or `body`.
     pub(crate) field: &'static str,
-    /// What was wrong with it and what was expected.
+    /// The problem and the expected value.
     pub(crate) problem: &'static str,
 }
 
@@ -94,10 +99,11 @@ impl std::error::Error for TokenAnswerError {}
 impl TokenAnswer {
     /// Reads the body of a successful answer.
     ///
-    /// The fields of the token are in `data`, as the schema has it, or at the top. With a `data` object, whatever it
-    /// holds, the ones at the top are not looked at. A `data` of `null` counts as none.
+    /// The token's fields are in `data`, as in the schema, or at the top. If `data` is an object,
+    /// only its fields count. A `data` of `null` counts as missing.
     ///
-    /// `secret` is the client secret that was sent: a `requestId` that quotes it, or the token, is left out.
+    /// `secret` is the client secret that was sent. A `requestId` that contains the secret or the
+    /// token is dropped.
     pub(crate) fn decode(body: &[u8], secret: &str) -> Result<Self, TokenAnswerError> {
         let top = match serde_json::from_slice(body) {
             Ok(Node::Object(top)) => top,
@@ -118,7 +124,7 @@ impl TokenAnswer {
             return Err(error(key.name(place), REPEATED));
         }
         token_type(fields).map_err(|problem| error(Key::TokenType.name(place), problem))?;
-        // One that is nowhere is missing where the schema has it.
+        // If the field is missing everywhere, the error names the place that the schema prescribes.
         let token_place = if fields.access_token.is_none() { FieldPath::Data } else { place };
         let access_token =
             access_token(fields).map_err(|problem| error(Key::AccessToken.name(token_place), problem))?;
@@ -134,13 +140,13 @@ impl TokenAnswer {
     }
 }
 
-/// The `requestId` is logged, so it is left out if a secret is in it.
+/// The `requestId` is logged, so it is dropped if it contains a secret.
 fn request_id(top: &Fields<'_>, secrets: &[&str]) -> Option<Box<str>> {
     let request_id = redact(top.request_id.as_ref().and_then(Node::text)?, secrets);
     if request_id.found { None } else { cut(&request_id.text) }
 }
 
-/// Every text that stands where the access token does, in a body that may be no token answer otherwise.
+/// Returns every text in the place of an access token. The body may be no token answer otherwise.
 pub(crate) fn access_tokens(body: &[u8]) -> Vec<Zeroizing<String>> {
     let Ok(Node::Object(top)) = serde_json::from_slice(body) else { return Vec::new() };
     let inner = match &top.data {
@@ -157,7 +163,7 @@ fn error(field: &'static str, problem: &'static str) -> TokenAnswerError {
     TokenAnswerError { field, problem }
 }
 
-/// Where the fields of the token are.
+/// The place of the token's fields.
 #[derive(Clone, Copy)]
 enum FieldPath {
     Data,
@@ -227,7 +233,7 @@ fn expires_in(fields: &Fields<'_>) -> Result<Option<Duration>, &'static str> {
     }
 }
 
-/// A number of seconds written as a string.
+/// Reads a number of seconds that is written as a string.
 fn seconds(text: &str) -> Option<Duration> {
     let text = text.trim();
     // Rust also reads words such as `inf` and `NaN` as numbers.

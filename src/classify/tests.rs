@@ -30,7 +30,7 @@ fn a_pushback_that_is_no_wait_means_that_no_retry_is_wanted() {
     }
     for none in ["-1", "-250", "soon", "", "1.5"] {
         assert_eq!(of(200, none), ResponseClass::Ordinary, "{none:?}");
-        // It is a word of gRPC; a 429 is judged by its own headers.
+        // `grpc-retry-pushback-ms` belongs to gRPC. A 429 is judged by its own headers.
         assert_eq!(of(429, none), ResponseClass::RateLimited, "{none:?}");
     }
 }
@@ -49,7 +49,7 @@ fn several_values_of_a_grpc_header_are_malformed() {
     for statuses in [["16", "0"], ["0", "16"], ["16", "16"], ["8", "16"], ["8", "8"]] {
         assert_eq!(of(&statuses, &[]), ResponseClass::Ordinary, "{statuses:?}");
     }
-    // One that wants no retry is enough.
+    // One value that forbids the retry is enough.
     for pushbacks in [["-1", "250"], ["250", "-1"], ["250", "soon"]] {
         assert_eq!(of(&["8"], &pushbacks), ResponseClass::Ordinary, "{pushbacks:?}");
     }

@@ -1,4 +1,4 @@
-//! [`CredentialsFile`]: credentials that are read anew for every fetch.
+//! [`CredentialsFile`]: credentials that are read from files for every fetch.
 
 use std::{
     error::Error,
@@ -19,33 +19,36 @@ use zeroize::Zeroizing;
 use super::{BYTE_ORDER_MARK, Credentials, CredentialsFuture, CredentialsProvider};
 use crate::secret_text::{object, text};
 
-/// Far more than an id and a secret need; a longer file is another one.
+/// The largest file that is read. An id and a secret need far less, so a longer file is the wrong
+/// one.
 const LARGEST: usize = 16 * 1024;
 
-/// How often files are read that change while they are read, or are missing for a moment while they are replaced.
+/// The largest number of reads of files that change during a read, or are missing for a moment
+/// during their replacement.
 const READS: u32 = 16;
-/// The pause before another read of a file that is missing.
+/// The pause before another read of a missing file.
 const PAUSE: Duration = Duration::from_millis(1);
-/// After how many more reads with the same result two files in two folders are taken for what they are.
+/// The number of further equal reads after which two files in two folders count as a pair.
 const SETTLED: u32 = 3;
 
-/// Credentials from a file, or from two as Kubernetes mounts them, that are read anew before every fetch of a token: a
-/// rotated secret is used without a restart.
+/// Credentials that are read from files before every fetch of a token, so that a rotated secret is
+/// used without a restart. The source is one JSON file, or two files as Kubernetes mounts them.
 ///
-/// A fetch is made once an hour, so nothing is watched and nothing is cached. When the token endpoint refuses what was
-/// read, the files are read once more, and if they have changed meanwhile the fetch is repeated at once. That heals a
-/// pair of files of which one was old, too.
+/// A token lasts for an hour, so the files are neither watched nor cached. If the token endpoint
+/// refuses the credentials, the files are read once more. If they have changed, the fetch is
+/// repeated at once. That also heals a pair of files of which one was old.
 ///
-/// Files that change while they are read are read again. Two files that links lead to, as Kubernetes mounts them, are read
-/// in the one folder that the links lead to at that moment, so a pair is not mixed.
+/// If a file changes during a read, it is read again. If the two paths are links, as in a
+/// Kubernetes mount, both files are read from the one folder to which the links lead at that
+/// moment, so the pair belongs together.
 ///
-/// The files are read on the runtime's threads for blocking work. What was read is zeroised. A file longer than 16 KiB
-/// is not read to its end, and a byte order mark at its start is left out. Links are followed to regular files. A pipe (a
-/// shell's `<(...)`, too) is refused, since it can be read only once; no read waits for one.
+/// The runtime's blocking threads read the files, and the bytes are zeroised. A file longer than 16
+/// KiB is refused. A byte order mark at the start is ignored. Links to regular files are followed.
+/// A pipe, such as a shell's `<(...)`, is refused at once, because it can be read only once.
 ///
 /// # Examples
 ///
-/// One JSON file, of the form that the token endpoint takes:
+/// One JSON file, in the form of the token endpoint's request:
 ///
 /// ```
 /// use turris_auth::{CredentialsFile, Environment, TurrisAuthLayer};
@@ -66,7 +69,7 @@ const SETTLED: u32 = 3;
 /// # }
 /// ```
 ///
-/// The keys of a mounted Kubernetes secret, each a file:
+/// The keys of a mounted Kubernetes secret, each in its own file:
 ///
 /// ```
 /// use turris_auth::{CredentialsFile, Environment, TurrisAuthLayer};
@@ -86,31 +89,35 @@ enum Source {
 }
 
 impl CredentialsFile {
-    /// One file with a JSON object: `{"clientId": "...", "clientSecret": "..."}`. Other fields are ignored.
+    /// Creates a provider that reads one file with a JSON object:
+    /// `{"clientId": "...", "clientSecret": "..."}`. Other fields are ignored.
     pub fn json(path: impl Into<PathBuf>) -> Self {
         Self { source: Arc::new(Source::Json(path.into())) }
     }
 
-    /// Two files, each with nothing but the value. Line ends after it are ignored.
+    /// Creates a provider that reads two files. Each contains only its value. Line ends after the
+    /// value are ignored.
     pub fn pair(client_id: impl Into<PathBuf>, client_secret: impl Into<PathBuf>) -> Self {
         Self { source: Arc::new(Source::Pair { client_id: client_id.into(), client_secret: client_secret.into() }) }
     }
 
-    /// What the files say now. Without a tokio runtime they are read on this thread.
+    /// Reads the credentials now. Without a tokio runtime, the current thread reads the files.
     ///
     /// # Errors
     ///
-    /// When a file cannot be read, is not a regular one, is too long, is not of the form, or has a value that [`Credentials::new`] refuses.
+    /// If a file cannot be read, is not a regular file, is too long, has the wrong form, or has a
+    /// value that [`Credentials::new`] refuses.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves nothing behind but a read that ends by itself.
+    /// Dropping the future leaves only a read that ends by itself.
     pub async fn read(&self) -> Result<Credentials, CredentialsFileError> {
         let Ok(runtime) = Handle::try_current() else { return self.source.read() };
         let source = Arc::clone(&self.source);
         match runtime.spawn_blocking(move || source.read()).await {
             Ok(read) => read,
-            // The runtime is being shut down: nothing else cancels it, and it does not panic.
+            // The runtime is shutting down. This is the only possible cause: no other code cancels
+            // the read, and it does not panic.
             Err(error) => Err(self.source.path().failed(Reason::Unreadable(io::Error::other(error)))),
         }
     }
@@ -144,7 +151,7 @@ impl Source {
                 (value(client_id, &id)?, value(client_secret, &secret)?, client_secret)
             }
         };
-        // Nor is a refused client id shown: the files may have been mixed up.
+        // A refused client id is not shown either, because the files may have been swapped.
         Credentials::checked(ID, String::clone(&id), SECRET, secret).map_err(|error| {
             let path = if error.setting() == ID { self.path() } else { secret_path };
             path.failed(Reason::Unusable(error.setting()))
@@ -164,7 +171,7 @@ struct Fields<'a> {
     client_secret: &'a RawValue,
 }
 
-/// The value that a file holds.
+/// Returns the value in a file.
 fn value(path: &Path, bytes: &[u8]) -> Result<Zeroizing<String>, CredentialsFileError> {
     let value = str::from_utf8(bytes).map_err(|_| path.failed(Reason::NotText))?;
     let value = value.strip_prefix(BYTE_ORDER_MARK).unwrap_or(value);
@@ -173,7 +180,7 @@ fn value(path: &Path, bytes: &[u8]) -> Result<Zeroizing<String>, CredentialsFile
 
 type Bytes = Zeroizing<Vec<u8>>;
 
-/// The file that a path leads to, and its state: the same for two reads of one content.
+/// The file to which a path leads, and its state. Two reads of the same content have equal stamps.
 #[derive(PartialEq, Eq)]
 struct Stamp {
     resolved: PathBuf,
@@ -184,7 +191,7 @@ struct Stamp {
 impl Stamp {
     fn of(path: &Path) -> Result<Self, CredentialsFileError> {
         let stamp = || {
-            // A pipe of a shell (`/dev/fd/63`) leads to nothing that has a path.
+            // A shell's pipe (`/dev/fd/63`) leads to a target without a path.
             let resolved = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
             let metadata = fs::metadata(&resolved)?;
             let modified = metadata.modified().ok();
@@ -194,10 +201,11 @@ impl Stamp {
     }
 }
 
-/// Reads both files of a pair: from one folder, if both are in one.
+/// Reads both files of a pair, from one folder if both are in one.
 ///
-/// A read counts if nothing has changed in its course. If the files are in two folders, they are perhaps of one folder that
-/// was replaced between them; so that has to be the same several times in a row.
+/// A read counts if nothing changed during it. If the files are in two folders, one folder may have
+/// been replaced between the two reads. In that case several reads in a row must have the same
+/// result.
 fn read_pair(client_id: &Path, client_secret: &Path) -> Result<(Bytes, Bytes), CredentialsFileError> {
     let stamps = || Ok([Stamp::of(client_id)?, Stamp::of(client_secret)?]);
     let (mut last, mut same) = (None, 0);
@@ -213,7 +221,8 @@ fn read_pair(client_id: &Path, client_secret: &Path) -> Result<(Bytes, Bytes), C
     })
 }
 
-/// Calls `read` until it returns something, and a few times more if a file is missing: it may be about to be replaced.
+/// Calls `read` until it returns a value. Tries again a few times if a file is missing, because it
+/// may be about to be replaced.
 fn again<T>(mut read: impl FnMut(bool) -> Result<Option<T>, CredentialsFileError>) -> Result<T, CredentialsFileError> {
     let mut reads = 1;
     loop {
@@ -237,8 +246,8 @@ fn length_and_inode(metadata: &Metadata) -> (u64, u64) {
     (metadata.len(), 0)
 }
 
-/// Opens without waiting. Opening a pipe waits for a writer otherwise, for ever if need be, and a runtime that is shut down
-/// waits for this thread.
+/// Opens a file without waiting. An ordinary `open` of a pipe waits for a writer, perhaps for ever,
+/// and the shutdown of the runtime waits for this thread.
 fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     #[cfg(unix)]
@@ -246,12 +255,14 @@ fn open(path: &Path) -> io::Result<File> {
     options.read(true).open(path)
 }
 
-/// The content of `resolved`, which errors call by its name, `path`.
+/// Reads the content of `resolved`. Errors name it by `path`.
 fn read(path: &Path, resolved: &Path) -> Result<Bytes, CredentialsFileError> {
-    // A vector that grows leaves its old bytes in freed memory, so it is made large enough to see that a file is too long.
+    // Allocated once, because a vector that grows leaves its old bytes in freed memory. The buffer
+    // has room to see that a file is too long.
     let mut bytes = Zeroizing::new(Vec::with_capacity(2 * LARGEST));
     let unreadable = |error| path.failed(Reason::Unreadable(error));
-    // Looked at before, so that a pipe is left alone; and after, since the path may have come to lead to one meanwhile.
+    // Checked before opening, so that a pipe is left untouched, and again afterwards, because the
+    // path may lead elsewhere by then.
     if !fs::metadata(resolved).map_err(unreadable)?.is_file() {
         return Err(path.failed(Reason::NotRegular));
     }
@@ -264,7 +275,8 @@ fn read(path: &Path, resolved: &Path) -> Result<Bytes, CredentialsFileError> {
     if bytes.len() > LARGEST { Err(path.failed(Reason::TooLong)) } else { Ok(bytes) }
 }
 
-/// Why a [`CredentialsFile`] has no credentials. It names the file, and shows nothing of what is in it.
+/// The reason why a [`CredentialsFile`] has no credentials. It names the file and shows nothing of
+/// its content.
 #[derive(Debug)]
 pub struct CredentialsFileError {
     path: PathBuf,
@@ -296,7 +308,7 @@ impl CredentialsFileError {
         matches!(&self.reason, Reason::Unreadable(error) if error.kind() == io::ErrorKind::NotFound)
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }

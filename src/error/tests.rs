@@ -42,7 +42,7 @@ fn the_message_says_what_happened_and_what_to_do_and_leaves_the_source_to_the_so
          attempt is possible in 1.5 s"
     );
     assert!(!shown.contains("the cause"));
-    // The longest wait is no overflow.
+    // The longest wait does not overflow.
     let shown = rate_limited().with_retry_after(Some(Duration::MAX)).to_string();
     assert!(shown.contains("a new attempt"), "{shown}");
 }
@@ -90,14 +90,15 @@ fn it_is_found_under_the_errors_of_other_layers() {
     assert_eq!(TokenError::find_in(&*error).unwrap().status(), Some(429));
     let error: BoxError = Wrapper(Wrapper(error).into()).into();
     assert_eq!(TokenError::find_in(&*error).unwrap().status(), Some(429));
-    // The outermost one counts.
+    // The outermost `TokenError` counts.
     let inner: BoxError = rate_limited().into();
     let outer = TokenError::new(TokenErrorKind::CredentialsProvider, "the vault failed").with_source(inner);
     assert_eq!(TokenError::find_in(&Wrapper(outer.into())).unwrap().kind(), TokenErrorKind::CredentialsProvider);
     assert!(TokenError::find_in(&io::Error::other("no token involved")).is_none());
 }
 
-/// As `anyhow` and `eyre` make of a boxed error: it hides the error, and shows its source.
+/// A wrapper like those of `anyhow` and `eyre` around a boxed error. It hides the error and shows
+/// the error's source.
 #[derive(Debug)]
 struct Transparent(BoxError);
 
@@ -133,7 +134,7 @@ fn it_is_found_where_a_wrapper_shows_its_source_alone() {
         assert_eq!((found.status(), found.request_id(), found.retry_after()), (Some(429), Some("dev-1"), wait));
         assert_eq!(TokenError::try_from(error).unwrap().to_string(), without_cause().to_string());
     }
-    // With a cause it is found in what returns it, however that is boxed.
+    // An error with a cause is found however it is boxed.
     let with_cause: [BoxError; 4] = [
         Box::new(Box::new(rate_limited())),
         Box::new(Arc::new(rate_limited())),

@@ -1,8 +1,8 @@
-//! What happens around rate limits and bodies that are kept for a retry.
+//! Telemetry of rate limits, and of bodies that are kept for a retry.
 
 use std::time::Duration;
 
-/// What was done about a 429.
+/// The reaction to a 429.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LimitTreatment {
     Retried,
@@ -18,13 +18,15 @@ pub(crate) fn rate_limited(treatment: LimitTreatment) {
     let _ = action;
 }
 
-/// Of the answers to requests that were sent together only the first one closes the gate.
+/// Called once for the answers to requests that were sent together: only the first one closes the
+/// gate.
 pub(crate) fn gate_closed(wait: Duration) {
     event!(WARN, wait = wait.as_secs_f64(), "a rate limit was met, its gate is closed");
     let _ = wait;
 }
 
-/// Told when the first request leaves by it: nothing happens at the time itself.
+/// Called when the first request passes the open gate, because no code runs at the moment of
+/// opening.
 pub(crate) fn gate_opened() {
     event!(INFO, "the gate of a rate limit is open again");
 }

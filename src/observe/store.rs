@@ -1,8 +1,8 @@
-//! What happens around the store of a fleet.
+//! Telemetry of the store of a fleet.
 
 use std::{error::Error, time::Duration};
 
-/// A call to the store has ended, or the open breaker kept it from being made (`skipped`).
+/// A call to the store has ended, or the open breaker prevented it (`skipped`).
 pub(crate) fn store_called(call: &'static str, outcome: &'static str, took: Duration) {
     metric!(counter!("turris_auth_store_calls_total", "call" => call, "outcome" => outcome).increment(1));
     if outcome != "skipped" {
@@ -11,7 +11,7 @@ pub(crate) fn store_called(call: &'static str, outcome: &'static str, took: Dura
     let _ = (call, outcome, took);
 }
 
-/// Told once, when the breaker opens.
+/// Called once, when the breaker opens.
 pub(crate) fn store_lost(error: Option<&(dyn Error + Send + Sync + 'static)>) {
     let error = error.map_or_else(|| "no answer in time".to_owned(), ToString::to_string);
     event!(WARN, error, "the fleet's store does not answer, this process goes on alone");
@@ -19,13 +19,13 @@ pub(crate) fn store_lost(error: Option<&(dyn Error + Send + Sync + 'static)>) {
     let _ = error;
 }
 
-/// Told once, when the breaker closes again.
+/// Called once, when the breaker closes again.
 pub(crate) fn store_back() {
     event!(INFO, "the fleet's store answers again");
     metric!(gauge!("turris_auth_store_available").set(1.0));
 }
 
-/// A record in the store was not sealed with this process's secret, or was changed since.
+/// A record in the store was sealed with another secret, or was changed later.
 pub(crate) fn store_record_unreadable() {
     event!(WARN, "a token in the fleet's store cannot be read, it will be replaced");
 }

@@ -1,10 +1,10 @@
-//! What happens around tokens.
+//! Telemetry of tokens.
 
 use std::{future::Future, time::Duration};
 
 use crate::TokenError;
 
-/// Why a fetch is made.
+/// The reason of a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
     NoToken,
@@ -12,7 +12,7 @@ pub(crate) enum Reason {
     Unauthorized,
 }
 
-/// What was done about a 401.
+/// The reaction to a 401.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Treatment {
     TokenReplaced,
@@ -34,7 +34,8 @@ impl Reason {
     }
 }
 
-/// Runs a fetch in a span of its own, which follows from the caller's. What is not known yet is recorded when it is.
+/// Runs a fetch in its own span, which follows from the caller's span. Later fields are recorded
+/// when they are known.
 #[cfg(feature = "tracing")]
 pub(crate) fn token_fetch<F: Future>(reason: Reason, fetch: F) -> impl Future<Output = F::Output> + use<F> {
     use tracing::{Instrument, field::Empty};
@@ -111,12 +112,13 @@ pub(crate) fn token_fetch_failed(error: &TokenError, waiters: usize) {
     let _ = (error, kind, waiters);
 }
 
-/// Why a fetch ended without a token and without an error.
+/// The reason why a fetch ended without a token and without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unused {
-    /// The token that it brought had been refused or invalidated while it was under way.
+    /// The token was refused or invalidated while the fetch was under way.
     Discarded,
-    /// Its runtime was shut down, somebody elsewhere lost patience with it, or nobody is left to want it.
+    /// One of three causes: the runtime was shut down, a waiter on another runtime superseded the
+    /// fetch, or all users of the token are gone.
     Abandoned,
 }
 
@@ -132,14 +134,15 @@ pub(crate) fn token_fetch_unused(unused: Unused, waiters: usize) {
     let _ = (outcome, waiters);
 }
 
-/// A request is sent with the restricted access token, as there was no other.
+/// A request is sent with the restricted access token, because no other token can be obtained.
 pub(crate) fn restricted_access_token_used(error: &TokenError) {
     event!(DEBUG, "error.type" = error.kind().name(), "a request is sent with the restricted access token");
     metric!(counter!("turris_auth_restricted_access_token_total").increment(1));
     let _ = error;
 }
 
-/// The `attempt`-th request of a fetch, from 1, failed, and another is about to be sent.
+/// The request with the number `attempt` (from 1) of a fetch has failed, and another request
+/// follows.
 pub(crate) fn attempt_failed(attempt: u32, error: &TokenError) {
     event!(
         DEBUG,
@@ -152,13 +155,14 @@ pub(crate) fn attempt_failed(attempt: u32, error: &TokenError) {
     let _ = (attempt, error);
 }
 
-/// How many fetches could still be made after one that has begun or ended.
+/// The number of fetches that could still be made after a fetch that has begun or ended.
 pub(crate) fn allowance(places: usize) {
     metric!(gauge!("turris_auth_token_allowance").set(places as f64));
     let _ = places;
 }
 
-/// Measures how long a request waits for a token. Nothing, and of no size, without the feature `metrics`.
+/// Measures how long a request waits for a token. It has no size and does nothing without the
+/// feature `metrics`.
 #[derive(Clone, Copy)]
 pub(crate) struct Stopwatch {
     #[cfg(feature = "metrics")]
@@ -178,13 +182,14 @@ impl Stopwatch {
     }
 }
 
-/// `age` is asked for only where somebody wants to know.
+/// `age` is called only if the feature `metrics` is on.
 pub(crate) fn token_used(age: impl FnOnce() -> Duration) {
     metric!(histogram!("turris_auth_token_age_seconds").record(age().as_secs_f64()));
     let _ = age;
 }
 
-/// `generation` is `None` where there was no token, and only a fetch under way is thrown away.
+/// `generation` is `None` if there was no token. Then only the result of a fetch under way is
+/// discarded.
 pub(crate) fn token_invalidated_by_handle(generation: Option<u64>) {
     event!(INFO, reason = "handle", generation, "access token invalidated");
     let _ = generation;
@@ -224,7 +229,8 @@ impl Treatment {
     }
 }
 
-/// Not the URI as a whole: its user information, path and query are the caller's.
+/// Shows only the origin of the URI. The user information, the path and the query belong to the
+/// caller.
 pub(crate) fn passed_without_token(uri: &http::Uri) {
     event!(
         DEBUG,
@@ -236,7 +242,7 @@ pub(crate) fn passed_without_token(uri: &http::Uri) {
     let _ = uri;
 }
 
-/// The `origin` is empty for a relative URI. It shows neither user information nor a path.
+/// `origin` is empty for a relative URI. It has neither user information nor a path.
 pub(crate) fn refused_without_token(origin: &str, allowed: &str) {
     if origin.is_empty() {
         event!(

@@ -1,4 +1,4 @@
-//! [`Acquire`]: one caller's way to a token.
+//! [`Acquire`]: the future that gets a token for one caller.
 
 use std::{
     pin::Pin,
@@ -19,16 +19,18 @@ use super::{
 };
 use crate::{TokenError, TokenErrorKind, observe::Stopwatch};
 
-/// How long after a flight's deadline a caller on another runtime still waits for it: its runtime may be busy.
+/// How long a caller on another runtime waits beyond the flight's deadline. The flight's runtime
+/// may be busy.
 const GRACE: Duration = Duration::from_secs(1);
 
 pin_project! {
-    /// Waits for a token. Dropping it leaves the flight and the other waiters alone.
+    /// A future that waits for a token. Dropping it affects neither the flight nor the other
+    /// waiters.
     #[derive(Default)]
     pub(crate) struct Acquire {
         #[pin]
         waiting: Option<Waiting>,
-        // The deadline of the first flight that brought nothing to use.
+        // The deadline of the first flight that ended without a usable token.
         deadline: Option<Instant>,
     }
 }
@@ -38,14 +40,15 @@ pin_project! {
         flight: Arc<Flight>,
         #[pin]
         arrival: Arrival,
-        // Only where the flight is driven by a runtime that is not the caller's own. Made when it is first needed.
+        // Used only if the flight runs on another runtime than the caller. Created on first use.
         patience: Timer,
         stopwatch: Stopwatch,
     }
 }
 
 impl TokenCache {
-    /// Whether `token` can be sent now. If its refresh is due, this starts it in the background.
+    /// Returns whether `token` can be sent now. If its refresh is due, starts the refresh in the
+    /// background.
     #[inline]
     pub(crate) fn usable(
         self: &Arc<Self>,
@@ -72,12 +75,16 @@ impl TokenCache {
 }
 
 impl Acquire {
-    /// A token to send now. `source` makes what fetches it, should this caller be the one to start the flight.
+    /// Returns a token to send now. If this caller has to start a flight, `source` makes the
+    /// flight's [`TokenSource`].
     ///
     /// # Errors
     ///
-    /// The flight's own, the last failure's while it cools down, `Runtime` without a tokio runtime, or `Timeout` when one
-    /// flight after another brought what nobody may use, beyond the first one's deadline.
+    /// - The error of the flight.
+    /// - The error of the last flight, during its cool-down.
+    /// - `Runtime`, if there is no tokio runtime.
+    /// - `Timeout`, if the deadline of the first flight has passed and later flights have brought
+    ///   no usable token either.
     pub(crate) fn poll(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -108,19 +115,22 @@ impl Acquire {
             waiting.set(None);
             match outcome {
                 Ok(FetchOutcome::Token(token)) if !token.is_refused() => {
-                    // This may be polled long after the outcome, and then there may be a newer one.
+                    // The caller may poll long after the outcome was set. A newer token may be
+                    // current by then.
                     let current = cache.load();
                     let renewed = current.as_ref().filter(|current| current.generation() != token.generation());
                     let newer = renewed.filter(|current| current.is_valid(Instant::now())).cloned();
                     return Poll::Ready(Ok(newer.unwrap_or(token)));
                 }
                 Ok(FetchOutcome::Failed(error)) | Err(error) => return Poll::Ready(Err(error)),
-                // Another flight on this runtime would end the same way at once, and this would be a busy loop.
+                // Another flight on this runtime would end the same way at once, so trying again
+                // would be a busy loop.
                 Ok(FetchOutcome::Abandoned) if Runtime::current().is_none_or(|here| here.id() == flight.runtime) => {
                     let reason = "the tokio runtime was shut down while it fetched the token";
                     return Poll::Ready(Err(TokenError::new(TokenErrorKind::Runtime, reason)));
                 }
-                // Each was cut short or struck before it could be used, which may go on and on.
+                // Every flight so far was cut short, or its token was invalidated before use. This
+                // could repeat for ever.
                 Ok(_) if this.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
                     let reason = "no token came in time that had not been invalidated before it could be used";
                     return Poll::Ready(Err(TokenError::new(TokenErrorKind::Timeout, reason)));
@@ -141,14 +151,14 @@ impl Waiting {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, cache: &TokenCache) -> Poll<Result<FetchOutcome, TokenError>> {
         let this = self.project();
-        // Asked before waiting: the flight may have landed before `arrival` was made.
+        // The flight may have ended before `arrival` was created.
         if let Some(outcome) = this.flight.outcome.get() {
             return Poll::Ready(Ok(outcome.clone()));
         }
         if this.arrival.poll(cx).is_ready() {
             return Poll::Ready(Ok(this.flight.outcome.get().cloned().unwrap_or(FetchOutcome::Discarded)));
         }
-        // Asked at every poll: a future can be moved to another runtime after its first one.
+        // Checked at every poll, because a future can move to another runtime after its first poll.
         if Runtime::current().is_some_and(|here| here.id() == this.flight.runtime) {
             return Poll::Pending;
         }

@@ -1,4 +1,4 @@
-//! [`TokenCache`]: the current token, and the one place that decides about it.
+//! [`TokenCache`]: the current token and all decisions about it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,60 +15,63 @@ use crate::{
     observe::{self, Reason, Treatment, Unused},
 };
 
-/// How long a refresh is put off that could not even be started.
+/// How long a refresh is put off if it could not be started.
 const REFRESH_RETRY: Duration = Duration::from_secs(1);
 
-/// The token of one layer and all that is made from it.
+/// The token of one layer, and all state about it.
 ///
-/// 1. `current` changes only under the lock of `state`: to a newer generation, to nothing, or as `state.handover` says.
-/// 2. At most one flight is `under_way`; only that flight may send, count, and publish.
-/// 3. `state.generation` is the latest ever published. It is `current`'s, unless there is no current token, or the latest
-///    token has stepped back (`state.handover`).
-/// 4. A generation that was replaced after a 401, or invalidated, is never `current` again.
-/// 5. A flight that is taken out of `under_way` is given its outcome, so no waiter is left behind.
+/// 1. `current` changes only under the lock of `state`. It changes to a newer generation, to
+///    nothing, or as `state.handover` says.
+/// 2. At most one flight is `under_way`. Only that flight may send, count and publish.
+/// 3. `state.generation` is the latest generation ever published. `current` has that generation,
+///    unless there is no current token or the latest token has stepped back (`state.handover`).
+/// 4. A generation that was replaced after a 401, or invalidated, never becomes `current` again.
+/// 5. A flight that is taken out of `under_way` receives its outcome, so its waiters always wake.
 pub(crate) struct TokenCache {
     current: Published<Token>,
     state: Lock<State>,
     settings: Settings,
 }
 
-/// What a caller without a token finds.
+/// The result of [`TokenCache::join`] for a caller without a token.
 pub(super) enum Joined {
     Token(Arc<Token>),
     Flight(Arc<Flight>),
-    /// The caller starts this one.
+    /// The caller starts this flight.
     Start(PendingSpawn),
     Refused(TokenError),
 }
 
-/// A flight that is entered in the cache, and whose task is still to be spawned: with the lock let go of, since a source is
-/// foreign code.
+/// A flight that the cache has entered and whose task is not spawned yet. The task is spawned
+/// without the lock, because the source is foreign code.
 pub(super) struct PendingSpawn {
     pub(super) flight: Arc<Flight>,
     pub(super) runtime: Runtime,
     pub(super) token_timeout: Duration,
-    /// The endpoint has failed before, so one fetch with all the time there is says all that is needed.
+    /// The endpoint has failed before. The flight then makes one fetch, which may take the whole
+    /// time.
     pub(super) probing: bool,
     pub(super) reason: Reason,
 }
 
-/// What a request can do that got a 401 at its first attempt.
+/// What to do with a request whose first attempt got a 401.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AfterRefusal {
-    /// No other token is to be had: the response goes back to the caller.
+    /// No other token can be obtained. The response goes to the caller.
     ReturnResponse,
-    /// Its token was too young, and the one before it is in use again. An attempt with that one counts as the first.
+    /// The new token was refused while it was young, and the older token is in use again. The
+    /// attempt with the older token counts as the first.
     UseOlderToken,
-    /// A newer token is there or to be fetched, for the second and last attempt.
+    /// A newer token is present or can be fetched. The attempt with it is the second and last.
     UseNewerToken,
 }
 
-/// What [`TokenCache::snapshot`] sees.
+/// The result of [`TokenCache::snapshot`].
 pub(crate) struct Snapshot {
-    /// How long the current token is used, if there is one.
+    /// How long requests go on carrying the current token, if there is one.
     pub(crate) valid_for: Option<Duration>,
     pub(crate) fetching: bool,
-    /// The last failure, and how long until another fetch.
+    /// The last failure, and the time until the next fetch may start.
     pub(crate) failure: Option<(TokenError, Duration)>,
 }
 
@@ -77,13 +80,14 @@ impl TokenCache {
         Arc::new(Self { current: Published::empty(), state: Lock::new(State::new(&settings)), settings })
     }
 
-    /// The current token, which may have expired: see [`usable`](Self::usable).
+    /// Returns the current token, which may have expired: see [`usable`](Self::usable).
     #[inline]
     pub(crate) fn load(&self) -> Loaded<Token> {
         self.current.load()
     }
 
-    /// The refresh of `token`, for the caller to start, if it is due and no other caller has claimed it.
+    /// Returns the refresh of `token` for the caller to start, if it is due and no other caller has
+    /// claimed it.
     pub(super) fn claim_refresh(&self, token: &Token, now: Instant) -> Option<PendingSpawn> {
         if !token.claim_refresh(now) {
             return None;
@@ -100,7 +104,7 @@ impl TokenCache {
             return None;
         }
         if state.under_way.is_some() || state.generation != token.generation() {
-            // The flight puts the next refresh off when it ends, or brings the next token.
+            // The flight under way either publishes the next token or puts the refresh off.
             return None;
         }
         let wait = state.wait(now);
@@ -111,7 +115,8 @@ impl TokenCache {
         Some(self.begin_flight(&mut state, runtime, now, true))
     }
 
-    /// For a caller that found no valid token: one that has come meanwhile, the flight to wait for, or why there is none.
+    /// Serves a caller that found no valid token. Returns a token that has arrived meanwhile, a
+    /// flight to wait for, a flight to start, or an error.
     pub(super) fn join(&self) -> Joined {
         let now = Instant::now();
         let mut state = self.state.lock();
@@ -148,8 +153,8 @@ impl TokenCache {
         }
     }
 
-    /// An attempt of `flight` begins: what happened before does not concern the token that it will bring. Returns whether a
-    /// 401 makes the token necessary.
+    /// Begins an attempt of `flight`. Earlier 401s and invalidations do not affect the token that
+    /// it will bring. Returns whether a 401 made the fetch necessary.
     pub(super) fn begin_attempt(&self, flight: &Arc<Flight>) -> bool {
         let mut state = self.state.lock();
         if let Some(under_way) = state.of(flight) {
@@ -158,11 +163,11 @@ impl TokenCache {
         state.refusals.is_pending()
     }
 
-    /// Takes a place in the allowance for one request of `flight`, which is sent now.
+    /// Takes a place in the allowance for one request of `flight`. The caller sends it now.
     ///
     /// # Errors
     ///
-    /// If there is no place, or the flight has been superseded.
+    /// If no place is free, or if the flight has been superseded.
     pub(super) fn acquire_permit(&self, flight: &Arc<Flight>) -> Result<FetchPermit, TokenError> {
         let now = Instant::now();
         let mut state = self.state.lock();
@@ -180,7 +185,7 @@ impl TokenCache {
         Ok(FetchPermit::new(now))
     }
 
-    /// The head of an answer to a request of `flight` is there. The limits of a superseded flight count too.
+    /// Records the limits in the head of an answer. The limits of a superseded flight count too.
     pub(super) fn record_answer(&self, flight: &Arc<Flight>, limits: &RateLimits) {
         let mut state = self.state.lock();
         state.quota.learn(Instant::now(), limits);
@@ -189,41 +194,43 @@ impl TokenCache {
         }
     }
 
-    /// The source has returned an error in place of an answer.
+    /// Records that the source returned an error instead of an answer.
     pub(super) fn record_failure(&self, flight: &Arc<Flight>) {
         if let Some(under_way) = self.state.lock().of(flight) {
             under_way.request_has_failed();
         }
     }
 
-    /// The attempt of `flight` is over. If its request has no answer, it was given up.
+    /// Ends the request of `flight`. A request without an answer counts as given up.
     pub(super) fn end_request(&self, flight: &Arc<Flight>) {
         let now = Instant::now();
         let mut state = self.state.lock();
-        // A superseded flight's request was ended when the flight was superseded.
+        // A superseded flight's request ended when the flight was superseded.
         if state.of(flight).is_some() {
             state.end_request(now);
         }
     }
 
-    /// Whether the allowance has a place for another request of `flight`.
+    /// Returns whether the allowance has a place for another request of `flight`.
     pub(super) fn may_fetch_again(&self, flight: &Arc<Flight>) -> bool {
         let mut state = self.state.lock();
         let purpose = state.purpose();
         state.of(flight).is_some() && state.quota.wait(Instant::now(), purpose).is_zero()
     }
 
-    /// The end of a flight: publishes the token that it brought, if it may.
+    /// Ends a flight, and publishes its token unless the token was refused or invalidated
+    /// meanwhile.
     pub(super) fn complete(&self, flight: &Arc<Flight>, result: Result<IssuedToken, TokenError>) {
         let now = Instant::now();
         let mut state = self.state.lock();
         if state.of(flight).is_none() {
-            // It was given its outcome when it was superseded; wakers are foreign code and are not woken under the lock.
+            // The flight received its outcome when it was superseded. Wakers are foreign code, so
+            // they run without the lock.
             drop(state);
             return observe::token_fetch_unused(Unused::Abandoned, flight.waiters.get());
         }
-        // Foreign code may be the source of the last failure. It lives until the lock is let go of, for it may use the
-        // cache when it is dropped.
+        // The last failure may contain foreign code whose drop uses the cache. This clone keeps it
+        // alive until the lock is released.
         let _replaced = state.cooldown.error().cloned();
         let changes = state.finish(now);
         let (mut request_id, mut adopted) = (None, false);
@@ -239,7 +246,8 @@ impl TokenCache {
                     FetchOutcome::Token(self.publish(&mut state, issued, now))
                 }
             }
-            // Says nothing of the endpoint, and another runtime may well have what this one lacks.
+            // A missing runtime says nothing about the endpoint. A caller on another runtime may
+            // succeed, so there is no cool-down.
             Err(error) if error.kind() == TokenErrorKind::Runtime => {
                 self.put_off_refresh(now + REFRESH_RETRY);
                 FetchOutcome::Failed(error)
@@ -254,7 +262,8 @@ impl TokenCache {
         let places = state.quota.free(now);
         drop(state);
         let waiters = flight.waiters.get();
-        // Before anybody is told: a subscriber or a recorder that panics leaves nobody waiting.
+        // The outcome is set before the telemetry calls, so waiters wake even if a subscriber or
+        // recorder panics.
         flight.outcome.set(outcome.clone());
         observe::allowance(places);
         match &outcome {
@@ -282,7 +291,8 @@ impl TokenCache {
         token
     }
 
-    /// The end of a flight whose runtime was shut down. That is no failure, so there is no cool-down.
+    /// Ends a flight whose runtime was shut down. This is no failure of the endpoint, so no
+    /// cool-down starts.
     pub(super) fn abandon(&self, flight: &Arc<Flight>) {
         let now = Instant::now();
         let mut state = self.state.lock();
@@ -294,7 +304,7 @@ impl TokenCache {
         flight.outcome.set(FetchOutcome::Abandoned);
     }
 
-    /// The end of a flight that a caller on another runtime has waited for in vain.
+    /// Ends a flight that runs on another runtime and has exceeded its deadline.
     pub(super) fn supersede(&self, flight: &Arc<Flight>) {
         let now = Instant::now();
         let mut state = self.state.lock();
@@ -307,19 +317,20 @@ impl TokenCache {
         flight.supersede();
     }
 
-    /// The caller holds the lock.
+    /// Requires the lock on `state`.
     fn put_off_refresh(&self, until: Instant) {
         if let Some(token) = &*self.current.load() {
             token.put_off_refresh(until);
         }
     }
 
-    /// The caller holds the lock.
+    /// Requires the lock on `state`.
     fn is_current(&self, token: &Token) -> bool {
         self.current.load().as_ref().is_some_and(|current| current.generation() == token.generation())
     }
 
-    /// A first attempt that carried `generation` got a 401. If no other token is to be had, this one stays in use.
+    /// Records that a first attempt with `generation` got a 401. If no other token can be obtained,
+    /// the token stays in use.
     pub(crate) fn refuse(&self, generation: u64, repeatable: bool) -> AfterRefusal {
         let now = Instant::now();
         let mut state = self.state.lock();
@@ -345,11 +356,11 @@ impl TokenCache {
                     Refusal::NoFetchPossible => (AfterRefusal::ReturnResponse, Treatment::NoFetchPossible),
                 },
             },
-            // The 401 of another request came first.
+            // The 401 of another request has brought the older token back already.
             Some(_) if state.handover.has_stepped_back(generation) => {
                 (AfterRefusal::UseOlderToken, Treatment::OlderToken)
             }
-            // A newer token is published, or the token was dropped already.
+            // A newer token has been published, or the token has been dropped already.
             _ => {
                 state.handover.refuse_older(generation);
                 (AfterRefusal::UseNewerToken, Treatment::NewerToken)
@@ -360,7 +371,7 @@ impl TokenCache {
         after
     }
 
-    /// The retry, which carried `generation`, got a 401 too.
+    /// Records that the retry, which carried `generation`, got a 401 too.
     pub(crate) fn record_retry_failed(&self, generation: u64) {
         let now = Instant::now();
         let mut state = self.state.lock();
@@ -370,20 +381,21 @@ impl TokenCache {
         observe::unauthorized(generation, if ineffective { Treatment::InVain { pause } } else { Treatment::Paused });
     }
 
-    /// The retry, which carried `generation`, was not refused.
+    /// Records that the retry, which carried `generation`, was accepted.
     pub(crate) fn record_retry_succeeded(&self, generation: u64) {
         self.state.lock().refusals.record_retry_succeeded(generation);
         self.confirm(generation);
     }
 
-    /// A request that carried `generation` was not refused.
+    /// Records that a request with `generation` was accepted.
     pub(crate) fn confirm(&self, generation: u64) {
         if let Some(token) = self.current.load().as_ref().filter(|token| token.generation() == generation) {
             token.unconfirmed.set(false);
         }
     }
 
-    /// Drops the current token, the one before it, and the one that a request already sent will bring.
+    /// Drops the current token and the token before it. If a request is under way, its token is
+    /// discarded too.
     pub(crate) fn invalidate(&self) {
         let mut state = self.state.lock();
         let current = self.current.load();
@@ -423,7 +435,8 @@ impl Drop for TokenCache {
     }
 }
 
-/// The error of a flight that no caller waits for any longer: no caller sees it.
+/// The error of a superseded flight. No caller waits for the flight any longer, so no caller sees
+/// the error.
 pub(super) fn superseded() -> TokenError {
     TokenError::new(TokenErrorKind::Unavailable, "the token request was superseded by a newer one")
 }

@@ -1,20 +1,20 @@
-//! After a failure: how long not to ask again, and what to tell callers in the meantime.
+//! [`Cooldown`]: the wait after a failed flight, and the error that callers get during it.
 
 use std::time::Duration;
 
 use super::sync::Instant;
 use crate::TokenError;
 
-/// The first failure's cool-down; each further one doubles it.
+/// The cool-down after the first failure. Each further failure doubles it.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// As long as the endpoint's own window: by then its count has started anew.
+/// The length of the endpoint's own window: the endpoint's count has started anew by then.
 const LONGEST: Duration = Duration::from_secs(60);
-/// A wait that the server itself asks for is believed up to here; then it is asked again.
+/// The longest wait that a server can impose. After it, the endpoint is asked again.
 const LONGEST_ASKED_FOR: Duration = Duration::from_secs(5 * 60);
 
 /// The failures since the last success.
 ///
-/// A cool-down is over by itself, whatever the failure was: no error is for ever.
+/// A cool-down always ends by itself, after every kind of failure.
 #[derive(Default)]
 pub(super) struct Cooldown {
     failures: u32,
@@ -27,7 +27,8 @@ struct Failure {
 }
 
 impl Cooldown {
-    /// Starts the next cool-down and returns the error with the time it takes. `jitter` is a random number from 0 to 1.
+    /// Starts the next cool-down, and returns the error with its wait. `jitter` is a random number
+    /// from 0 to 1.
     pub(super) fn start(&mut self, now: Instant, error: TokenError, jitter: f64) -> TokenError {
         let doubled = SHORTEST.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(LONGEST);
         self.failures = self.failures.saturating_add(1).min(30);
@@ -39,17 +40,17 @@ impl Cooldown {
         error
     }
 
-    /// The endpoint works.
+    /// Forgets all failures, because the endpoint has answered with a token.
     pub(super) fn end(&mut self) {
         *self = Self::default();
     }
 
-    /// Whether the last fetch failed, which makes the next one a careful probe.
+    /// Returns whether the last flight failed. The next flight is then a probe of a single fetch.
     pub(super) fn is_failing(&self) -> bool {
         self.last.is_some()
     }
 
-    /// The time that is left.
+    /// Returns the time that is left of the cool-down.
     pub(super) fn wait(&self, now: Instant) -> Duration {
         self.last.as_ref().map_or(Duration::ZERO, |last| last.until.saturating_duration_since(now))
     }

@@ -1,4 +1,4 @@
-//! [`FetchTask`]: the task that makes the fetches of one flight, detached from every caller.
+//! [`FetchTask`]: the task that makes the fetches of one flight, independent of every caller.
 
 use std::{
     future::{Future, poll_fn},
@@ -22,25 +22,28 @@ use crate::{
     observe::{self, Unused},
 };
 
-/// How many fetches a flight makes at the most.
+/// The largest number of fetches in one flight.
 const FETCHES: u32 = 3;
-/// The pause before the second attempt; it doubles before the third. Jittered by half.
+/// The pause before the second attempt. It doubles before the third. Jitter shortens a pause by up
+/// to half.
 const PAUSE: Duration = Duration::from_millis(400);
 
-/// What a flight does after a fetch that failed.
+/// The reaction of a flight to a failed fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Retry {
     No,
-    /// The failure may be a passing one.
+    /// The failure may be temporary.
     AfterPause,
-    /// The credentials may have been rotated while the request was under way; once in a flight.
+    /// The credentials may have been rotated while the request was under way. Checked at most once
+    /// in a flight.
     IfCredentialsChanged,
 }
 
 impl Retry {
     fn after(error: &TokenError) -> Self {
         match error.kind() {
-            // A server that says when to come back is not asked before: that is a cool-down's matter, not a pause's.
+            // If the server names a time to come back, the flight ends, and the cool-down keeps to
+            // that time.
             TokenErrorKind::Unavailable | TokenErrorKind::Timeout if error.asked_wait().is_none() => Self::AfterPause,
             TokenErrorKind::InvalidCredentials => Self::IfCredentialsChanged,
             _ => Self::No,
@@ -51,7 +54,8 @@ impl Retry {
 impl PendingSpawn {
     /// Spawns the task of the flight.
     pub(super) fn start(self, cache: &Arc<TokenCache>, source: impl FnOnce() -> Box<dyn TokenSource>) {
-        // Before the source is made: that may panic, and the task ends the flight when it is dropped.
+        // Created before the source, because creating the source may panic. The drop of the task
+        // then ends the flight.
         let task = FetchTask { cache: Arc::downgrade(cache), flight: Arc::clone(&self.flight), completed: false };
         let attempts = if self.probing { 1 } else { FETCHES };
         let running = task.run(source(), self.token_timeout, attempts);
@@ -60,7 +64,8 @@ impl PendingSpawn {
     }
 }
 
-/// The running flight. However it ends (dropped with its runtime and by a panic included), its waiters learn of it.
+/// The running flight. Its waiters receive an outcome however it ends, also if it panics or its
+/// runtime is shut down.
 struct FetchTask {
     cache: Weak<TokenCache>,
     flight: Arc<Flight>,
@@ -73,7 +78,8 @@ impl FetchTask {
         self.complete(result);
     }
 
-    /// Makes up to `attempts` attempts, and one more after credentials that have changed; [`FETCHES`] in all.
+    /// Makes up to `attempts` attempts, and one more if the credentials have changed. [`FETCHES`]
+    /// bounds the total.
     async fn fetch(
         &self,
         source: &mut dyn TokenSource,
@@ -96,7 +102,7 @@ impl FetchTask {
             }
             match Retry::after(&error) {
                 Retry::IfCredentialsChanged if !credentials_changed => {
-                    // However long it takes to find out, this failure is the one to tell of.
+                    // The caller gets this failure, even if the check of the credentials times out.
                     credentials_changed = until(attempt_ends, source.credentials_changed()).await.unwrap_or(false);
                     if !credentials_changed {
                         return Err(error);
@@ -116,7 +122,7 @@ impl FetchTask {
         }
     }
 
-    /// One fetch: the permit is acquired at the last moment before the request is sent.
+    /// Makes one fetch. It acquires the permit at the last moment before it sends the request.
     async fn attempt(&self, source: &mut dyn TokenSource) -> Result<IssuedToken, TokenError> {
         let forced = self.cache()?.begin_attempt(&self.flight);
         if let Some(token) = source.prepare(forced).await? {
@@ -130,12 +136,13 @@ impl FetchTask {
                 return Err(error);
             }
         };
-        // Before the body is read, which may never end.
+        // Recorded before the body is read, because the body may never end.
         self.cache()?.record_answer(&self.flight, &answer.limits);
         answer.token.await
     }
 
-    /// The cache, if there is still anybody who could use a token.
+    /// Returns the cache. If all layers and handles are gone, no caller needs the token, and this
+    /// is an error.
     fn cache(&self) -> Result<Arc<TokenCache>, TokenError> {
         self.cache.upgrade().ok_or_else(superseded)
     }
@@ -146,7 +153,8 @@ impl FetchTask {
         }
     }
 
-    /// Whether the allowance has a place for a further attempt, so that a pause before it is worth its time.
+    /// Returns whether the allowance has a place for another attempt. If it has none, a pause would
+    /// be a waste of time.
     fn may_fetch_again(&self) -> bool {
         self.cache.upgrade().is_some_and(|cache| cache.may_fetch_again(&self.flight))
     }
@@ -175,8 +183,9 @@ impl Drop for FetchTask {
             return;
         }
         if thread::panicking() {
-            // Seen as a failure, so that a source that always panics meets the cool-down like any other.
-            // What this tells may panic again, and a second panic that gets out of here would end the process.
+            // A panic counts as a failure, so a source that always panics meets the cool-down. The
+            // telemetry calls may panic again, and a second panic that leaves `drop` would end the
+            // process.
             let error = TokenError::new(TokenErrorKind::Unavailable, "the fetch of a token panicked");
             let _ = catch_unwind(AssertUnwindSafe(|| self.complete(Err(error))));
         } else {
@@ -185,9 +194,9 @@ impl Drop for FetchTask {
     }
 }
 
-/// `work`, unless it takes longer than until `deadline`.
+/// Runs `work` until `deadline`.
 pub(crate) async fn until<T>(deadline: Instant, work: impl Future<Output = T>) -> Result<T, TokenError> {
-    // Asked before there is any work: a request that nothing can end is not to be sent.
+    // Checked before `work` is polled: a request that no timer can end must not be sent.
     if !Timer::is_available() {
         return Err(no_timers());
     }

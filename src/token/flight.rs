@@ -1,4 +1,4 @@
-//! [`Flight`]: what a fetch task and the callers that wait for it share.
+//! [`Flight`]: the state that a fetch task and its waiters share.
 
 use std::{mem, sync::Arc};
 
@@ -8,34 +8,35 @@ use super::{
 };
 use crate::TokenError;
 
-/// How a flight ended.
+/// The outcome of a flight.
 #[derive(Clone)]
 pub(super) enum FetchOutcome {
     Token(Arc<Token>),
     Failed(TokenError),
-    /// The token that it brought was invalidated meanwhile, or a caller on another runtime superseded it: wait for the next
-    /// flight.
+    /// The flight's token was invalidated meanwhile, or a caller on another runtime superseded the
+    /// flight. Waiters wait for the next flight.
     Discarded,
-    /// Its runtime was shut down under it.
+    /// The runtime of the flight was shut down during the flight.
     Abandoned,
 }
 
-/// One flight: one fetch or a few, for all callers that wait.
+/// One flight: up to three fetches, on behalf of all callers that wait.
 pub(super) struct Flight {
     pub(super) deadline: Instant,
     pub(super) runtime: RuntimeId,
     pub(super) outcome: SetOnce<FetchOutcome>,
     driven: Lock<Driven>,
-    /// How many callers have waited for it.
+    /// The number of callers that have waited for this flight.
     pub(super) waiters: Counter,
 }
 
-/// Behind a lock, so that a flight that is superseded while it is started is ended by one side or the other. Two cells that
-/// each side writes one of, and then reads the other's, could both be read too early.
+/// Who drives the flight. A lock protects it, so that a flight that is superseded while it starts
+/// is ended by exactly one of the two sides. With one flag for each side, both sides could read the
+/// other's flag too early.
 enum Driven {
     Starting,
     By(Task),
-    /// It has been replaced, and sends nothing any longer.
+    /// The flight has been replaced, and sends no more requests.
     Superseded,
 }
 
@@ -59,11 +60,12 @@ impl Flight {
         *driven = Driven::By(task);
     }
 
-    /// Ends it from outside. A task that is being driven ends at its next await point; one that is not gets no permit to
-    /// send once it is.
+    /// Ends the flight from outside. A task that its runtime drives ends at its next await point. A
+    /// task that no runtime drives gets no permit to send when its runtime drives it again.
     pub(super) fn supersede(&self) {
         let driven = mem::replace(&mut *self.driven.lock(), Driven::Superseded);
-        // Before the task is ended, which would tell its waiters that its runtime was shut down.
+        // Set before the abort: the drop of an aborted task sets `Abandoned`, and the first outcome
+        // stays.
         self.outcome.set(FetchOutcome::Discarded);
         if let Driven::By(task) = driven {
             task.abort();

@@ -1,30 +1,35 @@
-//! [`Handover`]: the change from one token to the next, while the next one may not be known everywhere yet.
+//! [`Handover`]: the change to a new token after an early refresh. Replicas of the server may not
+//! know the new token yet.
 
 use std::{mem, sync::Arc, time::Duration};
 
 use super::{sync::Instant, value::Token};
 
-/// How long a refusal of a new token may mean that a replica of the server has not heard of it yet.
+/// How long a 401 to a new token may mean that a replica of the server does not know the token yet.
 const YOUNG: Duration = Duration::from_secs(60);
 
-/// What is kept of two tokens, of which an early refresh brought the newer one.
+/// The older and the newer token after an early refresh.
 ///
-/// 1. The current token is the newer one in `Overlap`, and the older one in `SteppedBack`.
-/// 2. Only a token that was valid and not refused when its successor came is kept.
-/// 3. `SteppedBack` ends by itself: when the newer token is no longer young, or the older one no longer valid.
-/// 4. A token steps back once at the most.
+/// 1. In `Overlap` the current token is the newer one. In `SteppedBack` it is the older one.
+/// 2. The older token is kept only if it was valid and not refused when the newer one was
+///    published.
+/// 3. `SteppedBack` ends by itself: when the newer token is no longer young, or the older one is no
+///    longer valid.
+/// 4. A token steps back at most once.
 #[derive(Default)]
 pub(super) enum Handover {
     #[default]
     Done,
-    /// The newer token is in use. The older one is kept for the case that the newer one is refused while it is young.
+    /// The newer token is in use. The older one takes over if the newer one is refused while it is
+    /// young.
     Overlap { older: Arc<Token> },
     /// The newer token was refused while it was young. The older one is in use again.
     SteppedBack { newer: Arc<Token> },
 }
 
 impl Handover {
-    /// A token was published after `older`, if that was in use until now.
+    /// Begins the handover from `older`, the token in use until now, to a token that has just been
+    /// published.
     pub(super) fn begin(&mut self, older: Option<Arc<Token>>, now: Instant) {
         *self = match older {
             Some(older) if older.is_valid(now) && !older.is_refused() => Self::Overlap { older },
@@ -32,21 +37,24 @@ impl Handover {
         };
     }
 
-    /// The token in use, `newer`, was refused. Returns the older one, if it is to be used again.
+    /// Handles a 401 to `newer`, the token in use. Returns the older token, if it is to be used
+    /// again.
     pub(super) fn step_back(&mut self, newer: &Arc<Token>, now: Instant) -> Option<Arc<Token>> {
         let Self::Overlap { older } = self else { return None };
         let young_until = newer.sent_at() + YOUNG;
         if now >= young_until || !older.is_valid(now) || older.is_refused() {
             return None;
         }
-        // The refresh of the older token has been made. When it is due again, the newer token comes back.
+        // The refresh of the older token is done. Its next refresh is the moment at which the newer
+        // token returns.
         older.put_off_refresh(young_until);
         let older = Arc::clone(older);
         *self = Self::SteppedBack { newer: Arc::clone(newer) };
         Some(older)
     }
 
-    /// The older token is due, or no longer valid. Returns the newer one, if there is one to be used from now on.
+    /// Ends `SteppedBack`, because the older token is due or no longer valid. Returns the newer
+    /// token, if it is still valid.
     pub(super) fn step_forward(&mut self, now: Instant) -> Option<Arc<Token>> {
         match mem::take(self) {
             Self::SteppedBack { newer } => Some(newer).filter(|newer| newer.is_valid(now)),
@@ -54,19 +62,19 @@ impl Handover {
         }
     }
 
-    /// Whether the token with this generation has stepped back.
+    /// Returns whether the token with this generation has stepped back.
     pub(super) fn has_stepped_back(&self, generation: u64) -> bool {
         matches!(self, Self::SteppedBack { newer } if newer.generation() == generation)
     }
 
-    /// The token with this generation, which is not in use, was refused.
+    /// Records a 401 to the token with this generation, which is not in use.
     pub(super) fn refuse_older(&mut self, generation: u64) {
         if matches!(self, Self::Overlap { older } if older.generation() == generation) {
             *self = Self::Done;
         }
     }
 
-    /// Neither of the two is used any longer.
+    /// Ends the use of both tokens.
     pub(super) fn end(&mut self) {
         if let Self::SteppedBack { newer } = mem::take(self) {
             newer.refused.set(true);

@@ -1,21 +1,21 @@
-//! The token's life: fetched once for all callers, renewed early, replaced when it is refused.
+//! The life of the token: one fetch for all callers, an early refresh, and replacement after a 401.
 //!
-//! Nothing here knows HTTP bodies, Tower or JSON. Each file uses only those below it:
+//! These files are independent of HTTP bodies, Tower and JSON. Each file uses only files below it:
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | [`acquire`] | one caller's way to a token, and the early refresh |
+//! | [`acquire`] | how one caller gets a token, and the early refresh |
 //! | [`fetch`] | the task that makes the fetches of one flight |
-//! | [`cache`] | the current token: the only place that publishes, hands out and drops tokens, and gives out permits to fetch |
-//! | [`state`] | what the cache knows beside the current token, behind one lock |
-//! | [`quota`], [`cooldown`], [`refusals`], [`handover`] | the parts of that state: the allowance, the wait after a failure, the 401s, the token before the current one |
-//! | [`flight`] | what a fetch task and its waiters share |
-//! | [`source`] | the seam to what sends the requests |
-//! | [`value`] | one token |
-//! | [`sync`] | all that threads meet in |
+//! | [`cache`] | the current token; only this file publishes and drops tokens and gives permits to fetch |
+//! | [`state`] | the rest of the cache's state, behind one lock |
+//! | [`quota`], [`cooldown`], [`refusals`], [`handover`] | the parts of that state: the allowance, the wait after a failure, the 401s, the previous token |
+//! | [`flight`] | the state that a fetch task and its waiters share |
+//! | [`source`] | the trait between the cache and the sender of requests |
+//! | [`value`] | one token and its lifetime |
+//! | [`sync`] | the synchronisation |
 //!
-//! A fetch goes one way: the fetch task asks the cache for a permit, hands it to the source, and gives the cache what the
-//! source returns: the limits, then the token.
+//! A fetch goes one way. The fetch task acquires a permit from the cache, hands the permit to the
+//! source, and gives the cache the source's two results: the limits first, then the token.
 
 mod acquire;
 mod cache;

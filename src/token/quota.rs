@@ -1,4 +1,5 @@
-//! The allowance of the token endpoint: how many fetches may still be made, and when the next.
+//! [`Quota`]: the allowance of the token endpoint, that is how many fetches may still be sent, and
+//! when the next one may be.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -7,33 +8,34 @@ use crate::api::limits::RateLimits;
 
 /// The endpoint's documented window.
 pub(crate) const WINDOW: Duration = Duration::from_secs(60);
-/// The endpoint's documented limit in one window, for all processes of one client id together.
+/// The endpoint's documented limit in one window. All processes with one client id share it.
 pub(crate) const DOCUMENTED_LIMIT: u32 = 10;
-/// One place in this many is kept for a fetch that a 401 made necessary.
+/// One place in this many is reserved for a fetch after a 401.
 const PLACES_PER_RESERVED: usize = 5;
-/// What a server says of its window is believed up to here.
+/// The longest window that a server can state.
 const LONGEST_WINDOW: Duration = Duration::from_secs(5 * 60);
 
-/// Why a fetch is made.
+/// The purpose of a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// There is no token, or it grows old.
+    /// There is no token, or the token needs its early refresh.
     Supply,
     /// A request that carried the token got a 401.
     Recovery,
 }
 
-/// Counts fetches.
+/// A count of the fetches.
 ///
-/// 1. A fetch has a place from before it is sent until [`WINDOW`] after the last moment at which it can have arrived:
-///    whichever window of the server it was counted in, that window is over by then.
-/// 2. No fetch is begun without a free place, so in any window at most `limit` arrive.
-/// 3. What the server says only ever lowers what may be sent, and only until its window ends.
+/// 1. A fetch holds a place from before it is sent until [`WINDOW`] after the last moment at which
+///    it can have arrived. The server's window that counted it is over by then.
+/// 2. A fetch begins only with a free place, so in any window at most `limit` fetches arrive.
+/// 3. The server's statements only ever lower the number of fetches that may be sent, and only
+///    until the server's window ends.
 #[derive(Debug)]
 pub(super) struct Quota {
     limit: usize,
     under_way: usize,
-    /// When the places of the fetches that have ended become free, in this order.
+    /// When the places of the ended fetches become free, in ascending order.
     taken_until: VecDeque<Instant>,
     server: Option<ServerCount>,
 }
@@ -50,7 +52,7 @@ impl Quota {
         Self { limit, under_way: 0, taken_until: VecDeque::new(), server: None }
     }
 
-    /// How long until there is a place for a fetch with this purpose; zero when it may be made now.
+    /// Returns how long until a place is free for a fetch with this purpose. Zero means now.
     pub(super) fn wait(&mut self, now: Instant, purpose: Purpose) -> Duration {
         self.forget(now);
         let reserved = match purpose {
@@ -59,7 +61,8 @@ impl Quota {
         };
         let usable = self.limit.saturating_sub(reserved).max(1);
         let taken = self.taken_until.len() + self.under_way;
-        // With `n` places too many taken, the earliest `n + 1` have to become free first; those under way end last.
+        // If `n` places too many are taken, the earliest `n + 1` have to become free. The fetches
+        // under way end last.
         let own = match taken.checked_sub(usable) {
             None => Duration::ZERO,
             Some(excess) => self.taken_until.get(excess).map_or(WINDOW, |until| until.saturating_duration_since(now)),
@@ -79,7 +82,8 @@ impl Quota {
         }
     }
 
-    /// A fetch has ended. `last_arrival` is the last moment at which its request can arrive, which may be still to come.
+    /// Ends a fetch. `last_arrival` is the last moment at which its request can arrive. It may be
+    /// in the future.
     pub(super) fn end(&mut self, last_arrival: Instant) {
         self.under_way = self.under_way.saturating_sub(1);
         let free_at = last_arrival + WINDOW;
@@ -87,7 +91,7 @@ impl Quota {
         self.taken_until.insert(later, free_at);
     }
 
-    /// What an answer of the endpoint says of the fetches that all processes have made.
+    /// Learns the count of the fetches of all processes from an answer of the endpoint.
     pub(super) fn learn(&mut self, now: Instant, limits: &RateLimits) {
         if let Some(remaining) = limits.remaining {
             let window = limits.reset_after.unwrap_or(WINDOW).min(LONGEST_WINDOW);
@@ -95,7 +99,7 @@ impl Quota {
         }
     }
 
-    /// How many fetches could be made now, with any purpose.
+    /// Returns the number of fetches that could be sent now, for any purpose.
     pub(super) fn free(&mut self, now: Instant) -> usize {
         self.forget(now);
         let own = self.limit.saturating_sub(self.taken_until.len() + self.under_way);

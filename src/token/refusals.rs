@@ -1,4 +1,4 @@
-//! 401s: which generation they refuse, and how often a new token is fetched because of them.
+//! [`Refusals`]: the generation that a 401 refused, and the limit on forced refreshes.
 
 use std::time::Duration;
 
@@ -9,13 +9,16 @@ use super::sync::Instant;
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// What is known of refused tokens.
+/// The state of refused tokens.
 ///
-/// 1. `refused` is the latest generation's value while that generation stands refused and nothing newer is published.
-/// 2. A *forced* generation is one that was published while its predecessor stood refused.
-/// 3. A forced generation is judged vain at most once; cured is final, and takes the verdict vain back.
-/// 4. Only a cure shortens the pause between forced refreshes.
-/// 5. Once one was in vain, the next pause begins with the next forced refresh, before there is a verdict on it.
+/// 1. `refused` is the value of the latest generation, from its 401 until a newer generation is
+///    published.
+/// 2. A *forced* generation is one that was published while its predecessor was refused.
+/// 3. A forced generation is judged `Ineffective` at most once. `Effective` is final, and replaces
+///    `Ineffective`.
+/// 4. Only the verdict `Effective` shortens the pause between forced refreshes.
+/// 5. After the verdict `Ineffective`, the next pause begins with the next forced refresh, before
+///    that refresh has a verdict.
 #[derive(Default)]
 pub(super) struct Refusals {
     refused: Option<HeaderValue>,
@@ -37,7 +40,7 @@ enum Verdict {
 }
 
 impl Refusals {
-    /// Whether the latest generation stands refused: the next fetch is a forced one.
+    /// Returns whether the latest generation is refused. The next fetch is then forced.
     pub(super) fn is_pending(&self) -> bool {
         self.refused.is_some()
     }
@@ -50,12 +53,13 @@ impl Refusals {
         self.refused.as_ref() == Some(authorization)
     }
 
-    /// Forgets the refusal without a new token: somebody asked for a new one for other reasons.
+    /// Forgets the refusal without a new token, because a caller has invalidated the token for
+    /// other reasons.
     pub(super) fn clear(&mut self) {
         self.refused = None;
     }
 
-    /// A new generation is out. Returns whether it was forced.
+    /// Records that a new generation is published. Returns whether it was forced.
     pub(super) fn publish(&mut self, generation: u64) -> bool {
         let forced = self.refused.take().is_some();
         if forced {
@@ -64,7 +68,8 @@ impl Refusals {
         forced
     }
 
-    /// A request got a 401 although it carried this generation, which was fetched because of a 401.
+    /// Records that a request with this generation got a 401. Returns whether this is the verdict
+    /// `Ineffective` on a forced generation.
     pub(super) fn record_retry_failed(&mut self, generation: u64, now: Instant) -> bool {
         match &mut self.forced {
             Some(forced) if forced.generation == generation && forced.verdict == Verdict::Pending => {
@@ -76,25 +81,25 @@ impl Refusals {
         }
     }
 
-    /// This generation is about to be replaced because of a 401.
+    /// Records that this generation is about to be replaced because of a 401.
     ///
-    /// If it was itself forced, and others succeed with it, then it was revoked again, or this is a path that always
-    /// refuses. Without a pause that one would cost a fetch per request: until a verdict comes, and for ever where no
-    /// retry brings one.
+    /// A forced generation that gets a 401 was revoked again, or the path of the request refuses
+    /// every token. In the second case a pause prevents a fetch for every request: until a verdict
+    /// comes, and for ever if no retry brings a verdict.
     pub(super) fn start_forced_refresh(&mut self, generation: u64, repeatable: bool, now: Instant) {
         match &self.forced {
             Some(forced) if forced.generation == generation => match forced.verdict {
                 Verdict::Effective if repeatable => {}
                 Verdict::Pending | Verdict::Effective => self.pause(now),
-                // Its own pause is over. The next one begins now, and the verdict on the next generation decides how
-                // long it really is.
+                // The pause of this generation is over. The next pause begins now. The verdict on
+                // the next generation sets its final length.
                 Verdict::Ineffective => self.paused_until = Some(now + pause_after(self.ineffective.saturating_sub(1))),
             },
             _ => {}
         }
     }
 
-    /// The retry that carried this generation was not refused.
+    /// Records that the retry with this generation was accepted.
     pub(super) fn record_retry_succeeded(&mut self, generation: u64) {
         if let Some(forced) = &mut self.forced
             && forced.generation == generation
@@ -105,7 +110,7 @@ impl Refusals {
         }
     }
 
-    /// How long no refresh is forced.
+    /// Returns how long no refresh may be forced.
     pub(super) fn pause_left(&self, now: Instant) -> Duration {
         self.paused_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }

@@ -1,4 +1,4 @@
-//! [`State`]: what the cache knows beside the current token. All of it is behind one lock.
+//! [`State`]: the cache's state except the current token. One lock protects it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{TokenError, TokenErrorKind, observe::Reason};
 pub(crate) struct Settings {
     pub(crate) refresh_before: Duration,
     pub(crate) token_timeout: Duration,
-    /// Fetches in any 60 s.
+    /// The number of fetches in any 60 s.
     pub(crate) limit: u32,
 }
 
@@ -39,14 +39,14 @@ pub(super) struct UnderWay {
     request: Option<Request>,
 }
 
-/// What has happened to the cache since the request was sent, or since the attempt began.
+/// The 401s and invalidations since the attempt began, or since its request was sent.
 #[derive(Default)]
 pub(super) struct Changes {
     pub(super) refused: bool,
     pub(super) invalidated: bool,
 }
 
-/// A request that has a place in the allowance.
+/// A request that holds a place in the allowance.
 struct Request {
     sent_at: Instant,
     progress: Progress,
@@ -54,9 +54,9 @@ struct Request {
 
 enum Progress {
     Sent,
-    /// It has arrived: there is an answer to it.
+    /// An answer has come, so the request has arrived.
     Answered,
-    /// The service below returned an error, whatever has become of the request.
+    /// The service below returned an error. The request may or may not have arrived.
     Failed,
 }
 
@@ -89,14 +89,14 @@ impl UnderWay {
     }
 }
 
-/// What a 401 to the current token leads to.
+/// The reaction to a 401 that the current token got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// A newer token is to replace it.
+    /// A newer token is to replace this one.
     Replace,
-    /// The token was fetched because of a 401, and has not helped.
+    /// A 401 made this token necessary, and a request with it got a 401 again.
     Ineffective,
-    /// Replacing it is paused.
+    /// Replacing the token is paused.
     Paused,
     /// The allowance or a cool-down permits no fetch now.
     NoFetchPossible,
@@ -115,11 +115,12 @@ impl State {
         }
     }
 
-    /// A first attempt that carried `token`, the current one, got a 401.
+    /// Records that a first attempt with `token`, the current one, got a 401.
     pub(super) fn refuse(&mut self, token: &Token, repeatable: bool, now: Instant) -> Refusal {
         let generation = token.generation();
-        // Not only a retry shows that the new token cures nothing: any request may be the first to hear of it. But a token
-        // as old as the longest pause may have been revoked since, and to replace it costs no more than one a pause.
+        // Any request, not only a retry, can show that the new token is ineffective. A token as old
+        // as the longest pause is an exception: it may have been revoked since. Replacing it costs
+        // at most one fetch in each pause.
         let is_new = token.age(now) < LONGEST_PAUSE;
         if is_new && token.is_unconfirmed() && self.refusals.record_retry_failed(generation, now) {
             return Refusal::Ineffective;
@@ -127,7 +128,8 @@ impl State {
         if !self.refusals.pause_left(now).is_zero() {
             return Refusal::Paused;
         }
-        // A token that cannot be replaced yet is better than none: only some paths may refuse it.
+        // A token that cannot be replaced yet stays in use, because perhaps only some paths refuse
+        // it.
         let replaceable = self.under_way.is_some()
             || (self.cooldown.wait(now).is_zero() && self.quota.wait(now, Purpose::Recovery).is_zero());
         if !replaceable {
@@ -141,7 +143,8 @@ impl State {
         Refusal::Replace
     }
 
-    /// Why a flight that begins now does so; `refresh` unless there is no token.
+    /// Returns the reason of a flight that begins now. `refresh` says that the current token is
+    /// still valid.
     pub(super) fn reason(&self, refresh: bool) -> Reason {
         match self.purpose() {
             Purpose::Recovery => Reason::Unauthorized,
@@ -159,7 +162,7 @@ impl State {
         self.cooldown.wait(now).max(self.quota.wait(now, purpose))
     }
 
-    /// Why no flight may start now, if none may.
+    /// Returns the error that prevents a flight from starting now, if there is one.
     pub(super) fn refusal(&mut self, now: Instant) -> Option<TokenError> {
         let wait = self.wait(now);
         if wait.is_zero() {
@@ -169,16 +172,17 @@ impl State {
         Some(error.unwrap_or_else(|| allowance_used_up(wait)))
     }
 
-    /// The flight under way, if it is this one.
+    /// Returns the flight under way, if it is this one.
     pub(super) fn of(&mut self, flight: &Arc<Flight>) -> Option<&mut UnderWay> {
         self.under_way.as_mut().filter(|under_way| Arc::ptr_eq(&under_way.flight, flight))
     }
 
-    /// The request under way is over, if there is one: answered, failed or given up.
+    /// Ends the request under way, if there is one. The request was answered, has failed or was
+    /// given up.
     pub(super) fn end_request(&mut self, now: Instant) {
         let Some(request) = self.under_way.as_mut().and_then(|under_way| under_way.request.take()) else { return };
-        // A request that was given up may still be on its way. Nothing says for how long; the time that a whole flight may
-        // take, or that the service below took until it gave the request up, is the best bound there is.
+        // A request that was given up may still arrive later. The best known bounds on its arrival
+        // are the time of a whole flight, and the time after which the service below failed.
         let last_arrival = match request.progress {
             Progress::Answered => now,
             Progress::Failed => now + now.saturating_duration_since(request.sent_at),
@@ -193,7 +197,7 @@ impl State {
     }
 }
 
-/// The error of a caller for whom there is no place in the allowance.
+/// The error of a caller for whom the allowance has no free place.
 pub(super) fn allowance_used_up(wait: Duration) -> TokenError {
     TokenError::new(TokenErrorKind::RateLimited, "the allowance of the token endpoint is used up")
         .with_retry_after(Some(wait))

@@ -1,4 +1,5 @@
-//! Everything that threads meet in. Only its primitives are exchanged for the model checker of `crates/model`.
+//! The synchronisation of `token`. The model checker of `crates/model` exchanges only the
+//! primitives below this file.
 
 use std::{
     future::Future,
@@ -21,15 +22,16 @@ impl<T> Lock<T> {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, T> {
-        // No critical section leaves the value half changed, so a poisoned one is as good as any.
+        // Every critical section leaves the value consistent, so a poisoned lock is usable.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A value that is replaced as a whole, and read without a lock.
+/// A value that is replaced as a whole and read without a lock.
 pub(super) struct Published<T>(ArcSwapOption<T>);
 
-/// A read of a [`Published`] value. Short-lived: a thread has few of them to give.
+/// A read of a [`Published`] value. Keep it short: each thread has only a few fast slots for such
+/// reads.
 pub(crate) type Loaded<T> = Guard<Option<Arc<T>>>;
 
 impl<T> Published<T> {
@@ -46,8 +48,8 @@ impl<T> Published<T> {
     }
 }
 
-/// A relaxed flag. Readers tolerate a stale value: it guards no other memory, and a reader that finds it set reads what to do
-/// from a [`Published`] value or under the lock.
+/// A relaxed flag. Readers tolerate a stale value: the flag guards no other memory, and a reader
+/// that finds it set reads the decisive state from a [`Published`] value or under the lock.
 pub(super) struct Flag(AtomicBool);
 
 impl Flag {
@@ -65,7 +67,7 @@ impl Flag {
     }
 }
 
-/// A number that only goes up, for statistics.
+/// A counter for statistics. It only goes up.
 #[derive(Default)]
 pub(super) struct Counter(AtomicUsize);
 
@@ -79,7 +81,8 @@ impl Counter {
     }
 }
 
-/// A moment that one caller claims when it has come, and that can be put off. Relaxed, as [`Flag`] is.
+/// A moment that one caller claims once it has come, and that can be put off. Relaxed, as [`Flag`]
+/// is.
 pub(super) struct Due(AtomicU64);
 
 impl Due {
@@ -89,7 +92,7 @@ impl Due {
         Self(AtomicU64::new(moment.min(Self::CLAIMED - 1)))
     }
 
-    /// Whether the moment has come and nobody else has claimed it.
+    /// Returns whether the moment has come and no other caller has claimed it.
     pub(super) fn claim(&self, now: u64) -> bool {
         let moment = self.0.load(Ordering::Relaxed);
         now >= moment
@@ -102,13 +105,14 @@ impl Due {
     }
 }
 
-/// A value that is set once and that any number of tasks wait for.
+/// A value that is set once and that any number of tasks await.
 pub(super) struct SetOnce<T> {
     value: OnceLock<T>,
     arrived: Arc<Notify>,
 }
 
-/// Ready once the value has arrived, however early it was made.
+/// A future that is ready when the value arrives. It sees every value that is set after its
+/// creation, even before its first poll.
 pub(super) type Arrival = OwnedNotified;
 
 impl<T> SetOnce<T> {
@@ -124,15 +128,15 @@ impl<T> SetOnce<T> {
         self.value.get()
     }
 
-    /// The first value stays.
+    /// Sets the value. If there is a value already, the first one stays.
     pub(super) fn set(&self, value: T) {
-        // The value is there before the waiters wake, so a waiter that wakes finds it.
+        // The value is set before the waiters wake, so a waiter that wakes finds it.
         let _ = self.value.set(value);
         self.arrived.notify_waiters();
     }
 }
 
-/// The tokio runtime that the caller is on.
+/// The tokio runtime of the caller.
 pub(super) struct Runtime(Handle);
 
 impl Runtime {
@@ -149,7 +153,7 @@ impl Runtime {
     }
 }
 
-/// A task that goes on by itself.
+/// A spawned task. It runs on if this handle is dropped.
 pub(super) struct Task(AbortHandle);
 
 impl Task {

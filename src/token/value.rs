@@ -1,4 +1,4 @@
-//! One token: what it is, and how long it is good for.
+//! [`Token`]: one token and its lifetime.
 
 use std::{fmt, time::Duration};
 
@@ -6,16 +6,20 @@ use http::HeaderValue;
 
 use super::sync::{Due, Flag, Instant};
 
-/// A shorter lifetime could not be used, and would turn a server's mistake into a fetch per request.
+/// The lower bound of a lifetime. A shorter one could not be used, and a server's mistake would
+/// cost a fetch for every request.
 const SHORTEST_LIFETIME: Duration = Duration::from_secs(1);
-/// Nobody should go on for longer with a token that was issued under yesterday's rules.
+/// The upper bound of a lifetime, so that a change of the server's rules reaches every client
+/// within a day.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
-/// A token is not sent in the last moments of its life: it would expire on the way.
+/// How long before its expiry a token is no longer sent, because it could expire on the way.
 const LONGEST_LAST_MOMENTS: Duration = Duration::from_secs(5);
 const LAST_MOMENTS_SHARE: u32 = 20;
-/// The early refresh takes at most this share of a lifetime, so that short-lived tokens are used and not only renewed.
+/// The largest share of a lifetime that the early refresh takes, so that a short-lived token is
+/// used for most of its life.
 const REFRESH_SHARE: u32 = 3;
-/// How much earlier than asked a refresh may come (a quarter of the margin), so that a fleet does not refresh as one.
+/// The largest jitter of the early refresh, as a share of the margin. It spreads the refreshes of a
+/// fleet.
 const REFRESH_JITTER: f64 = 0.25;
 
 /// A token that has just been issued.
@@ -23,10 +27,10 @@ pub(crate) struct IssuedToken {
     /// The whole `Authorization` value, marked sensitive.
     pub(crate) authorization: HeaderValue,
     pub(crate) lifetime: Duration,
-    /// When the request was sent: the server's clock for the token started later, never earlier.
+    /// When the request was sent. The server's clock for the token starts no earlier.
     pub(crate) sent_at: Instant,
     pub(crate) request_id: Option<Box<str>>,
-    /// Another process of the fleet has fetched it.
+    /// Whether another process of the fleet fetched the token.
     pub(crate) adopted: bool,
 }
 
@@ -35,15 +39,16 @@ pub(crate) struct Token {
     authorization: HeaderValue,
     generation: u64,
     sent_at: Instant,
-    /// Until then there is nothing to do but to send it: one comparison serves the hot path.
+    /// Until this moment the token is sent without further checks. One comparison serves the hot
+    /// path.
     fresh_until: Instant,
-    /// In nanoseconds since `sent_at`, as the ages below.
+    /// In nanoseconds since `sent_at`, like the two fields below.
     valid_for: u64,
     expires_after: u64,
     refresh: Due,
-    /// A request that carried it got a 401.
+    /// A request that carried this token got a 401, or the token was invalidated.
     pub(super) refused: Flag,
-    /// A 401 made it necessary, and no request has succeeded with it yet.
+    /// A 401 made this token necessary, and no request has succeeded with it yet.
     pub(super) unconfirmed: Flag,
 }
 
@@ -57,7 +62,8 @@ impl Token {
         jitter: f64,
     ) -> Self {
         let lifetime = issued.lifetime.clamp(SHORTEST_LIFETIME, LONGEST_LIFETIME);
-        // No subtraction underflows: the last moments are at most a twentieth of the lifetime, the margin five twelfths.
+        // No subtraction underflows: the last moments are at most a twentieth of the lifetime, the
+        // margin five twelfths.
         let valid_for = lifetime.saturating_sub(LONGEST_LAST_MOMENTS.min(lifetime / LAST_MOMENTS_SHARE));
         let margin =
             refresh_before.min(lifetime / REFRESH_SHARE).mul_f64(1.0 + REFRESH_JITTER * jitter.clamp(0.0, 1.0));
@@ -66,7 +72,7 @@ impl Token {
             authorization: issued.authorization,
             generation,
             sent_at: issued.sent_at,
-            // Both are at most 24 hours: no sum overflows.
+            // Both are at most 24 hours, so no sum overflows.
             fresh_until: issued.sent_at + refresh_after,
             valid_for: nanoseconds(valid_for),
             expires_after: nanoseconds(lifetime),
@@ -76,7 +82,7 @@ impl Token {
         }
     }
 
-    /// The `Authorization` value, marked sensitive. A clone of it is one reference count.
+    /// The `Authorization` value, marked sensitive. Cloning it costs one reference count.
     #[inline]
     pub(crate) fn authorization(&self) -> &HeaderValue {
         &self.authorization
@@ -87,13 +93,13 @@ impl Token {
         self.generation
     }
 
-    /// Whether the caller should tell the cache when a request with this token has succeeded.
+    /// Returns whether the caller should tell the cache when a request with this token succeeds.
     #[inline]
     pub(crate) fn is_unconfirmed(&self) -> bool {
         self.unconfirmed.is_set()
     }
 
-    /// Whether it is valid and its refresh is not due.
+    /// Returns whether the token is valid and its refresh is not due.
     #[inline]
     pub(crate) fn is_fresh(&self, now: Instant) -> bool {
         now < self.fresh_until
@@ -103,7 +109,8 @@ impl Token {
         self.nanoseconds_old(now) < self.valid_for
     }
 
-    /// Whether a 401 or an invalidation has struck it, so that nobody may be handed it any longer.
+    /// Returns whether a 401 or an invalidation has ended the use of this token. Such a token is
+    /// given to no request.
     #[inline]
     pub(crate) fn is_refused(&self) -> bool {
         self.refused.is_set()
@@ -117,22 +124,22 @@ impl Token {
         self.refresh.put_off(self.nanoseconds_old(until));
     }
 
-    /// How long requests go on carrying this token.
+    /// Returns how long requests go on carrying this token.
     pub(crate) fn valid_for(&self, now: Instant) -> Duration {
         Duration::from_nanos(self.valid_for.saturating_sub(self.nanoseconds_old(now)))
     }
 
-    /// How long the server goes on accepting this token.
+    /// Returns how long the server goes on accepting this token.
     pub(crate) fn expires_in(&self, now: Instant) -> Duration {
         Duration::from_nanos(self.expires_after.saturating_sub(self.nanoseconds_old(now)))
     }
 
-    /// When its request was sent.
+    /// Returns when the request for this token was sent.
     pub(super) fn sent_at(&self) -> Instant {
         self.sent_at
     }
 
-    /// How long ago its request was sent.
+    /// Returns how long ago the request for this token was sent.
     pub(crate) fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.sent_at)
     }
@@ -148,7 +155,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Saturates after 584 years, far behind every clamp.
+/// Saturates after 584 years, which is far above every clamp.
 fn nanoseconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
 }

@@ -41,10 +41,10 @@ fn html(text: &str) -> String {
     text.chars().map(entity).collect()
 }
 
-/// A way to write a text, and its name.
+/// An encoding of a text, and its name.
 type Encoding = (&'static str, fn(&str) -> String);
 
-/// Each way in which a server may write a text.
+/// All encodings in which a server may write a text.
 fn encodings() -> Vec<Encoding> {
     vec![
         ("as it is", |text| text.to_owned()),
@@ -64,7 +64,7 @@ fn encodings() -> Vec<Encoding> {
     ]
 }
 
-/// Those that leave letters and digits as they are.
+/// The encodings that leave letters and digits unchanged.
 fn outer_encodings() -> Vec<Encoding> {
     encodings().into_iter().filter(|(_, encode)| encode("a1") == "a1").collect()
 }

@@ -10,7 +10,7 @@ fn decode(body: &str) -> TokenAnswer {
     TokenAnswer::decode(body.as_bytes(), "").unwrap_or_else(|error| panic!("{error} in {body}"))
 }
 
-/// The field at fault, after having checked that the error shows nothing of `secret`.
+/// Returns the faulty field, after a check that the error shows nothing of `secret`.
 fn fault(body: &str, secret: &str) -> &'static str {
     let Err(error) = TokenAnswer::decode(body.as_bytes(), "") else { panic!("this is no token answer: {body}") };
     let shown = format!("{error} {error:?}");
@@ -28,7 +28,7 @@ fn the_request_is_the_documented_object() {
 
 #[test]
 fn the_request_is_written_into_a_buffer_that_never_grows() {
-    // A control character becomes six bytes, which is the most that any becomes.
+    // A control character becomes six bytes, which is the longest escape.
     for secret in [String::new(), "x".repeat(100_000), "\0".repeat(100_000), "\"".repeat(1_000), "é🦀".repeat(999)] {
         let body = encode_token_request(&secret, &secret);
         assert_eq!(body.capacity(), body.len());
@@ -126,7 +126,7 @@ fn a_lifetime_that_is_no_number_is_an_error() {
         let body = format!(r#"{{"access_token": "s3cret", "expires_in": {expires_in}}}"#);
         assert_eq!(fault(&body, "s3cret"), "expiresIn", "{body}");
     }
-    // These are not JSON.
+    // These values are not JSON.
     for expires_in in ["NaN", "Infinity", "1e999", "+1", "01"] {
         let body = format!(r#"{{"data": {{"accessToken": "s3cret", "expiresIn": {expires_in}}}}}"#);
         assert_eq!(fault(&body, "s3cret"), "body", "{body}");
@@ -212,7 +212,7 @@ fn a_field_that_is_there_twice_is_an_error() {
     for (body, field) in cases {
         assert_eq!(fault(body, "s3cret"), field, "{body}");
     }
-    // What means nothing here may be there as often as it likes.
+    // Fields without a meaning here may be repeated.
     decode(r#"{"access_token": "a", "scope": 1, "scope": 2, "more": {"access_token": 1, "accessToken": 2}}"#);
 }
 
@@ -250,7 +250,7 @@ fn ten_thousand_levels_of_nesting_are_an_error() {
     ] {
         assert_eq!(fault(&body, "s3cret"), "body");
     }
-    // A sensible depth of what means nothing here is no fault.
+    // Nesting to a sensible depth in a meaningless field is no fault.
     let (open, close) = ("[".repeat(100), "]".repeat(100));
     decode(&format!(r#"{{"junk": {open}{close}, "access_token": "a"}}"#));
 }
@@ -265,7 +265,7 @@ fn the_request_id_is_kept_if_it_is_a_text() {
     assert_eq!(request_id("null"), None);
     assert_eq!(request_id(r#""for s3cret""#), None);
     assert_eq!(request_id(&format!(r#""{:508}s3cret""#, "")), None);
-    // What stands between its letters would be left out.
+    // The search skips the invisible characters between the letters.
     assert_eq!(request_id(r#""for s3\u200bcr\r\net""#), None);
     let wrapped = r#"{"data": {"accessToken": "a"}, "request_id": "dev-2"}"#;
     assert_eq!(decode(wrapped).request_id.as_deref(), Some("dev-2"));
@@ -277,7 +277,7 @@ fn debug_output_has_no_token() {
     assert!(!format!("{answer:?}").contains("s3cret"));
 }
 
-/// JSON that is near enough to a token answer to reach every branch.
+/// JSON that is similar enough to a token answer to reach every branch.
 fn any_json() -> impl Strategy<Value = String> {
     let key = prop_oneof![
         prop::sample::select(vec![
@@ -341,7 +341,7 @@ proptest! {
         let answer = answer.map_err(|error| TestCaseError::fail(error.to_string()))?;
         prop_assert_eq!(&**answer.access_token, &*access_token);
         prop_assert_eq!(answer.lifetime, Duration::from_secs(expires_in));
-        // A short token may be in it by chance.
+        // The request id may contain a short token by chance.
         let expected = Some(&*request_id).filter(|request_id| !request_id.contains(&access_token));
         prop_assert_eq!(answer.request_id.as_deref(), expected);
     }

@@ -1,4 +1,5 @@
-//! The cache by itself: what no request shows, since another part makes up for it or only the costs tell.
+//! Tests of the cache by itself, for behaviour that requests cannot show: another part hides it, or
+//! only its cost shows.
 
 use std::{
     future::{poll_fn, ready},
@@ -17,10 +18,10 @@ use crate::token::{
 
 const SECOND: Duration = Duration::from_secs(1);
 const LIFETIME: Duration = Duration::from_secs(60);
-/// By then the refresh of a token with [`LIFETIME`] is due, and it is still valid.
+/// The age at which the refresh of a token with [`LIFETIME`] is due while the token is still valid.
 const DUE: Duration = Duration::from_secs(50);
 
-/// Issues `token-1`, `token-2`, ..., or fails in its way.
+/// A source that issues `token-1`, `token-2` and so on, or fails as configured.
 #[derive(Clone, Default)]
 struct Scripted {
     fetches: Arc<AtomicUsize>,
@@ -86,7 +87,7 @@ async fn acquire(cache: &Arc<TokenCache>, script: &Scripted) -> Result<Arc<Token
     poll_fn(|cx| acquire.as_mut().poll(cx, cache, script.source())).await
 }
 
-/// Lets what has been spawned get on.
+/// Lets the spawned tasks make progress.
 async fn settle() {
     for _ in 0..10 {
         tokio::task::yield_now().await;
@@ -129,7 +130,7 @@ async fn a_refresh_that_failed_is_put_off_until_the_next_fetch_may_be_made() {
         assert!(cache.usable(&token, now, script.source()));
         settle().await;
         assert_eq!(script.fetches(), 2, "{kind:?}");
-        // The shortest cool-down is jittered, from half a second to a whole one.
+        // The shortest cool-down is jittered: it takes from half a second to one second.
         assert!(!token.claim_refresh(now + wait - Duration::from_nanos(1)), "{kind:?}");
         assert!(token.claim_refresh(now + SECOND), "{kind:?}");
     }
@@ -215,13 +216,13 @@ async fn a_refused_newcomer_steps_back_until_the_older_token_ends() {
         assert_eq!(cache.refuse(2, false), AfterRefusal::UseOlderToken);
         assert_eq!(generation(&cache), Some(1));
     }
-    // 7 s are left of the older token.
+    // The older token is valid for 7 s more.
     advance(6 * SECOND).await;
     assert!(cache.usable(cache.load().as_ref().unwrap(), Instant::now(), script.source()));
     assert_eq!(acquire(&cache, &script).await.unwrap().generation(), 1);
     advance(2 * SECOND).await;
     assert_eq!(acquire(&cache, &script).await.unwrap().generation(), 2);
-    // It does not step back twice.
+    // The token does not step back twice.
     assert_eq!(cache.refuse(2, true), AfterRefusal::UseNewerToken);
     assert_eq!(acquire(&cache, &script).await.unwrap().generation(), 3);
     assert_eq!(script.fetches(), 3);

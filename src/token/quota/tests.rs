@@ -5,7 +5,7 @@ use super::*;
 #[derive(Clone, Debug)]
 enum Step {
     Pass(Duration),
-    /// Begins a fetch, if there is a place.
+    /// Begins a fetch, if a place is free.
     Begin(Purpose),
     /// Ends the fetch that began first.
     End,

@@ -85,15 +85,17 @@ fn replacing_a_forced_generation_pauses_from_then_on() {
         refusals.start_forced_refresh(2, repeatable, now);
         refusals.pause_left(now)
     };
-    // Without a verdict yet.
+    // Without a verdict.
     assert_eq!(left(&mut forced(2), true), seconds(1));
     assert_eq!(left(&mut forced(2), false), seconds(1));
-    // A cure shows that recovery works; but where no retry shows whether the next one does, the pause counts.
+    // After `Effective` there is no pause if a retry can judge the next token. If no retry can,
+    // there is a pause.
     let mut refusals = forced(2);
     refusals.record_retry_succeeded(2);
     assert_eq!(left(&mut refusals, true), Duration::ZERO);
     assert_eq!(left(&mut refusals, false), seconds(1));
-    // After its own pause, a vain one's is repeated and not yet doubled.
+    // After the pause of an ineffective token, the next pause has the same length; it is not
+    // doubled yet.
     let mut refusals = forced(2);
     refusals.record_retry_failed(2, now);
     let later = now + seconds(5);

@@ -13,7 +13,7 @@ fn token(sent_at: Instant, lifetime: Duration, margin: Duration, jitter: f64) ->
     Token::new(issued, 7, false, margin, jitter)
 }
 
-/// How old a token is when `is` begins to hold, to the nanosecond.
+/// Returns the age of a token, to the nanosecond, at which `is` begins to hold.
 fn age_when(sent_at: Instant, is: impl Fn(Instant) -> bool) -> Duration {
     let (mut before, mut after) = (0_u64, 90_000_000_000_000);
     while before < after {
@@ -37,7 +37,7 @@ proptest! {
         margin in prop_oneof![any::<Duration>(), (0_u64..5_000).prop_map(Duration::from_secs)],
         jitter in -1.0_f64..2.0,
     ) {
-        // The builder refuses more.
+        // The builder refuses longer margins.
         let margin = margin.min(Duration::from_secs(24 * 60 * 60));
         let sent_at = Instant::now();
         let token = token(sent_at, lifetime, margin, jitter);
