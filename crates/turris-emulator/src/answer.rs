@@ -1,4 +1,4 @@
-//! How answers are put together.
+//! The construction of answers.
 
 use std::{fmt::Display, time::SystemTime};
 
@@ -18,7 +18,7 @@ pub(crate) fn request_id() -> String {
     format!("dev-{}", random_uuid())
 }
 
-/// ISO 8601 with milliseconds, as the documentation shows it.
+/// Formats a time in ISO 8601 with milliseconds, as the documentation shows it.
 pub(crate) fn timestamp(now: SystemTime) -> impl Display {
     humantime::format_rfc3339_millis(now)
 }
@@ -30,19 +30,19 @@ pub(crate) fn json_answer(status: StatusCode, body: impl Into<Bytes>) -> Answer 
     answer
 }
 
-/// A success: `data` in the envelope that the token endpoint uses.
+/// Creates a success: `data` in the envelope that the token endpoint uses.
 pub(crate) fn data(status: StatusCode, data: &Value, now: SystemTime) -> Answer {
     let body = json!({ "data": data, "requestId": request_id(), "timestamp": timestamp(now).to_string() });
     json_answer(status, body.to_string().into_bytes())
 }
 
-/// The error object of `status`.
+/// Creates the error object of `status`.
 pub(crate) fn error(status: StatusCode, messages: &[&str], now: SystemTime) -> Answer {
     let body =
         wire::error_answer(status.as_u16(), &request_id(), error_type(status), messages, &timestamp(now).to_string());
     let mut answer = json_answer(status, body);
     if status == StatusCode::UNAUTHORIZED {
-        // RFC 9110 wants a challenge with every 401.
+        // RFC 9110 requires a challenge with every 401.
         answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     answer
@@ -66,11 +66,11 @@ fn error_type(status: StatusCode) -> &'static str {
     }
 }
 
-/// Adds the rate-limit headers where they are due.
+/// Adds the rate-limit headers, if the settings call for them.
 pub(crate) fn add_rate_limit_headers(answer: &mut Answer, allowance: &Allowance, state: &State) {
     if state.rate_limit_headers.apply_to(allowance) {
         let now = state.clock.now();
-        // Rounded up: who comes back then finds a new window.
+        // Rounded up, so that a client that returns at that second finds a new window.
         let resets = epoch_seconds_up(now.checked_add(allowance.resets_in).unwrap_or(now));
         let (limit, remaining) = (u64::from(allowance.limit), u64::from(allowance.remaining));
         wire::rate_limit_headers(answer.headers_mut(), limit, remaining, resets);

@@ -19,7 +19,8 @@ enum State {
     Whole(Bytes),
     /// Some bytes, then the end of the connection.
     Truncated(Bytes),
-    /// Between the bytes and the end: a server flushes what it has when the body has no more to give for now.
+    /// A pause between the bytes and the end. A server flushes its bytes when the body has no more
+    /// bytes for now.
     Flushing,
     Failing,
     /// Some bytes, then silence.
@@ -43,7 +44,7 @@ impl EmulatorBody {
         Self(State::Stalled(bytes.slice(..bytes.len() / 2)))
     }
 
-    /// Whether it will never end.
+    /// Returns whether the body never ends.
     pub(crate) fn is_stalled(&self) -> bool {
         matches!(self.0, State::Stalled(_))
     }
@@ -83,7 +84,7 @@ impl Body for EmulatorBody {
                 let chunk = Bytes::from_static(&GIANT_CHUNK);
                 let length = left.min(GIANT_CHUNK.len() as u64);
                 *state = State::Giant(left - length);
-                // No longer than the chunk, whose length is a usize.
+                // At most the length of the chunk, which is a `usize`.
                 Poll::Ready(Some(Ok(Frame::data(chunk.slice(..length as usize)))))
             }
         }
@@ -97,7 +98,7 @@ impl Body for EmulatorBody {
         match &self.0 {
             State::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             State::Done => SizeHint::with_exact(0),
-            // A spoilt body does not say how it will end.
+            // A spoilt body does not announce its length.
             _ => SizeHint::default(),
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     tokens::Tokens,
 };
 
-/// The settings of an [`Emulator`]: [`Emulator::builder`].
+/// The settings of an [`Emulator`]. [`Emulator::builder`] creates them.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built or started"]
 pub struct EmulatorBuilder {
@@ -41,69 +41,72 @@ impl EmulatorBuilder {
         }
     }
 
-    /// Adds an API client. The first one is [`Emulator::client_id`]. The default is one client, whose id is
-    /// `m2m-client-emulator`.
+    /// Adds an API client. The first client is [`Emulator::client_id`]. The default is one client
+    /// with the id `m2m-client-emulator`.
     pub fn client(mut self, client_id: impl Into<String>, client_secret: impl Into<String>) -> Self {
         self.clients.push(Client::new(client_id, client_secret));
         self
     }
 
-    /// How long tokens live: 60 minutes by default. `expiresIn` says it in whole seconds, rounded down; the
-    /// emulator itself goes by the exact time.
+    /// Sets the lifetime of tokens. The default is 60 minutes. `expiresIn` states whole seconds,
+    /// rounded down. The emulator itself uses the exact time.
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
         self.token_lifetime = lifetime;
         self
     }
 
-    /// The rate limits: the documented ones by default.
+    /// Sets the rate limits. The defaults are the documented limits.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// When answers carry the `X-RateLimit-*` headers: near the limit by default.
+    /// Sets which answers carry the `X-RateLimit-*` headers. The default is answers near the limit.
     pub fn rate_limit_headers(mut self, when: RateLimitHeaders) -> Self {
         self.rate_limit_headers = when;
         self
     }
 
-    /// What the time is when the emulator is made: by default what the system's clock shows then. A test that fixes it
-    /// (and pauses tokio's time) sees the same dates in every run.
+    /// Sets the emulator's time at its creation. The default is the system's clock. A test that
+    /// sets it, and pauses tokio's time, sees the same dates in every run.
     pub fn started_at(mut self, time: SystemTime) -> Self {
         self.started_at = Some(time);
         self
     }
 
-    /// By how many seconds the server's clock is ahead (or, negative, behind): 0 by default. `Date`, `timestamp`,
-    /// `iat`, `exp` and `X-RateLimit-Reset` all follow the server's clock, which is kept within the years 1970 to 9999.
+    /// Sets how many seconds the server's clock is ahead, or behind if negative. The default is 0.
+    /// `Date`, `timestamp`, `iat`, `exp` and `X-RateLimit-Reset` all follow the server's clock,
+    /// which stays within the years 1970 to 9999.
     pub fn clock_skew_seconds(mut self, seconds: i64) -> Self {
         self.clock_skew_seconds = seconds;
         self
     }
 
-    /// The loopback port that [`start`](Self::start) listens on. 0, the default, takes a free one.
+    /// Sets the loopback port that [`start`](Self::start) listens on. 0, the default, takes a free
+    /// port.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
     }
 
-    /// An emulator in memory, without sockets: [`Emulator::service`] is the way to it.
+    /// Creates an emulator in memory, without sockets. [`Emulator::service`] gives access to it.
     ///
     /// # Errors
     ///
-    /// When a client id or a client secret is empty, or when
+    /// If a client id or a client secret is empty, or if
     /// [`remaining_percent`](RateLimitHeaders::Near::remaining_percent) is above 100.
     pub fn build(self) -> Result<Emulator, SettingsError> {
         let (shared, _) = self.shared()?;
         Ok(Emulator::new(shared, None))
     }
 
-    /// An emulator that serves HTTP/1.1 and, with prior knowledge, HTTP/2 on a port of `127.0.0.1`.
+    /// Starts an emulator that serves HTTP/1.1 and, with prior knowledge, HTTP/2 on a port of
+    /// `127.0.0.1`.
     ///
     /// # Errors
     ///
-    /// When the port cannot be listened on, and, as [`io::ErrorKind::InvalidInput`], when [`build`](Self::build) would
-    /// fail.
+    /// If the port cannot be listened on. If [`build`](Self::build) would fail, the error is of the
+    /// kind [`io::ErrorKind::InvalidInput`].
     ///
     /// # Cancel safety
     ///

@@ -1,4 +1,4 @@
-//! The API clients that the emulator knows.
+//! The API clients of the emulator.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ impl Client {
         Self { id: id.into(), secret: secret.into() }
     }
 
-    /// Refuses what no API client has: an empty id or an empty secret.
+    /// Refuses an empty id and an empty secret.
     pub(crate) fn checked(self) -> Result<Self, SettingsError> {
         for (setting, text) in [("client id", &self.id), ("client secret", &self.secret)] {
             if text.is_empty() {
@@ -33,7 +33,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// The API clients that exist: always at least one, and no two with the same id.
+/// All API clients: at least one, each with a different id.
 #[derive(Clone, Debug)]
 pub(crate) struct Clients {
     pub(crate) first: Client,
@@ -45,7 +45,7 @@ impl Clients {
         Self { first, others: Vec::new() }
     }
 
-    /// Adds a client, or gives the client with this id another secret.
+    /// Adds a client, or replaces the secret of the client with the same id.
     pub(crate) fn put(&mut self, client: Client) {
         let found = std::iter::once(&mut self.first).chain(&mut self.others).find(|known| known.id == client.id);
         match found {

@@ -30,7 +30,7 @@ use crate::{
     unread::{self, Answering},
 };
 
-/// What the service of a connection has to say to the task that drives it.
+/// Messages from the service of a connection to the task that drives the connection.
 #[derive(Debug, Default)]
 struct Signals {
     reset: AtomicBool,
@@ -38,18 +38,18 @@ struct Signals {
     upgraded: Mutex<Option<OnUpgrade>>,
 }
 
-/// Drives a connection to its end, counting it as open.
+/// Drives a connection to its end, and counts it as open meanwhile.
 pub(crate) fn serve(
     stream: TcpStream,
     shared: Arc<Shared>,
     goodbye: watch::Receiver<()>,
 ) -> impl Future<Output = ()> + Send {
-    // Before the task runs, so that it is counted as soon as it is accepted.
+    // Created before the task runs, so that the connection counts from its acceptance on.
     let open = Open::new(shared);
     async move { open.drive(stream, goodbye).await }
 }
 
-/// Counts a connection for as long as it lives.
+/// Counts a connection for as long as the connection lives.
 struct Open(Arc<Shared>);
 
 impl Open {
@@ -69,7 +69,8 @@ impl Open {
         let mut connection = pin!(server.serve_connection_with_upgrades(socket, service));
         loop {
             select! {
-                // Whatever ended it, a broken client included, there is nobody left to tell.
+                // All endings are treated alike, including a broken client: no answer can be sent
+                // any more.
                 _ = connection.as_mut() => break,
                 () = signals.reset_now.notified() => return,
                 Ok(()) = goodbye.changed() => connection.as_mut().graceful_shutdown(),
@@ -110,7 +111,7 @@ async fn answer(
     answer.map(|answer| answer.map(|answer| Answering::new(answer, body)))
 }
 
-/// Sends back every byte of an upgraded connection until the client closes its side.
+/// Echoes every byte of an upgraded connection until the client closes its side.
 async fn echo(upgraded: OnUpgrade) -> io::Result<()> {
     let upgraded = TokioIo::new(upgraded.await.map_err(io::Error::other)?);
     let (mut reader, mut writer) = tokio::io::split(upgraded);
@@ -118,7 +119,7 @@ async fn echo(upgraded: OnUpgrade) -> io::Result<()> {
     tokio::io::AsyncWriteExt::shutdown(&mut writer).await
 }
 
-/// A socket that is reset instead of closed when a fault asks for it.
+/// A socket that a fault can reset instead of close.
 struct Socket {
     stream: TcpStream,
     signals: Arc<Signals>,
@@ -127,7 +128,8 @@ struct Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         if self.signals.reset.load(Ordering::Relaxed) {
-            // Where this is not supported the client sees the end of the stream instead, before an answer all the same.
+            // If the platform does not support this, the client sees the end of the stream instead.
+            // That too comes before an answer.
             let _ = self.stream.set_zero_linger();
         }
     }
@@ -165,7 +167,7 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // An orderly goodbye would reach the client before the reset does.
+        // An orderly shutdown would reach the client before the reset.
         if self.signals.reset.load(Ordering::Relaxed) {
             return Poll::Ready(Ok(()));
         }

@@ -1,37 +1,38 @@
-//! What the emulator saw.
+//! The emulator's counters and logs.
 
 use std::collections::VecDeque;
 
 use http::{Method, Request, StatusCode, header::AUTHORIZATION};
 use tokio::time::Instant;
 
-/// What the emulator saw since it was made: [`Emulator::counters`](crate::Emulator::counters).
+/// The counts since the emulator's creation: [`Emulator::counters`](crate::Emulator::counters).
 ///
-/// Answers are counted as they were sent, faults included.
+/// Answers are counted as they were sent, including the effect of faults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Requests that arrived, token requests among them.
+    /// Requests that arrived, including token requests.
     pub requests: u64,
-    /// Requests to `/v1/auth/jwt` that arrived, whatever became of them.
+    /// Requests to `/v1/auth/jwt` that arrived, with any outcome.
     pub token_requests: u64,
     /// Tokens that were issued.
     pub tokens_issued: u64,
-    /// Token requests that were answered with another status than 201.
+    /// Token requests that were answered with a status other than 201.
     pub token_requests_refused: u64,
-    /// Answers with the status 401, those to token requests among them.
+    /// Answers with the status 401, including answers to token requests.
     pub unauthorized: u64,
-    /// Answers with the status 429, those to token requests among them.
+    /// Answers with the status 429, including answers to token requests.
     pub rate_limited: u64,
-    /// Requests that a [`Fault`](crate::Fault) was applied to.
+    /// Requests to which a [`Fault`](crate::Fault) was applied.
     pub faults: u64,
-    /// Connections that were accepted. The in-memory service has none.
+    /// Connections that were accepted. The in-memory service has no connections.
     pub connections: u64,
     /// Connections that are open now.
     pub open_connections: u64,
-    /// Requests that have arrived and are neither answered (up to the answer's head) nor given up by their client.
+    /// Requests that have arrived and have neither got an answer's head nor been given up by their
+    /// client.
     pub in_flight: u64,
-    /// The most that [`in_flight`](Self::in_flight) has been.
+    /// The highest value that [`in_flight`](Self::in_flight) has had.
     pub peak_in_flight: u64,
 }
 
@@ -39,17 +40,17 @@ pub struct Counters {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SeenRequest {
-    /// Its method.
+    /// The method.
     pub method: Method,
-    /// Its path, without the query.
+    /// The path, without the query.
     pub path: String,
-    /// Whether it had an `Authorization` header. Its value is kept nowhere.
+    /// Whether the request had an `Authorization` header. The value is not kept.
     pub has_authorization: bool,
-    /// When it arrived.
+    /// The time of arrival.
     pub at: Instant,
 }
 
-/// The counters, and logs of the latest requests that are bounded so that an emulator can run for days.
+/// The counters, and bounded logs of the latest requests. The bounds let an emulator run for days.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     pub(crate) counters: Counters,

@@ -1,11 +1,11 @@
-//! Why there is no emulator, or no answer.
+//! The emulator's errors.
 
 use std::{error::Error, fmt, io};
 
-/// An error of any type, as Tower has it.
+/// An error of any type, as Tower uses it.
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Why an emulator cannot have these settings.
+/// The error of unusable settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingsError {
     setting: &'static str,
@@ -26,7 +26,7 @@ impl fmt::Display for SettingsError {
 
 impl Error for SettingsError {}
 
-/// Why the in-memory emulator gives no answer, or not all of it.
+/// The error of the in-memory emulator if it gives no answer or an incomplete one.
 ///
 /// Over a socket the client sees a broken connection instead.
 #[derive(Debug)]
@@ -55,17 +55,17 @@ impl EmulatorError {
         Self { kind: Kind::RequestBody, source }
     }
 
-    /// Whether a [`Fault`](crate::Fault) reset the connection.
+    /// Returns whether a [`Fault`](crate::Fault) reset the connection.
     pub fn is_reset(&self) -> bool {
         self.kind == Kind::Reset
     }
 
-    /// Whether a [`Fault`](crate::Fault) cut the body of the answer.
+    /// Returns whether a [`Fault`](crate::Fault) cut the body of the answer.
     pub fn is_truncated(&self) -> bool {
         self.kind == Kind::Truncated
     }
 
-    /// Whether the body of the request failed; the source is its error.
+    /// Returns whether the body of the request failed. The source is the body's error.
     pub fn is_request_body(&self) -> bool {
         self.kind == Kind::RequestBody
     }

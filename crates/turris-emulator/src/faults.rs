@@ -10,29 +10,29 @@ use http::{
 
 use crate::TOKEN_PATH;
 
-/// Which requests a [`Fault`] is for.
+/// The requests to which a [`Fault`] applies.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Endpoint {
-    /// All of them.
+    /// All requests.
     All,
-    /// The token endpoint, `/v1/auth/jwt`.
+    /// Requests to the token endpoint, `/v1/auth/jwt`.
     Token,
-    /// Everything but the token endpoint.
+    /// All requests except token requests.
     ExceptToken,
-    /// Exactly this path.
+    /// Requests to exactly this path.
     Path(String),
-    /// Every path that begins with this text.
+    /// Requests to every path that begins with this text.
     Prefix(String),
 }
 
 impl Endpoint {
-    /// Exactly this path, such as `/v1/agencies`.
+    /// Selects exactly this path, such as `/v1/agencies`.
     pub fn path(path: impl Into<String>) -> Self {
         Self::Path(path.into())
     }
 
-    /// Every path that begins with this text, such as `/v1/agen`.
+    /// Selects every path that begins with this text, such as `/v1/agen`.
     pub fn prefix(prefix: impl Into<String>) -> Self {
         Self::Prefix(prefix.into())
     }
@@ -48,13 +48,14 @@ impl Endpoint {
     }
 }
 
-/// Something that goes wrong: [`Emulator::fault`](crate::Emulator::fault).
+/// A fault of the API or of the network: [`Emulator::fault`](crate::Emulator::fault).
 ///
-/// A fault stands in front of the API like a broken gateway. [`status`](Self::status), [`html`](Self::html),
-/// [`redirect`](Self::redirect) and [`reset`](Self::reset) keep the request from the API: nothing is processed and no
-/// limit is charged. With the others the request is processed as always, and its answer is delayed or spoilt on its
-/// way. The `with_` methods combine with every fault; without [`times`](Self::times) it lasts until it is
-/// cleared.
+/// A fault acts like a broken gateway in front of the API. [`status`](Self::status),
+/// [`html`](Self::html), [`redirect`](Self::redirect) and [`reset`](Self::reset) keep the request
+/// from the API: nothing is processed and no limit is charged. With all other faults the request is
+/// processed as usual, and its answer is delayed or spoilt on the way. The `with_` methods combine
+/// with every fault. A fault lasts until it is cleared, or until the number of requests in
+/// [`times`](Self::times) is reached.
 ///
 /// # Examples
 ///
@@ -94,9 +95,9 @@ pub(crate) enum Wait {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
-    /// What the API answers.
+    /// The answer of the API.
     Processed,
-    /// An answer in the API's place.
+    /// An answer instead of the API's.
     Status(StatusCode),
     Reset,
 }
@@ -111,7 +112,7 @@ pub(crate) enum FaultBody {
 }
 
 impl Fault {
-    /// The usual answer, for the `with_` methods to change.
+    /// Creates a fault with the usual answer. The `with_` methods change it.
     pub fn answer() -> Self {
         Self {
             wait: Wait::None,
@@ -123,15 +124,15 @@ impl Fault {
         }
     }
 
-    /// This status with the error object that belongs to it.
+    /// Answers with this status and the error object that belongs to it.
     ///
-    /// Statuses below 200 cannot be sent as an answer; they become 500.
+    /// Statuses below 200 cannot be sent as an answer. They become 500.
     pub fn status(status: StatusCode) -> Self {
         let status = if status.is_informational() { StatusCode::INTERNAL_SERVER_ERROR } else { status };
         Self { outcome: Outcome::Status(status), ..Self::answer() }
     }
 
-    /// This status with a web page, as gateways answer.
+    /// Answers with this status and a web page, as gateways do.
     pub fn html(status: StatusCode) -> Self {
         let page = format!(
             "<!DOCTYPE html>\n<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>\n"
@@ -141,51 +142,53 @@ impl Fault {
             .with_header(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"))
     }
 
-    /// A redirect (307) to `location`.
+    /// Answers with a redirect (307) to `location`.
     pub fn redirect(location: &Uri) -> Self {
         let fault = Self::status(StatusCode::TEMPORARY_REDIRECT).with_body(Bytes::new());
         match HeaderValue::try_from(location.to_string()) {
             Ok(location) => fault.with_header(LOCATION, location),
-            // What a `Uri` may contain, a header value may contain.
+            // Every character that a `Uri` may contain is valid in a header value.
             Err(_) => fault,
         }
     }
 
-    /// No answer: the connection is reset (over HTTP/2 with everything else on it). In memory the service returns an
-    /// [`EmulatorError`](crate::EmulatorError).
+    /// Resets the connection instead of answering. Over HTTP/2 this ends all requests on the
+    /// connection. The in-memory service returns an [`EmulatorError`](crate::EmulatorError).
     pub fn reset() -> Self {
         Self { outcome: Outcome::Reset, ..Self::answer() }
     }
 
-    /// The usual answer, after this time.
+    /// Gives the usual answer after this time.
     pub fn delay(delay: Duration) -> Self {
         Self::answer().with_delay(delay)
     }
 
-    /// No answer until the client gives up, or until [`clear_faults`](crate::Emulator::clear_faults), after which the
-    /// held requests are processed as always.
+    /// Gives no answer until the client gives up, or until
+    /// [`clear_faults`](crate::Emulator::clear_faults). The held requests are then processed as
+    /// usual.
     pub fn hang() -> Self {
         Self { wait: Wait::UntilCleared, ..Self::answer() }
     }
 
-    /// The usual answer's head with a body of bytes that are neither JSON nor text.
+    /// Gives the usual answer's head with a body of bytes that are neither JSON nor text.
     pub fn garbage() -> Self {
         const GARBAGE: &[u8] =
             &[0x00, 0xff, 0xfe, b'{', b'"', 0x80, 0x1b, b'[', 0x07, 0xc3, 0x28, b'\r', b'\n', 0x00, 0xed];
         Self::answer().with_body(Bytes::from_static(GARBAGE))
     }
 
-    /// The usual answer, cut in the middle of its body by the end of the connection.
+    /// Gives the usual answer, cut in the middle of its body by the end of the connection.
     pub fn truncated() -> Self {
         Self { body: FaultBody::Truncated, ..Self::answer() }
     }
 
-    /// The usual answer up to the middle of its body, then nothing more on a connection that stays open.
+    /// Gives the usual answer up to the middle of its body. The connection then stays open and
+    /// silent.
     pub fn stalled() -> Self {
         Self { body: FaultBody::Stalled, ..Self::answer() }
     }
 
-    /// The usual answer's head with a body of `length` bytes, which it does not announce.
+    /// Gives the usual answer's head with a body of `length` bytes and without a `Content-Length`.
     pub fn giant(length: u64) -> Self {
         Self { body: FaultBody::Giant(length), ..Self::answer() }
     }
@@ -196,14 +199,15 @@ impl Fault {
         self
     }
 
-    /// Waits this long before anything else.
+    /// Waits this long before any other step.
     pub fn with_delay(mut self, delay: Duration) -> Self {
         self.wait = Wait::For(delay);
         self
     }
 
-    /// Puts this header into the answer, in place of one that is there (`Content-Type`, for instance). The length of
-    /// the body is the server's business: `Content-Length` and `Transfer-Encoding` are left alone.
+    /// Sets this header in the answer, for example `Content-Type`. It replaces a header of the same
+    /// name. `Content-Length` and `Transfer-Encoding` stay unchanged, because the server sets the
+    /// length of the body.
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         if name != CONTENT_LENGTH && name != TRANSFER_ENCODING {
             self.headers.insert(name, value);
@@ -217,14 +221,14 @@ impl Fault {
         self
     }
 
-    /// Moves the answer's `Date` by so many seconds.
+    /// Moves the answer's `Date` by this many seconds.
     pub fn with_date_skew(mut self, seconds: i64) -> Self {
         self.date_skew_seconds = seconds;
         self
     }
 }
 
-/// The faults in the order in which they were asked for. A request takes the first that is meant for it.
+/// The faults in the order of their creation. A request takes the first fault that applies to it.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     pending: VecDeque<(Endpoint, Fault)>,

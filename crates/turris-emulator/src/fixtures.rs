@@ -1,4 +1,4 @@
-//! The few agencies and agents that there are.
+//! The agencies and agents of the emulator.
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 static BY_PATH: LazyLock<HashMap<String, Value>> = LazyLock::new(by_path);
 
-/// What `GET` finds at `path`.
+/// Returns the resource that `GET` finds at `path`.
 pub(crate) fn get(path: &str) -> Option<&'static Value> {
     BY_PATH.get(path)
 }

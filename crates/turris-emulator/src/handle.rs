@@ -11,8 +11,9 @@ use crate::{
 
 /// An embedded Turris.
 ///
-/// It is told at run time what to do next, and counts what it sees. When it is dropped, its port is free at once and
-/// its connections are closed as soon as the runtime gets around to it; [`shutdown`](Self::shutdown) waits for that.
+/// Its methods change its behaviour at run time and return its counters. When the emulator is
+/// dropped, its port is free at once, and its connections are closed as soon as the runtime runs
+/// their tasks. [`shutdown`](Self::shutdown) waits for that.
 pub struct Emulator {
     shared: Arc<Shared>,
     server: Option<Server>,
@@ -23,7 +24,7 @@ pub struct Emulator {
 impl Emulator {
     pub(crate) fn new(shared: Arc<Shared>, server: Option<Server>) -> Self {
         let client_id = shared.lock().clients.first.id.clone();
-        // The in-memory service looks at paths only, so any host does there.
+        // The in-memory service looks only at paths, so any host serves.
         let base_url = match &server {
             Some(server) => format!("http://{}", server.address()),
             None => "http://localhost".to_owned(),
@@ -35,7 +36,7 @@ impl Emulator {
     ///
     /// # Errors
     ///
-    /// When no port can be listened on.
+    /// If no port can be listened on.
     ///
     /// # Cancel safety
     ///
@@ -44,42 +45,44 @@ impl Emulator {
         Self::builder().start().await
     }
 
-    /// Settings for an emulator, at first the documented ones.
+    /// Returns the settings of a new emulator. The defaults are the documented values.
     pub fn builder() -> EmulatorBuilder {
         EmulatorBuilder::new()
     }
 
-    /// The same emulator in memory: same tokens, limits, faults and counters, no sockets.
+    /// Returns the same emulator as a service in memory, with the same tokens, limits, faults and
+    /// counters, and without sockets.
     pub fn service(&self) -> EmulatorService {
         EmulatorService::new(Arc::clone(&self.shared))
     }
 
-    /// The base URL, without a slash at its end, such as `http://127.0.0.1:49152`. Without sockets:
-    /// `http://localhost`.
+    /// Returns the base URL without a final slash, such as `http://127.0.0.1:49152`. Without
+    /// sockets it is `http://localhost`.
     pub fn base_url(&self) -> &str {
         &self.base_url
     }
 
-    /// The address that it serves on. `None` without sockets.
+    /// Returns the address on which the emulator serves. `None` without sockets.
     pub fn address(&self) -> Option<SocketAddr> {
         self.server.as_ref().map(Server::address)
     }
 
-    /// The id of the first client.
+    /// Returns the id of the first client.
     pub fn client_id(&self) -> &str {
         &self.client_id
     }
 
-    /// The secret of the first client, as it is accepted now.
+    /// Returns the current secret of the first client.
     pub fn client_secret(&self) -> String {
         self.shared.lock().clients.first.secret.clone()
     }
 
-    /// Adds a client, or rotates the secret of the client with the same id. Tokens that it has stay good.
+    /// Adds a client, or rotates the secret of the client with the same id. The client's tokens
+    /// stay valid.
     ///
     /// # Errors
     ///
-    /// When the id or the secret is empty.
+    /// If the id or the secret is empty.
     pub fn put_client(
         &self,
         client_id: impl Into<String>,
@@ -95,54 +98,55 @@ impl Emulator {
         self.shared.lock().tokens.revoke_all();
     }
 
-    /// Revokes one token. Returns whether there was such a token to revoke.
+    /// Revokes one token. Returns whether the token was live.
     pub fn revoke_token(&self, access_token: &str) -> bool {
         self.shared.lock().tokens.revoke(access_token)
     }
 
-    /// How long the tokens that are issued from now on live.
+    /// Sets the lifetime of tokens that are issued from now on.
     pub fn set_token_lifetime(&self, lifetime: Duration) {
         self.shared.lock().tokens.set_lifetime(lifetime);
     }
 
-    /// Replaces the rate limits. Windows that are running go on with what they have counted.
+    /// Replaces the rate limits. Running windows keep their counts.
     pub fn set_limits(&self, limits: Limits) {
         self.shared.lock().limits = limits;
     }
 
-    /// Sets by how many seconds the server's clock is ahead (or, negative, behind). Tokens that were issued before
-    /// expire by the new time.
+    /// Sets how many seconds the server's clock is ahead, or behind if negative. Tokens that were
+    /// issued earlier expire by the new time.
     pub fn set_clock_skew_seconds(&self, seconds: i64) {
         self.shared.lock().clock.set_skew(seconds);
     }
 
-    /// Makes something go wrong. Of several faults for one request the first that was asked for and is not used up
-    /// is applied.
+    /// Adds a fault. If several faults apply to a request, the request takes the oldest one that is
+    /// not used up.
     pub fn fault(&self, endpoint: Endpoint, fault: Fault) {
         self.shared.lock().faults.push(endpoint, fault);
     }
 
-    /// Ends all faults, and lets the requests go on that [`Fault::hang`] has held.
+    /// Ends all faults. Requests that [`Fault::hang`] holds continue.
     pub fn clear_faults(&self) {
         self.shared.clear_faults();
     }
 
-    /// Asks the clients of all open connections to leave: GOAWAY over HTTP/2, `Connection: close` with the next answer
-    /// over HTTP/1.1. Requests that are under way are answered; new connections are accepted.
+    /// Asks the clients of all open connections to leave: GOAWAY over HTTP/2, `Connection: close`
+    /// with the next answer over HTTP/1.1. Requests that are under way are answered, and new
+    /// connections are accepted.
     pub fn close_connections(&self) {
         if let Some(server) = &self.server {
             server.close_connections();
         }
     }
 
-    /// What it saw so far.
+    /// Returns the counts so far.
     pub fn counters(&self) -> Counters {
         self.shared.lock().recorder.counters
     }
 
-    /// Waits until the counters are as `condition` wants them, and returns them.
+    /// Waits until `condition` accepts the counters, and returns them.
     ///
-    /// This is how a test waits for what happens on other tasks, instead of sleeping and hoping.
+    /// A test can wait with this method for events on other tasks, instead of sleeping and hoping.
     ///
     /// # Examples
     ///
@@ -171,12 +175,12 @@ impl Emulator {
         self.shared.until(condition).await
     }
 
-    /// The latest 10,000 requests, oldest first.
+    /// Returns the latest 10,000 requests, oldest first.
     pub fn requests(&self) -> Vec<SeenRequest> {
         self.shared.lock().recorder.seen()
     }
 
-    /// When the latest 100,000 token requests arrived, oldest first, whatever became of them.
+    /// Returns when the latest 100,000 token requests arrived, oldest first, with any outcome.
     pub fn token_request_times(&self) -> Vec<Instant> {
         self.shared.lock().recorder.token_times()
     }
@@ -185,7 +189,8 @@ impl Emulator {
     ///
     /// # Cancel safety
     ///
-    /// When the future is dropped early, the emulator ends as if it had been dropped itself.
+    /// If the future is dropped early, the emulator ends as if the emulator itself had been
+    /// dropped.
     pub async fn shutdown(self) {
         if let Some(server) = self.server {
             server.shutdown().await;

@@ -7,10 +7,10 @@ use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 use uuid::{Uuid, Variant, Version};
 
-/// How long a repeated key gets the first answer back: documented as an hour.
+/// How long a repeated key gets the first answer. The documentation says one hour.
 const KEPT: Duration = Duration::from_secs(60 * 60);
 
-/// The key of a request: `None` without one.
+/// Returns the key of a request. `None` if the request has no key.
 pub(crate) fn key(headers: &HeaderMap) -> Result<Option<Uuid>, InvalidKey> {
     let Some(value) = headers.get("idempotency-key").or_else(|| headers.get("x-idempotency-key")) else {
         return Ok(None);
@@ -23,7 +23,7 @@ pub(crate) fn key(headers: &HeaderMap) -> Result<Option<Uuid>, InvalidKey> {
     }
 }
 
-/// There is a key, and it is not a UUID of version 4.
+/// The error of a key that is not a UUID of version 4.
 #[derive(Debug)]
 pub(crate) struct InvalidKey;
 
@@ -34,7 +34,7 @@ struct Id {
     key: Uuid,
 }
 
-/// The answers that may be asked for again.
+/// The stored answers.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
     kept: HashMap<Id, (Instant, StatusCode, Bytes)>,

@@ -5,15 +5,16 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::Sha256;
 
-/// The only header that this server writes and accepts, so that no token chooses its own algorithm.
+/// The only header that this server writes and accepts, so that no token can choose its own
+/// algorithm.
 const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
 
-/// Signs tokens, and knows its own signature.
+/// A signer of tokens that also verifies its own signatures.
 pub(crate) struct Signer(Hmac<Sha256>);
 
 impl Signer {
     pub(crate) fn new(key: &[u8; 32]) -> Self {
-        // A key as long as the digest is used as it is (RFC 2104).
+        // A key no longer than a block (64 bytes) is padded with zeros (RFC 2104).
         let mut block = [0; 64];
         block.iter_mut().zip(key).for_each(|(padded, byte)| *padded = *byte);
         Self(Hmac::new(&block.into()))
@@ -25,7 +26,7 @@ impl Signer {
         format!("{message}.{}", encode(signature))
     }
 
-    /// The claims of `token`, if it was signed here.
+    /// Returns the claims of `token`, if this signer signed it.
     pub(crate) fn verify(&self, token: &str) -> Option<Value> {
         let (message, signature) = token.rsplit_once('.')?;
         let (header, claims) = message.split_once('.')?;

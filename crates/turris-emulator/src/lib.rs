@@ -1,34 +1,37 @@
-//! An embedded Turris for examples, tests and the tests of programs that call Turris.
+//! An embedded Turris for examples and tests of programs that call Turris.
 //!
-//! [`Emulator::start`] serves on a free loopback port, over HTTP/1.1 and over HTTP/2 with prior knowledge.
-//! [`Emulator::service`] is the same thing as a Tower service in memory, which obeys paused tokio time. It signs real
-//! JWTs, expires and revokes them, enforces the documented rate limits per API client, and counts what it sees. It is
-//! there for tests: it does not defend itself against hostile clients.
+//! [`Emulator::start`] serves on a free loopback port, over HTTP/1.1 and over HTTP/2 with prior
+//! knowledge. [`Emulator::service`] is the same emulator as a Tower service in memory. It obeys
+//! paused tokio time. The emulator signs real JWTs, expires and revokes them, enforces the
+//! documented rate limits for each API client, and counts requests and answers. It is for tests: it
+//! does not defend itself against hostile clients.
 //!
 //! | request | answer |
 //! | --- | --- |
 //! | `POST /v1/auth/jwt` | 201 with a token, 401, 422 or 429 |
 //! | `GET /v1/auth/test-oauth` | 200 |
-//! | `GET /v1/agencies`, `/v1/agencies/{id}`, `/v1/agencies/{id}/agents`, `/v1/agents`, `/v1/agents/{id}` | 200 with a few of them (`agency-1` to `agency-3`, `agent-1` to `agent-4`) |
-//! | `POST /v1/downstream-entities/onboarding/invite` and `.../add` | 201; `idempotency-key` or `x-idempotency-key` repeated within an hour gets the first answer back |
-//! | `POST`, `PUT`, `PATCH`, `DELETE /v1/echo` | 200 with the body that was sent |
+//! | `GET /v1/agencies`, `/v1/agencies/{id}`, `/v1/agencies/{id}/agents`, `/v1/agents`, `/v1/agents/{id}` | 200 with fixed data (`agency-1` to `agency-3`, `agent-1` to `agent-4`) |
+//! | `POST /v1/downstream-entities/onboarding/invite` and `.../add` | 201; a repeated `idempotency-key` or `x-idempotency-key` gets the first answer for an hour |
+//! | `POST`, `PUT`, `PATCH`, `DELETE /v1/echo` | 200 with the request's body |
 //! | anything under `/v1/admin/` | 403 |
-//! | `GET /v1/upgrade` with an `upgrade` header | 101, then every byte comes back |
+//! | `GET /v1/upgrade` with an `upgrade` header | 101, then an echo of every byte |
 //! | any other path | 404 |
 //!
-//! All but the token endpoint and the unknown paths want a good bearer token and answer 401 without one. Every answer
-//! from 400 on has the documented error object as its body. Request bodies are read whole: up to 64 KiB by the token
-//! endpoint, up to 16 MiB elsewhere, above which the answer is 413.
+//! All paths except the token endpoint and unknown paths require a valid bearer token and answer
+//! 401 without one. Every answer from 400 on has the documented error object as its body. Request
+//! bodies are read whole: up to 64 KiB by the token endpoint and up to 16 MiB elsewhere. The answer
+//! to a larger body is 413.
 //!
 //! # Time
 //!
-//! The system's clock is read once, when the emulator is made. From there on it follows tokio's time, which
-//! `tokio::time::pause` and `advance` control in tests. Paused time and sockets do not go together: tokio advances
-//! paused time whenever it waits for a socket. Use [`Emulator::service`] there.
+//! The emulator reads the system's clock once, when it is created. From then on its clock follows
+//! tokio's time, which `tokio::time::pause` and `advance` control in tests. Do not combine paused
+//! time with sockets: tokio advances paused time whenever it waits for a socket. Use
+//! [`Emulator::service`] with paused time.
 //!
 //! # Examples
 //!
-//! By default it behaves as documented:
+//! By default the emulator behaves as documented:
 //!
 //! ```
 //! use http::{Request, StatusCode};
@@ -49,7 +52,7 @@
 //! # }
 //! ```
 //!
-//! Settings are made with the builder, and what goes wrong is said at run time:
+//! The builder makes settings, and faults are set at run time:
 //!
 //! ```
 //! use std::time::Duration;

@@ -1,14 +1,14 @@
-//! The documented rate limits, per API client.
+//! The documented rate limits of each API client.
 
 use std::{collections::HashMap, time::Duration};
 
 use tokio::time::Instant;
 
-/// How many requests each API client may make in a window of time.
+/// The number of requests that each API client may make in a window of time.
 ///
-/// A window begins with the first request of its kind and ends its length later, whatever comes in between; the next
-/// request begins a new one. Token requests are counted for the client id that they name, whether it exists or not.
-/// `GET` and `HEAD` are never limited.
+/// A window begins with the first request of its kind and has a fixed length. The first request
+/// after its end begins a new window. Token requests are counted by the client id that they name,
+/// known or unknown. `GET` and `HEAD` are never limited.
 ///
 /// # Examples
 ///
@@ -27,33 +27,35 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// The documented limits: 10 token requests and 60 other `POST`, `PUT`, `PATCH` and `DELETE` requests a minute.
+    /// Returns the documented limits: 10 token requests and 60 other `POST`, `PUT`, `PATCH` and
+    /// `DELETE` requests in a minute.
     fn default() -> Self {
         Self { token_requests: 10, mutating_requests: 60, window: Duration::from_secs(60) }
     }
 }
 
 impl Limits {
-    /// No limit that a test could reach.
+    /// Returns limits that no test can reach.
     pub fn unlimited() -> Self {
         Self { token_requests: u32::MAX, mutating_requests: u32::MAX, ..Self::default() }
     }
 
-    /// Token requests per window (10 by default). With 0, all are refused.
+    /// Sets the number of token requests in a window. The default is 10. With 0, all are refused.
     #[must_use]
     pub fn token_requests(mut self, per_window: u32) -> Self {
         self.token_requests = per_window;
         self
     }
 
-    /// Other `POST`, `PUT`, `PATCH` and `DELETE` requests per window (60 by default). With 0, all are refused.
+    /// Sets the number of other `POST`, `PUT`, `PATCH` and `DELETE` requests in a window. The
+    /// default is 60. With 0, all are refused.
     #[must_use]
     pub fn mutating_requests(mut self, per_window: u32) -> Self {
         self.mutating_requests = per_window;
         self
     }
 
-    /// The length of a window (60 s by default).
+    /// Sets the length of a window. The default is 60 s.
     #[must_use]
     pub fn window(mut self, length: Duration) -> Self {
         self.window = length;
@@ -68,22 +70,25 @@ impl Limits {
     }
 }
 
-/// When an answer carries the `X-RateLimit-*` headers.
+/// The answers that carry the `X-RateLimit-*` headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RateLimitHeaders {
-    /// With every answer that a limit applies to.
+    /// Every answer to which a limit applies.
     Always,
-    /// When the limit is exceeded or no more than this percentage of it is left.
+    /// Answers to requests over the limit, and answers after which at most this percentage of the
+    /// limit remains.
     Near {
-        /// From 0 (only with the last request of the window and over the limit) to 100 (always).
+        /// From 0 (only the last request of the window and requests over the limit) to 100
+        /// (always).
         remaining_percent: u8,
     },
-    /// Never, not even with a 429.
+    /// No answer, not even a 429.
     Never,
 }
 
 impl Default for RateLimitHeaders {
-    /// Near the limit, with a fifth of it left: the vendor documents "near" without a number.
+    /// Returns near the limit, with a fifth of it left. The vendor documents "near" without a
+    /// number.
     fn default() -> Self {
         Self::Near { remaining_percent: 20 }
     }
@@ -108,7 +113,7 @@ pub(crate) enum Kind {
     Mutating,
 }
 
-/// What became of one request under its limit.
+/// The result of the limit for one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Allowance {
     pub(crate) admitted: bool,
@@ -123,7 +128,7 @@ struct Window {
     admitted: u32,
 }
 
-/// The windows that are running.
+/// The running windows.
 #[derive(Debug, Default)]
 pub(crate) struct Windows {
     running: HashMap<(Kind, Box<str>), Window>,
@@ -135,7 +140,8 @@ impl Windows {
         self.running.len()
     }
 
-    /// Client ids come from outside, so windows that are over are swept out once there are this many.
+    /// Client ids are external input, so ended windows are removed once there are this many
+    /// windows.
     const SWEEP_AT: usize = 1024;
 
     pub(crate) fn admit(&mut self, kind: Kind, client: &str, limits: &Limits, now: Instant) -> Allowance {

@@ -1,4 +1,4 @@
-//! Runs the emulator by hand: `cargo run -p turris-emulator -- --help`.
+//! The emulator as a program: `cargo run -p turris-emulator -- --help`.
 
 use std::{error::Error, ffi::OsString, fmt::Display, str::FromStr, time::Duration};
 
@@ -66,7 +66,7 @@ struct Settings {
 }
 
 impl Settings {
-    /// `None` when help was asked for.
+    /// Returns `None` if the user asked for help.
     fn read() -> Result<Option<Self>, Box<dyn Error>> {
         let (mut client_id, mut client_secret) = (CLIENT_ID.to_owned(), CLIENT_SECRET.to_owned());
         let mut builder = Emulator::builder();

@@ -1,4 +1,4 @@
-//! The API: which request gets which answer.
+//! The routes of the API: from requests to answers.
 
 use std::sync::Arc;
 
@@ -24,13 +24,13 @@ use crate::{
 const ADD_PATH: &str = "/v1/downstream-entities/onboarding/add";
 const INVITE_PATH: &str = "/v1/downstream-entities/onboarding/invite";
 
-/// What is decided before the body of a request is read.
+/// The decision before the body of a request is read.
 pub(crate) enum Admission {
-    /// The answer, whatever the body says.
+    /// An answer that does not depend on the body.
     Answered(Answer),
-    /// A token request; its client is known from the body only.
+    /// A token request. Its client is known only from the body.
     Token,
-    /// A request that was let in. A mutating one has been counted.
+    /// An admitted request. A mutating request has been counted.
     Api(Admitted),
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Admitted {
     allowance: Option<Allowance>,
 }
 
-/// Authentication and rate limits, which a request has to pass before it is processed.
+/// Applies authentication and rate limits to a request.
 pub(crate) fn admit(state: &mut State, request: &Parts) -> Admission {
     let now = state.clock.now();
     let path = request.uri.path();
@@ -80,7 +80,7 @@ pub(crate) fn admit(state: &mut State, request: &Parts) -> Admission {
     }
 }
 
-/// The answer to a token request.
+/// Returns the answer to a token request.
 pub(crate) fn token(state: &mut State, headers: &HeaderMap, body: &[u8]) -> Answer {
     let now = state.clock.now();
     if !has_json_content_type(headers) {
@@ -107,7 +107,7 @@ pub(crate) fn token(state: &mut State, headers: &HeaderMap, body: &[u8]) -> Answ
     answer
 }
 
-/// The answer to a request that was let in.
+/// Returns the answer to an admitted request.
 pub(crate) fn api(state: &mut State, request: &Parts, admitted: &Admitted, body: Bytes) -> Answer {
     let mut answer = process(state, request, &admitted.client_id, body);
     if let Some(allowance) = &admitted.allowance {
@@ -116,7 +116,7 @@ pub(crate) fn api(state: &mut State, request: &Parts, admitted: &Admitted, body:
     answer
 }
 
-/// What a path that exists can be asked with.
+/// Returns the methods of a path, if the path exists.
 fn allowed_methods(path: &str) -> Option<&'static str> {
     match path {
         INVITE_PATH | ADD_PATH => Some("POST"),
@@ -173,7 +173,7 @@ fn onboard(state: &mut State, path: &str, headers: &HeaderMap, client_id: &str, 
     answer
 }
 
-/// Agrees to whatever protocol was asked for; the server then echoes every byte.
+/// Accepts every requested protocol. The server then echoes every byte.
 fn upgrade(request: &Parts) -> Option<Answer> {
     let protocol = request.headers.get(UPGRADE)?;
     let mut answer = Answer::default();
@@ -190,12 +190,12 @@ fn rate_limited(state: &State, allowance: &Allowance) -> Answer {
     answer
 }
 
-/// The bearer token of a request, or what is wrong with it.
+/// Returns the bearer token of a request, or the problem with it.
 fn bearer_token(headers: &HeaderMap) -> Result<&str, &'static str> {
     let value = headers.get(AUTHORIZATION).ok_or("the authorization header is missing")?;
     let text = value.to_str().map_err(|_| "the authorization header is malformed")?;
     match text.split_once(' ') {
-        // RFC 9110: the scheme is matched without regard to case.
+        // RFC 9110: the case of the scheme does not matter.
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
         _ => Err("the authorization header is not of the form `Bearer <token>`"),
     }

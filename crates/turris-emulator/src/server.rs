@@ -19,12 +19,12 @@ use tokio::{
 
 use crate::{connection, state::Shared};
 
-/// The accept loop with its connections. They end when this is dropped.
+/// The accept loop and its connections. They end when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
     address: SocketAddr,
-    // Shared with the accept loop, so that the port is free as soon as this is dropped and not when the runtime next
-    // gets around to the loop's task.
+    // Shared with the accept loop, so that the port is free as soon as the server is dropped.
+    // Otherwise it would stay bound until the runtime runs the task of the loop.
     listener: Arc<Mutex<Option<TcpListener>>>,
     goodbye: watch::Sender<()>,
     stop: watch::Sender<()>,
@@ -52,7 +52,7 @@ impl Server {
 
     pub(crate) async fn shutdown(mut self) {
         self.stop();
-        // An error would mean that the task ended with its runtime, and then there is nothing to wait for.
+        // An error means that the task ended with its runtime, so there is nothing to wait for.
         let _ = (&mut self.accepting).await;
     }
 
@@ -79,7 +79,7 @@ async fn accept(
         let accepted = poll_fn(|context| {
             match &*listener.lock().unwrap_or_else(PoisonError::into_inner) {
                 Some(listener) => listener.poll_accept(context),
-                // The port is closed and with it what would wake this task: `stop` does.
+                // A closed port no longer wakes this task. `stop` wakes it.
                 None => Poll::Pending,
             }
         });
@@ -88,7 +88,8 @@ async fn accept(
                 Ok((stream, _)) => {
                     connections.spawn(connection::serve(stream, Arc::clone(&shared), goodbye.subscribe()));
                 }
-                // Out of file descriptors, most likely: connections have to end before the next one can be accepted.
+                // The usual cause is a lack of file descriptors. Connections have to end before the
+                // next one can be accepted.
                 Err(_) => sleep(Duration::from_millis(10)).await,
             },
             Some(_) = connections.join_next() => {}

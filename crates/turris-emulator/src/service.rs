@@ -28,14 +28,14 @@ use crate::{
     state::Shared,
 };
 
-/// The longest body of a token request that is read.
+/// The longest body that is read of a token request.
 const TOKEN_BODY_LIMIT: usize = 64 * 1024;
-/// The longest body of any other request that is read.
+/// The longest body that is read of any other request.
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
 
 /// The emulator in memory: [`Emulator::service`](crate::Emulator::service).
 ///
-/// It keeps working, with the same state, when its [`Emulator`](crate::Emulator) is dropped.
+/// The service continues with the same state after its [`Emulator`](crate::Emulator) is dropped.
 #[derive(Clone)]
 pub struct EmulatorService {
     shared: Arc<Shared>,
@@ -68,7 +68,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> EmulatorFuture {
-        // Counted here and not at the first poll: a request has arrived once it is called.
+        // Counted in `call` instead of at the first poll, because a request has arrived once it is
+        // called.
         let in_flight = InFlight::new(&self.shared, &request);
         EmulatorFuture(Box::pin(in_flight.serve(request)))
     }
@@ -91,7 +92,7 @@ impl fmt::Debug for EmulatorFuture {
     }
 }
 
-/// A request between its arrival and its answer, or its end without one.
+/// A request from its arrival to its answer, or to its end without an answer.
 struct InFlight {
     shared: Arc<Shared>,
     is_token_request: bool,
@@ -118,7 +119,7 @@ impl InFlight {
         match fault.wait {
             Wait::None => {}
             Wait::For(delay) => sleep(delay).await,
-            // The sender is in `self.shared`, so that this ends with a change and never with an error.
+            // The sender is in `self.shared`, so this ends with a change and never with an error.
             Wait::UntilCleared => drop(cleared.changed().await),
         }
         let answer = match fault.outcome {
@@ -151,7 +152,7 @@ impl InFlight {
         }
     }
 
-    /// The body of a request, or the answer to one that is too long.
+    /// Returns the body of a request, or the answer to a body that is too long.
     async fn read<B>(&self, body: B, limit: usize) -> Result<Result<Bytes, Answer>, EmulatorError>
     where
         B: Body,
@@ -167,7 +168,7 @@ impl InFlight {
         }
     }
 
-    /// Spoils the answer as the fault has it, and dates and counts it.
+    /// Applies the fault to the answer, and dates and counts the answer.
     fn finish(&self, answer: Answer, fault: Fault) -> Response<EmulatorBody> {
         let mut state = self.shared.lock();
         state.recorder.answered(answer.status(), self.is_token_request);

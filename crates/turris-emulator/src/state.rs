@@ -1,4 +1,4 @@
-//! What all parts of one emulator share.
+//! The state that all parts of one emulator share.
 
 use std::{
     pin::pin,
@@ -41,13 +41,13 @@ impl State {
     }
 }
 
-/// One emulator, as its handle, its services and its connections see it.
+/// The shared state of one emulator's handle, services and connections.
 #[derive(Debug)]
 pub(crate) struct Shared {
     state: Mutex<State>,
-    /// Changes whenever the faults are cleared, which releases the requests that hang.
+    /// Changes whenever the faults are cleared. The change releases held requests.
     cleared: watch::Sender<()>,
-    /// Tells those who wait for the counters to change.
+    /// Wakes the tasks that wait for a change of the counters.
     counted: Notify,
 }
 
@@ -56,13 +56,14 @@ impl Shared {
         Arc::new(Self { state: Mutex::new(state), cleared: watch::Sender::new(()), counted: Notify::new() })
     }
 
-    /// Never held across an await point.
+    /// The guard is never held across an await point.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing leaves the state half changed, so a panic of another thread does not matter.
+        // Every critical section leaves the state consistent, so a panic of another thread does no
+        // harm.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every change of the counters that is not followed by another at once comes through here.
+    /// Every change of the counters passes through here, unless another change follows it at once.
     pub(crate) fn record<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let result = change(&mut self.lock());
         self.counted.notify_waiters();
@@ -72,7 +73,7 @@ impl Shared {
     pub(crate) async fn until(&self, mut condition: impl FnMut(&Counters) -> bool) -> Counters {
         loop {
             let mut counted = pin!(self.counted.notified());
-            // Before the look at the counters: a change after it wakes this.
+            // Enabled before the counters are read, so that a later change wakes this task.
             counted.as_mut().enable();
             let counters = self.lock().recorder.counters;
             if condition(&counters) {
@@ -83,7 +84,8 @@ impl Shared {
     }
 
     pub(crate) fn clear_faults(&self) {
-        // Under the lock, as is `subscribe` in `service`: a request either sees no fault or the change that ends it.
+        // Under the lock, like `subscribe` in `service`. A request therefore either sees no fault,
+        // or sees the change that ends it.
         let mut state = self.lock();
         state.faults.clear();
         self.cleared.send_replace(());

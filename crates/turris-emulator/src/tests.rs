@@ -1,4 +1,4 @@
-//! What grows is swept.
+//! Tests that growing collections are swept.
 
 use std::time::{Duration, UNIX_EPOCH};
 

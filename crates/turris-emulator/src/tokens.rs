@@ -1,4 +1,4 @@
-//! The tokens: signed, expired and revoked here.
+//! The tokens of the emulator: issued, checked and revoked here.
 
 use std::{
     collections::HashMap,
@@ -14,25 +14,25 @@ use crate::{clock::epoch_seconds, jwt::Signer};
 
 struct Live {
     client_id: Arc<str>,
-    // The claims have whole seconds only; the server goes by the exact time.
+    // The claims have whole seconds. The server uses the exact time.
     expires: SystemTime,
 }
 
 pub(crate) struct Tokens {
     signer: Signer,
-    // By the token itself: who sends one of these texts has a token that was signed here.
+    // By the whole token. Equality with a key proves that this server signed the token.
     live: HashMap<String, Live>,
     sweep_at: usize,
     lifetime: Duration,
 }
 
-/// A token that was just issued.
+/// A token that has just been issued.
 pub(crate) struct Issued {
     pub(crate) access_token: String,
     pub(crate) expires_in_seconds: u64,
 }
 
-/// Why a bearer token is not accepted, as the error object puts it.
+/// The reason why a bearer token is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Malformed,
@@ -69,10 +69,10 @@ impl Tokens {
     }
 
     pub(crate) fn issue(&mut self, client_id: &str, now: SystemTime) -> Issued {
-        // A lifetime beyond what dates can be written for means that the token never expires.
+        // With a lifetime beyond the range of dates, the token never expires.
         const FOREVER: Duration = Duration::from_secs(1 << 37);
         let lifetime = self.lifetime.min(FOREVER);
-        // Whole seconds, rounded down: no client is promised more than it gets.
+        // Rounded down to whole seconds, so that a client never gets less than the stated lifetime.
         let expires_in_seconds = lifetime.as_secs();
         let iat = epoch_seconds(now);
         let exp = iat.saturating_add(expires_in_seconds);
@@ -87,12 +87,12 @@ impl Tokens {
         Issued { access_token, expires_in_seconds }
     }
 
-    /// The client id that `token` was issued to, when it is good at `now`.
+    /// Returns the client id to which `token` was issued, if the token is valid at `now`.
     pub(crate) fn check(&self, token: &str, now: SystemTime) -> Result<Arc<str>, Refusal> {
         if let Some(live) = self.live.get(token) {
             return if now < live.expires { Ok(Arc::clone(&live.client_id)) } else { Err(Refusal::Expired) };
         }
-        // No token that is not live is good. The signature only tells why.
+        // Only live tokens are valid. The signature decides only which reason is given.
         match self.signer.verify(token).and_then(|claims| claims.get("exp")?.as_u64()) {
             Some(exp) if epoch_seconds(now) < exp => Err(Refusal::Revoked),
             Some(_) => Err(Refusal::Expired),

@@ -1,8 +1,9 @@
-//! What is left of a request's body when the request has been answered without it.
+//! The unread rest of a request's body, after the request has been answered.
 //!
-//! hyper gives up reading from a connection of HTTP/1.1 whose request it was not asked to read to its end. While the answer
-//! stalls it writes nothing either, and does not see that the client has gone. So a stalled answer reads, and drops,
-//! what comes of the request: the end of the connection is among it.
+//! hyper stops reading from an HTTP/1.1 connection whose request body was not read to its end.
+//! While the answer stalls, hyper also writes nothing, so it does not see that the client has gone.
+//! A stalled answer therefore reads and drops the rest of the request, and so sees the end of the
+//! connection.
 
 use std::{
     pin::Pin,
@@ -16,7 +17,7 @@ use hyper::body::Incoming;
 
 use crate::{EmulatorBody, EmulatorError};
 
-/// The body of a request, which whoever answers it may drop before its end.
+/// The body of a request. Its handler may drop it before its end.
 #[derive(Clone)]
 pub(crate) struct Shared(Arc<Mutex<Incoming>>);
 
@@ -25,7 +26,7 @@ impl Shared {
         Self(Arc::new(Mutex::new(body)))
     }
 
-    /// Of the two who have it, one has dropped it before the other reads: nobody ever waits here.
+    /// The lock never waits: the handler drops its handle before the answer reads.
     fn lock(&self) -> MutexGuard<'_, Incoming> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,5 @@
-//! The wire format of the API as the vendor's OpenAPI file has it: what the emulator sends and what it accepts.
+//! The wire format of the API as the vendor's OpenAPI file describes it: the emulator's output and
+//! its accepted input.
 
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ pub(crate) fn token_answer(access_token: &str, expires_in_seconds: u64, request_
     body.to_string().into_bytes()
 }
 
-/// The error object, the body of every answer that is not 2xx.
+/// The error object: the body of every answer that is not 2xx.
 pub(crate) fn error_answer(
     status: u16,
     request_id: &str,
@@ -31,23 +32,23 @@ pub(crate) fn error_answer(
     body.to_string().into_bytes()
 }
 
-/// Puts the documented rate-limit headers into `headers`, in place of any that are there.
+/// Puts the documented rate-limit headers into `headers`. They replace headers of the same names.
 pub(crate) fn rate_limit_headers(headers: &mut HeaderMap, limit: u64, remaining: u64, reset_epoch_seconds: u64) {
     headers.insert("x-ratelimit-limit", HeaderValue::from(limit));
     headers.insert("x-ratelimit-remaining", HeaderValue::from(remaining));
     headers.insert("x-ratelimit-reset", HeaderValue::from(reset_epoch_seconds));
 }
 
-/// Why a body is not a token request: the `errorMessage` strings of the answer to it.
+/// The reason why a body is not a token request: the `errorMessage` strings of the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TokenRequestError {
     pub(crate) messages: Vec<&'static str>,
 }
 
-/// The client id and the client secret of a token request.
+/// Returns the client id and the client secret of a token request.
 ///
-/// As strict as the schema: both are required strings of exactly these names, so `client_id` is as good as none.
-/// Unknown fields are allowed, because the schema allows them.
+/// This is as strict as the schema: both fields are required strings with exactly these names, so
+/// `client_id` does not count. Unknown fields are allowed, because the schema allows them.
 pub(crate) fn decode_token_request(body: &[u8]) -> Result<(String, String), TokenRequestError> {
     let Ok(Value::Object(mut fields)) = serde_json::from_slice(body) else {
         return Err(TokenRequestError { messages: vec!["body must be a JSON object"] });

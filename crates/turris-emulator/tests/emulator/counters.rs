@@ -1,4 +1,4 @@
-//! What the emulator says that it saw. Time is paused throughout.
+//! Tests of the emulator's counters and logs. Time is paused throughout.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Faults, in memory and with paused time.
+//! Tests of faults, in memory and with paused time.
 
 use std::{pin::pin, time::Duration};
 
@@ -82,7 +82,7 @@ async fn a_hanging_request_waits_until_faults_are_cleared() {
     assert_pending!(held.poll());
     advance(Duration::from_secs(86_400)).await;
     assert_pending!(held.poll());
-    // The fault is used up; the request hangs nevertheless.
+    // The fault is used up, and the request still hangs.
     assert_eq!(status(&emulator, token_request()).await, StatusCode::CREATED);
     assert_eq!(emulator.counters().in_flight, 1);
     emulator.clear_faults();
@@ -181,7 +181,7 @@ async fn headers_dates_and_redirects() {
     emulator.fault(Endpoint::Token, wrong_type.with_date_skew(-86_400).times(1));
     let limited = Fault::status(StatusCode::TOO_MANY_REQUESTS)
         .with_header(RETRY_AFTER, HeaderValue::from_static("5"))
-        // Would contradict the body, which a server must not send.
+        // Ignored, because this length would contradict the body.
         .with_header(CONTENT_LENGTH, HeaderValue::from_static("1"));
     emulator.fault(Endpoint::Token, limited.times(1));
     let elsewhere = Uri::from_static("http://127.0.0.1:1/elsewhere?a=b");

@@ -1,4 +1,4 @@
-//! The two idempotent endpoints. Time is paused throughout.
+//! Tests of the two idempotent endpoints. Time is paused throughout.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ async fn a_repeated_key_gets_the_first_answer_back_for_an_hour() {
     let first = answer(&emulator, keyed(ADD, &token, "idempotency-key", KEY)).await;
     assert_eq!(first["data"]["status"], "added");
     advance(Duration::from_millis(3_599_999)).await;
-    // Under either name.
+    // Both header names are accepted.
     assert_eq!(answer(&emulator, keyed(ADD, &token, "x-idempotency-key", KEY)).await, first);
     advance(Duration::from_millis(1)).await;
     let later = answer(&emulator, keyed(ADD, &token, "idempotency-key", KEY)).await;
@@ -74,7 +74,7 @@ async fn what_was_not_processed_does_not_use_up_the_key() {
     assert_eq!(status(&emulator, keyed(ADD, "bad", "idempotency-key", KEY)).await, StatusCode::UNAUTHORIZED);
     emulator.fault(Endpoint::path(ADD), Fault::status(StatusCode::BAD_GATEWAY).times(1));
     assert_eq!(status(&emulator, keyed(ADD, &token, "idempotency-key", KEY)).await, StatusCode::BAD_GATEWAY);
-    // This one is processed, its answer is lost on the way, and the hour begins.
+    // The request is processed, its answer is lost on the way, and the hour begins.
     emulator.fault(Endpoint::path(ADD), Fault::garbage().times(1));
     assert_eq!(status(&emulator, keyed(ADD, &token, "idempotency-key", KEY)).await, StatusCode::CREATED);
     advance(Duration::from_secs(3_599)).await;

@@ -1,4 +1,4 @@
-//! Rate limits. Time is paused throughout.
+//! Tests of rate limits. Time is paused throughout.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -24,7 +24,8 @@ async fn ten_token_requests_a_minute_counted_from_the_first() {
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(header(refused.headers(), "x-ratelimit-limit"), Some(10));
     assert_eq!(header(refused.headers(), "x-ratelimit-remaining"), Some(0));
-    // The window ends at 60.25 s; whole seconds are rounded up, so that who comes back then is not too early.
+    // The window ends at 60.25 s. The header is rounded up, so that a client that returns then is
+    // not too early.
     assert_eq!(header(refused.headers(), "x-ratelimit-reset"), Some(1_700_000_061));
     assert_eq!(refused.headers()["date"], "Tue, 14 Nov 2023 22:13:30 GMT");
 

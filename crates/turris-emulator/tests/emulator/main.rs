@@ -1,4 +1,4 @@
-//! The emulator: its answers, its time, its limits, its faults and its sockets.
+//! Tests of the emulator: answers, time, limits, faults and sockets.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod counters;

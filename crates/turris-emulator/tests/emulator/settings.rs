@@ -1,4 +1,4 @@
-//! Settings that no emulator can have are refused with their names.
+//! Tests that unusable settings are refused by name.
 
 use turris_emulator::{Emulator, RateLimitHeaders};
 

@@ -1,4 +1,4 @@
-//! The emulator over loopback sockets.
+//! Tests of the emulator over loopback sockets.
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -37,7 +37,7 @@ async fn send(emulator: &Emulator, client: &HttpClient, request: Request<String>
     client.request(over_socket(emulator, request)).await.unwrap()
 }
 
-/// Sends the request and reads the whole answer, so that the connection can be used again.
+/// Sends the request and reads the whole answer, so that the connection can be reused.
 async fn exchange(emulator: &Emulator, client: &HttpClient, request: Request<String>) -> (StatusCode, Version, Bytes) {
     let (head, body) = send(emulator, client, request).await.into_parts();
     (head.status, head.version, body.collect().await.unwrap().to_bytes())
@@ -101,7 +101,8 @@ async fn a_stalled_answer_ends_with_its_connection_however_much_of_the_request_w
     let emulator = started().await;
     emulator.fault(Endpoint::All, Fault::stalled());
     let head = format!("POST /v1/echo HTTP/1.1\r\nhost: a\r\ncontent-length: {LENGTH}\r\n\r\n");
-    // None of the body, a part, all at once, and all but late. It is refused unread: there is no token.
+    // The client sends none, a part or all of the body, with the head or later. The request is
+    // refused unread, because it has no token.
     for (with_head, later) in [(0, 0), (10, 0), (LENGTH, 0), (0, 10), (0, LENGTH)] {
         let mut client = connected(&emulator).await;
         let request = head.clone() + &"x".repeat(with_head);
@@ -134,11 +135,12 @@ async fn a_dropped_emulator_frees_its_port_at_once_and_closes_its_connections() 
     hanging.write_all(b"POST /v1/auth/jwt HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await.unwrap();
 
     drop(emulator);
-    // No await in between: the port is free before any task of the runtime can run.
+    // There is no await in between: the port is free before any task of the runtime can run.
     let bound = std::net::TcpListener::bind(("127.0.0.1", port));
     assert!(bound.is_ok(), "{bound:?}");
     drop(bound);
-    // The end of the stream or a reset: the connections do not outlive the emulator.
+    // The client sees the end of the stream or a reset, because the connections end with the
+    // emulator.
     for stream in [&mut idle, &mut hanging] {
         assert!(matches!(stream.read(&mut [0]).await, Ok(0) | Err(_)));
     }
@@ -164,7 +166,7 @@ async fn a_reset_reaches_the_client_as_one() {
     let error = stream.read(&mut [0]).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 
-    // Over HTTP/2 the whole connection goes.
+    // Over HTTP/2 the whole connection is reset.
     let client = client(true);
     client.request(over_socket(&emulator, token_request())).await.unwrap_err();
     assert_eq!(exchange(&emulator, &client, token_request()).await.0, StatusCode::CREATED);
@@ -202,7 +204,8 @@ async fn connections_are_closed_gracefully_while_requests_are_under_way() {
         let under_way = tokio::spawn(client.request(over_socket(&emulator, get("/v1/agents", &token))));
         emulator.until(|counters| counters.in_flight == 1).await;
         emulator.close_connections();
-        // The request under way is answered on the old connection; a new one may use a new connection.
+        // The request under way is answered on the old connection. A new request may use a new
+        // connection.
         assert_eq!(exchange(&emulator, &client, get("/v1/agencies", &token)).await.0, StatusCode::OK);
         emulator.clear_faults();
         assert_eq!(under_way.await.unwrap().unwrap().status(), StatusCode::OK);

@@ -1,4 +1,4 @@
-//! Tokens: what they claim, when they expire, how they are revoked. Time is paused throughout.
+//! Tests of tokens: their claims, expiry and revocation. Time is paused throughout.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -32,7 +32,7 @@ async fn claims_follow_the_servers_clock() {
     assert_eq!(claims["exp"], 1_700_086_495);
     assert_eq!(claims["sub"], ID);
     assert!(claims["jti"].is_string());
-    // A day ahead, and still good: the token is judged by the clock that issued it.
+    // A day ahead, and still valid: the token is judged by the clock that issued it.
     assert_eq!(status(&emulator, get(TEST_OAUTH, &token)).await, StatusCode::OK);
 }
 
