@@ -1,5 +1,5 @@
-//! Writes the documentation of `turris_auth::grpc` into a file, whose examples need what only this package has: a gRPC
-//! client and server.
+//! Writes the documentation of `turris_auth::grpc` into a file. Its examples need a gRPC client and
+//! server, which only this package has.
 
 use std::{env, error::Error, fs, path::Path};
 

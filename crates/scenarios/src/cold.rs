@@ -1,4 +1,5 @@
-//! Callers without a token: what it takes to let them go once it is there, and what each one holds until then.
+//! Callers without a token: the time until all of them continue once the token has arrived, and the
+//! memory that each holds until then.
 
 use std::{
     future::Future,
@@ -18,22 +19,22 @@ use tower::ServiceExt;
 use crate::{Caller, on_runtime, source::Source};
 use turris_auth_instructions::work::request;
 
-/// How long the source takes at least. It is opened only when every caller waits.
+/// The minimum time of a fetch. The source opens only when every caller waits.
 pub const FETCH: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Copy, Debug)]
 pub struct Cold {
-    /// From the end of the fetch until the last caller was through.
+    /// From the end of the fetch until the last caller has finished.
     pub release: Duration,
-    /// The heap of all callers while they wait, by the meter that was given.
+    /// The heap of all waiting callers, as the given meter reads it.
     pub heap: i64,
     pub source_calls: usize,
 }
 
-/// Of this thread, in bytes.
+/// Reads the heap of the current thread, in bytes.
 pub type HeapMeter = fn() -> i64;
 
-/// Callers that wait for a token.
+/// Measures callers that wait for a token.
 pub fn waiting<S: Caller>(callers: usize, heap: HeapMeter, make: impl FnOnce(&Source) -> S) -> Cold {
     let source = Source::gated();
     let service = make(&source);
@@ -48,8 +49,9 @@ pub fn waiting<S: Caller>(callers: usize, heap: HeapMeter, make: impl FnOnce(&So
     Cold { source_calls: source.calls(), ..cold }
 }
 
-/// The floor: the same tasks parked on one `Notify`. Each holds its request, and when it is woken it sends it through
-/// `service`, for which it need not wait: with a header that was there all along, or through a layer that has its token.
+/// Measures the lower bound: the same tasks parked on one `Notify`. Each task holds its request.
+/// When it wakes, it sends the request through `service` without a wait, because the service has a
+/// fixed header or a layer that already has its token.
 pub fn parked<S: Caller>(callers: usize, heap: HeapMeter, service: S) -> Cold {
     let gate = Arc::new(Notify::new());
     let call = || {
@@ -65,7 +67,8 @@ pub fn parked<S: Caller>(callers: usize, heap: HeapMeter, service: S) -> Cold {
 }
 
 pin_project! {
-    // Written out, since an `async` block would hold the call twice, and what is held is measured.
+    // Written by hand, because an `async` block would hold the call twice, and this scenario
+    // measures what a caller holds.
     struct Task<F> {
         #[pin]
         call: F,
@@ -108,7 +111,8 @@ where
         for _ in 0..callers {
             tokio::spawn(Task { call: call(), has_started: false, progress: Arc::clone(&progress) });
         }
-        // A caller that has started waits by the time that this task runs again, for there is one thread.
+        // There is one thread, so every caller that has started is waiting by the time this task
+        // runs again.
         while progress.started.load(Ordering::Relaxed) < callers {
             tokio::task::yield_now().await;
         }

@@ -1,4 +1,4 @@
-//! Requests over loopback: hyper-util's client, hyper's server, each on a thread of its own.
+//! Requests over loopback: hyper-util's client and hyper's server, each on its own thread.
 
 use std::{
     convert::Infallible,
@@ -34,15 +34,16 @@ pub enum Protocol {
 
 pub type Connections = Client<HttpConnector, Content>;
 
-/// A client whose service opens its own connections.
+/// Creates a client whose service opens its own connections.
 pub fn client(protocol: Protocol) -> Connections {
     let mut connector = HttpConnector::new();
-    // Otherwise HTTP/2's small frames wait for the other side's delayed acknowledgements, 40 ms at a time.
+    // Without this, HTTP/2's small frames wait for the peer's delayed acknowledgements, 40 ms each
+    // time.
     connector.set_nodelay(true);
     Client::builder(TokioExecutor::new()).http2_only(protocol == Protocol::Http2).build(connector)
 }
 
-/// A server that answers every request at once with `body`. It lives as long as the process.
+/// Starts a server that answers every request at once with `body`. It lives as long as the process.
 pub fn server(body: Bytes) -> SocketAddr {
     let (address, bound) = std::sync::mpsc::channel();
     thread::spawn(move || {
@@ -63,7 +64,7 @@ pub fn server(body: Bytes) -> SocketAddr {
     bound.recv().expect("a server")
 }
 
-/// What the API answers.
+/// The answer of the API.
 pub const ANSWER: Bytes = Bytes::from_static(br#"{"data":{"id":"agency-1"}}"#);
 
 async fn answer(request: Request<Incoming>, body: Bytes) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -71,7 +72,7 @@ async fn answer(request: Request<Incoming>, body: Bytes) -> Result<Response<Full
     Ok(Response::new(Full::new(body)))
 }
 
-/// A layer for the server, with a token that outlives the run.
+/// Creates a layer for the server, with a token that outlives the run.
 pub fn auth(server: SocketAddr) -> TurrisAuthLayer<TokenService> {
     let credentials = Credentials::new("client", "secret").expect("valid credentials");
     let environment = Environment::custom(format!("http://{server}")).expect("a loopback address");
@@ -84,7 +85,7 @@ pub fn auth(server: SocketAddr) -> TurrisAuthLayer<TokenService> {
 #[derive(Clone, Debug)]
 pub struct Throughput {
     pub took: Duration,
-    /// Of every request, sorted.
+    /// The latencies of all requests, sorted.
     pub latencies: Vec<Duration>,
 }
 
@@ -93,14 +94,14 @@ impl Throughput {
         self.latencies.len() as f64 / self.took.as_secs_f64()
     }
 
-    /// The latency that the given share of requests keeps to.
+    /// Returns the latency that the given share of the requests does not exceed.
     pub fn quantile(&self, share: f64) -> Duration {
         let index = (self.latencies.len() as f64 * share) as usize;
         self.latencies.get(index.min(self.latencies.len().saturating_sub(1))).copied().unwrap_or_default()
     }
 }
 
-/// 32 callers, each of which sends its next request when the last one is answered.
+/// Runs 32 callers. Each sends its next request when the previous one is answered.
 pub fn throughput<S, B>(service: S, server: SocketAddr, requests_each: usize) -> Throughput
 where
     S: Service<Request<Content>, Response = Response<B>, Error: Send, Future: Send> + Clone + Send + 'static,
@@ -108,7 +109,7 @@ where
 {
     let uri = format!("http://{server}/v1/agencies");
     runtime().block_on(async {
-        // Connections are opened and the token is fetched before the clock starts.
+        // Connections and the token are ready before the measurement starts.
         for caller in callers(&service, &uri, 5) {
             caller.await.expect("no panic");
         }

@@ -25,13 +25,15 @@ const FETCH: Duration = Duration::from_millis(50);
 pub struct Expiry {
     pub source_calls: usize,
     pub requests: usize,
-    /// After the first token, requests that were not answered in the poll that sent them; nothing else waits here.
+    /// The number of requests after the first token that were not answered in the poll that sent
+    /// them. The token is their only possible wait.
     pub waited: usize,
-    /// When each of them was made, and for how long it waited.
+    /// When each of those requests was made, and how long it waited.
     pub waits: Vec<(Duration, Duration)>,
 }
 
-/// Callers that send a request every 5 ms, tokens that live for a second, a source that takes 50 ms.
+/// Runs callers that send a request every 5 ms, with tokens that live for a second and a source
+/// that takes 50 ms.
 pub fn expiry<S: Caller>(lasting: Duration, make: impl FnOnce(&Source) -> S) -> Expiry {
     let source = Source::issuing(FETCH, LIFETIME);
     let service = make(&source);
@@ -58,7 +60,7 @@ async fn steady<S: Caller>(
     lasting: Duration,
     requests: Arc<AtomicUsize>,
 ) -> Vec<(Duration, Duration)> {
-    // Spread over the pause, as callers are that know nothing of each other.
+    // The callers are spread over the pause, like callers that are independent of each other.
     tokio::time::sleep(PAUSE.mul_f64(caller as f64 / CALLERS as f64)).await;
     let mut waits = Vec::new();
     while began.elapsed() < lasting {

@@ -1,8 +1,8 @@
-//! What many callers do to one token, as functions that say what happened. The benchmarks time them, the report tabulates
-//! them.
+//! Scenarios of many callers and one token, as functions that return measurements. The benchmarks
+//! time them, and the report tabulates them.
 //!
-//! All but the threads run on one current-thread runtime and in real time, so that what is measured is the layer and not
-//! the scheduling of two processors.
+//! All scenarios except `threads` use one current-thread runtime and real time, so that they
+//! measure the layer instead of the scheduling of two processors.
 
 pub mod cold;
 pub mod end_to_end;
@@ -25,7 +25,7 @@ use turris_auth::{Credentials, Environment, TokenService, TurrisAuth, TurrisAuth
 use self::source::Source;
 use turris_auth_instructions::work::{Content, Inner, request};
 
-/// What a scenario can send requests through.
+/// A service through which a scenario can send requests.
 pub trait Caller:
     Service<Request<Content>, Response = Response<Content>, Error: Send, Future: Send> + Clone + Send + 'static
 {
@@ -40,7 +40,8 @@ pub fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// A layer that fetches from `source`. Its allowance is no limit here: what is counted is what it asks for by itself.
+/// Returns the builder of a layer that fetches from `source`. The allowance is too large to limit
+/// the fetches, so the fetch count shows the layer's own behaviour.
 pub fn builder(source: &Source) -> TurrisAuthLayerBuilder<TokenService> {
     let credentials = Credentials::new("client", "secret").expect("valid credentials");
     TurrisAuthLayer::builder(credentials, Environment::Production)
@@ -52,10 +53,10 @@ pub fn auth(source: &Source) -> TurrisAuth<Inner, TokenService> {
     builder(source).build().expect("a valid layer").layer(Inner)
 }
 
-/// How one caller fared.
+/// The result of one caller.
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome {
-    /// Since the first caller started.
+    /// The time since the first caller started.
     pub at: Duration,
     pub succeeded: bool,
 }
@@ -69,7 +70,7 @@ fn start<S: Caller>(service: &S, callers: usize, since: Instant) -> Vec<JoinHand
     (0..callers).map(|_| tokio::spawn(call(service.clone()))).collect()
 }
 
-/// Those that were not cancelled.
+/// Returns the outcomes of the callers that were not cancelled.
 async fn outcomes(callers: Vec<JoinHandle<Outcome>>) -> Vec<Outcome> {
     let mut outcomes = Vec::with_capacity(callers.len());
     for caller in callers {

@@ -23,14 +23,14 @@ const FETCH: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Copy, Debug)]
 pub struct Burst {
-    /// After the token that is refused.
+    /// The fetches after the fetch of the refused token.
     pub source_calls: usize,
     pub succeeded: usize,
-    /// Since the 401.
+    /// The time since the 401.
     pub last_answer: Duration,
 }
 
-/// All requests are under way before the first 401 is sent.
+/// Runs the scenario. All requests are under way before the first 401 is sent.
 pub fn burst() -> Burst {
     let source = Source::issuing(FETCH, Duration::from_secs(3_600));
     let api = Api::default();
@@ -54,7 +54,8 @@ pub fn burst() -> Burst {
     }
 }
 
-/// Refuses the first token, after all have come with it; accepts any other.
+/// An API that refuses the first token once all requests with it have arrived, and accepts every
+/// other token.
 #[derive(Clone, Default)]
 struct Api(Arc<Shared>);
 

@@ -1,4 +1,4 @@
-//! A token endpoint in memory that counts and takes its time.
+//! A token endpoint in memory that counts its calls and takes its time.
 
 use std::{
     fmt,
@@ -18,7 +18,7 @@ use tower::{BoxError, Service};
 
 use turris_auth_instructions::work::{Content, jwt};
 
-/// Clones are the same endpoint.
+/// A token endpoint. Clones are the same endpoint.
 #[derive(Clone)]
 pub struct Source(Arc<Script>);
 
@@ -35,13 +35,13 @@ enum Takes {
 
 #[derive(Clone, Copy)]
 enum Gives {
-    /// The n-th one begins with `n.`.
+    /// The n-th token begins with `n.`.
     Token { lifetime: Duration },
-    /// A status that is not worth a second try, so that one call is all it may cost.
+    /// A status that deserves no second attempt, so that it may cost only one call.
     Failure,
 }
 
-/// The source refused.
+/// The error of a source that refuses.
 #[derive(Clone, Copy, Debug)]
 pub struct Refused;
 
@@ -54,17 +54,17 @@ impl fmt::Display for Refused {
 impl std::error::Error for Refused {}
 
 impl Source {
-    /// Issues tokens after `delay`.
+    /// Creates a source that issues tokens after `delay`.
     pub fn issuing(delay: Duration, lifetime: Duration) -> Self {
         Self::new(Takes::Time(delay), Gives::Token { lifetime })
     }
 
-    /// Issues one token, for a day, when it is opened.
+    /// Creates a source that issues one token, valid for a day, when it is opened.
     pub fn gated() -> Self {
         Self::new(Takes::UntilOpened(Notify::new()), Gives::Token { lifetime: Duration::from_secs(86_400) })
     }
 
-    /// Fails after `delay`.
+    /// Creates a source that fails after `delay`.
     pub fn failing(delay: Duration) -> Self {
         Self::new(Takes::Time(delay), Gives::Failure)
     }
@@ -83,7 +83,7 @@ impl Source {
         }
     }
 
-    /// The token and its lifetime.
+    /// Returns a token and its lifetime.
     pub async fn fetch(&self) -> Result<(String, Duration), Refused> {
         let call = self.0.calls.fetch_add(1, Ordering::Relaxed) + 1;
         match &self.0.takes {

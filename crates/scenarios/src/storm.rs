@@ -1,4 +1,4 @@
-//! A source that fails, and a caller that gives up while it fetches for all.
+//! A source that fails, and a caller that gives up during the fetch for all callers.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ pub struct Storm {
     pub last_error: Duration,
 }
 
-/// All callers at once, and a source that fails.
+/// Runs all callers at once against a source that fails.
 pub fn storm<S: Caller>(callers: usize, make: impl FnOnce(&Source) -> S) -> Storm {
     let source = Source::failing(FAILS_AFTER);
     let service = make(&source);
@@ -33,12 +33,12 @@ pub fn storm<S: Caller>(callers: usize, make: impl FnOnce(&Source) -> S) -> Stor
 #[derive(Clone, Copy, Debug)]
 pub struct CancelledLeader {
     pub source_calls: usize,
-    /// Of the 999 others.
+    /// The number of successes among the 999 other callers.
     pub succeeded: usize,
     pub last_answer: Duration,
 }
 
-/// The caller that started the fetch is dropped before the fetch ends.
+/// Runs callers of which the first, which started the fetch, is dropped before the fetch ends.
 pub fn cancelled_leader<S: Caller>(make: impl FnOnce(&Source) -> S) -> CancelledLeader {
     let source = Source::issuing(FETCH, Duration::from_secs(3_600));
     let service = make(&source);

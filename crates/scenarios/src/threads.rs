@@ -19,7 +19,7 @@ pub enum Cloned {
     PerRequest,
 }
 
-/// How long `threads` threads take for `requests` requests each.
+/// Returns how long `threads` threads take for `requests` requests each.
 pub fn threads<S>(service: &S, cloned: Cloned, threads: usize, requests: u64) -> Duration
 where
     S: Service<Request<Content>, Response = Response<Content>> + Clone + Send + Sync,
@@ -41,7 +41,8 @@ where
     })
 }
 
-/// How long `tasks` tasks take for `requests` requests each on a runtime of two workers. Each gives way after every request.
+/// Returns how long `tasks` tasks take for `requests` requests each, on a runtime with two workers.
+/// Each task yields after every request.
 pub fn tasks<S: Caller>(service: &S, tasks: usize, requests: u64) -> Duration {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");

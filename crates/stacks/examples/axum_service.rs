@@ -1,11 +1,14 @@
-//! A web service that calls Turris from its handlers: `cargo run -p turris-auth-stacks --example axum_service`.
+//! A web service that calls Turris from its handlers:
+//! `cargo run -p turris-auth-stacks --example axum_service`.
 //!
-//! * The stack is in the state: each handler calls a clone, and all share one token and the connections.
-//! * `GET /health` shows the token, for the probe of a load balancer.
-//! * Requests that come in, attempts that go out, and what the layers do are traced.
-//! * SIGTERM and Ctrl-C end it: requests that are under way are answered first.
+//! * The stack is in the state. Each handler calls a clone, and all clones share one token and the
+//!   connections.
+//! * `GET /health` shows the token, for the health check of a load balancer.
+//! * Incoming requests, outgoing attempts and the events of the layers are traced.
+//! * SIGTERM and Ctrl-C end it. Requests that are under way are answered first.
 //!
-//! With `TURRIS_CLIENT_ID` and `TURRIS_CLIENT_SECRET` it calls the vendor's sandbox, without them an embedded Turris.
+//! With `TURRIS_CLIENT_ID` and `TURRIS_CLIENT_SECRET` it calls the vendor's sandbox. Without them
+//! it calls an embedded Turris.
 
 use std::error::Error;
 
@@ -35,11 +38,12 @@ use turris_auth::{
 };
 use turris_emulator::Emulator;
 
-/// Far more than any answer that is expected.
+/// Far larger than any expected answer.
 const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 
 type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
-/// `TraceLayer` changes the type of the response's body, so it stands below and is named here.
+/// `TraceLayer` changes the type of the response's body, so it stands below `Turris` and is part of
+/// this type.
 type Stack = Turris<Trace<Http, HttpMakeClassifier>>;
 
 /// The state of the service. A clone shares everything.
@@ -77,7 +81,7 @@ impl App {
     }
 }
 
-/// Why a handler has no answer.
+/// The reason why a handler has no answer.
 #[derive(Debug)]
 pub(crate) enum Failed {
     NotFound,
@@ -125,7 +129,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/agencies", get(agencies))
         .route("/agencies/{id}", get(agency))
         .layer(TraceLayer::new_for_http())
-        // Outside of the tracing: probes come every few seconds.
+        // Outside of the tracing, because health checks come every few seconds.
         .route("/health", get(health))
         .with_state(app)
 }
@@ -138,7 +142,8 @@ async fn agency(State(app): State<App>, Path(id): Path<String>) -> Result<impl I
     Ok(([(CONTENT_TYPE, "application/json")], app.get(&format!("/v1/agencies/{id}")).await?))
 }
 
-/// 503 only for what a restart or a person can mend. A failure that time cures must not take all replicas down at once.
+/// 503 only for failures that need a restart or a person. A temporary failure must not take all
+/// replicas down at once.
 async fn health(State(app): State<App>) -> (StatusCode, String) {
     let status = app.token.status();
     let broken = status.failure().is_some_and(|failure| failure.kind() == TokenErrorKind::InvalidCredentials);
@@ -159,7 +164,8 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         }
     };
     let app = App::new(credentials, environment)?;
-    // The first request then need not wait for a token. A failure is no reason to stay down: the next request tries again.
+    // The first request then need not wait for a token. A failure does not stop the program,
+    // because the next request tries again.
     let warming = app.token.clone();
     tokio::spawn(async move { warming.warm_up().await });
 

@@ -1,7 +1,9 @@
-//! Asks the vendor's sandbox for `GET /v1/auth/test-oauth` and says what it answered, or why not.
+//! Sends `GET /v1/auth/test-oauth` to the vendor's sandbox, and prints the answer or the reason why
+//! there is none.
 //!
-//! `TURRIS_CLIENT_ID=... TURRIS_CLIENT_SECRET=... cargo run -p turris-auth-stacks --example live`. The exit status is 0 when the sandbox
-//! accepted the token, 1 when it did not, and 2 when the variables cannot be used.
+//! `TURRIS_CLIENT_ID=... TURRIS_CLIENT_SECRET=... cargo run -p turris-auth-stacks --example live`.
+//! The exit status is 0 if the sandbox accepted the token, 1 if it did not, and 2 if the variables
+//! cannot be used.
 
 use std::{error::Error, process::ExitCode, time::Duration};
 
@@ -14,7 +16,7 @@ use tower::{ServiceBuilder, ServiceExt};
 use turris_auth::{BoxError, Credentials, Environment, TurrisAuthLayer};
 
 const MOST_TIME: Duration = Duration::from_secs(60);
-/// Far more than the documented answer.
+/// Far larger than the documented answer.
 const LARGEST_ANSWER: usize = 64 * 1024;
 
 #[tokio::main]
@@ -45,10 +47,11 @@ async fn main() -> ExitCode {
     }
 }
 
-/// The body of the answer, or why there is none.
+/// Returns the body of the answer, or the reason why there is none.
 pub(crate) async fn ask(credentials: Credentials, environment: Environment) -> Result<String, BoxError> {
     let url = format!("{}/v1/auth/test-oauth", environment.base_url().to_string().trim_end_matches('/'));
-    // Plain HTTP too, for an embedded server; the environment refuses it for any host that is not a loopback one.
+    // Plain HTTP is allowed for an embedded server. The environment refuses it for every host that
+    // is not a loopback host.
     let https = HttpsConnectorBuilder::new().with_native_roots()?.https_or_http().enable_all_versions().build();
     let api = ServiceBuilder::new()
         .layer(TurrisAuthLayer::new(credentials, environment))
@@ -65,7 +68,7 @@ pub(crate) async fn ask(credentials: Credentials, environment: Environment) -> R
     }
 }
 
-/// An error and what it came from, one to a line.
+/// Returns an error and its causes, one on each line.
 pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

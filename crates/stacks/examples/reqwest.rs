@@ -1,7 +1,7 @@
 //! The Turris API through reqwest: `cargo run -p turris-auth-stacks --example reqwest`.
 //!
-//! Requests are made and answers are read with reqwest's own types; `ReqwestClient` sends them through the layers. It runs
-//! against an embedded Turris.
+//! The program builds requests and reads answers with reqwest's own types, and `ReqwestClient`
+//! sends them through the layers. It runs against an embedded Turris.
 
 use std::time::Duration;
 
@@ -14,13 +14,14 @@ async fn main() -> Result<(), BoxError> {
     let emulator = Emulator::start().await?;
     let credentials = Credentials::new(emulator.client_id(), emulator.client_secret())?;
     let environment = Environment::custom(emulator.base_url())?;
-    // Whatever this builder says of redirects: `ReqwestClient` turns them off.
+    // `ReqwestClient` turns redirects off, whatever this builder says about them.
     let builder = Client::builder().timeout(Duration::from_secs(10)).user_agent("reqwest-example");
     let turris = ReqwestClient::new(builder, credentials, environment)?;
 
     show(turris.send(turris.get("/v1/agencies")).await?.error_for_status()?).await?;
 
-    // The token is bad now. The body is in memory, so the request is sent again with a new one.
+    // The token is revoked now. The body is in memory, so the request is sent again with a new
+    // token.
     emulator.revoke_all_tokens();
     show(turris.send(turris.post("/v1/echo").body("sent twice")).await?.error_for_status()?).await?;
 

@@ -1,7 +1,9 @@
-//! Turris as a middleware of reqwest-middleware: `cargo run -p turris-auth-stacks --example reqwest_middleware`.
+//! Turris as a middleware of reqwest-middleware:
+//! `cargo run -p turris-auth-stacks --example reqwest_middleware`.
 //!
-//! For programs whose requests already go through a `ClientWithMiddleware`. The layer stands around what comes after it in
-//! the chain, so each attempt passes the later middlewares. It runs against an embedded Turris.
+//! For programs whose requests already pass a `ClientWithMiddleware`. The layer wraps the rest of
+//! the chain, so each attempt passes the later middlewares. The example runs against an embedded
+//! Turris.
 
 use http::Extensions;
 use reqwest::{Body, Client, Request, Response, redirect::Policy};
@@ -10,8 +12,8 @@ use tower::{Layer, ServiceExt, service_fn};
 use turris_auth::{BoxError, Credentials, Environment, TokenService, TurrisLayer, reqwest::ReqwestService};
 use turris_emulator::Emulator;
 
-/// Sends the requests of a chain through [`TurrisLayer`]. Tokens come over a client of their own, and so the layer has a
-/// handle.
+/// A middleware that sends the requests of a chain through [`TurrisLayer`]. Tokens come over a
+/// separate client, so the layer has a handle.
 pub(crate) struct TurrisMiddleware(pub(crate) TurrisLayer<TokenService>);
 
 #[async_trait::async_trait]
@@ -32,8 +34,8 @@ impl Middleware for TurrisMiddleware {
     }
 }
 
-/// A client with the middleware. Redirects are off: reqwest follows them below the middleware, where no layer sees where the
-/// token goes.
+/// Creates a client with the middleware. Redirects are off, because reqwest follows them below the
+/// middleware, where the layer cannot control the target of the token.
 pub(crate) fn client(layer: TurrisLayer<TokenService>) -> Result<ClientWithMiddleware, reqwest::Error> {
     let client = Client::builder().redirect(Policy::none()).build()?;
     Ok(ClientBuilder::new(client).with(TurrisMiddleware(layer)).build())
@@ -53,7 +55,8 @@ async fn main() -> Result<(), BoxError> {
     let agencies = client.get(environment.url("/v1/agencies")?.to_string()).send().await?;
     println!("{}: {}\n", agencies.status(), agencies.text().await?);
 
-    // The token is bad now. The body is in memory, so the request is sent again with a new one.
+    // The token is revoked now. The body is in memory, so the request is sent again with a new
+    // token.
     emulator.revoke_all_tokens();
     let echo = client.post(environment.url("/v1/echo")?.to_string()).body("sent twice").send().await?;
     println!("{}: {}\n", echo.status(), echo.text().await?);

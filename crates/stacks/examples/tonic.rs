@@ -1,7 +1,9 @@
-//! A tonic client with the layer on its channel, and all that it talks to: `cargo run -p turris-auth-stacks --example tonic`.
+//! A tonic client with the layer on its channel, and all its servers:
+//! `cargo run -p turris-auth-stacks --example tonic`.
 //!
-//! It starts an emulated token endpoint and a gRPC server that wants its tokens, on loopback ports, and makes three
-//! calls: one with a fresh token, one after that token was refused, and one for which no token can be had.
+//! It starts an emulated token endpoint and a gRPC server that requires the tokens, on loopback
+//! ports. It makes three calls: with a fresh token, with a refused token, and without an obtainable
+//! token.
 
 use std::{
     error::Error,
@@ -41,7 +43,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let server = tokio::spawn(server);
     println!("tokens from {}, a gRPC server at {address}\n", turris.base_url());
 
-    // From here on it is what a program does: tokens come over an ordinary HTTP client, calls go through the channel.
+    // From here on the code is that of a real program: tokens come over an ordinary HTTP client,
+    // and calls use the channel.
     let tokens = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
     let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
     let environment = Environment::custom(turris.base_url())?;
@@ -81,7 +84,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Lets calls in that have a bearer token, except with the one that was refused.
+/// Admits calls with a bearer token, except with the refused token.
 #[derive(Clone, Default)]
 struct Door {
     seen: Arc<Mutex<Seen>>,

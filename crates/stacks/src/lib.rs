@@ -1,4 +1,4 @@
-//! The layers in the stacks that people have: see the tests and the examples of this package.
+//! The layers in common stacks. The content is in the tests and the examples of this package.
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]

@@ -1,4 +1,4 @@
-//! What the tests and examples of the workspace share.
+//! Shared parts of the workspace's tests and examples.
 
 #![allow(clippy::unwrap_used, reason = "a panic fails the test that called, as it should")]
 
@@ -8,21 +8,21 @@ use http::Uri;
 use turris_auth::{Credentials, Environment};
 use turris_emulator::Emulator;
 
-/// An emulator in the words of the layers.
+/// An emulator's values in the types of the layers.
 ///
 /// `turris-emulator` depends on nothing of `turris-auth`, so it returns plain text.
 pub trait EmulatorExt {
-    /// The credentials of the first client, as they are accepted now.
+    /// Returns the current credentials of the first client.
     fn credentials(&self) -> Credentials;
 
-    /// The environment in which this emulator is Turris.
+    /// Returns the environment in which this emulator is Turris.
     fn environment(&self) -> Environment;
 
-    /// The URL of `path`, which may have a query.
+    /// Returns the URL of `path`, which may have a query.
     ///
     /// # Panics
     ///
-    /// If `path` is no path.
+    /// If `path` is not a valid path.
     fn url(&self, path: &str) -> Uri {
         self.environment().url(path).unwrap()
     }

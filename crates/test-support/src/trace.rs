@@ -1,6 +1,7 @@
 //! Tracing for the search for secrets.
 //!
-//! With `TURRIS_AUTH_TRACE` set, all that this process traces goes to stderr, at every level: `.ci/secrets` searches it.
+//! If `TURRIS_AUTH_TRACE` is set, this process writes all its traces to stderr, at every level.
+//! `.ci/secrets` searches the output.
 
 use std::{env, io, sync::Once};
 
@@ -13,12 +14,13 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// Called by what the tests of a binary have in common.
+/// The shared setup of each test binary calls this function.
 pub fn if_asked_for() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         if env::var_os("TURRIS_AUTH_TRACE").is_some() {
-            // What h2 says at `TRACE` is of its queues, and a hundred times as much as all the rest.
+            // At `TRACE`, h2 describes only its queues, a hundred times as much as all other
+            // output.
             let levels = Targets::new().with_default(LevelFilter::TRACE).with_target("h2", LevelFilter::DEBUG);
             let layer = fmt::layer().with_span_events(FmtSpan::FULL).with_ansi(false).with_writer(io::stderr);
             registry().with(layer.with_filter(levels)).init();

@@ -1,8 +1,11 @@
-//! An authenticating reverse proxy: whoever can reach its loopback port calls the Turris API with plain curl.
+//! An authenticating reverse proxy: every process that can reach its loopback port can call the
+//! Turris API with plain curl.
 //!
-//! `cargo run -p turris-auth-stacks --example axum_proxy` starts an embedded Turris to forward to, prints the proxy's address and what to try.
-//! With `--sandbox` or `--production` it forwards to the vendor's servers, as the client that `TURRIS_CLIENT_ID` and
-//! `TURRIS_CLIENT_SECRET` name. Everybody on the machine may then act as that client, so it is for machines of one's own.
+//! `cargo run -p turris-auth-stacks --example axum_proxy` starts an embedded Turris as the target,
+//! and prints the proxy's address and some commands to try. With `--sandbox` or `--production` it
+//! forwards to the vendor's servers, as the client that `TURRIS_CLIENT_ID` and
+//! `TURRIS_CLIENT_SECRET` name. Every user of the machine can then act as that client, so use it
+//! only on your own machine.
 
 mod proxy;
 
@@ -28,7 +31,7 @@ Usage: cargo run -p turris-auth-stacks --example axum_proxy -- [OPTIONS]
   --help         this text
 ";
 
-/// Longer than the 30 seconds that a token may take, so that a caller learns why there is none.
+/// Longer than the 30 seconds that a token may take, so that a caller learns why there is no token.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long requests that are under way may take after Ctrl-C.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -115,7 +118,7 @@ struct Arguments {
 }
 
 impl Arguments {
-    /// `None` when help was asked for.
+    /// Returns `None` if the user asked for help.
     fn read() -> Result<Option<Self>, Box<dyn Error>> {
         let mut read = Self { vendor: None, port: 0 };
         let mut arguments = lexopt::Parser::from_env();

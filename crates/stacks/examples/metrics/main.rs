@@ -1,7 +1,8 @@
-//! Shows this crate's metrics to Prometheus: `cargo run -p turris-auth-stacks --example metrics`, then `curl http://127.0.0.1:9464/metrics`.
+//! Shows this crate's metrics to Prometheus: `cargo run -p turris-auth-stacks --example metrics`,
+//! then `curl http://127.0.0.1:9464/metrics`.
 //!
-//! The requests go to an embedded server. A program of your own installs the recorder, describes the metrics and serves
-//! them as `main` does.
+//! The requests go to an embedded server. Your own program installs the recorder, describes the
+//! metrics and serves them as `main` does.
 
 mod server;
 
@@ -34,7 +35,7 @@ async fn main() -> Result<(), BoxError> {
     }
 }
 
-/// One request a second, and now and then a token that has been revoked.
+/// Sends one request a second, and now and then revokes the token.
 async fn requests() -> Result<(), BoxError> {
     let turris = Emulator::start().await?;
     let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;

@@ -1,4 +1,4 @@
-//! The metrics of this process over HTTP, as Prometheus wants them.
+//! Serves the metrics of this process over HTTP to Prometheus.
 
 use std::{convert::Infallible, future::ready, io, net::Ipv4Addr, time::Duration};
 
@@ -9,13 +9,13 @@ use hyper_util::rt::TokioIo;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tokio::net::TcpListener;
 
-/// From a request that finds a connection at hand to a line before a closed gate.
+/// From a request on an open connection to a wait before a closed gate.
 const SECONDS: [f64; 9] = [0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 120.0];
-/// Tokens live an hour.
+/// Tokens live for an hour.
 const AGES: [f64; 5] = [60.0, 600.0, 1800.0, 3300.0, 3600.0];
 const WAITERS: [f64; 5] = [0.0, 1.0, 10.0, 100.0, 1000.0];
 
-/// Without buckets a histogram would be shown as quantiles, which cannot be added up over processes.
+/// Without buckets a histogram is shown as quantiles, which cannot be added up over processes.
 pub(crate) fn recorder() -> Result<PrometheusRecorder, BuildError> {
     let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
@@ -25,14 +25,15 @@ pub(crate) fn recorder() -> Result<PrometheusRecorder, BuildError> {
     Ok(recorder)
 }
 
-/// A listener on a loopback port; 0 for a free one.
+/// Returns a listener on a loopback port. With 0 the port is a free one.
 pub(crate) async fn listen(port: u16) -> io::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await
 }
 
-/// Answers `GET /metrics`, until `listener` fails.
+/// Answers `GET /metrics` until `listener` fails.
 pub(crate) async fn serve(listener: TcpListener, metrics: PrometheusHandle) -> io::Result<()> {
-    // What histograms collect is worked off when somebody asks, or here: a process that nobody scrapes must not grow.
+    // Histogram samples are aggregated during a scrape or here, so that the memory of a process
+    // without scrapes stays bounded.
     let mut upkeep = tokio::time::interval(Duration::from_secs(5));
     loop {
         let (connection, _) = tokio::select! {
@@ -44,7 +45,7 @@ pub(crate) async fn serve(listener: TcpListener, metrics: PrometheusHandle) -> i
         };
         let metrics = metrics.clone();
         let service = service_fn(move |request| ready(Ok::<_, Infallible>(answer(&request, &metrics))));
-        // One that breaks off is the scraper's matter.
+        // A broken connection concerns only the scraper.
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(connection), service));
     }
 }

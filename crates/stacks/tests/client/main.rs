@@ -1,4 +1,4 @@
-//! `TurrisClient` over loopback sockets: what goes out, what comes back, and what an error says.
+//! Tests of `TurrisClient` over loopback sockets: its requests, its answers and its errors.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod raw;
@@ -34,7 +34,7 @@ fn assert_kind(error: &ClientError, kind: ClientErrorKind) {
     assert_eq!(error.kind(), kind, "{error:?}");
 }
 
-/// An error and what it came from, as a log shows it.
+/// Returns an error with all its causes, as a log shows it.
 fn chain(error: &ClientError) -> String {
     let mut text = format!("{error} {error:?}");
     let mut source = error.source();
@@ -101,14 +101,15 @@ async fn a_401_that_no_token_cures_is_an_error_that_says_so_and_quotes_no_token(
     let emulator = started().await;
     let turris = client(&emulator);
     let token = turris.handle().token().await.unwrap();
-    // A server that repeats what it refuses.
+    // The server quotes the token that it refuses.
     let body = json!({
         "statusCode": 401, "errorType": "unauthorized", "requestId": "dev-7",
         "errorMessage": [format!("the token {} has no access", token.as_str())],
     });
     let fault = Fault::status(StatusCode::UNAUTHORIZED).with_body(body.to_string());
     emulator.fault(agencies(), fault);
-    // The first 401 replaces the token, so ask until the refreshes are paused and the token stays.
+    // The first 401 replaces the token. Further requests follow until replacing is paused and the
+    // token stays.
     let first = turris.get("/v1/agencies").await.unwrap_err();
     assert_kind(&first, ClientErrorKind::Status);
     let token = turris.handle().token().await.unwrap();
@@ -158,14 +159,14 @@ async fn an_error_status_has_what_the_api_says_of_it() {
     let text = error.to_string();
     assert!(text.starts_with("GET /v1/nothing: the API answered 404 Not Found (not_found, "), "{text}");
     assert!(text.contains(request_id), "{text}");
-    // What a query says is not for logs.
+    // A query must not appear in logs.
     assert!(!chain(&error).contains("123-45"), "{}", chain(&error));
 
     let error = turris.get("/v1/admin/users").await.unwrap_err();
     assert_eq!((error.status(), error.error_type()), (Some(StatusCode::FORBIDDEN), Some("forbidden")));
     assert!(error.to_string().ends_with("ask the vendor for the permission"), "{error}");
 
-    // A gateway's page instead of the API's object.
+    // The answer is a gateway's page instead of the API's object.
     emulator.fault(agencies(), Fault::html(StatusCode::BAD_GATEWAY).times(1));
     let error = turris.get("/v1/agencies").await.unwrap_err();
     assert_eq!((error.status(), error.error_type()), (Some(StatusCode::BAD_GATEWAY), None));
@@ -202,7 +203,7 @@ async fn an_answer_that_is_not_json_says_what_it_is_instead() {
     assert!(text.contains("text/html") && text.contains("is not JSON"), "{text}");
     assert!(error.source().unwrap().is::<serde_json::Error>());
 
-    // JSON of another form.
+    // JSON of an unexpected form.
     let error = turris.get("/v1/agencies").await.unwrap().json::<Vec<u8>>().await.unwrap_err();
     assert_kind(&error, ClientErrorKind::Decode);
     assert!(error.to_string().contains("does not fit the type"), "{error}");
@@ -219,7 +220,7 @@ async fn answers_are_bounded_in_size() {
     assert_kind(&error, ClientErrorKind::Body);
     assert!(error.to_string().contains("larger than 1024 bytes; raise `max_response_size`"), "{error}");
 
-    // One that has no end, as an answer and as an error, which is told by its status then.
+    // A body without end, as an answer and as an error. The error is then known by its status.
     emulator.fault(agencies(), Fault::giant(1 << 40));
     let answer = turris.get("/v1/agencies").await.unwrap();
     assert_kind(&answer.bytes().await.unwrap_err(), ClientErrorKind::Body);
@@ -254,7 +255,7 @@ async fn time_is_bounded_for_attempts_for_the_call_and_for_the_body() {
     let turris = builder(&emulator).timeout(Duration::from_secs(1)).build().unwrap();
     let error = turris.get("/v1/agencies").await.unwrap().bytes().await.unwrap_err();
     assert_eq!((error.kind(), error.status()), (ClientErrorKind::Timeout, Some(StatusCode::OK)));
-    // An error whose body stops is told by its status.
+    // An error whose body stops is known by its status.
     let server = raw::Server::start("HTTP/1.1 500 No\r\ncontent-length: 100\r\n\r\n{").await;
     let turris = server.client().timeout(Duration::from_secs(1)).build().unwrap();
     let error = turris.get("/v1/agencies").await.unwrap_err();
@@ -272,7 +273,7 @@ async fn a_failed_token_is_an_error_of_its_own_kind_and_found_in_it() {
     assert_eq!(error.token_error().unwrap().kind(), TokenErrorKind::InvalidCredentials);
     assert_eq!(error.status(), None);
     assert!(!turris.handle().status().is_healthy());
-    // Nothing was sent to the API.
+    // No request was sent to the API.
     assert!(emulator.requests().iter().all(|request| request.path == "/v1/auth/jwt"));
 }
 

@@ -1,4 +1,4 @@
-//! A server that gives tokens out, and one answer, byte for byte, to every other request.
+//! A server that issues tokens and gives one fixed answer, byte for byte, to every other request.
 
 use std::sync::{Arc, Mutex};
 
@@ -33,7 +33,7 @@ impl Server {
         TurrisClient::builder(Credentials::new("id", "secret").unwrap(), self.environment.clone())
     }
 
-    /// The request lines and headers, but for token requests.
+    /// Returns the request lines and headers of all requests except token requests.
     pub(crate) fn heads(&self) -> Vec<String> {
         self.heads.lock().unwrap().clone()
     }
@@ -44,7 +44,7 @@ async fn serve(mut connection: TcpStream, answer: &'static str, heads: Arc<Mutex
     let mut buffer = [0; 4096];
     while let Ok(length @ 1..) = connection.read(&mut buffer).await {
         read.push_str(std::str::from_utf8(&buffer[..length]).unwrap());
-        // Only token requests have a body here, which ends with a brace.
+        // Only token requests have a body here. It ends with a brace.
         let Some(end) = read.find("\r\n\r\n") else { continue };
         if read.starts_with("POST /v1/auth/jwt") {
             if read.ends_with('}') {

@@ -1,4 +1,5 @@
-//! `TURRIS_BASE_URL` itself: this very binary is run as a user would run it, against servers that were started here.
+//! Tests of `TURRIS_BASE_URL` itself: this very binary runs as a user would run it, against servers
+//! that the tests start.
 
 use std::{env, process::Output, sync::Arc};
 
@@ -53,7 +54,7 @@ async fn the_server_at_the_url_is_asked_within_its_allowance() {
     assert!(passed(&output), "{}", String::from_utf8_lossy(&output.stdout));
     let counters = emulator.counters();
     assert_eq!((counters.token_requests, counters.tokens_issued), (TOKEN_REQUESTS as u64, 1));
-    // The protected path with the token, without one and with a bad one.
+    // The protected path with the token, without a token and with a bad token.
     assert_eq!(counters.requests - counters.token_requests, 3);
 }
 
@@ -71,7 +72,7 @@ async fn a_server_behind_tls_is_asked() {
     assert_eq!(emulator.counters().token_requests, TOKEN_REQUESTS as u64);
 }
 
-/// Which request an answer is for.
+/// The request to which an answer belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
     Token,
@@ -82,7 +83,7 @@ enum Answer {
     BadToken,
 }
 
-/// A server that answers as the emulator does, but for what `spoil` changes.
+/// A server that answers like the emulator, except for the changes of `spoil`.
 struct Spoilt {
     base_url: String,
     serving: JoinHandle<()>,
@@ -101,14 +102,14 @@ async fn spoilt(spoil: Spoil) -> Spoilt {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}", listener.local_addr().unwrap());
     let serving = tokio::spawn(async move {
-        // With this task all connections end.
+        // All connections end with this task.
         let mut open = JoinSet::new();
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             let emulator = Arc::clone(&emulator);
             let service = service_fn(move |request| answer(request, Arc::clone(&emulator), spoil));
             open.spawn(async move {
-                // The client's end of the connection is its own business.
+                // The client closes its side when it likes.
                 let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
             });
         }
@@ -141,7 +142,7 @@ async fn answer(
     Ok(Response::from_parts(head, Full::from(body.to_string())))
 }
 
-/// The names of the parts that the suite says do not conform.
+/// Returns the parts that the suite reports as not conforming.
 fn failed_parts(output: &Output) -> Vec<String> {
     let shown = String::from_utf8_lossy(&output.stdout);
     let failed = shown.lines().filter_map(|line| line.strip_prefix("test any_server::")?.strip_suffix(" ... FAILED"));
@@ -155,7 +156,8 @@ const NO_SECRET_PART: &str = "a_token_request_without_a_secret_gets_an_error_obj
 const NO_TOKEN_PART: &str = "a_request_without_a_token_gets_an_error_object";
 const BAD_TOKEN_PART: &str = "a_request_with_a_bad_token_gets_an_error_object";
 
-/// Our client is liberal in what it reads; the suite is not. What it says is the one part that is wrong, and how.
+/// The client is liberal in what it reads, and the suite is strict. The suite names exactly the
+/// faulty part and its fault.
 #[tokio::test]
 async fn a_server_that_breaks_one_part_is_told_that_part() {
     let cases: &[(&str, &str, Spoil)] = &[
@@ -190,7 +192,7 @@ async fn a_server_that_breaks_one_part_is_told_that_part() {
                 head.status = StatusCode::OK;
             }
         }),
-        // No token can be had at all, and the other parts are judged nevertheless.
+        // No token can be obtained, and the other parts are judged all the same.
         (TOKEN_PART, "404 Not Found", |answer, head, body| {
             if answer == Answer::Token {
                 head.status = StatusCode::NOT_FOUND;
@@ -202,7 +204,7 @@ async fn a_server_that_breaks_one_part_is_told_that_part() {
                 head.status = StatusCode::FORBIDDEN;
             }
         }),
-        // Our client fetches another token then.
+        // The client then fetches another token.
         (PROTECTED_PART, "401 Unauthorized", |answer, head, _| {
             if answer == Answer::Protected {
                 head.status = StatusCode::UNAUTHORIZED;
@@ -257,18 +259,18 @@ async fn a_server_that_breaks_one_part_is_told_that_part() {
     }
 }
 
-/// What the file leaves open.
+/// Differences that the file permits.
 #[tokio::test]
 async fn a_server_that_differs_where_it_may_conforms() {
     let cases: &[Spoil] = &[
         |_, _, _| {},
-        // The file says what type `statusCode` has, and no more.
+        // The file defines only the type of `statusCode`.
         |answer, _, body| {
             if !matches!(answer, Answer::Token | Answer::Protected) {
                 body["statusCode"] = 1.into();
             }
         },
-        // The error object as an extension of problem details, and problem details alone.
+        // The error object as an extension of problem details, and plain problem details.
         |_, head, _| {
             if !head.status.is_success() {
                 let problem = HeaderValue::from_static("application/problem+json; charset=utf-8");
@@ -290,7 +292,8 @@ async fn a_server_that_differs_where_it_may_conforms() {
     }
 }
 
-/// One that answers nothing at all fails in every part that is an answer, and hides none behind the first.
+/// A server that gives no answer fails in every part that needs an answer. The first failure hides
+/// no other.
 #[tokio::test]
 async fn a_server_that_is_not_there_fails_every_part_that_it_would_answer() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,5 +1,5 @@
-//! Every answer that the emulator can give, with its headers. The client here is no client of ours: it sends what it should
-//! not.
+//! Every answer of the emulator, with its headers. The client here is handwritten, so that it can
+//! send invalid requests.
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -108,7 +108,7 @@ async fn every_error_is_the_error_object_of_its_status_with_its_headers() {
         *request.method_mut() = method;
         request
     };
-    // What the API never says, but a gateway in front of it may.
+    // Answers that the API never gives, but a gateway in front of it may give.
     let gateway = [
         (400, "invalid_input"),
         (403, "forbidden"),
@@ -147,7 +147,7 @@ async fn every_error_is_the_error_object_of_its_status_with_its_headers() {
         assert_eq!(exchange.answer()["errorType"], error_type, "{path}");
         let headers = &exchange.answered.0;
         assert!(headers.contains_key("date") && headers.contains_key("content-length"), "{headers:?}");
-        // RFC 9110 wants a challenge with the one and the methods with the other.
+        // RFC 9110 requires a challenge with a 401 and the methods with a 405.
         assert_eq!(headers.contains_key("www-authenticate"), status == 401, "{headers:?}");
         assert_eq!(headers.contains_key("allow"), status == 405, "{headers:?}");
     }

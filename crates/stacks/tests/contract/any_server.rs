@@ -1,16 +1,18 @@
-//! What holds for every server that follows the file, the vendor's own included.
+//! The tests that every server must pass if it follows the file, including the vendor's own server.
 //!
 //! ```text
 //! TURRIS_BASE_URL=https://... TURRIS_CLIENT_ID=... TURRIS_CLIENT_SECRET=... \
 //!     cargo test -p turris-auth-stacks --test contract any_server
 //! ```
 //!
-//! Each test is one part of the contract and judges it by itself: a part that does not conform fails its own test, with
-//! all that differs, and hides no other part. A part that cannot be judged because an earlier one failed says so.
+//! Each test is one part of the contract and judges it independently. A part that does not conform
+//! fails its own test, with all its differences, and hides no other part. A part that cannot be
+//! judged because an earlier part failed says so.
 //!
-//! All tests look at the same few exchanges, which are made once in a run. Three of them are for tokens, one with a
-//! wrong secret, so that the suite can be run three times a minute within the documented allowance of ten. Nothing is
-//! changed on the server. Without `TURRIS_BASE_URL` an emulator is asked.
+//! All tests examine the same few exchanges, which are made once in a run. Three of them are token
+//! requests, one with a wrong secret, so the suite can run three times a minute within the
+//! documented allowance of ten. Nothing is changed on the server. Without `TURRIS_BASE_URL` the
+//! server is an emulator.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -29,18 +31,19 @@ use super::{
     server::{Recording, server},
 };
 
-/// What the suite costs of the allowance at a server that conforms, which [`super::against_a_url`] counts at the server.
+/// The token requests of one run against a conforming server. [`super::against_a_url`] counts them
+/// at the server.
 pub(super) const TOKEN_REQUESTS: usize = 3;
 
 const PROTECTED: &str = "/v1/auth/test-oauth";
 const WRONG_SECRET: &str = "this is not the secret";
-/// For a server that answers none of the requests that are not our client's.
+/// For a server that answers no handwritten request.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An exchange, or why there is none.
+/// An exchange, or the reason why there is none.
 type Made = Result<Exchange, String>;
 
-/// Everything that passed in this run.
+/// All exchanges of this run.
 struct Observed {
     credentials: Credentials,
     /// By `TurrisAuth`, for its first request, and that request.
@@ -50,7 +53,8 @@ struct Observed {
     /// By `TokenHandle`, with a wrong secret.
     refused: Made,
     refusal: Option<TokenError>,
-    /// Not by our client: a token request without a secret, and requests without a token and with a bad one.
+    /// Handwritten: a token request without a secret, and requests without a token and with a bad
+    /// one.
     no_secret: Made,
     no_token: Made,
     bad_token: Made,
@@ -62,7 +66,7 @@ async fn observed() -> &'static Observed {
 }
 
 async fn observe() -> Observed {
-    // Settings that cannot be used fail once, not in each test.
+    // Unusable settings fail once instead of in each test.
     static BEGUN: AtomicBool = AtomicBool::new(false);
     assert!(!BEGUN.swap(true, Ordering::SeqCst), "the settings cannot be used; another test says why");
     let (environment, credentials) = server();
@@ -71,7 +75,7 @@ async fn observe() -> Observed {
     let api = TurrisAuthLayer::new(credentials.clone(), environment.clone()).layer(recording.client(&environment));
     let request = Request::get(url(&environment, PROTECTED)).body(Full::<Bytes>::default()).unwrap();
     let outcome = api.clone().oneshot(request).await.map(drop).map_err(|error| error.to_string());
-    // If the request failed the layer answers with the same error, without another fetch.
+    // If the request failed, the layer answers with the same error, without another fetch.
     let handed_out = api.handle().token().await;
     let (for_tokens, others): (Vec<_>, Vec<_>) =
         recording.exchanges().into_iter().partition(|exchange| exchange.is_for_a_token());
@@ -107,7 +111,7 @@ fn url(environment: &Environment, path: &str) -> http::Uri {
     environment.url(path).unwrap()
 }
 
-/// A request that is not our client's.
+/// A handwritten request.
 async fn by_hand(environment: &Environment, request: Request<Bytes>) -> Made {
     let recording = Recording::default();
     let sent = recording.client(environment).oneshot(request.map(Full::new));
@@ -118,7 +122,7 @@ async fn by_hand(environment: &Environment, request: Request<Bytes>) -> Made {
     }
 }
 
-/// What in one part of the contract differs from it.
+/// The differences in one part of the contract.
 #[derive(Default)]
 struct Part(Vec<String>);
 
@@ -130,7 +134,8 @@ impl Part {
         }
     }
 
-    /// The exchange, whose status has to be one of `statuses`, and whose answer has to be the one described for it.
+    /// Checks that the exchange has one of `statuses` and the answer that the file describes for
+    /// it.
     fn answer<'a>(&mut self, made: &'a Made, statuses: &[StatusCode]) -> Option<&'a Exchange> {
         match made {
             Ok(exchange) => {
@@ -156,7 +161,7 @@ async fn our_request_for_a_token_is_the_one_that_is_described() {
     let observed = observed().await;
     let mut part = Part::default();
     for (made, secret) in [(&observed.token, None), (&observed.refused, Some(WRONG_SECRET))] {
-        // One that was not answered is told by the test of its answer.
+        // The test of the answer reports a missing answer.
         let Ok(exchange) = made else { continue };
         part.0.extend(exchange.request_problems());
         let body = json(&exchange.sent.1);
@@ -179,7 +184,8 @@ async fn the_answer_with_a_token_is_the_one_that_is_described_and_our_client_rea
         part.check(lifetime > 0.0, || format!("`expiresIn: {lifetime}`"));
         match &observed.handed_out {
             Ok(token) => {
-                // A server that refuses its own token made our client fetch another one, which is the next part's fault.
+                // A server that refuses its own token makes the client fetch another one. That is a
+                // fault of the next part.
                 let is_first = observed.protected.as_ref().is_ok_and(|protected| protected.status.is_success());
                 part.check(!is_first || data["accessToken"] == token.as_str(), || "another token was read".to_owned());
                 let read = token.expires_in().as_secs_f64();
@@ -221,7 +227,7 @@ async fn the_refusal_of_a_wrong_secret_is_the_one_that_is_described_and_our_clie
             let read = (error.kind(), error.status());
             let expected = (TokenErrorKind::InvalidCredentials, Some(401));
             part.check(read == expected, || format!("our client read {read:?} in place of {expected:?}"));
-            // Problem details have neither.
+            // Problem details have neither field.
             let answer = exchange.answer();
             for (name, read) in [("requestId", error.request_id()), ("errorType", error.error_type())] {
                 part.check(read == answer[name].as_str(), || format!("our client read the `{name}` {read:?}"));
@@ -238,13 +244,13 @@ async fn the_refusal_of_a_wrong_secret_is_the_one_that_is_described_and_our_clie
 #[tokio::test]
 async fn a_token_request_without_a_secret_gets_an_error_object() {
     let mut part = Part::default();
-    // The file names neither; the vendor's guide has both for input that cannot be used.
+    // The file names neither status. The vendor's guide names both for unusable input.
     let statuses = [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::UNPROCESSABLE_ENTITY];
     part.answer(&observed().await.no_secret, &statuses);
     part.end();
 }
 
-/// A 401 with the error object of one, or with problem details.
+/// Requires a 401 with its error object or with problem details.
 fn assert_unauthorized(made: &Made) {
     let mut part = Part::default();
     if let Some(exchange) = part.answer(made, &[StatusCode::UNAUTHORIZED])

@@ -1,9 +1,11 @@
 //! Requests and answers against the vendor's own OpenAPI file, in both directions.
 //!
-//! - [`any_server`] holds for every server that follows the file. It asks the one at `TURRIS_BASE_URL`, or an emulator.
-//! - [`answers`] and [`wire`] are about the emulator alone, whatever that variable says: what no stranger's server can be
-//!   made to do is asked for there.
-//! - [`against_a_url`] sees that `TURRIS_BASE_URL` is obeyed, and that the suite tells a server that breaks the contract.
+//! - [`any_server`] tests every server that follows the file: the server at `TURRIS_BASE_URL`, or
+//!   an emulator.
+//! - [`answers`] and [`wire`] test the emulator alone, whatever that variable says. They need
+//!   answers to which a foreign server cannot be forced.
+//! - [`against_a_url`] tests that `TURRIS_BASE_URL` is obeyed, and that the suite detects a server
+//!   that breaks the contract.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod against_a_url;

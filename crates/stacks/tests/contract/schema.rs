@@ -1,4 +1,4 @@
-//! The OpenAPI file as a judge of what was sent and what came back.
+//! The OpenAPI file as a validator of requests and answers.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 pub(super) const TOKEN_PATH: &str = "/v1/auth/jwt";
 
-/// A request and its answer, both complete. The path is the one under the base URL.
+/// A request and its answer, both complete. The path is relative to the base URL.
 #[derive(Clone, Debug)]
 pub(super) struct Exchange {
     pub(super) method: Method,
@@ -16,8 +16,8 @@ pub(super) struct Exchange {
     pub(super) answered: (HeaderMap, Bytes),
 }
 
-/// Whether objects may have fields that the file does not name. It forbids none, so a server is free to add some; our
-/// client and the emulator are not.
+/// Whether objects may have fields that the file does not name. The file allows such fields, so a
+/// server may add them. The client and the emulator must not.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fields {
     Any,
@@ -28,7 +28,8 @@ pub(super) fn openapi() -> Value {
     serde_yaml_ng::from_str(include_str!("../fixtures/turris-auth.yaml")).unwrap()
 }
 
-/// What the file says of `location` (a JSON pointer), with the components that its references point to.
+/// Returns the file's schema at `location` (a JSON pointer), with the components to which its
+/// references point.
 pub(super) fn validator(location: &str, fields: Fields) -> jsonschema::Validator {
     let mut schema = openapi().pointer(location).unwrap_or_else(|| panic!("the file has no {location}")).clone();
     schema["components"] = openapi()["components"].clone();
@@ -38,7 +39,7 @@ pub(super) fn validator(location: &str, fields: Fields) -> jsonschema::Validator
     jsonschema::validator_for(&schema).unwrap()
 }
 
-/// Allows an object with known properties no others.
+/// Forbids further properties in every object with known properties.
 fn close(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
@@ -57,7 +58,7 @@ pub(super) fn assert_valid(validator: &jsonschema::Validator, body: &Value) {
     assert!(problems.is_empty(), "{problems:#?}");
 }
 
-/// Without the body, which may be a token of a real server.
+/// Returns the differences without the body, which may contain a token of a real server.
 fn mismatches(validator: &jsonschema::Validator, body: &Value) -> Vec<String> {
     let located = |problem: jsonschema::ValidationError<'_>| match problem.instance_path().as_str() {
         "" => problem.to_string(),
@@ -66,7 +67,8 @@ fn mismatches(validator: &jsonschema::Validator, body: &Value) -> Vec<String> {
     validator.iter_errors(body).map(located).collect()
 }
 
-/// Where the file describes an operation, or `None`: it describes the token endpoint alone.
+/// Returns the place at which the file describes an operation. `None` if it does not: it describes
+/// only the token endpoint.
 fn operation(method: &Method, path: &str) -> Option<String> {
     let pointer = format!("/paths/{}/{}", path.replace('/', "~1"), method.as_str().to_lowercase());
     openapi().pointer(&pointer).map(|_| pointer)
@@ -80,7 +82,7 @@ fn parsed(body: &Bytes) -> Result<Value, String> {
     serde_json::from_slice(body).map_err(|error| format!("a body of {} bytes that is no JSON: {error}", body.len()))
 }
 
-/// The only value of a header.
+/// Returns the only value of a header.
 fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, String> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -90,14 +92,15 @@ fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, String
     value.to_str().map(Some).map_err(|_| format!("`{name}: {value:?}`, which is no text"))
 }
 
-/// The type and subtype, without parameters such as `charset`.
+/// Returns the type and subtype, without parameters such as `charset`.
 fn media_type(headers: &HeaderMap) -> Result<String, String> {
     let value = one(headers, "content-type")?.ok_or("no `content-type`")?;
     let essence = value.split(';').next().unwrap_or_default();
     Ok(essence.trim().to_ascii_lowercase())
 }
 
-/// What the problem details of RFC 9457 may not have: members of another type than the RFC gives them.
+/// Returns the faults of problem details (RFC 9457): members with a type that the RFC does not
+/// allow.
 fn problem_details(body: &Value) -> Vec<String> {
     let Some(members) = body.as_object() else { return vec![format!("problem details that are no object: {body}")] };
     let texts = ["type", "title", "detail", "instance"];
@@ -133,7 +136,7 @@ impl Exchange {
         assert!(problems.is_empty(), "{problems:#?} in {self:#?}");
     }
 
-    /// Where method, path, headers and body of a token request differ from what the file describes.
+    /// Returns where the method, path, headers and body of a token request differ from the file.
     pub(super) fn request_problems(&self) -> Vec<String> {
         let Some(operation) = operation(&self.method, &self.path) else {
             return vec![format!("the file has no {} {}", self.method, self.path)];
@@ -150,7 +153,7 @@ impl Exchange {
         if openapi().pointer(&format!("{operation}/parameters")) != Some(&json!([])) {
             problems.push("the file describes parameters, which are not looked at here".to_owned());
         }
-        // Those that describe the message itself; the file asks for no others.
+        // Headers that describe the message itself. The file requires no others.
         let known = ["accept", "accept-encoding", "content-length", "content-type", "host", "user-agent"];
         let unknown = headers.keys().filter(|name| !known.contains(&name.as_str()));
         problems.extend(unknown.map(|name| format!("`{name}`, which the file does not describe")));
@@ -162,10 +165,11 @@ impl Exchange {
         problems
     }
 
-    /// Where the answer's headers and body differ from those that the file has for its status.
+    /// Returns where the answer's headers and body differ from the file's answer for its status.
     ///
-    /// Where the file is silent an error object is expected, since every answer that is no success has one. A server that
-    /// is not ours may send problem details (RFC 9457) in its place, and may have another number in `statusCode`.
+    /// If the file does not describe the status, an error object is expected, because every
+    /// unsuccessful answer has one. A foreign server may send problem details (RFC 9457) instead,
+    /// and may have another number in `statusCode`.
     pub(super) fn answer_problems(&self, fields: Fields) -> Vec<String> {
         let (headers, body) = &self.answered;
         let mut problems = self.rate_limit_problems();
@@ -207,7 +211,8 @@ impl Exchange {
         problems
     }
 
-    /// The rate-limit headers may be absent; one that is there is a number, and the reset is a time of day, not a duration.
+    /// Checks the rate-limit headers. They may be absent. If present, each is a number, and the
+    /// reset is a point in time instead of a duration.
     fn rate_limit_problems(&self) -> Vec<String> {
         const SEPTEMBER_2001: u64 = 1_000_000_000;
         let mut problems = Vec::new();

@@ -1,4 +1,4 @@
-//! The server that is asked, and a client that keeps what goes to it and what comes back.
+//! The tested server, and a client that records its exchanges.
 
 use std::{
     env,
@@ -17,11 +17,11 @@ use turris_test_support::EmulatorExt;
 
 use super::{builder, schema::Exchange};
 
-/// The base URL of the server to ask, in place of an emulator. The credentials come from `TURRIS_CLIENT_ID` and
-/// `TURRIS_CLIENT_SECRET` then.
+/// The base URL of the server that replaces the emulator. The credentials then come from
+/// `TURRIS_CLIENT_ID` and `TURRIS_CLIENT_SECRET`.
 pub(super) const BASE_URL_VARIABLE: &str = "TURRIS_BASE_URL";
 
-/// Whom to ask, and as whom.
+/// Returns the tested server and the credentials for it.
 pub(super) fn server() -> (Environment, Credentials) {
     match env::var(BASE_URL_VARIABLE) {
         Ok(base_url) => (Environment::custom(base_url).unwrap(), Credentials::from_env().unwrap()),
@@ -30,7 +30,8 @@ pub(super) fn server() -> (Environment, Credentials) {
     }
 }
 
-/// One for all tests, which have a runtime each, so that its own has to outlive theirs.
+/// Returns one emulator for all tests. Each test has its own runtime, so the emulator's runtime has
+/// to outlive them.
 fn own_emulator() -> (Environment, Credentials) {
     static STARTED: OnceLock<(Environment, Credentials)> = OnceLock::new();
     STARTED
@@ -51,7 +52,7 @@ fn own_emulator() -> (Environment, Credentials) {
 
 pub(super) type Http = BoxCloneSyncService<Request<Full<Bytes>>, Response<Full<Bytes>>, BoxError>;
 
-/// What has passed between a client and a server so far, oldest first.
+/// All exchanges between a client and a server so far, oldest first.
 #[derive(Clone, Default)]
 pub(super) struct Recording(Arc<Mutex<Vec<Exchange>>>);
 
@@ -64,7 +65,7 @@ impl Recording {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A client over sockets, plain or TLS.
+    /// Creates a client over sockets, plain or TLS.
     pub(super) fn client(&self, environment: &Environment) -> Http {
         let https =
             HttpsConnectorBuilder::new().with_native_roots().unwrap().https_or_http().enable_all_versions().build();

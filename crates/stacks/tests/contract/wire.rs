@@ -1,5 +1,5 @@
-//! What arrives at the emulator and what leaves it, over sockets and both versions of HTTP: every field is one that the
-//! file names.
+//! The requests that arrive at the emulator and its answers, over sockets and both versions of
+//! HTTP. The file names every field.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Version};
@@ -21,16 +21,16 @@ use super::{
     server::Recording,
 };
 
-/// Serves the emulator, and keeps what comes in and what goes out.
+/// Serves the emulator, and records all requests and answers.
 async fn serve(listener: TcpListener, emulator: EmulatorService, recording: Recording) {
-    // With this task all connections end.
+    // All connections end with this task.
     let mut open = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         let (emulator, recording) = (emulator.clone(), recording.clone());
         let service = service_fn(move |request| answer(request, emulator.clone(), recording.clone()));
         open.spawn(async move {
-            // The client's end of the connection is its own business.
+            // The client closes its side when it likes.
             let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
         });
     }
@@ -51,7 +51,7 @@ async fn answer(
     Ok(Response::from_parts(head, Full::new(bytes)))
 }
 
-/// What passes when a client with these credentials warms up and sends one request.
+/// Returns the exchanges of a client with these credentials that warms up and sends one request.
 async fn exchanges(emulator: &Emulator, credentials: Credentials, version: Version) -> Vec<Exchange> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let environment = Environment::custom(format!("http://{}", listener.local_addr().unwrap())).unwrap();
@@ -61,7 +61,7 @@ async fn exchanges(emulator: &Emulator, credentials: Credentials, version: Versi
     let client = Client::builder(TokioExecutor::new()).http2_only(http2).build_http::<Full<Bytes>>();
     let url = environment.url("/v1/agencies").unwrap();
     let api = TurrisAuthLayer::new(credentials, environment).layer(client);
-    // What the caller gets is other tests' business.
+    // Other tests check the result of the caller.
     let _ = api.oneshot(Request::get(url).body(Full::default()).unwrap()).await;
     serving.abort();
     recording.exchanges()

@@ -1,4 +1,4 @@
-//! `examples/axum_service.rs`, asked through its router.
+//! Tests of `examples/axum_service.rs` through its router.
 
 use axum::{Router, body::Body};
 use http::{Request, StatusCode};

@@ -1,4 +1,5 @@
-//! The examples do what they say. They are part of this crate, so that nothing has to be built twice.
+//! Tests that the examples work. The examples are part of this crate, so that they are built only
+//! once.
 #![allow(missing_docs, dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "../../examples/axum_service.rs"]

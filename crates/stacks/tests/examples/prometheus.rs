@@ -1,4 +1,4 @@
-//! The example that serves the metrics: scraped.
+//! Test of the example that serves the metrics: a scrape.
 
 use bytes::Bytes;
 use http::{Request, StatusCode};

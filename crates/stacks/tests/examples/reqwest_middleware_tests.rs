@@ -1,4 +1,4 @@
-//! `examples/reqwest_middleware.rs` over loopback sockets.
+//! Tests of `examples/reqwest_middleware.rs` over loopback sockets.
 
 use http::{StatusCode, header};
 use reqwest::Client;

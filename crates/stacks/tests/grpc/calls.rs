@@ -1,4 +1,4 @@
-//! The four kinds of call, with a good token and with one that has just gone bad.
+//! Tests of the four kinds of call, with a valid token and with a token that has just been revoked.
 
 use std::pin::pin;
 
@@ -40,7 +40,8 @@ pub async fn join(stack: &Stack, words: &[&str]) -> Result<String, Status> {
     Ok(answer.into_inner())
 }
 
-/// Asks for the services, and once they are known for the file of each: what is sent depends on what was answered.
+/// Asks for the services, and then for the file of each service. Each question depends on the
+/// previous answer.
 async fn reflect(stack: &Stack) -> Result<Vec<(String, usize)>, Status> {
     let (questions, receiver) = mpsc::channel(1);
     let ask = |message| {

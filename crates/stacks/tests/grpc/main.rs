@@ -1,4 +1,5 @@
-//! A tonic channel with the layer on it, against a real tonic server, both on real sockets.
+//! Tests of a tonic channel with the layer on it, against a real tonic server, both on real
+//! sockets.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,4 +1,4 @@
-//! `RESOURCE_EXHAUSTED`, with `TurrisBackoffLayer` above.
+//! Tests of `RESOURCE_EXHAUSTED`, with `TurrisBackoffLayer` above the auth layer.
 
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ async fn a_call_that_meets_a_limit_is_repeated_without_a_pushback() {
 #[tokio::test]
 async fn what_the_server_wants_no_retry_of_is_the_callers() {
     let turris = turris().await;
-    // A day is more than anyone waits; the others are no wait.
+    // A day exceeds the longest wait. The other values are no waits.
     for pushback in ["86400000", "-1", "soon"] {
         let server = GrpcServer::start().await;
         let stack = backing_off(&server, TurrisBackoffLayer::new(), layer(&turris));
@@ -69,7 +69,7 @@ async fn what_a_limit_is_can_be_replaced() {
 #[tokio::test]
 async fn a_token_error_is_known_through_its_status() {
     let (turris, server) = (turris().await, GrpcServer::start().await);
-    // One that can be waited for. The first attempt's error, with its wait, is found below the status.
+    // The error is transient. The first attempt's error, with its wait, is found below the status.
     turris.fault(Endpoint::Token, Fault::garbage().times(1));
     let stack = backing_off(&server, TurrisBackoffLayer::new(), layer(&turris));
     check(&stack).await.unwrap();
@@ -86,7 +86,7 @@ async fn a_deadline_ends_a_call_that_waits() {
         request.set_timeout(Duration::from_millis(300));
         let start = Instant::now();
         let status = HealthClient::new(stack).check(request).await.unwrap_err();
-        // The limit asks for a minute, and the token takes half of one.
+        // The limit asks for a minute, and the token takes half a minute.
         assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
         status.code()
     };

@@ -1,4 +1,5 @@
-//! A tonic server that wants a bearer token: health, reflection, and a service of our own for what those two lack.
+//! A tonic server that requires a bearer token. It has health, reflection, and its own service for
+//! the calls that those two lack.
 
 use std::{
     collections::HashSet,
@@ -60,7 +61,7 @@ impl Drop for GrpcServer {
     }
 }
 
-/// Lets calls with a bearer token in, unless it was told that the token has gone bad.
+/// Admits calls with a bearer token, unless the token was revoked.
 #[derive(Clone, Default)]
 pub struct Gate {
     state: Arc<Mutex<State>>,
@@ -71,30 +72,30 @@ struct State {
     bad: HashSet<MetadataValue<Ascii>>,
     good: HashSet<MetadataValue<Ascii>>,
     refuses_all: bool,
-    /// The calls that are still to be told that a limit was met, with this pushback.
+    /// The number of calls that still have to exceed the limit, with this pushback.
     exhausted: (usize, Option<&'static str>),
     let_in: usize,
     refused: usize,
 }
 
 impl Gate {
-    /// The tokens that were let in so far are refused from now on.
+    /// Revokes all tokens that were admitted so far.
     pub fn revoke(&self) {
         let state = &mut *self.state.lock().unwrap();
         state.bad.extend(state.good.drain());
     }
 
-    /// No token is good enough any more.
+    /// Refuses every token from now on.
     pub fn refuse_all(&self) {
         self.state.lock().unwrap().refuses_all = true;
     }
 
-    /// The next `calls` meet a limit, and are told to wait for so many milliseconds.
+    /// Makes the next `calls` calls exceed a limit, with a pushback of this many milliseconds.
     pub fn exhaust(&self, calls: usize, pushback: Option<&'static str>) {
         self.state.lock().unwrap().exhausted = (calls, pushback);
     }
 
-    /// How many calls were let in, and how many were refused.
+    /// Returns how many calls were admitted, and how many were refused.
     pub fn counts(&self) -> (usize, usize) {
         let state = self.state.lock().unwrap();
         (state.let_in, state.refused)
@@ -113,7 +114,7 @@ impl Interceptor for Gate {
             }
             return Err(status);
         }
-        // A JWT begins with `{"`, in base64.
+        // In base64, a JWT begins with `eyJ`, which is `{"`.
         let token = request.metadata().get("authorization").filter(|value| value.as_bytes().starts_with(b"Bearer eyJ"));
         match token.filter(|token| !state.refuses_all && !state.bad.contains(*token)) {
             Some(token) => {
@@ -129,7 +130,8 @@ impl Interceptor for Gate {
     }
 }
 
-/// A service without a `.proto` file: its messages are `google.protobuf.StringValue`, which prost has as `String`.
+/// A service without a `.proto` file. Its messages are `google.protobuf.StringValue`, which prost
+/// represents as `String`.
 #[derive(Clone)]
 pub struct Words;
 
@@ -163,7 +165,7 @@ impl Service<http::Request<Body>> for Words {
     }
 }
 
-/// All words of the call, in one.
+/// Joins all words of the call into one.
 #[derive(Clone)]
 struct Join;
 
@@ -181,7 +183,7 @@ impl Service<Request<Streaming<String>>> for Join {
     }
 }
 
-/// The word of the call, and then `UNAUTHENTICATED`, in real trailers.
+/// Answers with the word of the call, and then with `UNAUTHENTICATED` in real trailers.
 #[derive(Clone)]
 struct BreakOff;
 

@@ -1,4 +1,5 @@
-//! The client's side: channels with the layer on them, whose tokens come over an ordinary HTTP client.
+//! The client's side: channels with the layer on them. Their tokens come over an ordinary HTTP
+//! client.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -19,7 +20,7 @@ use turris_test_support::EmulatorExt;
 
 use crate::server::GrpcServer;
 
-/// What both stacks are, so that tests can have either.
+/// The common type of all stacks, so that a test can use any of them.
 pub type Stack = BoxCloneService<http::Request<Body>, http::Response<Body>, BoxError>;
 
 pub const SECRET: &str = "s3cr3t-that-must-never-show";
@@ -41,7 +42,7 @@ fn channel(server: &GrpcServer) -> Channel {
     Endpoint::from_shared(format!("http://{}", server.address)).unwrap().connect_lazy()
 }
 
-/// The layer alone: a refused call comes back.
+/// The layer alone: a refused call goes back to its caller.
 pub fn plain(server: &GrpcServer, layer: TurrisAuthLayer<TokenService>) -> Stack {
     BoxCloneService::new(ServiceBuilder::new().layer(layer).service(channel(server)))
 }
@@ -57,7 +58,7 @@ pub fn replaying(server: &GrpcServer, layer: TurrisAuthLayer<TokenService>) -> S
     )
 }
 
-/// As above, with a `TurrisBackoffLayer`.
+/// The layer under a `ReplayBodyLayer` and a `TurrisBackoffLayer`.
 pub fn backing_off(server: &GrpcServer, backoff: TurrisBackoffLayer, layer: TurrisAuthLayer<TokenService>) -> Stack {
     BoxCloneService::new(
         ServiceBuilder::new()

@@ -1,4 +1,4 @@
-//! A token that cannot be had: what the caller of a tonic client sees.
+//! Tests of the status that a caller of a tonic client sees if no token can be obtained.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::{
     stack::{SECRET, builder, plain, replaying, turris},
 };
 
-/// What the caller gets, through either stack.
+/// Returns the caller's error, which is the same through either stack.
 async fn failure(layer: impl Fn() -> TurrisAuthLayerBuilder<TokenService>) -> (Code, TokenErrorKind) {
     let server = GrpcServer::start().await;
     let statuses: [Status; 2] = [

@@ -1,4 +1,4 @@
-//! `examples/axum_proxy`: what goes through, and what does not.
+//! Tests of `examples/axum_proxy`: the requests that it forwards, and the requests that it refuses.
 
 use std::{future::pending, time::Duration};
 
@@ -44,7 +44,7 @@ where
     Client::builder(TokioExecutor::new()).build_http()
 }
 
-/// Sends these bytes, with a `host` and the wish to be left alone afterwards, and returns all that comes back.
+/// Sends these bytes with a `host` and `connection: close`, and returns the whole answer.
 pub(crate) async fn raw(url: &Uri, head: &str) -> String {
     let address = url.authority().unwrap().as_str();
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -62,7 +62,7 @@ async fn plain_curl_gets_the_answer_of_turris() {
     let answer = raw(&url, "GET /v1/agencies HTTP/1.1\r\nuser-agent: curl/8.5.0\r\naccept: */*").await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("content-type: application/json") && answer.contains("agency-1"), "{answer}");
-    // Turris's own refusals are answers too.
+    // Refusals by Turris are answers too.
     for (path, status) in [("/v1/admin/keys", "403 Forbidden"), ("/v1/nothing", "404 Not Found")] {
         let answer = raw(&url, &format!("GET {path} HTTP/1.1")).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
@@ -86,7 +86,7 @@ async fn a_head_keeps_the_length_of_what_it_does_not_carry() {
     assert!(head.ends_with("\r\n\r\n"), "{head}");
 }
 
-/// Issues a token, and otherwise sends every body back as it comes.
+/// Starts a server that issues a token, and otherwise echoes every body as it arrives.
 async fn echoing() -> Uri {
     let token = r#"{"data":{"accessToken":"token","expiresIn":3600,"tokenType":"Bearer"}}"#;
     let router = axum::Router::new()
@@ -140,14 +140,14 @@ async fn what_is_not_meant_for_turris_does_not_get_there() {
         ("GET / HTTP/1.1", 404),
         ("GET /v2/agencies HTTP/1.1", 404),
         ("POST /v1/auth/jwt HTTP/1.1\r\ncontent-length: 0", 403),
-        // A page in a browser, and one whose host name leads to the loopback address.
+        // A page in a browser, and a page whose host name leads to the loopback address.
         ("POST /v1/echo HTTP/1.1\r\ncontent-length: 0\r\norigin: https://page.example", 403),
         ("GET /v1/agencies HTTP/1.1\r\nhost: rebound.example", 403),
         ("GET /v1/agencies HTTP/1.1\r\nhost: 127.0.0.1.rebound.example", 403),
         ("GET http://rebound.example/v1/agencies HTTP/1.1", 403),
-        // An image of a page: a browser sends no `origin` with it.
+        // An image in a page. A browser sends no `origin` with it.
         ("GET /v1/agencies HTTP/1.1\r\nsec-fetch-site: cross-site\r\nsec-fetch-mode: no-cors", 403),
-        // What servers take for another path, be it out of `/v1/` or to the token endpoint.
+        // Paths that servers take for another path, outside of `/v1/` or at the token endpoint.
         ("GET /v1/../admin HTTP/1.1", 400),
         ("GET /v1/agencies/%2E%2e/%2e./admin HTTP/1.1", 400),
         ("GET /v1/agencies/..%2fauth/jwt HTTP/1.1", 400),
@@ -160,7 +160,7 @@ async fn what_is_not_meant_for_turris_does_not_get_there() {
         ("POST /v1/auth/jwt;a=b HTTP/1.1\r\ncontent-length: 0", 403),
         ("GET /health HTTP/1.1\r\nhost: rebound.example", 403),
         ("POST /v1/auth/jwt?a=b HTTP/1.1\r\ncontent-length: 0", 403),
-        // Its answer would show the request, and with it the token.
+        // The answer would show the request, and with it the token.
         ("TRACE /v1/agencies HTTP/1.1", 501),
         ("CONNECT /v1/agencies HTTP/1.1", 501),
     ] {
@@ -197,7 +197,7 @@ async fn health_shows_the_token() {
         (status, serde_json::from_str::<serde_json::Value>(&text(response).await).unwrap())
     };
     let (status, shown) = health().await;
-    // Nothing was fetched yet, and looking fetches nothing.
+    // Nothing was fetched yet, and the health check fetches nothing.
     assert_eq!((status, &shown["healthy"], &shown["validForSeconds"]), (200, &true.into(), &().into()));
     assert_eq!(emulator.counters().requests, 0);
 
@@ -257,7 +257,8 @@ async fn a_shutdown_finishes_what_is_under_way() {
 async fn a_caller_that_goes_away_ends_its_request_and_nobody_elses() {
     let emulator = started().await;
     let url = proxied(&emulator).await;
-    // One that goes while the token is fetched: the fetch is everybody's, and goes on.
+    // A caller that leaves during the fetch of the token. The fetch is for all callers and
+    // continues.
     emulator.fault(Endpoint::Token, Fault::hang());
     let address = url.authority().unwrap().as_str();
     let send = async |head: &str| {
@@ -273,7 +274,7 @@ async fn a_caller_that_goes_away_ends_its_request_and_nobody_elses() {
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert_eq!(emulator.counters().token_requests, 1);
 
-    // One that goes in the middle of its upload.
+    // A caller that leaves in the middle of its upload.
     let head = "POST /v1/echo HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 1000\r\n\r\nhalf";
     let gone = send(head).await;
     drop(gone);
@@ -291,7 +292,7 @@ async fn both_versions_of_http_are_served() {
     assert_eq!((response.status(), response.version()), (StatusCode::OK, http::Version::HTTP_2));
     assert!(text(response).await.contains("agency-1"));
 
-    // There the host is in the target.
+    // With HTTP/2 the host is in the target.
     let address = url.authority().unwrap().as_str();
     let stream = TcpStream::connect(address).await.unwrap();
     let io = hyper_util::rt::TokioIo::new(stream);

@@ -1,4 +1,4 @@
-//! `examples/axum_proxy`: what a caller is told when Turris cannot be asked.
+//! Tests of `examples/axum_proxy`: the answer to a caller if Turris cannot be asked.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::{
 
 const REQUEST: &str = "GET /v1/agencies HTTP/1.1";
 
-/// The status, the head and the error object of an answer.
+/// Returns the status, the head and the error object of an answer.
 fn parts(answer: &str) -> (u16, String, Value) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
@@ -37,7 +37,7 @@ async fn refused_credentials_are_a_502_with_the_request_id() {
     let (status, head, object) = with_fault(Endpoint::Token, Fault::status(StatusCode::UNAUTHORIZED)).await;
     assert_eq!((status, &object["errorType"]), (502, &"bad_gateway".into()));
     assert!(object["requestId"].as_str().is_some_and(|id| !id.is_empty()), "{object}");
-    // To come back does not help.
+    // Waiting does not help.
     assert!(!head.contains("retry-after"), "{head}");
 }
 
@@ -53,7 +53,7 @@ async fn a_used_up_allowance_is_a_503_that_says_when_to_come_back() {
     let (status, head, object) = with_fault(Endpoint::Token, fault).await;
     assert_eq!((status, &object["errorType"]), (503, &"service_unavailable".into()));
     assert!(object["requestId"].is_string(), "{object}");
-    // Counted from now, rounded up; a slow machine may have used some of it.
+    // Counted from now and rounded up. A slow machine may have used up a part.
     let (_, seconds) = head.split_once("retry-after: ").unwrap_or_else(|| panic!("{head}"));
     let seconds: u64 = seconds.split("\r\n").next().unwrap().parse().unwrap();
     assert!((1..=17).contains(&seconds), "{head}");

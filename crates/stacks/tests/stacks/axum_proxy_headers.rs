@@ -1,4 +1,5 @@
-//! `examples/axum_proxy`: headers, by what a server sees in the place of Turris, and what a caller gets of its answer.
+//! Tests of `examples/axum_proxy`: the headers that a server sees in the place of Turris, and the
+//! headers that a caller gets back.
 
 use axum::response::AppendHeaders;
 use http::{HeaderMap, StatusCode, Uri};
@@ -9,7 +10,8 @@ use super::{
     support::serve,
 };
 
-/// Issues a token, and otherwise answers with the headers that came, a line each.
+/// Starts a server that issues a token, and otherwise answers with the received headers, one on
+/// each line.
 async fn showing() -> Uri {
     let token = r#"{"data":{"accessToken":"the-token","expiresIn":3600,"tokenType":"Bearer"}}"#;
     let router = axum::Router::new()
@@ -37,7 +39,7 @@ async fn exchange(head: &str) -> (String, String) {
     exchange_with(&environment, &environment, head).await
 }
 
-/// Through a proxy to `upstream` whose layer is for `environment`.
+/// Exchanges a request through a proxy to `upstream` whose layer is for `environment`.
 async fn exchange_with(environment: &Environment, upstream: &Environment, head: &str) -> (String, String) {
     let layer = TurrisAuthLayer::new(Credentials::new("client", "secret").unwrap(), environment.clone());
     let url = serve(proxy_to(layer, upstream.clone(), PATIENT).router()).await;
@@ -80,7 +82,7 @@ async fn a_request_loses_what_was_for_the_proxy_only() {
             "x-end-to-end: kept",
         ]
     );
-    // The host is that of Turris, with its port.
+    // One more line is the `host` of Turris, with its port.
     assert_eq!(seen.lines().count(), lines.len() + 1);
 }
 
@@ -97,7 +99,7 @@ async fn an_answer_loses_what_was_for_the_proxy_only() {
     let (head, _) = exchange("GET /v1/agencies HTTP/1.1").await;
     let mut names: Vec<_> = head.lines().skip(1).filter_map(|line| line.split(':').next()).collect();
     names.sort_unstable();
-    // The one `connection` is the proxy's own, since this caller wants the connection to end.
+    // The `connection` header is the proxy's own, because this caller wants the connection to end.
     let expected = ["connection", "content-length", "content-type", "date", "set-cookie", "set-cookie", "x-end-to-end"];
     assert_eq!(names, expected, "{head}");
     assert!(head.contains("connection: close") && head.contains("set-cookie: b=2"), "{head}");
@@ -113,7 +115,8 @@ async fn the_length_or_the_chunks_of_a_body_are_made_anew() {
 
 #[tokio::test]
 async fn no_header_changes_where_a_body_ends() {
-    // What follows the body would be a second request to a server that counts otherwise.
+    // If a server counted the length differently, the bytes after the body would be a second
+    // request.
     let end = "host: 127.0.0.1\r\n\r\nabc";
     for named in ["Content-Length, close", "close, transfer-encoding, CONTENT-length"] {
         let head = format!("POST /v1/upload HTTP/1.1\r\ncontent-length: 3\r\nConnection: {named}\r\n{end}");

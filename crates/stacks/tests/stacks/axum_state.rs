@@ -1,4 +1,4 @@
-//! A service of one's own that calls Turris from its handlers.
+//! Test of a user's web service that calls Turris from its handlers.
 
 use std::sync::Arc;
 
@@ -19,7 +19,8 @@ use super::support::{get, layer, serve, started, text};
 
 #[derive(Clone)]
 struct App {
-    // A handler clones the service and has a readiness of its own; the token and the connections are shared.
+    // Each handler clones the service and has its own readiness. All clones share the token and the
+    // connections.
     turris: TurrisAuth<Client<HttpConnector, Full<Bytes>>>,
     base_url: Arc<Uri>,
 }

@@ -1,4 +1,4 @@
-//! hyper-util's client over TLS, with either version of HTTP.
+//! Tests of hyper-util's client over TLS, with both versions of HTTP.
 
 use std::convert::Infallible;
 
@@ -29,7 +29,8 @@ async fn one_connection_carries_the_token_the_401_its_cure_and_a_renewal() {
             assert!(text(response).await.contains("agency-1"));
         };
         ask().await;
-        // More than the client has read when it hands out the head, less than what is worth a new connection.
+        // More than the client has read when it hands out the head, and less than a new connection
+        // costs.
         let refusal = Fault::status(StatusCode::UNAUTHORIZED).with_body("no".repeat(30_000));
         emulator.fault(Endpoint::path("/v1/agencies"), refusal.times(1));
         ask().await;
@@ -75,7 +76,8 @@ async fn a_stream_is_sent_again_while_it_still_comes() {
         let echo = Request::post(uri(&front.environment().base_url(), "/v1/echo")).body(body).unwrap();
         let answer = tokio::spawn(api.oneshot(echo));
         frames.send_data(Bytes::from_static(b"one, ")).await.unwrap();
-        // The token endpoint twice, then the request itself: the second attempt has arrived, and the body has not ended.
+        // Two token requests and two attempts: the second attempt has arrived, and the body has not
+        // ended.
         soon(emulator.until(|counters| counters.tokens_issued == 2 && counters.requests == 4)).await;
         frames.send_data(Bytes::from_static(b"two")).await.unwrap();
         drop(frames);
@@ -84,7 +86,7 @@ async fn a_stream_is_sent_again_while_it_still_comes() {
         assert_eq!((response.status(), response.version()), (StatusCode::OK, version));
         assert_eq!(text(response).await, "one, two");
         assert_eq!(emulator.counters().unauthorized, 1);
-        // Over HTTP/1.1 nothing can follow a request that was not sent to its end.
+        // Over HTTP/1.1 no request can follow a request that was not sent to its end.
         assert_eq!(front.connections(), if version == Version::HTTP_2 { 1 } else { 2 });
     }
 }
@@ -95,7 +97,8 @@ async fn an_answer_streams() {
         let emulator = started().await;
         let front = TlsFront::start(&emulator).await;
         let api = front.layer(&emulator).layer(front.client::<Full<Bytes>>(version));
-        // It comes to its middle and no further: only a body that is handed on as it comes shows anything at all.
+        // The answer stops in its middle. Only a body that is forwarded as it arrives shows its
+        // first half.
         emulator.fault(Endpoint::path("/v1/agencies"), Fault::stalled());
         let response = api.oneshot(get(&front.environment().base_url(), "/v1/agencies")).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);

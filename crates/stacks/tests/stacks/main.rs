@@ -1,4 +1,5 @@
-//! The layer in the stacks that people have: hyper-util over TLS, axum, reqwest, and the layers of tower and tower-http.
+//! Tests of the layers in common stacks: hyper-util over TLS, axum, reqwest, and the layers of
+//! tower and tower-http.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod axum_proxy;

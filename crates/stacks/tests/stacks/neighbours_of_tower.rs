@@ -1,4 +1,5 @@
-//! Tower's own middleware above and below; what cannot be cloned stands under a `Buffer`.
+//! Tests with Tower's own middleware above and below. Services that cannot be cloned stand under a
+//! `Buffer`.
 
 use std::{
     sync::{
@@ -34,7 +35,7 @@ fn emulator() -> Emulator {
     Emulator::builder().build().unwrap()
 }
 
-/// One token, a 401, its cure, and a body that was sent twice.
+/// Checks that the stack fetches one token, recovers from a 401, and sends a body twice.
 async fn works<S>(emulator: &Emulator, mut api: S)
 where
     S: Service<Request<Body>, Response = Response<EmulatorBody>, Error = BoxError>,
@@ -80,7 +81,7 @@ async fn a_balance_under_a_buffer() {
     let balance = Balance::new(ServiceList::new::<Request<Body>>(endpoints));
     let api = layer(&emulator).layer(Buffer::new(balance, 4));
     works(&emulator, api.clone()).await;
-    // With as many requests as this, chance leaves no endpoint out.
+    // With this many requests, chance leaves no endpoint out.
     for _ in 0..64 {
         let response = api.clone().oneshot(get(&emulator.url("/"), "/v1/agencies")).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
@@ -95,12 +96,12 @@ async fn a_connection_that_is_made_anew_under_a_buffer() {
     let (counter, service) = (Arc::clone(&made), emulator.service());
     let connect = service_fn(move |(): ()| {
         let number = counter.fetch_add(1, Ordering::Relaxed);
-        // The first one fails, as a network does.
+        // The first connection fails, as networks do.
         let service = if number == 0 { Err(BoxError::from("no route")) } else { Ok(service.clone()) };
         std::future::ready(service)
     });
     let api = layer(&emulator).layer(Buffer::new(Reconnect::new(connect, ()), 4));
-    // The token's fetch is what met the failure, and made another attempt.
+    // The fetch of the token met the failure, and made another attempt.
     works(&emulator, api).await;
     assert_eq!(made.load(Ordering::Relaxed), 2);
 }
@@ -112,7 +113,7 @@ async fn readiness_on_a_task_of_its_own_under_a_buffer() {
     works(&emulator, api).await;
 }
 
-/// Every request may be sent a second time.
+/// A policy that allows every request to be sent a second time.
 #[derive(Clone)]
 struct Always;
 
@@ -126,7 +127,7 @@ impl Policy<Request<Body>> for Always {
     }
 }
 
-/// A hedge that has seen answers after a millisecond, and so sends a copy after two.
+/// A hedge that has seen answers after a millisecond, so it sends a copy after two milliseconds.
 fn hedge<S>(service: S) -> Hedge<S, Always>
 where
     S: Service<Request<Body>, Error: Into<BoxError>> + Clone,
@@ -140,7 +141,7 @@ async fn a_hedge_above_whose_copies_share_the_token() {
     emulator.fault(Endpoint::Token, Fault::delay(Duration::from_secs(1)));
     emulator.fault(Endpoint::path("/v1/agencies"), Fault::hang().times(1));
     let mut api = hedge(layer(&emulator).layer(emulator.service()));
-    // The first copy hangs, the second one is answered. Both have waited for one token.
+    // The first copy hangs, and the second is answered. Both waited for the same token.
     let response = api.ready().await.unwrap().call(get(&emulator.url("/"), "/v1/agencies")).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     let counters = emulator.counters();

@@ -1,4 +1,4 @@
-//! The layers of tower-http above and below. (Redirects and traces are in `tests/auth`.)
+//! Tests with the layers of tower-http above and below. (Redirects and traces are in `tests/auth`.)
 
 use std::{
     sync::{
@@ -30,7 +30,7 @@ type Turris = BoxCloneService<Request<Body>, Response<BoxBody<Bytes, BoxError>>,
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// An emulator in memory that compresses for whoever asks it to, and what of each exchange the tests want to know.
+/// An emulator in memory that compresses on request, and a record of each exchange.
 struct Seen {
     emulator: Emulator,
     exchanges: Arc<Mutex<Vec<Exchange>>>,
@@ -68,7 +68,7 @@ impl Seen {
         .boxed_clone()
     }
 
-    /// The encodings of the answers with these paths.
+    /// Returns the encodings of the answers with this path.
     fn encodings(&self, path: &str) -> Vec<Option<HeaderValue>> {
         let exchanges = self.exchanges.lock().unwrap();
         exchanges.iter().filter(|seen| seen.path == path).map(|seen| seen.encoding.clone()).collect()
@@ -94,7 +94,8 @@ async fn a_decompression_above_undoes_what_its_request_asked_for_through_a_401()
         assert!(text(response).await.contains("agency-1"));
         seen.emulator.revoke_all_tokens();
     }
-    // The refusal and the second attempt came compressed as well; the token requests were not this layer's.
+    // The refusal and the second attempt were compressed as well. The token requests did not pass
+    // this layer.
     let gzip = Some(HeaderValue::from_static("gzip"));
     assert_eq!(seen.encodings(API), [gzip.clone(), gzip.clone(), gzip]);
     assert_eq!(seen.encodings(TOKEN), [None, None]);
@@ -112,11 +113,12 @@ async fn a_decompression_below_serves_the_token_too_which_comes_uncompressed() {
     }
     let gzip = Some(HeaderValue::from_static("gzip"));
     assert_eq!(seen.encodings(API), [gzip.clone(), gzip.clone(), gzip]);
-    // A token request asks for `identity`, which this layer lets stand.
+    // A token request asks for `identity`, and this layer leaves that unchanged.
     assert_eq!(seen.encodings(TOKEN), [None, None]);
 }
 
-/// The answer of tower-http's timeout is an empty body, so the bodies below it have to have one.
+/// Gives the answers a body type with a default, because tower-http's timeout answers with an empty
+/// body.
 fn defaulted(
     turris: Turris,
 ) -> impl tower::Service<Request<Body>, Response = Response<Body>, Error = BoxError, Future: Send> + Clone {
@@ -150,7 +152,7 @@ async fn a_timeout_below_bounds_each_request_and_each_attempt_at_a_token() {
     assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
     seen.emulator.clear_faults();
 
-    // The answer that the timeout makes up is one of the endpoint's, which fails.
+    // The timeout's own answer counts as an answer of a failing endpoint.
     api.handle::<Body, Body>().invalidate();
     seen.emulator.fault(Endpoint::Token, Fault::hang());
     let error = token_error(&api.clone().oneshot(get(&seen.base_url(), API)).await.unwrap_err());
@@ -210,7 +212,7 @@ async fn bodies_may_be_mapped_above_and_below() {
     let api = ServiceBuilder::new()
         .layer(MapRequestBodyLayer::new(|text: String| Full::new(Bytes::from(text))))
         .layer(layer(&seen.emulator))
-        // The token request comes by here too.
+        // The token request passes here too.
         .layer(MapRequestBodyLayer::new(|body: Body| body.boxed()))
         .service(seen.emulator.service());
     for _ in 0..2 {
@@ -220,7 +222,7 @@ async fn bodies_may_be_mapped_above_and_below() {
     }
     assert_eq!((seen.emulator.counters().unauthorized, seen.emulator.counters().token_requests), (1, 2));
 
-    // A mapping of one body to another of the same type sees both attempts.
+    // A mapping to the same body type sees both attempts.
     let mapped = Arc::new(AtomicU32::new(0));
     let counter = Arc::clone(&mapped);
     let api = ServiceBuilder::new()

@@ -1,4 +1,4 @@
-//! `ReqwestClient` over loopback sockets.
+//! Tests of `ReqwestClient` over loopback sockets.
 
 use http::{StatusCode, header};
 use reqwest::Client;
@@ -9,7 +9,7 @@ use turris_test_support::EmulatorExt;
 use super::support::{Stranger, started};
 
 fn client(emulator: &Emulator) -> ReqwestClient {
-    // The environment of whoever runs the tests has no say in them.
+    // The proxy settings of the machine must not affect the tests.
     ReqwestClient::new(Client::builder().no_proxy(), emulator.credentials(), emulator.environment()).unwrap()
 }
 
@@ -72,7 +72,7 @@ async fn a_path_that_is_none_is_refused_and_nothing_is_sent() {
         assert!(error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_builder), "{error:?}");
     }
     assert!(stranger.received().is_empty());
-    // This one is a path, as odd as it looks.
+    // This is a path, although it looks like an authority.
     let answer = turris.send(turris.get("//example.com/")).await.unwrap();
     assert_eq!(answer.url().host_str(), Some("127.0.0.1"));
 }

@@ -1,4 +1,4 @@
-//! reqwest under the layers, over loopback sockets.
+//! Tests of reqwest under the layers, over loopback sockets.
 
 use std::error::Error;
 
@@ -18,7 +18,7 @@ use turris_test_support::EmulatorExt;
 use super::support::{Stranger, get, layer, started, text, token_error, uri};
 
 fn service<B>() -> ReqwestService<B> {
-    // The environment of whoever runs the tests has no say in them.
+    // The proxy settings of the machine must not affect the tests.
     ReqwestService::new(Client::builder().no_proxy()).unwrap()
 }
 
@@ -26,7 +26,7 @@ fn api(emulator: &Emulator) -> TurrisAuth<ReqwestService> {
     layer(emulator).layer(service())
 }
 
-/// What reqwest does by itself: it follows redirects.
+/// Plain reqwest, which follows redirects.
 fn following() -> Client {
     Client::builder().no_proxy().build().unwrap()
 }
@@ -41,7 +41,7 @@ async fn requests_and_answers_are_those_of_reqwest() {
     assert_eq!((response.status(), response.url().as_str()), (StatusCode::OK, url.as_str()));
     assert!(response.text().await.unwrap().contains("agency-1"));
 
-    // A refused one says where it came from.
+    // A refused response also knows its URL.
     let url = uri(&emulator.url("/"), "/v1/nothing");
     let request = client.get(&url).build().unwrap().try_into().unwrap();
     let response = reqwest::Response::from(api.ready().await.unwrap().call(request).await.unwrap());
@@ -75,12 +75,12 @@ async fn all_layers_stand_on_it() {
         .service(service());
     let answered = async || api.clone().oneshot(get(&emulator.url("/"), "/v1/agencies")).await.unwrap();
     assert_eq!(answered().await.status(), StatusCode::OK);
-    // A redirect within Turris is followed, and a 401 on its way is cured.
+    // A redirect within Turris is followed, and a 401 on the way is recovered.
     emulator.revoke_all_tokens();
     let to = emulator.environment().url("/v1/agents").unwrap();
     emulator.fault(Endpoint::path("/v1/agencies"), Fault::redirect(&to).times(1));
     assert!(text(answered().await).await.contains("agent-1"));
-    // One that leads elsewhere is followed without the token.
+    // A redirect to another server is followed without the token.
     let stranger = Stranger::start().await;
     emulator.fault(Endpoint::path("/v1/agencies"), Fault::redirect(&stranger.url).times(1));
     assert_eq!(answered().await.status(), StatusCode::OK);
@@ -125,11 +125,12 @@ async fn the_secret_does_not_follow_a_redirect_of_the_token_endpoint() {
         assert!(stranger.received().is_empty());
     };
     is_refused(api(&emulator).oneshot(request()).await.unwrap_err());
-    // As the token service of another client too.
+    // The same holds if the service is the token service of another client.
     let layer = TurrisAuthLayer::builder(emulator.credentials(), emulator.environment()).token_service(service());
     is_refused(layer.build().unwrap().layer(service()).oneshot(request()).await.unwrap_err());
 
-    // reqwest by itself posts it to whomever the redirect names, and what comes back is taken for the endpoint's answer.
+    // Plain reqwest posts the token request to the redirect's target, and accepts the answer as the
+    // endpoint's.
     let client = following();
     let raw = service_fn(move |request: Request<Body>| {
         let sent = client.execute(request.try_into().unwrap());
@@ -151,13 +152,13 @@ async fn nothing_follows_a_redirect_of_the_api() {
     assert_eq!(response.headers()["location"], stranger.url.to_string());
     assert!(stranger.received().is_empty());
 
-    // A builder that wants redirects is overruled.
+    // A builder that enables redirects is overruled.
     let wanting = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::limited(10));
     let overruled = layer(&emulator).layer(ReqwestService::new(wanting).unwrap());
     assert_eq!(overruled.oneshot(echo()).await.unwrap().status(), StatusCode::TEMPORARY_REDIRECT);
     assert!(stranger.received().is_empty());
 
-    // reqwest by itself sends the body on. The token it keeps back, because the port is another.
+    // Plain reqwest forwards the body. It withholds the token, because the port differs.
     following().execute(echo().try_into().unwrap()).await.unwrap();
     let [received] = stranger.received().try_into().unwrap();
     assert_eq!(received.body, "for Turris");
@@ -166,19 +167,19 @@ async fn nothing_follows_a_redirect_of_the_api() {
 
 #[tokio::test]
 async fn errors_are_those_of_reqwest() {
-    // Bound and not listened on: connections to it are refused.
+    // Bound and not listening, so connections to it are refused.
     let closed = TcpSocket::new_v4().unwrap();
     closed.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let base_url = format!("http://{}", closed.local_addr().unwrap()).parse().unwrap();
     let error = service().oneshot(get(&base_url, "/v1/agencies")).await.unwrap_err();
     assert!(error.is_connect(), "{error:?}");
-    // Below the layer they are boxed, and found again.
+    // Below the layer the errors are boxed, and can be found.
     let emulator = started().await;
     let api = api(&emulator);
     let elsewhere = get(&base_url, "/v1/agencies").map(|_| Body::default());
     let error = api.clone().oneshot(elsewhere).await.unwrap_err();
     assert!(error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect), "{error:?}");
-    // As the cause of a token error too.
+    // They can also be found as the cause of a token error.
     emulator.fault(Endpoint::Token, Fault::reset());
     let error = api.oneshot(get(&emulator.url("/"), "/v1/agencies").map(|_| Body::default())).await.unwrap_err();
     let error = token_error(&error);

@@ -1,4 +1,4 @@
-//! What the modules share: requests, answers, and servers that are not Turris.
+//! Shared parts of the tests: requests, answers, and servers other than Turris.
 
 use std::{
     sync::{Arc, Mutex},
@@ -51,19 +51,19 @@ pub(crate) fn token_error(error: &BoxError) -> TokenError {
     TokenError::find_in(&**error).unwrap_or_else(|| panic!("expected a token error, got {error:?}")).clone()
 }
 
-/// What would wait for ever, if it did not work, fails instead.
+/// Waits for `future`, and fails if it takes a minute, so that a broken test cannot hang.
 pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(60), future).await.expect("nothing happens any more")
 }
 
-/// A request as some server received it.
+/// A request as a server received it.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
 }
 
-/// A server that keeps all that it gets: the host that nothing of ours may be sent to.
+/// A server that records every request. It stands for a host to which nothing may be sent.
 pub(crate) struct Stranger {
     pub(crate) url: Uri,
     received: Arc<Mutex<Vec<Received>>>,

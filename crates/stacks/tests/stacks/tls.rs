@@ -1,4 +1,4 @@
-//! TLS in front of an emulator, and a client that trusts it.
+//! TLS in front of an emulator, and a client that trusts its certificate.
 
 use std::{
     net::SocketAddr,
@@ -32,7 +32,8 @@ use turris_auth::{Environment, TurrisAuthLayer};
 use turris_emulator::Emulator;
 use turris_test_support::EmulatorExt;
 
-/// Ends TLS and hands the bytes on to the emulator, which tells the versions of HTTP apart by them.
+/// A front that ends TLS and forwards the bytes to the emulator, which recognises the version of
+/// HTTP by the bytes.
 pub(crate) struct TlsFront {
     address: SocketAddr,
     pub(crate) certificate: CertificateDer<'static>,
@@ -60,7 +61,7 @@ impl TlsFront {
         let port = emulator.address().unwrap().port();
         let accepted = Arc::clone(&connections);
         let serving = tokio::spawn(async move {
-            // With this task all connections end.
+            // All connections end with this task.
             let mut open = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
@@ -71,7 +72,7 @@ impl TlsFront {
         Self { address, certificate, connections, serving }
     }
 
-    /// How many connections clients have opened so far.
+    /// Returns how many connections clients have opened so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
@@ -84,7 +85,7 @@ impl TlsFront {
         TurrisAuthLayer::new(emulator.credentials(), self.environment())
     }
 
-    /// A client that offers only this version.
+    /// Creates a client that offers only this version.
     pub(crate) fn client<B>(&self, version: Version) -> Client<HttpsConnector<HttpConnector>, B>
     where
         B: http_body::Body + Send,
@@ -113,7 +114,7 @@ impl Drop for TlsFront {
 }
 
 async fn forward(acceptor: TlsAcceptor, stream: TcpStream, port: u16) {
-    // Either side may go at any time; the other one sees the end of its stream.
+    // Either side may leave at any time. The other side then sees the end of its stream.
     let Ok(mut client) = acceptor.accept(stream).await else { return };
     let mut server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let _ = copy_bidirectional(&mut client, &mut server).await;

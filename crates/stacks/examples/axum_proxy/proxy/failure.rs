@@ -1,4 +1,4 @@
-//! Answers that are the proxy's own, in the form of the vendor's error object.
+//! The proxy's own answers, in the form of the vendor's error object.
 
 use std::{error::Error, time::Duration};
 
@@ -11,7 +11,7 @@ use serde_json::json;
 use tower::timeout::error::Elapsed;
 use turris_auth::{TokenError, TokenErrorKind};
 
-/// What a caller is told when there is no answer of Turris to forward.
+/// Returns the answer to a caller if there is no answer of Turris to forward.
 pub(super) fn of(error: &(dyn Error + 'static)) -> Response {
     if let Some(error) = TokenError::find_in(error) {
         let mut response = object(of_token(error.kind()), error.request_id(), &with_causes(error));
@@ -24,7 +24,7 @@ pub(super) fn of(error: &(dyn Error + 'static)) -> Response {
     object(status, None, &with_causes(error))
 }
 
-/// An answer that has nothing to do with Turris.
+/// Returns an answer that does not involve Turris.
 pub(super) fn answer(status: StatusCode, message: &str) -> Response {
     object(status, None, message)
 }
@@ -33,13 +33,13 @@ fn of_token(kind: TokenErrorKind) -> StatusCode {
     match kind {
         TokenErrorKind::RateLimited | TokenErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         TokenErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
-        // These two never come as far as Turris.
+        // Requests with these two kinds never reach Turris.
         TokenErrorKind::CredentialsProvider | TokenErrorKind::Runtime => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_GATEWAY,
     }
 }
 
-/// Rounded up: who comes back at the very second should find the door open.
+/// Rounded up, so that a caller that returns at that second is not too early.
 fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0))
 }

@@ -1,4 +1,4 @@
-//! Which headers go through, and which are between two neighbours only.
+//! The headers that are forwarded, and the headers that concern only one connection.
 
 use std::net::IpAddr;
 
@@ -11,8 +11,8 @@ use http::{
     uri::Authority,
 };
 
-/// RFC 9110, section 7.6.1, and section 11.7 for what is between a client and its proxy. `Trailer` is not among them: the
-/// trailers themselves are forwarded.
+/// RFC 9110, section 7.6.1, and section 11.7 for the headers between a client and its proxy.
+/// `Trailer` is absent, because the trailers themselves are forwarded.
 const HOP_BY_HOP: [HeaderName; 8] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-authentication-info"),
@@ -24,12 +24,13 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     UPGRADE,
 ];
 
-/// The vendor's other kind of token. A caller's own would be tried where the proxy's is refused.
+/// The vendor's other kind of token. If the server refused the proxy's token, it would try this
+/// token of the caller.
 const RESTRICTED_ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-restricted-access-token");
-/// What a browser says of the page for which it sends a request (W3C Fetch Metadata).
+/// A browser's statement about the page that causes a request (W3C Fetch Metadata).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Removes `Connection`, every header that it names, and those that are hop-by-hop by themselves.
+/// Removes `Connection`, every header that it names, and the headers that are always hop-by-hop.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
@@ -42,15 +43,16 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Leaves what Turris is to see of a caller's headers.
+/// Reduces a caller's headers to those that Turris is to see.
 pub(super) fn prepare_request(headers: &mut HeaderMap, version: Version) {
     remove_hop_by_hop(headers);
-    // The caller's own is nobody's business but the proxy's, even where the layer puts none in its place.
+    // The caller's credentials are for the proxy only, even if the layer adds none of its own.
     headers.remove(AUTHORIZATION);
     headers.remove(RESTRICTED_ACCESS_TOKEN);
-    // The proxy's own name; the client writes that of Turris.
+    // This is the proxy's name. The client writes the name of Turris.
     headers.remove(HOST);
-    // Section 7.6.3: the version in which the message was received, and a name for the proxy.
+    // RFC 9110, section 7.6.3: the version in which the message was received, and a name for the
+    // proxy.
     let via = match version {
         Version::HTTP_10 => "1.0 turris-proxy",
         Version::HTTP_2 => "2 turris-proxy",
@@ -59,9 +61,11 @@ pub(super) fn prepare_request(headers: &mut HeaderMap, version: Version) {
     headers.append(VIA, HeaderValue::from_static(via));
 }
 
-/// Whether a browser sends this for a page: a foreign page (it has an `Origin`, or for an image or a link a `Sec-Fetch-Site`
-/// other than that of an address that was typed in), or one whose host name was made to lead to the loopback address.
-/// Without the check any page that is open on this machine could use the token.
+/// Returns whether a browser sends the request for a web page. Without this check, every page that
+/// is open on this machine could use the token. There are two cases:
+/// - A foreign page. It has an `Origin`. For an image or a link it has a `Sec-Fetch-Site` other
+///   than `none`, the value for a typed address.
+/// - A page whose host name leads to the loopback address.
 pub(super) fn is_of_a_web_page<B>(request: &Request<B>) -> bool {
     let is_loopback = |authority: &Authority| {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
@@ -72,7 +76,7 @@ pub(super) fn is_of_a_web_page<B>(request: &Request<B>) -> bool {
     let headers = request.headers();
     headers.contains_key(ORIGIN)
         || headers.get_all(SEC_FETCH_SITE).iter().any(|site| site != "none")
-        // HTTP/2 has the host in the target, and so has the absolute form.
+        // In HTTP/2 and in the absolute form the host is in the target.
         || !request.uri().authority().is_none_or(is_loopback)
         || !headers.get_all(HOST).iter().all(host_is_loopback)
 }

@@ -1,4 +1,4 @@
-//! `/health`: how the token is.
+//! `/health`: the state of the token.
 
 use axum::response::Response;
 use http::StatusCode;
@@ -7,7 +7,8 @@ use turris_auth::TokenStatus;
 
 use super::failure::json_response;
 
-/// 200 while requests can be sent, 503 while there is no token and the last fetch has failed.
+/// Returns 200 while requests can be sent, and 503 while there is no token and the last fetch has
+/// failed.
 pub(super) fn answer(status: &TokenStatus) -> Response {
     let failure = status.failure().map(|error| {
         json!({

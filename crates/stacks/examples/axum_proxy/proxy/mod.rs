@@ -1,4 +1,5 @@
-//! The proxy itself: everything under `/v1/` goes to Turris with the token, `/health` is its own.
+//! The proxy itself: it forwards everything under `/v1/` to Turris with the token, and answers
+//! `/health` itself.
 
 mod failure;
 mod headers;
@@ -25,10 +26,11 @@ use turris_auth::{
     replay::{ReplayBody, ReplayBodyLayer, ReplayBodyService},
 };
 
-/// The body that a caller streams in, made one that can be sent again after a 401.
+/// The caller's streamed body, made replayable for a retry after a 401.
 pub(crate) type RequestBody = ReplayBody<Body>;
 
-/// What a handler gets: a clone of the whole stack. All clones share one token and one pool of connections.
+/// The state of a handler: a clone of the whole stack. All clones share one token and one pool of
+/// connections.
 #[derive(Clone)]
 pub(crate) struct Proxy<C> {
     turris: Timeout<ReplayBodyService<TurrisAuth<Client<C, RequestBody>>>>,
@@ -37,8 +39,9 @@ pub(crate) struct Proxy<C> {
 }
 
 impl<C: Connect + Clone + Send + Sync + 'static> Proxy<C> {
-    /// Forwards to `environment`, which is the one of `layer`, through `client`. `timeout` is how long a caller waits for the
-    /// head of an answer, for a token and for the retry after a 401 together.
+    /// Creates a proxy that forwards to `environment`, which must be the environment of `layer`,
+    /// through `client`. `timeout` bounds the time until the head of an answer, including the token
+    /// and the retry after a 401.
     pub(crate) fn new(
         client: Client<C, RequestBody>,
         layer: TurrisAuthLayer,
@@ -61,7 +64,8 @@ impl<C: Connect + Clone + Send + Sync + 'static> Proxy<C> {
     }
 
     async fn forward(self, request: Request<Body>) -> Response {
-        // The answer to a TRACE shows the request and so the token (RFC 9110, section 9.3.8); a CONNECT asks for a tunnel.
+        // The answer to a TRACE shows the request and with it the token (RFC 9110, section 9.3.8).
+        // A CONNECT asks for a tunnel.
         if [Method::TRACE, Method::CONNECT].contains(request.method()) {
             return failure::answer(StatusCode::NOT_IMPLEMENTED, "the proxy does not forward this method");
         }
@@ -79,11 +83,12 @@ impl<C: Connect + Clone + Send + Sync + 'static> Proxy<C> {
         }
         let (mut head, body) = request.into_parts();
         headers::prepare_request(&mut head.headers, head.version);
-        // A new request: what the server has attached to the old one (its version, its extensions) is not for the client.
+        // A new request, because the old one's version and extensions belong to the server and not
+        // to the client.
         let mut forwarded = Request::new(body);
         *forwarded.method_mut() = head.method;
         *forwarded.headers_mut() = head.headers;
-        // Only the path and the query are the caller's, whatever form its request target has.
+        // Only the path and the query come from the caller, whatever form the request target has.
         match self.environment.url(head.uri.path_and_query().map_or("/", PathAndQuery::as_str)) {
             Ok(uri) => *forwarded.uri_mut() = uri,
             Err(error) => return failure::answer(StatusCode::BAD_REQUEST, &error.to_string()),
@@ -110,7 +115,8 @@ async fn refuse_web_pages(request: Request<Body>, next: Next) -> Response {
     next.run(request).await
 }
 
-/// Serves until `stop` is ready, then takes no new connections and finishes the requests that are under way.
+/// Serves until `stop` is ready. Then it accepts no new connections, and finishes the requests that
+/// are under way.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,

@@ -1,17 +1,19 @@
-//! Which request targets are forwarded.
+//! The request targets that are forwarded.
 
 use http::Uri;
 
-/// Why a path is not forwarded.
+/// The reason why a path is not forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// Servers and gateways take it for another path, which may be none of those below `/v1/`.
+    /// Servers and gateways take this path for another path, which may be outside of `/v1/`.
     Ambiguous,
-    /// The token endpoint. A caller's token requests would use up the allowance that the proxy's own need.
+    /// The token endpoint. Token requests of callers would use up the allowance of the proxy's own
+    /// token requests.
     TokenEndpoint,
 }
 
-/// Looks at a path as a server may see it: decoded, with a backslash for a slash, without parameters (`;a=b`).
+/// Checks a path as a server may see it: decoded, with slashes instead of backslashes, and without
+/// parameters (`;a=b`).
 pub(super) fn check(uri: &Uri) -> Result<(), Refused> {
     let path = decoded(uri.path()).to_ascii_lowercase();
     let path = path.strip_prefix(b"/").unwrap_or(&path);
@@ -24,7 +26,7 @@ pub(super) fn check(uri: &Uri) -> Result<(), Refused> {
     if names == [b"v1".as_slice(), b"auth", b"jwt"] { Err(Refused::TokenEndpoint) } else { Ok(()) }
 }
 
-/// Without its percent-encoding (RFC 3986, section 2.1). What is none stays as it is.
+/// Removes the percent-encoding (RFC 3986, section 2.1). Invalid sequences stay unchanged.
 fn decoded(path: &str) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
