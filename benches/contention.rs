@@ -1,7 +1,8 @@
-//! `cargo bench`: times of the layers, alone, on several threads, and when many callers want one token.
+//! `cargo bench`: times of the layers, alone, on several threads, and with many callers that need
+//! one token.
 //!
-//! `benches/README.md` says what each figure means. What is not a time (calls, heap, percentiles), and the comparison with
-//! what a user could take instead, is printed by `crates/peers`.
+//! `benches/README.md` explains each figure. `crates/peers` prints the figures that are not times
+//! (calls, heap, percentiles), and the comparison with the alternatives.
 #![allow(
     dead_code,
     missing_docs,
@@ -84,7 +85,7 @@ fn on_runtime(criterion: &mut Criterion) {
     });
 }
 
-/// The time from the end of the fetch until the last caller is through.
+/// Measures the time from the end of the fetch until the last caller has finished.
 fn cold(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("cold, release");
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
@@ -110,7 +111,7 @@ fn failing(criterion: &mut Criterion) {
     each(&mut group, BenchmarkId::from_parameter("401 for all, fetch of 50 ms"), || refused::burst().last_answer);
 }
 
-/// 32 callers, the time per request.
+/// Measures the time of a request with 32 callers.
 fn over_loopback(criterion: &mut Criterion) {
     const EACH: usize = 100;
     let server = end_to_end::server(end_to_end::ANSWER);
@@ -130,7 +131,7 @@ fn over_loopback(criterion: &mut Criterion) {
     }
 }
 
-/// One run of a scenario is one iteration, and it says itself how long it took.
+/// One run of a scenario is one iteration. The scenario returns its own time.
 fn each(group: &mut BenchmarkGroup<'_, WallTime>, id: BenchmarkId, mut run: impl FnMut() -> Duration) {
     group.bench_function(id, |bencher| bencher.iter_custom(|times| (0..times).map(|_| run()).sum()));
 }

@@ -1,8 +1,10 @@
-//! The whole life of a client secret: no block of memory that this crate had it in is freed with it.
+//! The whole life of a client secret: this crate frees no block of memory that still contains the
+//! secret.
 //!
-//! `cargo test -p turris-auth-freed`. One scene after another, on one thread: what is found is found for
-//! the whole process, and a variable of the environment is set while there is no other thread. The scenes themselves and the
-//! services below keep no copy of the secret, so every block that is found is the crate's.
+//! `cargo test -p turris-auth-freed`. The scenes run in sequence on one thread, for two reasons. A
+//! block is found for the whole process. An environment variable is set while there is no other
+//! thread. The scenes themselves and the services below the crate keep no copy of the secret, so
+//! every block that is found is the crate's.
 
 use std::{
     env,
@@ -66,7 +68,8 @@ fn main() {
     assert_eq!(places, 0, "the secret was left in memory that was freed");
 }
 
-/// The means themselves: a block that is dropped, one that grew, and one whose text was only made shorter.
+/// Tests the method itself: a block that is dropped, a block that grew, and a block whose text was
+/// only truncated.
 fn what_is_freed_with_it_is_found() {
     assert_eq!(found_during(|| drop(MARKER.to_owned())).len(), 1);
     let grown = found_during(|| {
@@ -93,7 +96,7 @@ fn credentials() {
     drop(first);
     assert!(format!("{second:?}").contains("client"));
     drop(second);
-    // A text with room to spare, which is not given back by a copy.
+    // A text with spare capacity, which must not be shrunk by a copy.
     let mut text = String::with_capacity(1_000);
     text.push_str(MARKER);
     drop(Credentials::new("client", text).unwrap());
@@ -114,7 +117,7 @@ fn file(name: &str, pieces: &[&str]) -> PathBuf {
     path
 }
 
-/// What the files say, read on this thread and on one for blocking work.
+/// Returns the credentials in the files, read on this thread and on a thread for blocking work.
 fn read(files: &CredentialsFile) -> [Result<Credentials, CredentialsFileError>; 2] {
     let mut here = Box::pin(files.read());
     let Poll::Ready(here) = here.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
@@ -146,7 +149,7 @@ fn pair_of_files() {
     for credentials in read(&CredentialsFile::pair(&id, &secret)) {
         credentials.unwrap();
     }
-    // Mixed up.
+    // The two files are swapped.
     for error in read(&CredentialsFile::json(&secret)) {
         error.unwrap_err();
     }
@@ -155,7 +158,7 @@ fn pair_of_files() {
 }
 
 fn other_files() {
-    // Never freed, for it is not the crate's.
+    // Never freed, because this block belongs to the test.
     let quoted = std::mem::ManuallyDrop::new(["\"", MARKER, "\""].concat());
     for pieces in [
         &["{\"clientSecret\": ", &quoted, "}"][..],
@@ -184,7 +187,7 @@ fn issued() -> Response<Body> {
     Response::builder().status(201).body(token.into()).unwrap()
 }
 
-/// Looks for the secret in a request, and drops it.
+/// Searches for the secret in a request, and drops the request.
 async fn has_secret(request: Request<Body>) -> bool {
     let mut body = request.into_body();
     let mut seen = false;
@@ -221,7 +224,8 @@ fn token_request() {
     };
     for own_token_service in [false, true] {
         run(async {
-            // Each quotation mark at the end is written by itself, so that a buffer that is too short grows.
+            // The serialiser writes each final quotation mark separately, so a buffer that is too
+            // short would grow.
             let credentials = Credentials::new("client", [MARKER, &"\"".repeat(200)].concat()).unwrap();
             let builder = TurrisAuthLayer::builder(credentials, Environment::Production);
             if own_token_service {
@@ -237,7 +241,7 @@ fn token_request() {
     assert_eq!(asked.load(SeqCst), 4);
 }
 
-/// New credentials each time that it is asked, as from a vault.
+/// A provider that returns new credentials at each call, like a vault.
 struct Vault;
 
 impl CredentialsProvider for Vault {
@@ -263,7 +267,7 @@ fn rotated_credentials() {
     });
 }
 
-/// What a server says that quotes what it refuses.
+/// Answers of a server that quotes the values that it refuses.
 const QUOTES: &[&[&str]] = &[
     &["{\"errorMessage\":[\"not ", MARKER, "\"],\"requestId\":\"", MARKER, "\"}"],
     &["{\"errorType\":\"", MARKER, "\",\"details\":{\"", MARKER, "\":\"", MARKER, "\"}}"],
@@ -273,14 +277,15 @@ const QUOTES: &[&[&str]] = &[
     &["{\"errorMessage\":\"", MARKER],
 ];
 
-/// The same with escapes, which take another way through a JSON parser. The first has the whole request in it.
+/// The same with escapes, which take another path through a JSON parser. The first answer contains
+/// the whole request.
 const QUOTES_WITH_ESCAPES: &[&[&str]] = &[
     &["{\"errorMessage\":\"not {\\\"clientSecret\\\":\\\"", MARKER, "\\\"}\",\"errorType\":\"e\"}"],
     &["{\"errorMessage\":\"\\/\\u0041", MARKER, "\",\"a\":[\"\\n", MARKER, "\", {\"a\": \"", MARKER, "\\n\"}]}"],
     &["{\"errorMessage\":{\"", MARKER, "\":\"\\n", MARKER, "\"}}"],
 ];
 
-/// Of a secret that begins with a quotation mark: as it is, and as it stands in the request.
+/// Quotes of a secret that begins with a quotation mark: plain, and as it stands in the request.
 const QUOTES_OF_QUOTED: &[&[&str]] =
     &[&["{\"errorMessage\":[\"no \\\"", MARKER, ", no \\\\\\\"", MARKER, ", once more \\\\\\\"", MARKER, "\"]}"]];
 
@@ -290,7 +295,8 @@ fn quoting_answers() {
             quoting_answer("", code, quote);
         }
     }
-    // An answer of success has no business with the secret. One that quotes it with escapes is not provided for.
+    // A success has no reason to contain the secret. A success that quotes the secret with escapes
+    // is not covered.
     for code in [400, 401, 403, 500] {
         for quote in QUOTES_WITH_ESCAPES {
             quoting_answer("", code, quote);
@@ -315,7 +321,8 @@ fn quoting_answer(beginning: &str, code: u16, pieces: &'static [&'static str]) {
 }
 
 fn unanswered_token_request() {
-    // Before it is sent, while it is read, and after that: by the time-out, and by the drop of all that there is.
+    // A token request that ends before it is sent, while it is read, and after it is read: by the
+    // timeout, and by the drop of everything.
     for (ready, read) in [(false, false), (true, false), (true, true)] {
         for dropped in [false, true] {
             run(async {

@@ -1,6 +1,6 @@
-//! What the server says: tokens, errors, and the lifetime inside a token.
+//! The server's answers: tokens, errors, and the lifetime inside a token.
 //!
-//! `serde_json::Value` is the second opinion: it reads the same documents without anything of what is read here.
+//! `serde_json::Value` is the second opinion. It reads the same documents with independent code.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use turris_auth::fuzz_bridge;
 
-/// The body of a successful answer of the token endpoint.
+/// Checks the body of a successful answer of the token endpoint.
 pub fn token_answer(body: &[u8]) {
     let document: Option<Value> = serde_json::from_slice(body).ok();
     let (token, lifetime, request_id, shown) = match fuzz_bridge::token_answer(body) {
@@ -50,11 +50,11 @@ pub fn token_answer(body: &[u8]) {
         assert_is_fit_for_logs(request_id);
         assert!(!request_id.contains(token), "the token is in a text that is logged");
     }
-    // Shorter ones may be in it by chance.
+    // Shorter tokens may be part of the text by chance.
     assert!(token.len() < 64 || !shown.contains(token));
 }
 
-/// A JWT's claims, as they stand or as two numbers; or the whole token.
+/// Checks a JWT's claims, as they stand or as two numbers, or a whole token.
 pub fn jwt_lifetime(data: &[u8]) {
     if let Ok(token) = str::from_utf8(data)
         && let Some(_lifetime) = fuzz_bridge::jwt_lifetime(token)
@@ -65,13 +65,14 @@ pub fn jwt_lifetime(data: &[u8]) {
     let of_claims =
         |claims: &[u8]| fuzz_bridge::jwt_lifetime(&format!("e30.{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(claims)));
     let lifetime = of_claims(data);
-    // What it leaves out may be nested deeper than `Value` follows, and so be no document to the second opinion.
+    // A part that the parser skips may be nested deeper than `Value` follows. Then the second
+    // opinion has no document.
     if let Ok(document) = serde_json::from_slice::<Value>(data) {
         let claim = |name| document.get(name).and_then(Value::as_f64);
         match (lifetime, claim("iat").zip(claim("exp"))) {
             (Some(lifetime), Some((iat, exp))) => assert_eq!(lifetime, saturated(exp - iat)),
             (Some(lifetime), None) => panic!("{lifetime:?} was read from {document}"),
-            // A claim that is there more than once.
+            // A claim that occurs more than once.
             (None, _) => {}
         }
     }
@@ -90,7 +91,7 @@ pub fn jwt_lifetime(data: &[u8]) {
     }
 }
 
-/// The client secret, a newline, and the body of an answer that is no success.
+/// Checks the client secret, a newline, and the body of an answer that is no success.
 pub fn error_object(data: &[u8]) {
     const HIDDEN: &str = "[secret]";
     let (secret, body) = super::split_at_first(data, b'\n').unwrap_or((b"", data));
@@ -103,14 +104,15 @@ pub fn error_object(data: &[u8]) {
         assert_eq!(answer, plain);
         return;
     }
-    // `Credentials` takes none with control characters.
+    // `Credentials` accepts no control characters.
     if secret.contains(char::is_control) {
         return;
     }
     let quoted = Value::from(secret).to_string();
     let quoted = &quoted[1..quoted.len() - 1];
     for text in answer.iter().flatten() {
-        // The mark itself may contain the secret (`e`), and so may a part of the mark, which is all that a cut may leave.
+        // The mark itself may contain the secret (`e`). After a cut, a part of the mark may be
+        // left, and may contain it too.
         let text = if text.chars().count() < 512 { text.replace(HIDDEN, "\0") } else { continue };
         let quotes = |secret: &str| !secret.is_empty() && text.contains(secret);
         assert!(!quotes(secret) && !quotes(quoted), "{secret:?} is in {text:?}");
@@ -126,7 +128,7 @@ fn assert_is_bounded(answer: &[Vec<Box<str>>; 3]) {
 fn assert_is_fit_for_logs(text: &str) {
     assert!(!text.is_empty() && text.chars().count() <= 512, "{text:?}");
     assert!(!text.chars().any(char::is_control), "{text:?}");
-    // The two that reorder, one that hides and one that ends a line.
+    // Two characters that reorder, one that hides and one that ends a line.
     assert!(!text.contains(['\u{202e}', '\u{2066}', '\u{200b}', '\u{2028}']), "{text:?}");
 }
 

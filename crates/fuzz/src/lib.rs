@@ -1,7 +1,8 @@
-//! Entry points for a fuzzer: each makes something of any bytes and panics if an assertion does not hold.
+//! Entry points for a fuzzer. Each accepts arbitrary bytes and panics if an assertion fails.
 //!
-//! The library has what they try with `--cfg fuzzing` only, which cargo-fuzz sets; without it this package is empty.
-//! `README.md` says how to run them, and `tests.rs` runs them on any toolchain.
+//! The library exports the functions under test only with `--cfg fuzzing`, which cargo-fuzz sets.
+//! Without it this package is empty. `README.md` explains how to run the targets, and `tests.rs`
+//! runs them on any toolchain.
 #![cfg(fuzzing)]
 #![allow(
     clippy::panic,
@@ -21,12 +22,12 @@ pub use limits::rate_limits;
 pub use replay::replay;
 pub use request::request_head;
 
-/// The lines of an input. Whatever the bytes are, they are some.
+/// Splits an input into lines. Every input has at least one.
 fn lines(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     data.split(|byte| *byte == b'\n')
 }
 
-/// The two sides of the first `separator`, without it.
+/// Returns both sides of the first `separator`, without the separator.
 fn split_at_first(data: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
     let at = data.iter().position(|byte| *byte == separator)?;
     Some((&data[..at], &data[at + 1..]))

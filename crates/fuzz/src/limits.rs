@@ -1,4 +1,4 @@
-//! What the server says of limits, and the waits that come of it.
+//! The server's statements about limits, and the waits that follow from them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,14 +14,15 @@ use turris_auth::{
 
 use super::{lines, split_at_first};
 
-/// Lines of `name: value`, and with `@` the seconds since 1970 that the local clock shows.
+/// Checks lines of `name: value`. A line with `@` has the local clock, in seconds since 1970.
 pub fn rate_limits(data: &[u8]) {
     let (headers, now) = answer(data);
     let limits = Limits::read(&headers, now);
     assert_is_as_careful_as_each_header(&headers, now, &limits);
 
     if !headers.contains_key(DATE) {
-        // A delta of up to 31 years is the server's word; a time that is held against the local clock is not.
+        // A delta of up to 31 years comes from the server. A time that would be compared with the
+        // local clock does not count.
         let is_bounded = |wait: Duration| wait.as_secs() < 1_000_000_000;
         assert!(limits.reset_after().is_none_or(is_bounded), "{limits:?}");
     }
@@ -49,7 +50,7 @@ fn answer(data: &[u8]) -> (HeaderMap, SystemTime) {
     let (mut headers, mut now) = (HeaderMap::new(), UNIX_EPOCH + Duration::from_secs(1_763_000_000));
     for line in lines(data) {
         if let Some(seconds) = line.strip_prefix(b"@").and_then(|text| str::from_utf8(text).ok()?.parse().ok()) {
-            // No clock shows what it cannot hold; one that is set before 1970 can be.
+            // A clock cannot show a time that it cannot hold. A clock before 1970 is possible.
             now = UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH - Duration::from_secs(1));
         } else if let Some((name, value)) = split_at_first(line, b':')
             && let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value.trim_ascii()))
@@ -60,7 +61,7 @@ fn answer(data: &[u8]) -> (HeaderMap, SystemTime) {
     (headers, now)
 }
 
-/// The answer as a whole waits no less than each `Retry-After` by itself.
+/// The answer as a whole waits at least as long as each `Retry-After` by itself.
 fn assert_is_as_careful_as_each_header(headers: &HeaderMap, now: SystemTime, limits: &Limits) {
     let around: Vec<_> = headers.iter().filter(|(name, _)| **name == DATE || **name == AGE).collect();
     for value in headers.get_all(RETRY_AFTER) {

@@ -1,6 +1,8 @@
-//! Bodies that are sent more than once: any frames, any bound, and any order of copies, reads, claims and drops.
+//! Bodies that are sent more than once: any frames, any limit, and any order of copies, reads,
+//! claims and drops.
 //!
-//! What is asserted needs no model of what is kept: who may read reads everything in order, and nobody else reads at all.
+//! The assertions need no model of the stored part: the reader with the right to read reads
+//! everything in order, and no other reader reads at all.
 
 mod script;
 
@@ -25,7 +27,8 @@ use self::script::{BROKEN, Content, Script};
 
 type Polled = Poll<Option<Result<Frame<Bytes>, BoxError>>>;
 
-/// A byte of flags, two of a bound, the steps of a source behind their number, and an action per byte for the rest.
+/// The input has a byte of flags, two bytes of the limit, the number of the source's steps, these
+/// steps, and then one action for each byte.
 pub fn replay(data: &[u8]) {
     let Some((&[flags, low, high], data)) = data.split_first_chunk() else { return };
     let bound = if flags & 2 == 0 { usize::from(u16::from_le_bytes([low, high])) % 2048 } else { 64 * 1024 };
@@ -37,7 +40,7 @@ pub fn replay(data: &[u8]) {
     readers.finish();
 }
 
-/// How often it was woken.
+/// The number of wake-ups.
 #[derive(Default)]
 struct Wakes(AtomicUsize);
 
@@ -52,7 +55,7 @@ struct Reader {
     wakes: Arc<Wakes>,
     read: Content,
     stage: Stage,
-    /// The wakes there had been when it was left waiting.
+    /// The number of wake-ups when the reader began to wait.
     waits_since: Option<usize>,
 }
 
@@ -69,10 +72,10 @@ struct Readers {
     readers: Vec<Reader>,
     whole: Content,
     bound: usize,
-    /// A source that is at its end from the start is a body in memory.
+    /// A source without any frames is a body in memory.
     is_empty: bool,
     has_failed: bool,
-    /// No copy was to be had, so none is to be had any more.
+    /// No copy could be made, so no copy can be made later.
     is_spent: bool,
     pending_left: usize,
 }
@@ -194,7 +197,7 @@ impl Readers {
         }
     }
 
-    /// The body is not to blame.
+    /// Checks that a reader had a valid reason to fail.
     fn refused(&self, index: usize, before: Stage, may_begin: bool, error: ReplayBodyError) {
         assert!(!may_begin, "{error:?}, and it said that it could begin");
         match (before, error) {
@@ -219,7 +222,7 @@ impl Readers {
         let hint = reader.body.size_hint();
         let rest = (self.whole.announced.max(self.whole.bytes.len()) - reader.read.bytes.len()) as u64;
         assert!(hint.lower() <= rest && hint.upper().is_none_or(|upper| upper >= rest), "{hint:?}, and {rest} to come");
-        // It frames the request: it may not become less sure, or surer, than the source was.
+        // The hint frames the request, so it must be exactly as precise as the source's hint.
         if reader.stage == Stage::Waiting && !self.is_empty {
             assert_eq!(hint.exact(), self.whole.is_exact.then_some(rest));
         }
@@ -234,7 +237,7 @@ impl Readers {
                 let reader = &self.readers[index];
                 self.check(reader);
                 let has_moved = reader.read != read || self.pending_left != pending;
-                // The source itself may yield frames without data; what is kept of it has none.
+                // The source itself may yield frames without data. The stored part has none.
                 assert!(has_moved || reader.stage != Stage::Begun || self.whole.has_empty_frames, "it does not go on");
             }
             drop(self.readers.swap_remove(index));

@@ -1,4 +1,4 @@
-//! The copy of a request that another attempt needs.
+//! The copy of a request for another attempt.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
@@ -8,10 +8,10 @@ use turris_auth::fuzz_bridge;
 
 use super::{lines, split_at_first};
 
-/// A line of method and URI; then headers, of which one with a `!` before it is sensitive, and a name with a `-` before it
-/// is taken out again.
+/// Checks a line of method and URI, followed by headers. A header with a `!` before it is
+/// sensitive. A name with a `-` before it is removed again.
 ///
-/// Taking headers out leaves a map in an order in which nobody would have put them in.
+/// Removing headers leaves a map with an order that insertions alone cannot produce.
 pub fn request_head(data: &[u8]) {
     let mut lines = lines(data);
     let Some((method, uri)) = lines.next().and_then(|line| split_at_first(line, b' ')) else { return };
@@ -38,7 +38,7 @@ pub fn request_head(data: &[u8]) {
     assert_eq!(parts(copy.uri()), parts(cloned.uri()));
     assert_eq!(copy.headers(), cloned.headers());
     assert!(copy.headers().iter().map(header).eq(cloned.headers().iter().map(header)), "{cloned:?}");
-    // A copy is found by name as the original is: its index was built anew.
+    // The copy's headers can be found by name, because its index was built anew.
     for name in cloned.headers().keys() {
         assert!(copy.headers().get_all(name).iter().eq(cloned.headers().get_all(name)), "{name}");
     }
@@ -62,7 +62,8 @@ fn change(headers: &mut HeaderMap, line: &[u8]) {
     }
 }
 
-/// Without regard to case, as `Uri` itself compares them, two URIs may be equal that a server tells apart.
+/// Returns the parts of a URI as text. `Uri` itself ignores case, so two equal URIs may differ for
+/// a server.
 fn parts(uri: &Uri) -> (Option<&str>, Option<&str>, Option<&str>) {
     let path_and_query = uri.path_and_query().map(|path_and_query| path_and_query.as_str());
     (uri.scheme_str(), uri.authority().map(|authority| authority.as_str()), path_and_query)
@@ -72,7 +73,7 @@ fn header<'a>((name, value): (&'a HeaderName, &'a HeaderValue)) -> (&'a str, &'a
     (name.as_str(), value.as_bytes(), value.is_sensitive())
 }
 
-/// All of a body that is never pending.
+/// Returns all bytes of a body that is never pending.
 fn bytes_of(request: Request<Full<Bytes>>) -> Bytes {
     let mut collected = std::pin::pin!(request.into_body().collect());
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());

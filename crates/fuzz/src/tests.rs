@@ -1,4 +1,5 @@
-//! The entry points on any toolchain: the seeds as they are, the seeds with changes, and any bytes.
+//! Runs the entry points on any toolchain: with the seeds, with changed seeds, and with arbitrary
+//! bytes.
 
 use std::{fs, path::Path};
 
@@ -6,7 +7,7 @@ use proptest::{collection::vec, prelude::*, sample::Index, test_runner::TestRunn
 
 const CASES: u32 = 2_000;
 
-/// The seeds of a target.
+/// Returns the seeds of a target.
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     let seeds: Vec<_> = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target))
         .unwrap()
@@ -16,7 +17,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     seeds
 }
 
-/// Puts `by` in the place of `length` bytes.
+/// Replaces `length` bytes with `by`.
 fn splice(seed: &[u8], changes: &[(Index, usize, Vec<u8>)]) -> Vec<u8> {
     let mut changed = seed.to_vec();
     for (at, length, by) in changes {
@@ -30,7 +31,7 @@ fn splice(seed: &[u8], changes: &[(Index, usize, Vec<u8>)]) -> Vec<u8> {
 fn run(target: &str, entry: fn(&[u8])) {
     let seeds = seeds(target);
     seeds.iter().for_each(|seed| entry(seed));
-    // Bytes that mean something to one grammar or another.
+    // Bytes that have a meaning in one of the grammars.
     let telling = prop::sample::select(b"\0\n\t \"\\[]{}:;,.-+=eE0189@!\x7f\x80\xe2\xff".to_vec());
     let bytes = || vec(prop_oneof![2 => any::<u8>(), 1 => telling.clone()], 0..12);
     let changed = (any::<Index>(), vec((any::<Index>(), 0..6_usize, bytes()), 0..6))

@@ -1,4 +1,4 @@
-//! What the token's life has to know of answers.
+//! The part of `api` that the token needs.
 
 #[rustfmt::skip]
 #[path = "../../../src/api/limits.rs"]

@@ -1,16 +1,17 @@
-//! Runs a scenario through all its interleavings.
+//! Runs a scenario in all its interleavings.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// Enough for the longest interleaving of any scenario: only a loop that never ends goes beyond it.
+/// Enough for the longest interleaving of any scenario. Only an endless loop exceeds it.
 const LONGEST: usize = 20_000;
 
-/// Runs `scenario` in every interleaving in which a thread is set aside at most `preemptions` times while it could go on.
-/// Where a thread waits, each of the others gets its turn in any case. `LOOM_MAX_PREEMPTIONS` sets another bound for all
-/// scenarios. All threads have to end.
+/// Runs `scenario` in every interleaving in which at most `preemptions` times a thread is
+/// interrupted although it could continue. When a thread waits, each of the other threads is tried
+/// in any case. `LOOM_MAX_PREEMPTIONS` sets another bound for all scenarios. All threads have to
+/// end.
 pub(crate) fn check(name: &str, preemptions: usize, scenario: impl Fn() + Send + Sync + 'static) {
     let interleavings = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&interleavings);
@@ -21,7 +22,7 @@ pub(crate) fn check(name: &str, preemptions: usize, scenario: impl Fn() + Send +
     let bound = builder.preemption_bound.unwrap_or_default();
     builder.check(move || {
         count.fetch_add(1, Ordering::Relaxed);
-        // The jitters have to be the same each time an interleaving is continued.
+        // The jitter has to be the same each time an interleaving is repeated.
         fastrand::seed(1);
         scenario();
         crate::runtime::join_tasks();

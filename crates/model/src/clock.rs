@@ -13,11 +13,11 @@ use loom::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-/// Far enough from zero that nothing is before it.
+/// Far enough from zero that no earlier moment underflows.
 const START: u64 = 1_000_000_000_000_000;
 
 struct Clock {
-    /// Only where time moves is it worth trying who sees how much of it.
+    /// Only scenarios that move the time need to try which thread sees which time.
     moves: std::sync::atomic::AtomicBool,
     now: AtomicU64,
     sleeping: Mutex<Vec<Waker>>,
@@ -35,7 +35,7 @@ fn moves() -> bool {
     CLOCK.moves.load(std::sync::atomic::Ordering::Relaxed)
 }
 
-/// To be called before there are threads, in a scenario that calls [`advance`].
+/// Lets the time move. Call it before there are threads, in a scenario that calls [`advance`].
 pub(crate) fn let_move() {
     CLOCK.moves.store(true, std::sync::atomic::Ordering::Relaxed);
 }
@@ -84,7 +84,8 @@ impl Future for Sleep {
             return Poll::Pending;
         }
         CLOCK.sleeping.lock().unwrap().push(cx.waker().clone());
-        // After the waker is there for `advance` to find: one of the two sees the other's.
+        // Checked after the waker is stored for `advance`, so that at least one of the two sees the
+        // other's change.
         if Instant::now() >= self.0 { Poll::Ready(()) } else { Poll::Pending }
     }
 }

@@ -1,4 +1,4 @@
-//! All that was ever published in one execution, checked when it is over.
+//! All publications of one execution, checked when the execution is over.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,20 +8,20 @@ use crate::{
     token::{Token, TokenCache},
 };
 
-/// A refusal or an invalidation, as what it means for later publications.
+/// A refusal or an invalidation, and its meaning for later publications.
 pub(crate) struct Strike {
-    /// How many fetches had been sent when it began.
+    /// The number of fetches that had been sent when it began.
     pub(crate) sent: usize,
-    /// The one token that it struck; all of them, if none is named.
+    /// The refused token. `None` means all tokens.
     pub(crate) token: Option<usize>,
 }
 
-/// What one cache has published, and what was struck in between.
+/// The publications of one cache, and the refusals and invalidations between them.
 #[derive(Clone)]
 pub(crate) struct History {
     published: Stored<Option<Arc<Token>>>,
     answers: &'static [Answer],
-    /// Each with how much had been published when it was over.
+    /// Each with the number of publications at its end.
     strikes: Arc<Mutex<Vec<(usize, Strike)>>>,
 }
 
@@ -29,7 +29,7 @@ loom::lazy_static! {
     static ref HISTORIES: Mutex<Vec<History>> = Mutex::new(Vec::new());
 }
 
-/// Checks those of all caches of this execution.
+/// Checks the histories of all caches of this execution.
 pub(crate) fn check_all() {
     for history in HISTORIES.lock().unwrap().drain(..) {
         history.check();
@@ -52,10 +52,10 @@ impl History {
         self.published.lock().unwrap().iter().flatten().any(|token| token.generation() == generation)
     }
 
-    /// 1. Each generation that is published is the one after the last.
-    /// 2. None was brought by an earlier fetch than the one before.
-    /// 3. None was struck before: by a refusal of this very token, or by an invalidation, while all fetches that could have
-    ///    brought it had been sent.
+    /// 1. Each published generation is the one after the previous generation.
+    /// 2. No token comes from an earlier fetch than its predecessor.
+    /// 3. No published token was refused or invalidated before: neither by a 401 for this very
+    ///    token, nor by an invalidation after all fetches that could have brought it had been sent.
     fn check(&self) {
         let published = self.published.lock().unwrap();
         let strikes = self.strikes.lock().unwrap();

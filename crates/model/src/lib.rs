@@ -1,9 +1,10 @@
-//! The token's life under [loom]: the files of `src/token` themselves, with `crate::primitives` below `src/token/sync.rs`
-//! exchanged for ones whose every interleaving, and every value that a weakly ordered read may see, is tried.
+//! The token's life under [loom]. The files of `src/token` are compiled unchanged, with other
+//! primitives below `src/token/sync.rs`. Loom tries every interleaving of these primitives, and
+//! every value that a weakly ordered read may see.
 //!
 //! `cargo test --release -p turris-auth-model`
 //!
-//! What is not modelled: the reference counts of `Arc` and `Weak`, and panics. Spans and events are left out.
+//! The model leaves out the reference counts of `Arc` and `Weak`, panics, spans and events.
 
 #![allow(dead_code, unused_imports, reason = "the shared files have more than the token's life needs")]
 

@@ -1,4 +1,4 @@
-//! What the token's life tells of itself, told to nobody.
+//! The telemetry functions of the token, without any effect.
 
 macro_rules! event {
     ($($ignored:tt)*) => {{}};

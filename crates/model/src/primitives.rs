@@ -1,4 +1,5 @@
-//! What `src/token/sync.rs` is built upon here. The names and signatures are those of what each stands for.
+//! The primitives below `src/token/sync.rs`, for loom. Names and signatures are those of the
+//! originals.
 
 use std::{
     future::Future,
@@ -14,7 +15,7 @@ pub(crate) use loom::sync::{
     Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicU64},
 };
-/// It counts for statistics alone; to try its interleavings too would only multiply the others.
+/// Used for statistics alone. Trying its interleavings too would only multiply the others.
 pub(crate) use std::sync::atomic::AtomicUsize;
 
 pub(crate) use crate::{
@@ -22,8 +23,8 @@ pub(crate) use crate::{
     runtime::{AbortHandle, Handle, Id},
 };
 
-/// The cell of the standard library: whoever finds it full sees what was done before it was filled; whoever finds it
-/// empty learns nothing.
+/// The standard library's cell. A thread that finds it full sees everything that happened before it
+/// was filled. A thread that finds it empty learns nothing.
 pub(crate) struct OnceLock<T> {
     state: loom::sync::atomic::AtomicUsize,
     value: std::sync::OnceLock<T>,
@@ -54,16 +55,16 @@ impl<T> OnceLock<T> {
     }
 }
 
-/// `arc_swap`'s: a read may miss a write that nothing orders before it, but sees whole values only, and all that was done
-/// before the one it sees was written.
+/// The cell of `arc_swap`. A read may miss a write that nothing orders before it. It always sees a
+/// whole value, and everything that happened before that value was written.
 pub(crate) struct ArcSwapOption<T> {
     written: std::sync::Mutex<Vec<Option<Arc<T>>>>,
     latest: loom::sync::atomic::AtomicUsize,
     stored: Stored<Option<Arc<T>>>,
 }
 
-/// All that was ever stored in one place, in the order in which it was there. The standard library's lock, for it orders
-/// nothing that the code under test should not rely on.
+/// All values that were ever stored in one place, in order. It uses the standard library's lock,
+/// which adds no ordering on which the code under test could rely.
 pub(crate) type Stored<T> = Arc<std::sync::Mutex<Vec<T>>>;
 
 pub(crate) struct Guard<T> {
@@ -106,12 +107,12 @@ impl<T> ArcSwapOption<T> {
             written.len() - 1
         };
         self.latest.swap(latest, Ordering::AcqRel);
-        // No other thread goes on between the two.
+        // No other thread runs between the two steps.
         self.stored.lock().unwrap().push(value);
     }
 }
 
-/// Tokio's, as far as it is used: `notify_waiters` and `notified_owned`.
+/// Tokio's `Notify`, reduced to `notify_waiters` and `notified_owned`.
 pub(crate) struct Notify {
     calls: AtomicU64,
     waiters: Mutex<Waiters>,

@@ -1,4 +1,4 @@
-//! Runtimes and their tasks: each task is a thread of its own.
+//! Runtimes and their tasks. Each task is a thread.
 
 use std::{
     cell::Cell,
@@ -16,21 +16,21 @@ use loom::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Id(u8);
 
-/// The runtime that all threads are on that did not [`enter`] another.
+/// The runtime of all threads that have not [`enter`]ed another runtime.
 pub(crate) const HOME: Id = Id(0);
 pub(crate) const ELSEWHERE: Id = Id(1);
-/// It takes tasks and polls none of them; it drops them when they are aborted.
+/// A runtime that accepts tasks and never polls them. It drops them when they are aborted.
 pub(crate) const NOT_DRIVEN: Id = Id(2);
 
 struct Tasks {
-    /// Whether `spawn` runs a task to its end before it returns, in a scenario's prologue.
+    /// Whether `spawn` runs a task to its end before it returns. This is for a scenario's prologue.
     at_once: Cell<bool>,
     running: Vec<JoinHandle<()>>,
     aborts: Vec<(Id, AbortHandle)>,
 }
 
 loom::lazy_static! {
-    // The standard library's, for it orders nothing that the code under test should not rely on.
+    // The standard library's lock, which adds no ordering on which the code under test could rely.
     static ref TASKS: std::sync::Mutex<Tasks> = std::sync::Mutex::new(Tasks {
         at_once: Cell::new(false),
         running: Vec::new(),
@@ -42,12 +42,12 @@ loom::thread_local! {
     static ENTERED: Cell<Id> = Cell::new(HOME);
 }
 
-/// Makes the calling thread one of `runtime`.
+/// Moves the calling thread to `runtime`.
 pub(crate) fn enter(runtime: Id) {
     ENTERED.with(|entered| entered.set(runtime));
 }
 
-/// Runs `work`, and each task that it spawns before it goes on.
+/// Runs `work`. Each task that it spawns runs to its end before `work` continues.
 pub(crate) fn in_one_thread<T>(work: impl FnOnce() -> T) -> T {
     TASKS.lock().unwrap().at_once.set(true);
     let result = work();
@@ -176,7 +176,8 @@ impl Wake for Parker {
     }
 }
 
-/// Loom's own wakes for no reason, too, which would be one more way for every thread to go on.
+/// Unlike loom's own `block_on`, this has no spurious wake-ups. They would add one more
+/// interleaving for every thread.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let parker = Arc::new(Parker { woken: Mutex::new(false), wakes: Condvar::new() });
     let waker = Waker::from(Arc::clone(&parker));

@@ -1,10 +1,10 @@
-//! What a few threads do to one cache, and what has to hold whatever the order.
+//! Scenarios of a few threads on one cache, with properties that hold in every order.
 //!
-//! The server asserts in all of them that no two fetches are under way and that the allowance is kept, that no thread is
-//! handed an older token after a newer one or one that it has struck; and afterwards the whole history of what was
-//! published is checked (`history.rs`). Each ends only if all
-//! its threads and tasks do: a lost wake-up, a waiter left behind or a task that nobody ends is a deadlock, which loom
-//! reports.
+//! In every scenario the server asserts that at most one fetch is under way and that the allowance
+//! is kept. It also asserts that no thread receives an older token after a newer one, or a token
+//! that the thread has refused or invalidated. At the end the whole history of publications is
+//! checked (`history.rs`). A scenario ends only if all its threads and tasks end. Loom therefore
+//! reports a lost wake-up, a waiter without an outcome and an endless task as a deadlock.
 
 mod callers;
 mod invalidations;

@@ -1,4 +1,4 @@
-//! A token endpoint that sees what it is asked, and callers of a cache.
+//! A token endpoint that checks its requests, and callers of a cache.
 
 use std::{
     cell::Cell,
@@ -26,38 +26,41 @@ pub(crate) const LIFETIME: Duration = Duration::from_secs(600);
 pub(crate) const REFRESH_BEFORE: Duration = Duration::from_secs(60);
 pub(crate) const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What one fetch is answered with.
+/// The answer to one fetch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// The n-th fetch brings the token `n`.
     Token,
-    /// The very token that the first fetch brought.
+    /// The same token that the first fetch brought.
     FirstToken,
     Failure,
     Nothing,
 }
 
-/// The server, as one thread knows it: a clone goes on from what the thread knew that made it, with a service of its own.
+/// The server from the view of one thread. A clone starts with the knowledge of the thread that
+/// created it, and has its own service.
 pub(crate) struct Server {
     inner: Arc<Inner>,
-    /// The latest generation that this thread was handed.
+    /// The latest generation that this thread received.
     latest: Cell<u64>,
-    /// The highest generation that this thread has struck.
+    /// The highest generation that this thread has refused or invalidated.
     struck: Cell<u64>,
 }
 
 struct Inner {
     history: History,
     answers: &'static [Answer],
-    /// How many fetches have been sent.
+    /// The number of fetches that have been sent.
     sent: AtomicUsize,
     fetching: AtomicBool,
-    /// Whether two fetches at once are an error: a superseded one may still be under way on a runtime that is stuck.
+    /// Whether two fetches at the same time are an error. A superseded fetch may still be under way
+    /// on a stuck runtime.
     one_at_a_time: bool,
     limit: usize,
 }
 
-/// One cache and its server, which answers the n-th fetch with the n-th of `answers`, or the last of them.
+/// Creates a cache and its server. The server answers the n-th fetch with the n-th of `answers`, or
+/// with the last one.
 pub(crate) fn start(limit: u32, answers: &'static [Answer]) -> (Arc<TokenCache>, Server) {
     start_with(limit, answers, true)
 }
@@ -92,13 +95,13 @@ impl Server {
         Box::new(self.clone())
     }
 
-    /// One caller's way to a token.
+    /// Gets a token for one caller.
     pub(crate) fn acquire(&self, cache: &Arc<TokenCache>) -> Result<Arc<Token>, TokenError> {
         let mut acquire = pin!(Acquire::default());
         self.handed(block_on(poll_fn(|cx| acquire.as_mut().poll(cx, cache, || self.source()))))
     }
 
-    /// A caller that gives up after one look.
+    /// Runs a caller that gives up after one poll.
     pub(crate) fn glance(&self, cache: &Arc<TokenCache>) {
         let mut acquire = pin!(Acquire::default());
         block_on(poll_fn(|cx| {
@@ -107,7 +110,8 @@ impl Server {
         }));
     }
 
-    /// A request's way to a token: the published one, or else as any caller.
+    /// Gets a token for a request: the published token, or else a token by
+    /// [`acquire`](Self::acquire).
     pub(crate) fn request(&self, cache: &Arc<TokenCache>) -> Result<Arc<Token>, TokenError> {
         let now = Instant::now();
         let current = cache.load().as_ref().filter(|token| cache.usable(token, now, || self.source())).cloned();
@@ -117,7 +121,7 @@ impl Server {
         }
     }
 
-    /// Throws away the current token, and whatever a fetch already sent will bring.
+    /// Drops the current token, and the token of a fetch that has already been sent.
     pub(crate) fn invalidate(&self, cache: &TokenCache) {
         let sent = self.sent();
         let current = cache.load().as_ref().map(|token| token.generation());
@@ -126,7 +130,8 @@ impl Server {
         self.struck.set(self.struck.get().max(current.unwrap_or_default()));
     }
 
-    /// The first attempt that carried `token` got a 401. Whether there is to be a newer token.
+    /// Reports a 401 to the first attempt, which carried `token`. Returns whether there is to be a
+    /// newer token.
     pub(crate) fn refuse(&self, cache: &TokenCache, token: &Token) -> bool {
         let sent = self.sent();
         let after = cache.refuse(token.generation(), true);
@@ -135,13 +140,13 @@ impl Server {
             self.struck.set(self.struck.get().max(token.generation()));
         }
         if after == AfterRefusal::UseOlderToken {
-            // The one token that may come after a newer one: the one before it.
+            // Only the previous token may follow a newer one.
             self.latest.set(self.latest.get().min(token.generation() - 1));
         }
         after != AfterRefusal::ReturnResponse
     }
 
-    /// What holds of whatever a thread is handed.
+    /// Checks the properties of every result that a thread receives.
     pub(crate) fn handed(&self, result: Result<Arc<Token>, TokenError>) -> Result<Arc<Token>, TokenError> {
         if let Ok(token) = &result {
             let (generation, latest, struck) = (token.generation(), self.latest.get(), self.struck.get());
@@ -154,17 +159,17 @@ impl Server {
     }
 }
 
-/// What the n-th fetch, from 1, is answered with.
+/// Returns the answer to the n-th fetch, counted from 1.
 pub(crate) fn answer(answers: &[Answer], n: usize) -> Answer {
     answers[(n - 1).min(answers.len() - 1)]
 }
 
-/// The number of a token: it was brought by the n-th fetch.
+/// Returns the number of a token: the n-th fetch brings the token `n`.
 pub(crate) fn number(token: &Token) -> usize {
     token.authorization().to_str().unwrap().parse().unwrap()
 }
 
-/// Under way until it is answered or dropped.
+/// A fetch that is under way until it is answered or dropped.
 struct UnderWay<'a>(&'a Inner);
 
 impl Drop for UnderWay<'_> {

@@ -1,4 +1,4 @@
-//! Stands where the crate has `src/timer.rs`, which is built upon tokio's timers.
+//! The model's counterpart of the crate's `src/timer.rs`, which uses tokio's timers.
 
 use std::{
     future::Future,

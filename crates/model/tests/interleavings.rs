@@ -1,4 +1,4 @@
-//! Every scenario, as a test.
+//! Runs every scenario as a test.
 
 use turris_auth_model::scenarios;
 

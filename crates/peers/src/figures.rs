@@ -1,4 +1,5 @@
-//! The figures of `benches/figures`: no background, and colours that are seen on white and on dark.
+//! The figures of `benches/figures`. They have no background, and their colours are visible on
+//! white and on dark.
 
 use std::{fs, path::Path};
 
@@ -24,7 +25,7 @@ pub fn draw() -> Result<(), Error> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../figures");
     fs::create_dir_all(&directory)?;
     draw_hot(&directory.join("hot.svg"))?;
-    // Before the callers whose blocks the allocator has to tidy up.
+    // Drawn before the scenario whose blocks the allocator has to tidy up.
     draw_storm(&directory.join("storm.svg"))?;
     draw_cold(&directory.join("cold.svg"))?;
     draw_expiry(&directory.join("expiry.svg"))
@@ -49,7 +50,7 @@ fn is_ours(name: &str) -> bool {
     ["auth", "backoff", "read_backoff", "replay"].iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// What a reader of the figure knows a contender as.
+/// Returns the name of a contender in the figures.
 fn label(name: &str) -> &str {
     match name {
         contenders::STATIC_HEADER => "AddAuthorization (static header)",
@@ -128,7 +129,7 @@ fn draw_bars(path: &Path, title: &str, bars: &[Bar], logarithmic: bool) -> Resul
     let height = TOP + ROW * i32::try_from(bars.len())? + 8;
     let root = SVGBackend::new(path, (WIDTH, height.unsigned_abs())).into_drawing_area();
     root.draw(&Text::new(title.to_owned(), (WIDTH.cast_signed() / 2, 22), at(&text(16), HPos::Center)))?;
-    // A tenth of the width is left for the smallest, where the axis is logarithmic and has no zero.
+    // A tenth of the width remains for the smallest value, because a logarithmic axis has no zero.
     let scale = |value: f64| if logarithmic { value.max(1.0).log10() } else { value.max(0.0) };
     let largest = bars.iter().map(|bar| scale(bar.value)).fold(f64::MIN_POSITIVE, f64::max);
     let room = f64::from(WIDTH.cast_signed() - LABELS - VALUES);

@@ -1,4 +1,4 @@
-//! One request after another, of one thread.
+//! One request after another, on one thread.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -13,12 +13,12 @@ use crate::{
     statistics::{median, p10},
 };
 
-/// The crate's own contenders and the peers.
+/// Returns the crate's own contenders and the peers.
 pub fn contenders() -> Vec<Contender> {
     CONTENDERS.iter().copied().chain(peers::contenders()).collect()
 }
 
-/// For `--run`.
+/// Runs one contender for `--run`.
 pub fn run(name: &str, requests: u64) -> Result<(), Error> {
     let contender = contenders().into_iter().chain(many::cold_contenders()).find(|contender| contender.name == name);
     let contender = contender.ok_or_else(|| format!("there is no contender {name:?}"))?;
@@ -26,14 +26,15 @@ pub fn run(name: &str, requests: u64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Nanoseconds per request, of the contender alone.
+/// Nanoseconds for one request, of the contender alone.
 #[derive(Clone, Copy, Debug)]
 pub struct Time {
     pub p10: f64,
     pub median: f64,
 }
 
-/// Times all contenders in turn, again and again, so that whatever else the machine does strikes all alike.
+/// Times all contenders in turn, many times, so that other work on the machine affects all of them
+/// alike.
 pub fn times(contenders: &[Contender]) -> BTreeMap<&'static str, Time> {
     const ROUNDS: usize = 400;
     const REQUESTS: u32 = 200;

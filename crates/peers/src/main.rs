@@ -1,4 +1,4 @@
-//! `cargo run --release -p turris-auth-peers`: the layers beside what a user could take instead.
+//! `cargo run --release -p turris-auth-peers`: the layers beside their alternatives.
 
 mod figures;
 mod hot;

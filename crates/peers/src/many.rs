@@ -1,4 +1,4 @@
-//! Many callers, as tables.
+//! Tables for many callers.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use crate::{
 
 pub fn print() -> Result<(), Error> {
     print_cold_instructions()?;
-    // Before those that leave the allocator with the blocks of 100,000 callers to tidy up.
+    // Printed before the scenarios that leave the blocks of 100,000 callers to the allocator.
     print_storm();
     print_cancelled_leader();
     print_cold();
@@ -45,7 +45,8 @@ fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
 }
 
-/// How much of the throughput of two threads alone is left when they run at once: 1 is perfect.
+/// Prints the share of the throughput of two separate threads that is left when both run at once. 1
+/// is perfect.
 fn print_threads() {
     const ROUNDS: usize = 31;
     const REQUESTS: u64 = 10_000;
@@ -96,11 +97,13 @@ fn print_tasks() {
     println!("| auth | {:.2} | {:.2} | {:.2} |", p10(&samples), median(&samples), median(&ratios));
 }
 
-/// Both in turn. The ratio is of pairs that ran one after the other.
+/// Measurements of the floor and of the layers, taken in turn. Each ratio compares a pair that ran
+/// one after the other.
 pub struct ColdPair {
     pub callers: usize,
     pub floor: Vec<Cold>,
-    /// The floor of those that make the very same call, with a copy for a retry, but have the token.
+    /// The floor for the layer with retry: callers make the same call, with a copy for a retry, and
+    /// the layer has its token.
     pub warm: Vec<Cold>,
     pub auth: Vec<Cold>,
     pub without_retry: Vec<Cold>,
@@ -127,7 +130,7 @@ pub fn cold() -> Vec<ColdPair> {
 
 const COLD_FLOOR: &str = "cold_notify";
 
-/// The whole life of a caller that waits: started, parked, released, gone.
+/// The whole life of a waiting caller: start, wait, release, end.
 pub fn cold_contenders() -> [Contender; 3] {
     const NO_SIZES: Run = Run { service_size: 0, future_size: 0 };
     fn run(scenario: fn(usize) -> Cold) -> Runner {
@@ -159,7 +162,8 @@ fn without_retry(source: &Source) -> TurrisAuth<Inner, TokenService> {
     scenarios::builder(source).retry_unauthorized(false).build().expect("a valid layer").layer(Inner)
 }
 
-/// Instructions do not depend on what else the machine does. They are of the whole life, not only of the release.
+/// Prints instruction counts, which do not depend on other work of the machine. They cover the
+/// whole life of a caller and not only its release.
 fn print_cold_instructions() -> Result<(), Error> {
     println!("\n| the life of one waiting caller | instructions | to Notify |");
     println!("| --- | ---: | ---: |");
@@ -209,7 +213,7 @@ fn print_cold() {
     }
 }
 
-/// All that can be given a source that fails.
+/// All contenders that accept a source that fails.
 pub fn storms(callers: usize) -> Vec<(&'static str, Storm)> {
     vec![
         ("auth", storm::storm(callers, scenarios::auth)),
@@ -224,7 +228,8 @@ pub fn storms(callers: usize) -> Vec<(&'static str, Storm)> {
 }
 
 fn print_storm() {
-    // Those that fetch once for each caller, one after another, would take over 20 s with 1,000.
+    // Contenders that fetch once for each caller, one after another, would take over 20 s with
+    // 1,000 callers.
     for callers in [100, storm::CALLERS] {
         println!(
             "\n| {callers} callers, a source that fails after 20 ms | source calls | failed | first error, ms | last error, ms |"
@@ -262,7 +267,8 @@ fn print_cancelled_leader() {
     print("arc_swap_by_hand", storm::cancelled_leader(peers::arc_swap));
 }
 
-/// Of azure_core and aws_smithy, only what they do with tokens that live for a second, which is not what they are made for.
+/// azure_core and aws_smithy are left out, because they are not made for tokens that live for a
+/// second.
 pub fn expiries() -> Vec<(&'static str, Expiry)> {
     const LASTING: Duration = Duration::from_secs(5);
     fn run<S: Caller>(make: fn(&Source) -> S) -> Expiry {

@@ -1,6 +1,6 @@
-//! What is made of repeated measurements.
+//! Statistics of repeated measurements.
 
-/// The value that the given share of the samples keeps below.
+/// Returns the value below which the given share of the samples lies.
 pub fn quantile(samples: &[f64], share: f64) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -12,7 +12,7 @@ pub fn median(samples: &[f64]) -> f64 {
     quantile(samples, 0.5)
 }
 
-/// What the machine does when nothing else wants it: noise only ever adds.
+/// Returns the time on an otherwise idle machine: noise only ever adds time.
 pub fn p10(samples: &[f64]) -> f64 {
     quantile(samples, 0.1)
 }

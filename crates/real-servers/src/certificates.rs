@@ -1,4 +1,4 @@
-//! A certificate authority for one test, and what it signed.
+//! A certificate authority for one test, and the certificate that it signed.
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::CertificateDer;
@@ -15,7 +15,7 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// Makes a new authority and signs a certificate with it.
+    /// Creates a new authority and signs a certificate with it.
     #[must_use]
     pub fn new() -> Self {
         let mut authority = CertificateParams::new([]).unwrap();

@@ -1,4 +1,4 @@
-//! Clients: two libraries, three ways to speak HTTP, one type.
+//! Clients of two libraries, with three ways to use HTTP, as one type.
 
 use std::sync::Arc;
 
@@ -19,10 +19,10 @@ use turris_auth::{
 /// A request body in memory.
 pub type Body = Full<Bytes>;
 type AnswerBody = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
-/// A client, or the layers over one.
+/// A client, or the layers over a client.
 pub type Api = BoxCloneSyncService<Request<Body>, Response<AnswerBody>, BoxError>;
 
-/// How a client speaks to a server.
+/// The way in which a client connects to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
     /// HTTP/1.1 over TCP.
@@ -33,7 +33,7 @@ pub enum Wire {
     Http2OverTls,
 }
 
-/// Which library speaks.
+/// The library of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Library {
     /// The client of hyper-util.
@@ -43,10 +43,10 @@ pub enum Library {
 }
 
 impl Wire {
-    /// All of them.
+    /// All ways.
     pub const ALL: [Self; 3] = [Self::Http1, Self::Http2, Self::Http2OverTls];
 
-    /// The version that an answer has.
+    /// Returns the HTTP version of an answer.
     #[must_use]
     pub fn version(self) -> Version {
         match self {
@@ -56,7 +56,7 @@ impl Wire {
     }
 }
 
-/// Each library with each way to speak.
+/// Returns each library with each way to connect.
 #[must_use]
 pub fn all_clients() -> Vec<(Library, Wire)> {
     [Library::HyperUtil, Library::Reqwest]
@@ -75,7 +75,7 @@ fn trusting(root: &CertificateDer<'static>) -> ClientConfig {
         .with_no_client_auth()
 }
 
-/// A client without any layer. Over TLS it trusts `root` alone.
+/// Creates a client without any layer. Over TLS it trusts only `root`.
 #[must_use]
 pub fn client(library: Library, wire: Wire, root: &CertificateDer<'static>) -> Api {
     match library {
@@ -83,7 +83,7 @@ pub fn client(library: Library, wire: Wire, root: &CertificateDer<'static>) -> A
             let connector = HttpsConnectorBuilder::new().with_tls_config(trusting(root)).https_or_http();
             let connector = match wire {
                 Wire::Http1 => connector.enable_http1().build(),
-                // As the README has it: ALPN chooses.
+                // As in the README: ALPN chooses.
                 Wire::Http2 | Wire::Http2OverTls => connector.enable_all_versions().build(),
             };
             let client =
@@ -121,7 +121,7 @@ where
 /// The layers of this crate over a client.
 pub type Stack = fn(Credentials, Environment, Api) -> Api;
 
-/// `TurrisLayer`, and the two layers that it is in one, with their defaults.
+/// `TurrisLayer`, and the two layers that it combines, with their defaults.
 pub const STACKS: [Stack; 2] = [
     |credentials, environment, client| turris(&TurrisLayer::new(credentials, environment), client),
     |credentials, environment, client| two_layers(TurrisBackoffLayer::new(), credentials, environment, client),
@@ -147,13 +147,13 @@ fn two_layers(backoff: TurrisBackoffLayer, credentials: Credentials, environment
     BoxCloneSyncService::new(ServiceBuilder::new().layer(backoff).layer(auth).service(client))
 }
 
-/// `TurrisLayer` with its defaults over `client`.
+/// Returns `TurrisLayer` with its defaults over `client`.
 #[must_use]
 pub fn layered(credentials: Credentials, environment: Environment, client: Api) -> Api {
     STACKS[0](credentials, environment, client)
 }
 
-/// Each stack over each client.
+/// Returns each stack over each client.
 #[must_use]
 pub fn all_stacks() -> Vec<(Stack, Library, Wire)> {
     let stacks = STACKS.into_iter();

@@ -1,4 +1,4 @@
-//! `express-rate-limit` on Node, with tokens of its own.
+//! `express-rate-limit` on Node. The server issues its own tokens.
 
 use std::{env, fs, net::SocketAddr, path::PathBuf, process::Command};
 
@@ -12,10 +12,10 @@ use turris_auth::{Credentials, Environment};
 
 use crate::{process::Process, upstream::Processed};
 
-/// How to install its modules.
+/// The command that installs its modules.
 pub const INSTALL: &str = "crates/real-servers/run";
 
-/// How `express-rate-limit` states its limit.
+/// The form in which `express-rate-limit` states its limit.
 #[derive(Clone, Copy, Debug)]
 pub enum Form {
     /// `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
@@ -29,7 +29,7 @@ pub enum Form {
 }
 
 impl Form {
-    /// All of them.
+    /// All forms.
     pub const ALL: [Self; 4] = [Self::Legacy, Self::Draft6, Self::Draft7, Self::Draft8];
 
     fn name(self) -> &'static str {
@@ -50,25 +50,25 @@ pub struct Express {
     address: SocketAddr,
 }
 
-/// What the server counted.
+/// The server's counts.
 #[derive(Debug)]
 pub struct Counts {
-    /// Tokens issued.
+    /// Tokens that were issued.
     pub tokens: u64,
-    /// Requests answered with 429.
+    /// Requests that were answered with 429.
     pub refused: u64,
-    /// Requests answered with 401.
+    /// Requests that were answered with 401.
     pub unauthorized: u64,
     /// How many times each request was processed.
     pub processed: Processed,
 }
 
 impl Express {
-    /// Starts it with a limit for everything but `GET`.
+    /// Starts a server with a limit for all methods except `GET`.
     ///
     /// # Panics
     ///
-    /// If Node or the modules are not installed, or it does not start.
+    /// If Node or the modules are not installed, or if the server does not start.
     #[must_use]
     pub fn start(form: Form, limit: u32, window: std::time::Duration) -> Self {
         let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
@@ -92,13 +92,13 @@ impl Express {
         Self { _process: process, _folder: folder, address: ([127, 0, 0, 1], port).into() }
     }
 
-    /// The environment in which this server is Turris.
+    /// Returns the environment in which this server is Turris.
     #[must_use]
     pub fn environment(&self) -> Environment {
         Environment::custom(format!("http://{}", self.address)).unwrap()
     }
 
-    /// It accepts any.
+    /// Returns some credentials. The server accepts all.
     #[must_use]
     pub fn credentials(&self) -> Credentials {
         Credentials::new("m2m-client-express", "any secret").unwrap()
@@ -109,7 +109,7 @@ impl Express {
         self.ask(Method::POST, "/revoke").await;
     }
 
-    /// What the server counted until now.
+    /// Returns the server's counts so far.
     pub async fn counts(&self) -> Counts {
         let counts: Value = serde_json::from_slice(&self.ask(Method::GET, "/counts").await).unwrap();
         let number = |name: &str| counts.get(name).and_then(Value::as_u64).unwrap();

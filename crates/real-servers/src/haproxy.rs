@@ -14,7 +14,7 @@ use crate::{
     process::{Process, free_addresses, start_on_free_ports},
 };
 
-/// How to install it.
+/// The command that installs it.
 pub const INSTALL: &str = "apt-get install haproxy";
 
 /// A running HAProxy that proxies to an upstream on three ports, one for each [`Wire`].
@@ -27,11 +27,11 @@ pub struct Haproxy {
 }
 
 impl Haproxy {
-    /// Starts it in front of `upstream`, with `frontend` among the directives of its frontend.
+    /// Starts HAProxy in front of `upstream`, with `frontend` among the directives of its frontend.
     ///
     /// # Panics
     ///
-    /// If it is not installed or does not start.
+    /// If HAProxy is not installed or does not start.
     #[must_use]
     pub fn start(upstream: SocketAddr, frontend: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("haproxy-").tempdir().unwrap();
@@ -64,7 +64,7 @@ backend upstream
                 bundle.display()
             );
             fs::write(&settings, text).unwrap();
-            // A master with a worker, as the package's own service has it.
+            // A master with a worker, like the service of the Debian package.
             let mut command = Command::new("haproxy");
             command.arg("-W").arg("-f").arg(&settings);
             (Process::start(&mut command, &log, INSTALL), addresses.to_vec(), addresses)
@@ -72,23 +72,23 @@ backend upstream
         Self { process, _folder: folder, addresses, certificates }
     }
 
-    /// The root that clients have to trust.
+    /// Returns the root that clients have to trust.
     #[must_use]
     pub fn root(&self) -> &CertificateDer<'static> {
         &self.certificates.root
     }
 
-    /// The environment in which this server is Turris.
+    /// Returns the environment in which this server is Turris.
     #[must_use]
     pub fn environment(&self, wire: Wire) -> Environment {
         Environment::custom(base_url(self.addresses, wire)).unwrap()
     }
 
-    /// Starts a new worker; the old one ends when its connections do.
+    /// Starts a new worker. The old worker ends when its connections end.
     ///
     /// # Panics
     ///
-    /// If it has ended.
+    /// If HAProxy has ended.
     pub fn reload(&self) {
         self.process.signal(Signal::USR2);
     }

@@ -1,4 +1,4 @@
-//! Bulk jobs: requests with an id each, and what became of them.
+//! Bulk jobs: requests that each have an id, and their outcome.
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -12,7 +12,7 @@ use crate::{
     upstream::{Processed, REQUEST_ID},
 };
 
-/// A request with an id.
+/// Creates a request with an id.
 #[must_use]
 pub fn request(method: Method, url: &str, id: &str) -> Request<Body> {
     let body = if method == Method::GET { Full::default() } else { Full::from(id.to_owned()) };
@@ -23,25 +23,25 @@ pub fn request(method: Method, url: &str, id: &str) -> Request<Body> {
 ///
 /// # Errors
 ///
-/// What the client, the layers or the reading of the answer failed with.
+/// The error of the client, of the layers or of reading the answer.
 pub async fn send(api: &Api, request: Request<Body>) -> Result<Response<Bytes>, BoxError> {
     let (head, body) = api.clone().oneshot(request).await?.into_parts();
     Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
 }
 
-/// What became of the requests of a job, by id.
+/// The outcome of a job's requests, by id.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Those that were answered with a success.
+    /// Requests that were answered with a success.
     pub succeeded: Vec<String>,
-    /// Those with any other answer.
+    /// Requests with any other answer.
     pub refused: Vec<(String, StatusCode)>,
-    /// Those without an answer.
+    /// Requests without an answer.
     pub failed: Vec<(String, BoxError)>,
 }
 
 impl Outcome {
-    /// Adds the end of one request.
+    /// Adds the outcome of one request.
     pub fn add(&mut self, id: String, result: Result<Response<Bytes>, BoxError>) {
         match result {
             Ok(response) if response.status().is_success() => self.succeeded.push(id),
@@ -52,7 +52,8 @@ impl Outcome {
 
     /// # Panics
     ///
-    /// If any of `count` requests did not succeed, or the server did not process each exactly once.
+    /// If any of `count` requests did not succeed, or if the server did not process each exactly
+    /// once.
     pub fn assert_all_processed_once(&self, count: usize, processed: &Processed) {
         assert!(self.refused.is_empty() && self.failed.is_empty(), "{:?} {:?}", self.refused, self.failed);
         assert_eq!(self.succeeded.len(), count);
@@ -61,7 +62,7 @@ impl Outcome {
 
     /// # Panics
     ///
-    /// If the server processed a request twice, or not at all though it succeeded.
+    /// If the server processed a request twice, or did not process a request that succeeded.
     pub fn assert_none_processed_twice(&self, processed: &Processed) {
         let twice: Vec<_> = processed.iter().filter(|(_, times)| **times > 1).collect();
         assert!(twice.is_empty(), "processed more than once: {twice:?}");
@@ -70,11 +71,12 @@ impl Outcome {
     }
 }
 
-/// Sends a request again and again until it is answered: the end of a connection may still be on its way.
+/// Sends a request again and again until it is answered, because the end of a connection may still
+/// be on its way.
 ///
 /// # Panics
 ///
-/// If a token cannot be had.
+/// If no token can be obtained.
 pub async fn send_until_answered(api: &Api, request: Request<Body>) -> Response<Bytes> {
     loop {
         match send(api, request.clone()).await {
@@ -84,7 +86,8 @@ pub async fn send_until_answered(api: &Api, request: Request<Body>) -> Response<
     }
 }
 
-/// Sends `count` requests, at most `at_once` at a time, and calls `after` with each number of requests that have ended.
+/// Sends `count` requests, at most `at_once` at a time. Calls `after` with the number of ended
+/// requests after each one.
 ///
 /// # Panics
 ///

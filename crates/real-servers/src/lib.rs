@@ -1,7 +1,8 @@
-//! Servers that nobody here wrote, clients of the layers, and an upstream that counts: the equipment of the tests.
+//! The equipment of the tests: third-party servers, clients of the layers, and an upstream that
+//! counts.
 //!
-//! Every server listens on loopback, has a folder of its own, and ends with its guard. A server that is not installed fails
-//! the test with the command that installs it.
+//! Every server listens on loopback, has its own folder, and ends with its guard. If a server is
+//! not installed, the test fails with the command that installs it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic fails the test, as it should")]
 

@@ -13,7 +13,7 @@ use crate::{
     process::{Process, free_addresses, start_on_free_ports},
 };
 
-/// How to install it.
+/// The command that installs it.
 pub const INSTALL: &str = "apt-get install nginx";
 
 /// A running nginx that proxies to an upstream on three ports, one for each [`Wire`].
@@ -27,15 +27,15 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts it in front of `upstream`, with `http` among the directives of its `http` block and `location` among those of
-    /// its one `location` besides `proxy_pass`.
+    /// Starts nginx in front of `upstream`, with `http` among the directives of its `http` block.
+    /// `location` is added to its one `location` block, besides `proxy_pass`.
     ///
     /// # Panics
     ///
-    /// If it is not installed or does not start.
+    /// If nginx is not installed or does not start.
     #[must_use]
     pub fn start(upstream: SocketAddr, http: &str, location: &str) -> Self {
-        // The workers of a master that root started are another user's.
+        // If root starts the master, its workers run as another user.
         let folder =
             tempfile::Builder::new().prefix("nginx-").permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
         let certificates = Certificates::new();
@@ -49,55 +49,55 @@ impl Nginx {
         Self { process: Some(process), folder, addresses, certificates }
     }
 
-    /// The root that clients have to trust.
+    /// Returns the root that clients have to trust.
     #[must_use]
     pub fn root(&self) -> &CertificateDer<'static> {
         &self.certificates.root
     }
 
-    /// The environment in which this server is Turris.
+    /// Returns the environment in which this server is Turris.
     #[must_use]
     pub fn environment(&self, wire: Wire) -> Environment {
         Environment::custom(crate::nginx::base_url(self.addresses, wire)).unwrap()
     }
 
-    /// What `nginx -s reload` does: new workers start, and the old ones end gracefully.
+    /// Reloads nginx like `nginx -s reload`: new workers start, and the old ones end gracefully.
     ///
     /// # Panics
     ///
-    /// If it is stopped.
+    /// If nginx is stopped.
     pub fn reload(&self) {
         self.process.as_ref().expect("a running nginx").signal(Signal::HUP);
     }
 
-    /// Ends it at once, with requests under way.
+    /// Ends nginx at once, with requests under way.
     ///
     /// # Panics
     ///
-    /// If it is stopped, or does not end.
+    /// If nginx is stopped already, or does not end.
     pub fn stop(&mut self) {
         self.process.take().expect("a running nginx").stop();
     }
 
-    /// Starts it again, on the same ports.
+    /// Starts nginx again, on the same ports.
     ///
     /// # Panics
     ///
-    /// If it does not start.
+    /// If nginx does not start.
     pub fn start_again(&mut self) {
         let mut process = start(self.folder.path());
         assert!(process.listens_on(&self.addresses), "{}", self.log());
         self.process = Some(process);
     }
 
-    /// What it has logged.
+    /// Returns the log.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 }
 
-/// The base URL on the port for `wire`.
+/// Returns the base URL on the port for `wire`.
 pub(crate) fn base_url([http1, http2, http2_over_tls]: [SocketAddr; 3], wire: Wire) -> String {
     match wire {
         Wire::Http1 => format!("http://{http1}"),

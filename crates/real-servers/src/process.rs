@@ -1,4 +1,4 @@
-//! A process of a server, and the guard that ends it.
+//! A server's process, and the guard that ends it.
 
 use std::{
     fs::{self, File},
@@ -17,28 +17,31 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A process that ends with this guard, and its children with it.
+/// A process that ends with this guard, together with its children.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
 }
 
 impl Process {
-    /// Starts `command` in a process group of its own, with its output in `log`.
+    /// Starts `command` in its own process group, with its output in `log`.
     ///
     /// # Panics
     ///
-    /// If the program is not installed; `install` says how to install it.
+    /// If the program is not installed. The message contains `install`, the command that installs
+    /// it.
     pub fn start(command: &mut Command, log: &Path, install: &str) -> Self {
         let output = File::create(log).unwrap();
         Self::spawn(command.stdout(output.try_clone().unwrap()).stderr(output), install)
     }
 
-    /// The same for a program that prints one line when it is ready, which is returned. It is empty if the program ended.
+    /// Starts a program that prints one line when it is ready, and returns the line. The line is
+    /// empty if the program ended.
     ///
     /// # Panics
     ///
-    /// If the program is not installed; `install` says how to install it.
+    /// If the program is not installed. The message contains `install`, the command that installs
+    /// it.
     pub fn start_and_read_line(command: &mut Command, log: &Path, install: &str) -> (Self, String) {
         let mut process = Self::spawn(command.stdout(Stdio::piped()).stderr(File::create(log).unwrap()), install);
         let mut line = String::new();
@@ -56,7 +59,7 @@ impl Process {
         }
     }
 
-    /// Sends a signal to the process, and to none of its children.
+    /// Sends a signal to the process, but not to its children.
     ///
     /// # Panics
     ///
@@ -75,7 +78,7 @@ impl Process {
         assert!(self.ended_in_time().is_some(), "the server does not end");
     }
 
-    /// Waits until the process listens on all `addresses`, or returns `false` if it ended before.
+    /// Waits until the process listens on all `addresses`. Returns `false` if it ended earlier.
     ///
     /// # Panics
     ///
@@ -116,7 +119,7 @@ impl Drop for Process {
         if self.child.try_wait().is_ok_and(|ended| ended.is_some()) {
             return;
         }
-        // A master that gets SIGTERM ends its workers; one that gets SIGKILL leaves them behind.
+        // A master ends its workers after SIGTERM, but leaves them behind after SIGKILL.
         let _ = kill_process(self.pid(), Signal::TERM);
         if self.ended_in_time().is_none() {
             let _ = kill_process_group(self.pid(), Signal::KILL);
@@ -125,23 +128,25 @@ impl Drop for Process {
     }
 }
 
-/// Loopback addresses with ports that were free just now.
+/// Returns loopback addresses whose ports were free just now.
 ///
-/// Another process can take one before the server binds it, so the caller starts anew if its server does not start.
+/// Another process can take a port before the server binds it, so the caller must start again if
+/// its server does not start.
 #[must_use]
 pub fn free_addresses<const COUNT: usize>() -> [SocketAddr; COUNT] {
     let listeners = [(); COUNT].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
     listeners.map(|listener| listener.local_addr().unwrap())
 }
 
-/// Starts a server, several times if it ends at once because another process took one of its ports.
+/// Starts a server. Tries several times if the server ends at once, because another process may
+/// have taken one of its ports.
 ///
-/// `start` returns the server's process, the addresses that it is to listen on, and what belongs to it. `log` is the file
-/// in which the server says why it ended.
+/// `start` returns the server's process, the addresses on which it will listen, and a value that
+/// belongs to it. `log` is the file in which the server explains its end.
 ///
 /// # Panics
 ///
-/// If the server never starts, with its log.
+/// If the server never starts. The message contains its log.
 pub fn start_on_free_ports<T>(log: &Path, mut start: impl FnMut() -> (Process, Vec<SocketAddr>, T)) -> (Process, T) {
     const ATTEMPTS: usize = 5;
     for _ in 0..ATTEMPTS {

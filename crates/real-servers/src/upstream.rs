@@ -1,4 +1,4 @@
-//! The upstream behind a proxy: an emulator, and a count of what it processed.
+//! The upstream behind a proxy: an emulator, and a count of the requests that it processed.
 
 use std::{
     collections::BTreeMap,
@@ -21,18 +21,18 @@ use turris_auth::Credentials;
 use turris_emulator::{Emulator, EmulatorBody, Limits};
 use turris_test_support::EmulatorExt;
 
-/// The header in which a request has its id.
+/// The header that carries a request's id.
 pub const REQUEST_ID: &str = "x-request-id";
 
 /// How many times the request with each id was processed.
 pub type Processed = BTreeMap<String, u32>;
 
-/// An emulator without limits of its own, on a loopback port.
+/// An emulator without its own limits, on a loopback port.
 #[derive(Debug)]
 pub struct Upstream {
-    /// What issues the tokens.
+    /// The emulator, which issues the tokens.
     pub emulator: Arc<Emulator>,
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: SocketAddr,
     record: Arc<Record>,
     serving: JoinHandle<()>,
@@ -45,7 +45,7 @@ struct Record {
 }
 
 impl Upstream {
-    /// Starts it on a port of its own.
+    /// Starts the upstream on a free port.
     pub async fn start() -> Self {
         turris_test_support::trace::if_asked_for();
         let emulator = Arc::new(Emulator::builder().limits(Limits::unlimited()).build().unwrap());
@@ -56,19 +56,20 @@ impl Upstream {
         Self { emulator, address, record, serving }
     }
 
-    /// What the emulator accepts.
+    /// Returns credentials that the emulator accepts.
     #[must_use]
     pub fn credentials(&self) -> Credentials {
         self.emulator.credentials()
     }
 
-    /// How many times each request was processed that was not refused.
+    /// Returns how many times each request was processed. Refused requests do not count.
     #[must_use]
     pub fn processed(&self) -> Processed {
         self.record.processed.lock().unwrap().clone()
     }
 
-    /// From now on a request is processed and never answered, until the same id comes again.
+    /// From now on the first request with an id is processed and never answered. A repeated request
+    /// is answered.
     pub fn hold_first_answers(&self) {
         self.record.holds_first_answers.store(true, Ordering::SeqCst);
     }
@@ -93,7 +94,7 @@ async fn serve(listener: TcpListener, emulator: Arc<Emulator>, record: Arc<Recor
         let (emulator, record) = (Arc::clone(&emulator), Arc::clone(&record));
         let service = service_fn(move |request| answer(request, Arc::clone(&emulator), Arc::clone(&record)));
         tokio::spawn(async move {
-            // The proxy's end of the connection is its own business.
+            // The proxy closes its side when it likes.
             let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
         });
     }

@@ -1,4 +1,4 @@
-//! The token fetches of one API client, counted where they leave the library.
+//! The token fetches of one API client, counted when the library sends them.
 
 use std::{
     collections::VecDeque,
@@ -8,10 +8,11 @@ use std::{
 
 use tokio::time::Instant;
 
-/// The window of the documented allowance, and the library's. It is not compressed: no setting of the library shortens it.
+/// The window of the documented allowance and of the library. It is not compressed, because no
+/// setting of the library shortens it.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// The fetches of the last window, and the most that any window had.
+/// The fetches of the last window, and the highest count of any window.
 pub(crate) struct Fetches {
     counted: Mutex<Counted>,
 }
@@ -25,12 +26,12 @@ struct Counted {
 
 impl Fetches {
     pub(crate) fn new(limit: u32) -> Self {
-        // With room for twice the allowance, so that counting is not what makes the heap grow.
+        // Room for twice the allowance, so that counting does not make the heap grow.
         let recent = VecDeque::with_capacity(2 * limit as usize);
         Self { counted: Mutex::new(Counted { recent, ..Counted::default() }) }
     }
 
-    /// A fetch is sent now.
+    /// Records that a fetch is sent now.
     pub(crate) fn sent(&self) {
         let now = Instant::now();
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -46,7 +47,7 @@ impl Fetches {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner).total
     }
 
-    /// The most in any window.
+    /// Returns the highest count of any window.
     pub(crate) fn most(&self) -> usize {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner).most
     }

@@ -1,4 +1,4 @@
-//! What one caller does: requests one after the other, some given up, some answers held.
+//! One caller: it sends requests in sequence, gives up some of them, and holds some answers.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -23,17 +23,21 @@ use crate::{
     tally::Tally,
 };
 
-/// Nobody waits longer for an answer's head. A caller who does not give up has to be answered before.
+/// The longest wait for the head of an answer. A caller that does not give up must be answered
+/// earlier.
 ///
-/// What adds up at the worst, about: a token (its timeout of 3 s, twice where what it brings is invalidated), a request
-/// that hangs until the faults are cleared (4 s), the same once more after a 401, and four times that where 429s or failed
-/// tokens come in between (their waits of 2 s each, and the line of a limit of 40 a second, that 250 callers stand in). All
-/// of it at once is not to be met; half of it is.
+/// The worst case adds up these waits, about:
+/// - a token: its timeout of 3 s, twice if the first token is invalidated,
+/// - a request that hangs until the faults are cleared: 4 s, and the same again after a 401,
+/// - four times that, if 429s or failed tokens come in between: their waits of 2 s each, and the
+///   queue of 250 callers behind a limit of 40 a second.
+///
+/// All of these together do not occur. Half of them does.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// How long a caller reads a body that does not end.
+/// How long a caller reads an endless body.
 const LONGEST_READ: Duration = Duration::from_secs(2);
-/// The echo of the longest body, and more.
+/// Larger than the echo of the longest body.
 const LARGEST_ANSWER: usize = 256 * 1024;
 const LONGEST_PAUSE_MS: u64 = 500;
 
@@ -43,7 +47,7 @@ pub(crate) struct Caller {
     pub(crate) random: Rng,
 }
 
-/// A request, and what tells its answer from another's.
+/// A request, and the marks by which its answer is recognised.
 struct Call {
     method: Method,
     path: &'static str,
@@ -60,7 +64,7 @@ impl Call {
             45..90 => get("/v1/agents/agent-2"),
             90..92 => get("/v1/admin/clients"),
             number => {
-                // A few are longer than what is kept for a second attempt.
+                // A few bodies are longer than the part that is kept for a second attempt.
                 let length = if number == 99 { 70_000..90_000 } else { 1..8_000 };
                 let length = random.usize(length);
                 let fill = random.u8(b'a'..=b'z');
@@ -104,7 +108,7 @@ fn whole(bytes: Bytes) -> Body {
     Body::new(Full::new(bytes).map_err(|never: Infallible| match never {}))
 }
 
-/// A body that comes in pieces, and takes its time.
+/// A body that arrives slowly, in pieces.
 fn pieces(bytes: Bytes) -> Body {
     const PIECE: usize = 2_000;
     Body::new(StreamBody::new(stream::unfold(bytes, |mut left| async {
@@ -125,13 +129,13 @@ impl Caller {
             let kind = self.call(&call, &mut tally).await;
             tally.add(kind, || call.describe());
             let pause = Duration::from_millis(self.random.u64(..LONGEST_PAUSE_MS));
-            // An error would mean that the sender is gone, and then it is time to stop too.
+            // An error would mean that the sender is gone. Then it is time to stop too.
             let _ = timeout(pause, stopped.changed()).await;
         }
         tally
     }
 
-    /// One request that nobody gives up.
+    /// Sends one request that is not given up.
     pub(crate) async fn call_once(mut self, body: Option<Bytes>) -> (Kind, Duration, String) {
         let call = match body {
             None => Call { method: Method::GET, path: "/v1/agencies", body, streamed: false, stage: Stage::default() },
@@ -156,7 +160,7 @@ impl Caller {
         let started = Instant::now();
         let gives_up = self.random.u32(..10) == 0;
         let patience = match gives_up {
-            // At the first poll, every other time.
+            // Half of them give up at the first poll.
             true if self.random.bool() => Duration::ZERO,
             true => Duration::from_millis(self.random.u64(..=200)),
             false => LONGEST_WAIT,
@@ -182,7 +186,7 @@ impl Caller {
         }
     }
 
-    /// `None` when `patience` was over first.
+    /// Returns `None` if `patience` ended first.
     async fn head(&mut self, call: &Call, patience: Duration) -> Option<Result<Response<Incoming>, BoxError>> {
         let request = match call.request(&self.environment) {
             Ok(request) => request,

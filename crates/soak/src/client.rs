@@ -1,4 +1,5 @@
-//! One API client: the layers, which live as long as the run, and what is put around a connection pool for one round.
+//! One API client: the layers, which live as long as the run, and the parts around a connection
+//! pool for one round.
 
 use std::{
     io,
@@ -34,11 +35,12 @@ use crate::{
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 pub(crate) type Stack = BoxCloneSyncService<Request<Body>, Response<Incoming>, BoxError>;
 
-/// Requests under way, so that HTTP/1.1 does with few sockets, and a permit that is lost is missed.
+/// The largest number of requests under way. It keeps the number of HTTP/1.1 sockets low, and a
+/// lost permit is noticed.
 pub(crate) const PERMITS: usize = 64;
 pub(crate) const TOKEN_TIMEOUT: Duration = Duration::from_secs(3);
-/// More than any window of the server asks for: one of a second, told in whole seconds that are rounded up twice, and a
-/// second for good measure.
+/// Longer than any wait for a window of the server: one second, stated in whole seconds that are
+/// rounded up twice, and one spare second.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(4);
 
 pub(crate) const CLIENT_ID: &str = "m2m-client-soak";
@@ -86,8 +88,8 @@ pub(crate) struct ApiClient {
 
 impl ApiClient {
     pub(crate) fn new(http2: bool, secret: String, environment: Environment) -> Result<Self, ConfigError> {
-        // What the faults make necessary is more than 30 a minute: one client is short of them time and again, the other is
-        // not.
+        // The faults make more than 30 fetches a minute necessary. One client runs short of fetches
+        // again and again, and the other does not.
         let fetches_per_minute = if http2 { 120 } else { 24 };
         let secrets = Arc::new(Secrets { current: Mutex::new(secret), sealed: AtomicBool::new(false) });
         let auth = TurrisAuthLayer::builder(Arc::clone(&secrets), environment)
@@ -103,10 +105,10 @@ impl ApiClient {
         Ok(Self { http2, auth, backoff, permits, fetches_per_minute, secrets, fetches })
     }
 
-    /// The stack over a connection pool of its own, and the handle to its token.
+    /// Returns the stack over its own connection pool, and the handle to its token.
     pub(crate) fn stack(&self) -> (Stack, TokenHandle) {
         let mut connector = HttpConnector::new();
-        // Otherwise HTTP/2's small frames wait for the other side's delayed acknowledgements.
+        // Without this, HTTP/2's small frames wait for the peer's delayed acknowledgements.
         connector.set_nodelay(true);
         let pool =
             Client::builder(TokioExecutor::new()).http2_only(self.http2).build::<_, Begun<ReplayBody<Body>>>(connector);

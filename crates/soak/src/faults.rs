@@ -1,4 +1,5 @@
-//! What goes wrong, and when: everything that the emulator can do wrong, restarts, revocations, and a caller's own doing.
+//! The faults and their times: all faults of the emulator, restarts, revocations, and invalidations
+//! by a caller.
 
 use std::{collections::BTreeMap, io, time::Duration};
 
@@ -14,7 +15,7 @@ use crate::{
     server::{self, Seen, Server},
 };
 
-/// Faults last until the next clearing, which comes at random, or when they have lasted this long.
+/// Faults are cleared at random times, or after this time.
 const LONGEST: Duration = Duration::from_secs(2);
 
 /// How often each kind was chosen.
@@ -30,7 +31,7 @@ pub(crate) struct Faults<'a> {
 }
 
 impl Faults<'_> {
-    /// Breaks things until then, and mends them.
+    /// Creates and clears faults until then.
     pub(crate) async fn until(mut self, end: Instant) -> io::Result<()> {
         self.shorten_tokens();
         let mut cleared = Instant::now();
@@ -67,7 +68,7 @@ impl Faults<'_> {
         self.server.emulator().set_token_lifetime(lifetime);
     }
 
-    /// A fault of the emulator, for the token endpoint or for the rest.
+    /// Creates a fault of the emulator, for the token endpoint or for the rest.
     fn fault(&mut self) {
         let for_token = self.random.u32(..3) == 0;
         let (name, fault) = self.random_fault(for_token);
@@ -78,11 +79,12 @@ impl Faults<'_> {
             1 => Endpoint::path("/v1/echo"),
             _ => Endpoint::ExceptToken,
         };
-        // A flight makes three attempts, so that fewer are not seen by anybody.
+        // A flight makes three attempts, so fewer than three failures are invisible to callers.
         let times = if for_token { self.random.u32(1..7) } else { self.random.u32(1..40) };
         let fault = fault.times(times).with_header(MARK, HeaderValue::from_static(name));
         let fault = match self.random.u32(..5) {
-            // A date that is behind makes the reset of the token's limit seem far away, and that is believed for five minutes.
+            // A date in the past makes the reset of the token's limit seem far away. The library
+            // believes such a reset for up to five minutes.
             0 if for_token => fault.with_date_skew(self.random.i64(0..100_000)),
             0 => fault.with_date_skew(self.random.i64(-100_000..100_000)),
             _ => fault,
@@ -107,7 +109,7 @@ impl Faults<'_> {
                 let statuses = [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
                 ("4xx", Fault::status(random.choice(statuses).unwrap_or_default()))
             }
-            // More of a body than is drained, now and then.
+            // Some bodies are longer than the part that is drained.
             10 => ("401", Fault::status(StatusCode::UNAUTHORIZED).with_body(vec![b' '; random.usize(..100_000)])),
             _ => {
                 let statuses = [StatusCode::INTERNAL_SERVER_ERROR, StatusCode::SERVICE_UNAVAILABLE];
@@ -116,7 +118,7 @@ impl Faults<'_> {
         }
     }
 
-    /// What is no fault of the emulator.
+    /// Causes an event other than a fault of the emulator.
     async fn happen(&mut self) -> io::Result<()> {
         let emulator = self.server.emulator();
         let name = match self.random.u32(..10) {
@@ -125,13 +127,13 @@ impl Faults<'_> {
                 "revoked"
             }
             2 => {
-                // A real 401, whose body does not end.
+                // A real 401 whose body does not end.
                 emulator.fault(Endpoint::ExceptToken, mark(Fault::stalled().times(20), "stalled 401"));
                 emulator.revoke_all_tokens();
                 "stalled 401"
             }
             3 => {
-                // Again and again, so that the allowance is met.
+                // Repeated, so that the allowance is reached.
                 for _ in 0..self.random.u32(1..8) {
                     self.handle.invalidate();
                     sleep(Duration::from_millis(self.random.u64(50..200))).await;
@@ -167,7 +169,8 @@ impl Faults<'_> {
         Ok(())
     }
 
-    /// The server knows the new secret before the provider does; or the provider has none for a while.
+    /// Either the server knows the new secret before the provider does, or the provider has no
+    /// secret for a while.
     async fn rotate_or_seal(&mut self) -> &'static str {
         let secrets = &self.client.secrets;
         if self.random.bool() {
@@ -188,7 +191,8 @@ fn mark(fault: Fault, name: &'static str) -> Fault {
     fault.with_header(MARK, HeaderValue::from_static(name))
 }
 
-/// A 429 of a gateway, with any sort of wait. That of the token endpoint is believed for minutes, so it asks for little.
+/// Returns a 429 of a gateway, with any kind of wait. The library believes the token endpoint's
+/// waits for minutes, so those are short.
 fn refused(random: &mut Rng, for_token: bool) -> Fault {
     let waits: &[&'static str] =
         if for_token { &["0", "1", "2"] } else { &["0", "1", "1", "2", "soon", "-1", "99999999999999999999999"] };

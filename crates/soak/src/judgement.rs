@@ -1,16 +1,17 @@
-//! What a request may end with here, and what not.
+//! The outcomes of requests: expected and unexpected.
 
 use http::{HeaderMap, HeaderName, StatusCode};
 use turris_auth::{BoxError, TokenError, TokenErrorKind};
 
 use crate::stage::NeverBegun;
 
-/// Every fault marks the answer that it makes or spoils, so that a spoilt one is told from a wrong one.
+/// Every fault marks the answer that it creates or spoils, which distinguishes a spoilt answer from
+/// a wrong one.
 pub(crate) const MARK: HeaderName = HeaderName::from_static("x-soak-fault");
 
 macro_rules! kinds {
     ($($kind:ident $expected:literal $name:literal $why:literal,)*) => {
-        /// What became of a request.
+        /// The outcome of a request.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Kind { $($kind),* }
 
@@ -25,7 +26,7 @@ macro_rules! kinds {
                 match self { $(Self::$kind => $name),* }
             }
 
-            /// Why it is expected, or not.
+            /// Returns why the outcome is expected or unexpected.
             pub(crate) fn why(self) -> &'static str {
                 match self { $(Self::$kind => $why),* }
             }
@@ -60,7 +61,7 @@ kinds! {
     Panicked false "panicked" "nothing may",
 }
 
-/// An answer's head: `None` when its body decides.
+/// Judges an answer's head. `None` if the body decides.
 pub(crate) fn of_status(status: StatusCode, headers: &HeaderMap, asked_for_403: bool) -> Option<Kind> {
     match status {
         _ if headers.contains_key(MARK) => (!status.is_success()).then_some(Kind::FaultStatus),

@@ -22,8 +22,8 @@ use crate::{
 
 pub(crate) const CALLERS: usize = 250;
 
-/// Until a place of the token allowance is free again, or the longest cool-down is over, whichever comes last; and a
-/// little.
+/// The time until a place of the token allowance is free or the longest cool-down is over,
+/// whichever is later, and a little more.
 const LONGEST_RECOVERY: Duration = Duration::from_secs(65);
 
 pub(crate) struct Lane {
@@ -35,7 +35,7 @@ pub(crate) struct Lane {
     pub(crate) seen: Seen,
     pub(crate) tally: Tally,
     pub(crate) chosen: Chosen,
-    /// How long it took until a request succeeded again, in the last round.
+    /// How long it took in the last round until a request succeeded again.
     pub(crate) recovery: Duration,
     problems: Vec<String>,
 }
@@ -52,7 +52,7 @@ impl Lane {
             client: ApiClient::new(http2, secret, environment.clone())?,
             environment,
             port,
-            // The two are to differ for one seed.
+            // The two lanes differ for the same seed.
             random: Rng::with_seed(seed.wrapping_mul(2).wrapping_add(u64::from(http2))),
             seen,
             tally: Tally::new(),
@@ -66,7 +66,7 @@ impl Lane {
         std::mem::take(&mut self.problems)
     }
 
-    /// The fetches that were sent, and the most of them in any minute.
+    /// Returns the number of fetches that were sent, and the highest number in any minute.
     pub(crate) fn fetches(&self) -> (u64, usize) {
         (self.client.fetches.total(), self.client.fetches.most())
     }
@@ -128,9 +128,11 @@ impl Lane {
         Caller { stack: stack.clone(), environment: self.environment.clone(), random: self.random.fork() }
     }
 
-    /// Nothing is broken any longer: by itself, and in bounded time, everything works again.
+    /// Waits for the recovery. All faults are cleared, so everything must work again by itself and
+    /// in bounded time.
     async fn recover(&mut self, stack: &Stack, handle: &TokenHandle) {
-        // The last token may be about to expire; the next one lives long enough for what follows.
+        // The last token may be about to expire. The next one lives long enough for the following
+        // checks.
         handle.invalidate();
         let started = Instant::now();
         loop {

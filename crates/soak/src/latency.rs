@@ -1,8 +1,8 @@
-//! How long callers waited, in a fixed number of bins.
+//! The waits of callers, in a fixed number of bins.
 
 use std::time::Duration;
 
-/// Four to each doubling, from a microsecond to longer than anybody waits.
+/// Four bins for each doubling, from a microsecond to more than the longest wait.
 const BINS: usize = 128;
 const BINS_PER_DOUBLING: f64 = 4.0;
 
@@ -34,7 +34,7 @@ impl Latency {
         self.longest
     }
 
-    /// The upper end of the bin that this share of the waits reaches.
+    /// Returns the upper end of the bin that this share of the waits reaches.
     pub(crate) fn quantile(&self, share: f64) -> Duration {
         let total: u64 = self.bins.iter().sum();
         let mut left = (total as f64 * share).ceil() as u64;

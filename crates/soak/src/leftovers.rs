@@ -1,4 +1,4 @@
-//! What is still there when nothing should be.
+//! Resources that are still in use at the end of a round.
 
 use std::{fs, time::Duration};
 
@@ -14,7 +14,7 @@ pub(crate) struct Leftovers {
     /// Bytes that are allocated and not freed.
     pub(crate) heap: usize,
     pub(crate) tasks: usize,
-    /// `None` where the system does not tell.
+    /// `None` if the system does not report it.
     pub(crate) sockets: Option<usize>,
 }
 
@@ -24,9 +24,11 @@ impl Leftovers {
         Self { heap: HEAP.allocated(), tasks: Handle::current().metrics().num_alive_tasks(), sockets }
     }
 
-    /// As soon as no more tasks and sockets are there than `before`; or after `patience`, as it is then.
+    /// Waits until the number of tasks and sockets is back at `before`, or for `patience`, and
+    /// returns the final state.
     ///
-    /// A connection's task ends when the runtime next gets around to it, a background refresh with its answer.
+    /// A connection's task ends when the runtime next runs it. A background refresh ends with its
+    /// answer.
     pub(crate) async fn settled(before: &Self, patience: Duration) -> Self {
         let started = Instant::now();
         loop {
@@ -45,20 +47,21 @@ fn open_sockets() -> Option<usize> {
     Some(targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count())
 }
 
-/// The open sockets that are connected to this port of `127.0.0.1`; none where the system does not tell.
+/// Counts the open sockets that are connected to this port of `127.0.0.1`. Zero if the system does
+/// not report them.
 pub(crate) fn connections_to(port: u16) -> usize {
     let table = fs::read_to_string("/proc/self/net/tcp").unwrap_or_default();
     let (server, closed) = (format!("0100007F:{port:04X}"), "0");
     let is_one = |line: &&str| {
-        // Of each line: its number, the near end, the far end, the state, queues, timer, retransmissions, user, timeout, and
-        // the inode, which a socket that was closed no longer has.
+        // The fields of each line are the number, the local end, the remote end, the state, queues,
+        // timer, retransmissions, user, timeout, and the inode. A closed socket has no inode.
         let mut fields = line.split_whitespace();
         fields.nth(2) == Some(&server) && fields.nth(6).is_some_and(|inode| inode != closed)
     };
     table.lines().filter(is_one).count()
 }
 
-/// What the process has of the machine's memory, freed memory that the allocator keeps included.
+/// Returns the process's resident memory, including freed memory that the allocator keeps.
 pub(crate) fn resident() -> String {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -1,16 +1,18 @@
-//! Many callers, real sockets, random faults, for an hour: and then nothing may be left of it.
+//! The soak test: many callers, real sockets and random faults for an hour, after which nothing may
+//! be left behind.
 //!
-//! `cargo run --release -p turris-auth-soak -- --help` tells the options. The exit status is 1 when
-//! something was not as it should be.
+//! `cargo run --release -p turris-auth-soak -- --help` shows the options. The exit status is 1 if
+//! there was a problem.
 //!
-//! Two API clients, one over HTTP/1.1 and one over HTTP/2, have 250 callers each and a server each, which is an emulator on
-//! a loopback port. Time is compressed: tokens live for seconds, the server's windows last one. A run is made of rounds. In
-//! each, the callers call while [`faults`] breaks things; then all is healed, the callers finish, every request has to
-//! succeed again, and what is left is counted: heap, tasks, sockets, permits. The layers live as long as the run; the
-//! connection pools below them live for a round.
+//! Two API clients, one over HTTP/1.1 and one over HTTP/2, have 250 callers and one server each. A
+//! server is an emulator on a loopback port. Time is compressed: tokens live for seconds, and the
+//! server's windows last one second. A run consists of rounds. In each round, the callers send
+//! requests while [`faults`] creates faults. Then all faults are cleared, the callers finish, and
+//! every request has to succeed again. Finally the leftovers are counted: heap, tasks, sockets and
+//! permits. The layers live as long as the run. The connection pools below them live for a round.
 //!
-//! The seed decides what goes wrong and what callers do. When they meet is up to the scheduler and the sockets, so that a
-//! seed runs the same plan again, not the same interleaving.
+//! The seed decides the faults and the requests of the callers. The scheduler and the sockets
+//! decide their timing. So a seed repeats the same plan, but not the same interleaving.
 
 mod allowance;
 mod caller;
@@ -33,11 +35,12 @@ use tokio::time::Instant;
 
 use crate::{lane::Lane, leftovers::Leftovers, options::Options, report::Report};
 
-/// Counts what is allocated; no limit.
+/// Counts the allocated bytes, without a limit.
 #[global_allocator]
 static HEAP: Cap<System> = Cap::new(System, usize::MAX);
 
-/// To judge the heap by. A round can take much longer than its share where a recovery does.
+/// The smallest number of rounds for a judgement of the heap. A round with a slow recovery can take
+/// much longer than planned.
 const FEWEST_ROUNDS: usize = 4;
 
 fn main() -> ExitCode {
@@ -88,7 +91,7 @@ async fn soak(options: &Options) -> Vec<String> {
         let [http1, http2] = &mut lanes;
         let round = report.rounds();
         tokio::join!(http1.round(round, round_length), http2.round(round, round_length));
-        // Both are over: whatever is alive now was left behind.
+        // Both rounds are over, so every live resource was left behind.
         let left = Leftovers::settled(&before, Duration::from_secs(10)).await;
         report.round_ended(left, &mut lanes);
     }

@@ -20,7 +20,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// `None` when help was asked for.
+    /// Returns `None` if the user asked for help.
     pub(crate) fn read() -> Result<Option<Self>, lexopt::Error> {
         let mut options = Self { minutes: 60.0, seed: fastrand::u64(..1_000_000) };
         let mut arguments = lexopt::Parser::from_env();
@@ -42,7 +42,8 @@ impl Options {
         Duration::from_secs_f64(self.minutes * 60.0)
     }
 
-    /// Ten rounds, so that a trend can be told from noise; and not so long that a leak hides in one of them.
+    /// Returns the length of a round. Ten rounds show a trend through the noise, and a leak cannot
+    /// hide in one of them.
     pub(crate) fn round_length(&self) -> Duration {
         (self.length() / 10).clamp(Duration::from_secs(2), Duration::from_secs(60))
     }

@@ -1,4 +1,4 @@
-//! What is printed, and the verdict.
+//! The printed report and the verdict.
 
 use std::time::Duration;
 
@@ -11,17 +11,18 @@ use crate::{
     tally::Tally,
 };
 
-/// With so many problems one more tells nothing new.
+/// After this many problems, one more adds nothing.
 const HOPELESS: usize = 20;
-/// It varies by less than a kilobyte in the long run; in runs of a few rounds some buffers reach their size late, up to 10 KiB
-/// of them. One that is lost for each caller who gives up, 64 bytes small, is more in five minutes.
+/// The heap varies by less than a kilobyte in the long run. In runs of a few rounds some buffers
+/// reach their final size late, which takes up to 10 KiB. A leak of 64 bytes for each caller that
+/// gives up exceeds this bound within five minutes.
 const MOST_GROWTH: usize = 32 * 1024;
 
 pub(crate) struct Report {
     before: Leftovers,
     /// The heap after each round.
     heap: Vec<usize>,
-    /// Requests that have ended as none may.
+    /// Requests with an unexpected outcome.
     unexpected: u64,
     problems: Vec<String>,
 }
@@ -94,7 +95,7 @@ fn together(lanes: &[Lane; 2]) -> Tally {
 }
 
 impl Report {
-    /// Prints the sums, and returns what was not as it should be.
+    /// Prints the sums, and returns the problems.
     pub(crate) fn finish(mut self, took: Duration, lanes: &[Lane; 2]) -> Vec<String> {
         let total = together(lanes);
         println!("\n{} requests of {} callers in {:.0} s:", total.total(), 2 * CALLERS, took.as_secs_f64());
@@ -131,10 +132,11 @@ impl Report {
         self.problems
     }
 
-    /// What is allocated in the end, when everything has ended, may not be more than it was before.
+    /// Judges the growth of the heap: after all work has ended, it may not exceed its earlier size.
     ///
-    /// Buffers, tables and logs reach their size in the first third; that is left out. Of what follows the medians of both
-    /// halves are compared, so that one round that was out of the ordinary decides nothing.
+    /// Buffers, tables and logs reach their final size in the first third, which is left out. The
+    /// rest is split in two halves, and their medians are compared, so that one unusual round
+    /// decides nothing.
     fn judge_heap(&mut self) {
         let settled = self.heap.get(self.heap.len().div_ceil(3)..).unwrap_or_default();
         let (early, late) = settled.split_at(settled.len() / 2);

@@ -1,4 +1,4 @@
-//! The server of one API client, which can be restarted.
+//! The server of one API client. It can be restarted.
 
 use std::{io, time::Duration};
 
@@ -11,18 +11,18 @@ pub(crate) const TOKEN_PATH: &str = "/v1/auth/jwt";
 pub(crate) const WINDOW: Duration = Duration::from_secs(1);
 pub(crate) const MUTATING_REQUESTS: u32 = 100;
 const TOKEN_REQUESTS: u32 = 6;
-/// When nothing is broken. The faults shorten it to seconds.
+/// The lifetime without faults. The faults shorten it to seconds.
 pub(crate) const TOKEN_LIFETIME: Duration = Duration::from_secs(60);
-/// Somebody else may have the port for a moment, as the near end of a connection.
+/// Another socket may use the port for a moment, as the local end of a connection.
 const LONGEST_BIND: Duration = Duration::from_secs(10);
-/// A background fetch ends by its timeout, a connection when the runtime next gets around to it.
+/// A background fetch ends by its timeout. A connection ends when the runtime next runs its task.
 const LONGEST_GOODBYE: Duration = Duration::from_secs(10);
 
 pub(crate) fn limits() -> Limits {
     Limits::default().mutating_requests(MUTATING_REQUESTS).token_requests(TOKEN_REQUESTS).window(WINDOW)
 }
 
-/// What all servers at this port have seen.
+/// The counts of all servers at this port.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Seen {
     pub(crate) requests: u64,
@@ -39,7 +39,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// On this port, or a free one (0).
+    /// Starts a server on this port, or on a free one if the port is 0.
     pub(crate) async fn start(port: u16, secret: String, seen: &mut Seen) -> io::Result<Self> {
         let started = Instant::now();
         let builder =
@@ -65,9 +65,9 @@ impl Server {
         &self.emulator
     }
 
-    /// Cuts all connections; another one begins anew on the same port, and knows no token.
+    /// Cuts all connections. A new server then starts on the same port, and knows no token.
     pub(crate) async fn restart(&mut self, secret: String, down: Duration, seen: &mut Seen) -> io::Result<()> {
-        // The one that is put in its place for the moment has no sockets.
+        // The temporary replacement has no sockets.
         let unusable = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
         let ended = std::mem::replace(&mut self.emulator, Emulator::builder().build().map_err(unusable)?);
         note(&ended, seen);
@@ -77,7 +77,8 @@ impl Server {
         Ok(())
     }
 
-    /// Ends it, once its clients have gone. Returns how many connections and requests they left behind.
+    /// Ends the server once its clients have gone. Returns how many connections and requests they
+    /// left behind.
     pub(crate) async fn end(self, seen: &mut Seen) -> (usize, u64) {
         let started = Instant::now();
         let left = loop {

@@ -1,14 +1,16 @@
-//! How far a request has come below the layers: for the report on one that is late, and to tell one that was lost there.
+//! The progress of a request below the layers, for the report about a late request and to recognise
+//! a lost one.
 //!
-//! hyper can lose a request for good. It hands requests to a connection's task through a channel of tokio's. A message that
-//! is sent while that task ends can be left in the channel, accepted and never read, for as long as there is a sender; and
-//! hyper-util holds one for as long as it waits for the answer. So a GOAWAY, or the end of a connection, can leave a request
-//! waiting for ever, with no layer above hyper-util. (Of 2.2 million requests over 14,000 connections that were each told to
-//! go away, 77 were lost; none when the receiver's end waited for the messages under way. hyperium/hyper#4122 tells of the
-//! same race over HTTP/1.1.)
+//! hyper can lose a request for ever. hyper sends requests to a connection's task through a tokio
+//! channel. If a message is sent while that task ends, it can stay in the channel, accepted and
+//! never read, as long as a sender exists. hyper-util holds a sender while it waits for the answer.
+//! So a GOAWAY, or the end of a connection, can leave a request waiting for ever, even without any
+//! layer above hyper-util. (Of 2.2 million requests over 14,000 connections with a GOAWAY each, 77
+//! were lost. None was lost when the receiver waited for the messages under way before it ended.
+//! hyperium/hyper#4122 describes the same race over HTTP/1.1.)
 //!
-//! Such a request, and no other, is ended here: hyper-util has given it to a connection, and the connection has not so
-//! much as asked for the length of its body.
+//! This module ends such a request, and no other: hyper-util has given it to a connection, and the
+//! connection has not even asked for the length of its body.
 
 use std::{
     error::Error,
@@ -29,11 +31,12 @@ use tokio::time::timeout;
 use tower::Service;
 use turris_auth::BoxError;
 
-/// A request that is begun with at all is so when the connection's task is next polled, or, where the connection has
-/// as many streams as it may, when an answer that stalls is given up: after four seconds at most.
+/// The longest time until a connection begins a request. Usually it begins when the connection's
+/// task is next polled. If the connection has its maximum of streams, it begins when a stalled
+/// answer is given up, after four seconds at most.
 const LONGEST_START: Duration = Duration::from_secs(10);
 
-/// Travels in the extensions of a request, and in those of its copies.
+/// The stage of a request. It travels in the extensions of the request and of its copies.
 #[derive(Clone, Default)]
 pub(crate) struct Stage {
     sent: Arc<AtomicU32>,
@@ -41,7 +44,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Where it is: with what number of attempts.
+    /// Describes the stage, with the number of attempts.
     pub(crate) fn describe(&self) -> String {
         let (sent, ended) = (self.sent.load(Ordering::Relaxed), self.ended.load(Ordering::Relaxed));
         match sent {
@@ -52,7 +55,7 @@ impl Stage {
     }
 }
 
-/// Notes what passes, and ends what hyper has lost.
+/// A service that records the stages of requests, and ends requests that hyper has lost.
 #[derive(Clone)]
 pub(crate) struct Staged<S>(pub(crate) S);
 
@@ -85,7 +88,7 @@ where
                 Err(_) if connection.connection_metadata().is_some() && !begun.load(Ordering::Relaxed) => {
                     Err(NeverBegun.into())
                 }
-                // Whatever this one waits for, it is no such case.
+                // The request has begun, so its wait has another cause.
                 Err(_) => answer.await.map_err(Into::into),
             };
             stage.ended.fetch_add(1, Ordering::Relaxed);
@@ -94,7 +97,7 @@ where
     }
 }
 
-/// A body that notes when it is first looked at: hyper does so when it begins with the request.
+/// A body that records when it is first examined. hyper does that when it begins with the request.
 pub(crate) struct Begun<B> {
     body: B,
     begun: Arc<AtomicBool>,
@@ -123,7 +126,7 @@ impl<B: Body + Unpin> Body for Begun<B> {
     }
 }
 
-/// The request was lost on its way to its connection.
+/// The error of a request that was lost on its way to its connection.
 #[derive(Debug)]
 pub(crate) struct NeverBegun;
 

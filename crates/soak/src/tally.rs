@@ -1,10 +1,10 @@
-//! What became of the requests, by kind.
+//! The outcomes of the requests, by kind.
 
 use std::time::Duration;
 
 use crate::{judgement::Kind, latency::Latency};
 
-/// Samples of what was not expected; a few tell as much as all.
+/// The number of samples of unexpected outcomes. A few show as much as all.
 const SAMPLES: usize = 5;
 
 #[derive(Clone)]
@@ -19,7 +19,7 @@ impl Tally {
         Self { counts: [0; Kind::ALL.len()], latency: Latency::new(), samples: Vec::new() }
     }
 
-    /// What a request ended with; `details` is asked only where that was not expected.
+    /// Adds the outcome of a request. `details` is called only if the outcome is unexpected.
     pub(crate) fn add(&mut self, kind: Kind, details: impl FnOnce() -> String) {
         self.counts[kind as usize] += 1;
         if !kind.is_expected() && self.samples.len() < SAMPLES {

@@ -1,4 +1,4 @@
-//! A body that does what a fuzzer's bytes say.
+//! A body that follows the fuzzer's bytes.
 
 use std::{
     collections::VecDeque,
@@ -14,12 +14,13 @@ use turris_auth::BoxError;
 
 pub(super) const BROKEN: &str = "broken";
 
-/// What a body comes to: its bytes, and where among them there are trailers. Frames may be cut otherwise.
+/// The content of a body: its bytes, and the positions of trailers among them. Frames may be cut
+/// differently.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Content {
     pub(super) bytes: Vec<u8>,
     pub(super) trailers_at: Vec<usize>,
-    /// The rest is of the source alone, and nothing that a reader sees.
+    /// The other fields concern only the source. Readers do not see them.
     pub(super) announced: usize,
     pub(super) is_exact: bool,
     pub(super) fails: bool,
@@ -37,7 +38,7 @@ impl Content {
         }
     }
 
-    /// As the bound counts.
+    /// Returns the size as the limit counts it.
     pub(super) fn size(&self) -> usize {
         let of_trailers: usize = trailers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         self.bytes.len() + of_trailers * self.trailers_at.len()
@@ -60,21 +61,21 @@ enum Step {
     Error,
 }
 
-/// The steps that it makes, and whether it knows them beforehand, as `Full` does.
+/// The steps of the source, and whether it knows its length in advance, as `Full` does.
 pub(super) struct Script {
     steps: VecDeque<Step>,
     is_exact: bool,
 }
 
 impl Script {
-    /// Reads the number of steps and then the steps. Gives back what is left.
+    /// Reads the number of steps and then the steps. Returns the rest of the data.
     pub(super) fn read(data: &[u8], is_exact: bool) -> (Self, &[u8]) {
         const MOST_STEPS: u8 = 24;
         let Some((number, mut rest)) = data.split_first() else {
             return (Self { steps: VecDeque::new(), is_exact }, data);
         };
         let (mut steps, mut written) = (VecDeque::new(), 0_usize);
-        // No two bytes that are near each other are the same, so none can take another's place unseen.
+        // Nearby bytes are all different, so a swapped byte is noticed.
         let mut bytes = |length: usize| {
             written += length;
             (written - length..written).map(|at| (at % 251) as u8).collect::<Bytes>()
@@ -85,7 +86,7 @@ impl Script {
             rest = after;
             steps.push_back(match step {
                 0..=159 => Step::Data(bytes(usize::from(step % 32))),
-                // Around the size from which frames are kept one by one, and above.
+                // Around the size from which frames are stored one by one, and above it.
                 160..=199 => Step::Data(bytes(236 + usize::from(step - 160))),
                 200..=215 => Step::Data(bytes(256 + 97 * usize::from(step - 200))),
                 216..=235 => Step::Pending,
@@ -100,7 +101,7 @@ impl Script {
         self.steps.iter().filter(|step| matches!(step, Step::Pending)).count()
     }
 
-    /// What it yields before its end or its error.
+    /// Returns the content before the end or the error.
     pub(super) fn whole(&self) -> Content {
         let mut whole = Content {
             announced: if self.is_exact { self.announced() } else { 0 },

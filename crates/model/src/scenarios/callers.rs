@@ -1,4 +1,4 @@
-//! Callers that want a token at once, and callers that give up.
+//! Callers that need a token at once, and callers that give up.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     server::{Answer, number, start},
 };
 
-/// Callers that find no token: one fetch serves them all.
+/// Callers find no token, and one fetch serves them all.
 pub fn cold_callers_share_one_fetch() {
     check("cold callers share one fetch", 3, || {
         let (cache, server) = start(10, &[Answer::Token]);
@@ -43,7 +43,8 @@ pub fn three_cold_callers_share_one_fetch() {
     });
 }
 
-/// One caller, the one that starts the fetch or the other, gives up: the fetch goes on, and is the only one.
+/// One of two callers gives up, whether or not it started the fetch. The fetch continues, and is
+/// the only one.
 pub fn a_caller_that_gives_up_leaves_the_fetch_alone() {
     check("a caller that gives up leaves the fetch alone", 3, || {
         let (cache, server) = start(10, &[Answer::Token]);
@@ -59,7 +60,7 @@ pub fn a_caller_that_gives_up_leaves_the_fetch_alone() {
     });
 }
 
-/// A failure goes to all who wait, and to those who come while it cools down. None of them asks again.
+/// A failure goes to all waiters and to all callers during its cool-down. There is no second fetch.
 pub fn a_failure_is_shared() {
     check("a failure is shared", 3, || {
         let (cache, server) = start(10, &[Answer::Failure, Answer::Token]);
@@ -74,7 +75,7 @@ pub fn a_failure_is_shared() {
     });
 }
 
-/// The runtime of a fetch is shut down: a caller elsewhere gets a token by a fetch of its own.
+/// The runtime of a fetch is shut down. A caller on another runtime gets a token by its own fetch.
 pub fn a_runtime_that_is_shut_down_holds_nobody_up() {
     check("a runtime that is shut down holds nobody up", 3, || {
         let (cache, server) = start(10, &[Answer::Token]);
@@ -93,7 +94,7 @@ pub fn a_runtime_that_is_shut_down_holds_nobody_up() {
     });
 }
 
-/// The last handle goes while a fetch is under way that is never answered: it ends, too.
+/// The last handle is dropped while a fetch is under way that gets no answer. The fetch ends too.
 pub fn a_cache_that_is_dropped_ends_its_fetch() {
     check("a cache that is dropped ends its fetch", 3, || {
         let (cache, server) = start(10, &[Answer::Nothing]);

@@ -1,4 +1,4 @@
-//! Tokens that are thrown away while others are fetched, waited for and used.
+//! Tokens that are refused or invalidated while other tokens are fetched, awaited and used.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     server::{Answer, number, start},
 };
 
-/// Whoever comes after an invalidation gets a token whose fetch was sent after it.
+/// A caller after an invalidation gets a token whose fetch was sent after the invalidation.
 pub fn no_invalidated_token_is_handed_out() {
     check("no invalidated token is handed out", 2, || {
         let (cache, server) = start(10, &[Answer::Token]);
@@ -31,7 +31,7 @@ pub fn no_invalidated_token_is_handed_out() {
     });
 }
 
-/// The same with a token there already, and another caller that was told of the invalidation.
+/// The same with an existing token, and with another caller that was told of the invalidation.
 pub fn nobody_who_knows_of_an_invalidation_gets_the_old_token() {
     check("nobody who knows of an invalidation gets the old token", 2, || {
         let (cache, server) = start(10, &[Answer::Token]);
@@ -57,7 +57,8 @@ pub fn nobody_who_knows_of_an_invalidation_gets_the_old_token() {
     });
 }
 
-/// Two callers get a 401 with the same token: one fetch replaces it, and neither gets it again.
+/// Two callers get a 401 with the same token. One fetch replaces it, and neither caller gets it
+/// again.
 pub fn two_refusals_of_one_token_cost_one_fetch() {
     check("two refusals of one token cost one fetch", 3, || {
         let (cache, server) = start(10, &[Answer::Token]);
@@ -78,8 +79,8 @@ pub fn two_refusals_of_one_token_cost_one_fetch() {
     });
 }
 
-/// A 401 for the first token, an invalidation and a caller of neither, all at once: nothing older comes after something newer,
-/// and the 401 does not throw away what came after it.
+/// A 401 for the first token, an invalidation and an unrelated caller at the same time. No caller
+/// gets an older token after a newer one, and the 401 drops no later token.
 pub fn a_refusal_and_an_invalidation_at_once() {
     check("a refusal and an invalidation at once", 2, || {
         let (cache, server) = start(10, &[Answer::Token]);
@@ -104,7 +105,7 @@ pub fn a_refusal_and_an_invalidation_at_once() {
     });
 }
 
-/// With a place for two fetches, whoever would need a third is told so at once.
+/// The allowance has room for two fetches. A caller that needs a third gets an error at once.
 pub fn the_allowance_is_kept() {
     check("the allowance is kept", 2, || {
         let (cache, server) = start(2, &[Answer::Token]);

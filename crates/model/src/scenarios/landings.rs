@@ -1,4 +1,4 @@
-//! Tokens that are struck as they arrive.
+//! Tokens that are refused or invalidated as they arrive.
 
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
@@ -15,7 +15,8 @@ use crate::{
     token::{Acquire, Token, TokenCache},
 };
 
-/// A waiter whose flight has landed is polled again only after it was told that the token has been struck.
+/// A waiter whose flight has ended is polled again only after the token has been refused or
+/// invalidated.
 fn a_token_is_struck_before_its_waiter_looks(name: &str, strike: fn(&Server, &TokenCache, &Token)) {
     check(name, 2, move || {
         let (cache, server) = start(10, &[Answer::Token]);
@@ -57,7 +58,7 @@ pub fn a_token_is_refused_before_its_waiter_looks() {
     });
 }
 
-/// A refresh that was sent before the 401 brings the very token that the 401 was for.
+/// A refresh that was sent before the 401 brings the same token that the 401 refused.
 pub fn a_refresh_that_brings_the_refused_token_again_is_not_published() {
     check("a refresh that brings the refused token again is not published", 2, || {
         let (cache, server) = start(10, &[Answer::Token, Answer::FirstToken, Answer::Token]);
@@ -68,7 +69,7 @@ pub fn a_refresh_that_brings_the_refused_token_again_is_not_published() {
             let (cache, server) = (Arc::clone(&cache), server.clone());
             spawn(move || server.request(&cache).map(drop).unwrap())
         };
-        // The refresh may have brought it once more already, which is another generation then.
+        // The refresh may already have brought the same token again, as another generation.
         assert!(server.refuse(&cache, &first));
         let next = server.request(&cache).unwrap();
         assert!(next.generation() > first.generation());

@@ -12,7 +12,8 @@ use crate::{
     server::{Answer, LIFETIME, REFRESH_BEFORE, TOKEN_TIMEOUT, number, start, start_with},
 };
 
-/// Two requests find a token whose refresh is due: one fetch, and nobody waits for it.
+/// Two requests find a token whose refresh is due. There is one fetch, and neither request waits
+/// for it.
 pub fn a_due_refresh_is_started_once() {
     check("a due refresh is started once", 3, || {
         let (cache, server) = start(10, &[Answer::Token]);
@@ -32,7 +33,7 @@ pub fn a_due_refresh_is_started_once() {
     });
 }
 
-/// The token expires while its refresh is under way: who comes then waits for that one.
+/// The token expires while its refresh is under way. A later caller waits for that refresh.
 pub fn a_token_expires_while_it_is_refreshed() {
     check("a token expires while it is refreshed", 2, || {
         let (cache, server) = start(10, &[Answer::Token]);
@@ -46,7 +47,7 @@ pub fn a_token_expires_while_it_is_refreshed() {
                 assert!(number(&server.request(&cache).unwrap()) >= earlier);
             })
         };
-        // Less than `TOKEN_TIMEOUT`, so that the fetch does not run out of its own time.
+        // Less than `TOKEN_TIMEOUT`, so that the fetch does not time out.
         advance(Duration::from_secs(20));
         advance(REFRESH_BEFORE - Duration::from_secs(21));
         assert_eq!(number(&server.request(&cache).unwrap()), 2);
@@ -56,8 +57,8 @@ pub fn a_token_expires_while_it_is_refreshed() {
     });
 }
 
-/// The fetch is on a runtime that nobody drives. A caller elsewhere loses patience, at any moment of its start: it
-/// fetches for itself, and the stuck task is ended.
+/// The fetch is on a runtime that is not driven. A caller on another runtime stops waiting, at any
+/// moment of the start of the fetch. The caller fetches for itself, and the stuck task is ended.
 pub fn a_stuck_runtime_is_superseded() {
     check("a stuck runtime is superseded", 1, || {
         let (cache, server) = start_with(10, &[Answer::Token], false);
@@ -73,13 +74,13 @@ pub fn a_stuck_runtime_is_superseded() {
             let (cache, server) = (Arc::clone(&cache), server.clone());
             spawn(move || match server.acquire(&cache) {
                 Ok(token) => assert_eq!(number(&token), 1),
-                // The time that passes may also be too much for its own fetch.
+                // The passing time may also exceed the time of its own fetch.
                 Err(error) => assert_eq!(error.kind(), TokenErrorKind::Timeout),
             })
         };
         advance(TOKEN_TIMEOUT + Duration::from_secs(2));
         elsewhere.join().unwrap();
-        // Once more, for a fetch that has begun only since.
+        // Once more, for a fetch that began later.
         advance(TOKEN_TIMEOUT + Duration::from_secs(2));
         waiting.join().unwrap();
     });

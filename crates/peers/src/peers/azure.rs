@@ -1,4 +1,5 @@
-//! azure_core's bearer policy in a pipeline of two: itself and a transport that answers at once.
+//! azure_core's bearer policy in a pipeline of two parts: the policy, and a transport that answers
+//! at once.
 
 use std::{
     fmt,
@@ -32,7 +33,7 @@ pub const AZURE_BARE: &str = "azure_bare";
 
 type Pipeline = Vec<Arc<dyn Policy>>;
 
-/// For the scenarios, where requests of its own kind are sent in the place of those that come in.
+/// For the scenarios. Each incoming request is replaced by a request of azure_core's own type.
 pub fn azure(source: &Source) -> impl Caller + use<> {
     let pipeline = Arc::new(pipeline(source));
     service_fn(move |_: http::Request<Content>| {
@@ -80,7 +81,7 @@ fn drive(pipeline: Pipeline) -> Runner {
     })
 }
 
-/// As the other contenders' request, in this library's terms.
+/// Creates the other contenders' request in azure_core's types.
 #[inline(never)]
 fn request() -> Request {
     let mut request = Request::new(Url::parse(URI).expect("a valid URL"), Method::Post);

@@ -1,4 +1,4 @@
-//! Caches as people write them, the fetch under a lock so that there is one at a time.
+//! Handwritten caches. A lock around the fetch ensures that there is one fetch at a time.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -11,8 +11,8 @@ use turris_auth_instructions::work::{Content, Inner};
 use super::{Held, bearer, send};
 use crate::scenarios::{Caller, source::Source};
 
-/// `AsyncFilter` over a mutex that guards the token and its renewal, which is how kube does it. It formats the header anew
-/// each time, as kube does.
+/// `AsyncFilter` over a mutex that guards the token and its renewal, as in kube. Like kube, it
+/// formats the header for every request.
 pub fn tokio_mutex(source: &Source) -> impl Caller + use<> {
     struct Token {
         token: String,
@@ -40,7 +40,7 @@ pub fn tokio_mutex(source: &Source) -> impl Caller + use<> {
     })
 }
 
-/// Read under tokio's `RwLock`, renewed under its write lock.
+/// Reads under tokio's `RwLock`, and renews under its write lock.
 pub fn tokio_rwlock(source: &Source) -> impl Caller + use<> {
     let held = Arc::new(sync::RwLock::new(None::<Held>));
     let source = source.clone();
@@ -63,7 +63,7 @@ pub fn tokio_rwlock(source: &Source) -> impl Caller + use<> {
     })
 }
 
-/// Read under the standard `RwLock`, fetched under a mutex of its own.
+/// Reads under the standard `RwLock`, and fetches under a separate mutex.
 pub fn std_rwlock(source: &Source) -> impl Caller + use<> {
     let held = Arc::new((RwLock::new(None::<Held>), sync::Mutex::new(())));
     let source = source.clone();
@@ -92,7 +92,7 @@ pub fn std_rwlock(source: &Source) -> impl Caller + use<> {
     })
 }
 
-/// Read through `arc-swap`, fetched under a mutex.
+/// Reads through `arc-swap`, and fetches under a mutex.
 pub fn arc_swap(source: &Source) -> impl Caller + use<> {
     let held = Arc::new((ArcSwapOption::<Held>::empty(), sync::Mutex::new(())));
     let source = source.clone();

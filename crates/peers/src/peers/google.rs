@@ -1,5 +1,6 @@
-//! google-cloud-auth's cache. It has no place for a source of one's own, so the token comes from a metadata server on
-//! loopback, once; the scenarios, which need a source that counts and fails, leave it out.
+//! google-cloud-auth's cache. It accepts no custom source, so its token comes once from a metadata
+//! server on loopback. The scenarios need a source that counts and fails, so they leave this cache
+//! out.
 
 use google_cloud_auth::credentials::{CacheableResource, Credentials, mds};
 use http::{Extensions, Request};

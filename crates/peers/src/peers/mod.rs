@@ -1,6 +1,7 @@
-//! What a user could take instead, each around the same source and the same inner service.
+//! The alternatives to the layers, each around the same source and the same inner service.
 //!
-//! All attach the token and none repeats a request after a 401, so they compare with `auth_without_retry`.
+//! All of them attach the token, and none repeats a request after a 401. They compare with
+//! `auth_without_retry`.
 
 mod aws;
 mod azure;
@@ -25,7 +26,7 @@ pub use self::{
 };
 use crate::scenarios::{Caller, runtime, source::Source};
 
-/// The peers' hot paths, and the floor of the one that has a request type of its own.
+/// Returns the peers' hot paths, and the floor of the peer that has its own request type.
 pub fn contenders() -> Vec<Contender> {
     vec![
         Contender { name: "arc_swap_by_hand", floor: BARE, prepare: || warmed(arc_swap) },
@@ -40,13 +41,14 @@ pub fn contenders() -> Vec<Contender> {
     ]
 }
 
-/// A runner whose service has its token.
+/// Creates a runner whose service has its token.
 fn warmed<S: Caller>(make: fn(&Source) -> S) -> Runner {
     let service = make(&Source::issuing(Duration::ZERO, Duration::from_secs(86_400)));
     within_runtime(service)
 }
 
-/// Sends one request, and then all others in the context of the runtime, which some peers take their timers from.
+/// Sends one request, and then all others in the context of the runtime, because some peers need
+/// its timers.
 fn within_runtime<S: Caller>(service: S) -> Runner {
     let runtime = runtime();
     assert!(runtime.block_on(service.clone().oneshot(request())).is_ok(), "the first request fails");
@@ -57,7 +59,7 @@ fn within_runtime<S: Caller>(service: S) -> Runner {
     })
 }
 
-/// What the caches made by hand hold.
+/// The content of the handwritten caches.
 #[derive(Clone)]
 struct Held {
     authorization: HeaderValue,

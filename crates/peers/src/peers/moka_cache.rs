@@ -1,4 +1,4 @@
-//! A moka cache of one entry.
+//! A moka cache with one entry.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,8 @@ use turris_auth_instructions::work::Content;
 use super::{Held, send};
 use crate::scenarios::{Caller, source::Source};
 
-/// `try_get_with`, which lets one of those that miss fetch for all, and the token's own lifetime as the entry's.
+/// Uses `try_get_with`, in which one of the missing callers fetches for all, and the token's own
+/// lifetime as the entry's.
 pub fn moka(source: &Source) -> impl Caller + use<> {
     struct Lifetime;
     impl Expiry<(), Held> for Lifetime {

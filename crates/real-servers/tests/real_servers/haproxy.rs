@@ -1,4 +1,4 @@
-//! Tokens and limits through HAProxy.
+//! Tests of tokens and limits through HAProxy.
 
 use http::Method;
 use turris_auth_real_servers::{
@@ -42,7 +42,8 @@ async fn a_revoked_token_costs_one_fetch_and_each_request_one_retry() {
     }
 }
 
-/// Ten in two seconds, sliding. A request that is refused counts as well, as in HAProxy's own examples.
+/// Ten requests in two seconds, in a sliding window. Refused requests count as well, as in
+/// HAProxy's own examples.
 fn limited(headers: &str) -> String {
     format!(
         "

@@ -1,6 +1,7 @@
-//! The layers against servers that nobody here wrote.
+//! Tests of the layers against third-party servers.
 //!
-//! `crates/real-servers/run` installs them and runs these tests. Each test has servers of its own, on loopback.
+//! `crates/real-servers/run` installs the servers and runs these tests. Each test has its own
+//! servers, on loopback.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod express;

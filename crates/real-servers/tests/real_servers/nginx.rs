@@ -1,4 +1,4 @@
-//! Tokens and limits through nginx.
+//! Tests of tokens and limits through nginx.
 
 use http::Method;
 use turris_auth_real_servers::{
@@ -37,13 +37,13 @@ async fn a_revoked_token_costs_one_fetch_and_each_request_one_retry() {
         outcome.assert_all_processed_once(20, &upstream.processed());
         let counters = upstream.emulator.counters();
         assert_eq!(counters.tokens_issued, 2, "{library:?} {wire:?}");
-        // The first one, the job, and a retry of each that was refused.
+        // The first request, the job, and a retry of each refused request.
         assert_eq!(counters.requests - counters.token_requests, 21 + counters.unauthorized, "{library:?} {wire:?}");
         assert!((1..=20).contains(&counters.unauthorized), "{counters:?}");
     }
 }
 
-/// Ten a second with a burst of nine: a bucket, which states nothing.
+/// Ten requests a second with a burst of nine: a token bucket without any statement of its limit.
 const BUCKET: &str = r#"
     map $request_method $limited { GET ""; default all; }
     map $uri $key { /v1/auth/jwt ""; default $limited; }
@@ -62,7 +62,7 @@ async fn a_job_of_six_times_the_burst(location: &str) {
     outcome.assert_all_processed_once(60, &upstream.processed());
     let refused = nginx.log().matches("limiting requests").count();
     println!("{refused} refused");
-    // Those that came at once, and at most as many again until the rate is found.
+    // The requests of the first burst, and at most as many again until the rate is found.
     assert!((1..=120).contains(&refused), "{refused} refused");
 }
 

@@ -1,4 +1,4 @@
-//! Servers that reload and restart in the middle of a job.
+//! Tests with servers that reload and restart in the middle of a job.
 
 use http::{Method, StatusCode};
 use turris_auth::TokenError;
@@ -12,7 +12,8 @@ use turris_auth_real_servers::{
 
 const COUNT: usize = 50;
 
-/// A request whose connection ended may have been processed, so it fails and is not repeated. Nothing else fails.
+/// A request whose connection ended may have been processed, so it fails and is not repeated. There
+/// are no other failures.
 fn assert_only_connections_failed(outcome: &Outcome) {
     assert!(outcome.refused.is_empty(), "{:?}", outcome.refused);
     for (id, error) in &outcome.failed {
@@ -89,7 +90,8 @@ async fn nginx_restarts_in_the_middle_and_the_token_is_still_good() {
     }
 }
 
-/// The connections end while new workers already listen, so a client that repeated these requests would be answered.
+/// The connections end while new workers already listen, so a client that repeated these requests
+/// would be answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_were_processed_and_lost_their_answer_fail_and_are_not_repeated() {
     const LOST: usize = 5;

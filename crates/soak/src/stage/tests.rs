@@ -1,4 +1,4 @@
-//! What is taken for lost, and what is not. The connections are in memory, and nobody is at their other end.
+//! Tests which requests count as lost. The connections are in memory and have no server.
 
 use std::{
     convert::Infallible,
@@ -29,7 +29,7 @@ use turris_auth::BoxError;
 
 use super::{Begun, LONGEST_START, NeverBegun, Staged};
 
-/// One end of a connection. It reads and writes as [`TokioIo`] does.
+/// One end of a connection. It reads and writes like [`TokioIo`].
 struct Near(TokioIo<DuplexStream>);
 
 impl Connection for Near {
@@ -83,7 +83,8 @@ async fn what_a_connection_never_begins_with_is_lost_and_what_it_does_not_answer
         kept.lock().unwrap().push(far);
         std::future::ready(Ok::<_, Infallible>(Near(TokioIo::new(near))))
     });
-    // With one stream open the second request waits for the end of the first; those behind it are left in the channel.
+    // With one stream open, the second request waits for the end of the first. Later requests stay
+    // in the channel.
     let pool =
         Client::builder(TokioExecutor::new()).http2_only(true).http2_initial_max_send_streams(1).build(connector);
     let client = Staged(pool);
