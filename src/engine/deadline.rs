@@ -26,14 +26,8 @@ const LARGEST: u128 = 99_999_999;
 const HOUR: (char, u128) = ('H', 3_600 * 1_000_000_000);
 
 /// The units of a timeout in nanoseconds, the finest first.
-const UNITS: [(char, u128); 6] = [
-    ('n', 1),
-    ('u', 1_000),
-    ('m', 1_000_000),
-    ('S', 1_000_000_000),
-    ('M', 60 * 1_000_000_000),
-    HOUR,
-];
+const UNITS: [(char, u128); 6] =
+    [('n', 1), ('u', 1_000), ('m', 1_000_000), ('S', 1_000_000_000), ('M', 60 * 1_000_000_000), HOUR];
 
 /// When a gRPC call has to be over, and the attempts that its caller has already made.
 pub(super) struct Deadline {

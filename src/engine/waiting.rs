@@ -82,10 +82,7 @@ where
     R: Body,
 {
     /// Ready when the request has been sent. It must not be polled again then.
-    pub(super) fn poll_send(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Sent<S, P, B>, P::Error>> {
+    pub(super) fn poll_send(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Sent<S, P, B>, P::Error>> {
         let mut this = self.project();
         loop {
             let Some(Unsent { request, service, history }) = this.unsent.as_mut() else { already_sent() };

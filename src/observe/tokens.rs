@@ -244,6 +244,7 @@ pub(crate) fn passed_without_token(uri: &http::Uri) {
 
 /// `origin` is empty for a relative URI. It has neither user information nor a path.
 pub(crate) fn refused_without_token(origin: &str, allowed: &str) {
+    let _ = (origin, allowed);
     if origin.is_empty() {
         event!(
             WARN,
@@ -252,16 +253,15 @@ pub(crate) fn refused_without_token(origin: &str, allowed: &str) {
              connection leads to one of the allowed origins only, set `authorize_relative_uris`, and send no `Host` field \
              that names another one",
         );
-    } else {
-        event!(
-            WARN,
-            origin,
-            allowed,
-            "a request was sent without a token and got a 401: its origin, or the one that its `Host` field names, is not \
-             allowed; if it belongs to this API, add it with `allow_origin`",
-        );
+        return;
     }
-    let _ = (origin, allowed);
+    event!(
+        WARN,
+        origin,
+        allowed,
+        "a request was sent without a token and got a 401: its origin, or the one that its `Host` field names, is not \
+         allowed; if it belongs to this API, add it with `allow_origin`",
+    );
 }
 
 pub(crate) fn not_repeatable(generation: u64) {
