@@ -1,4 +1,4 @@
-//! What cannot work is refused where it is made, with an error that says what to do about it.
+//! Tests that unusable settings are refused at once, with an error that says what to do.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a helper that panics fails the test that called it")]
 
@@ -6,7 +6,8 @@ use std::process::Command;
 
 use turris_auth::{ConfigError, Credentials, Environment};
 
-/// Names the value of `TURRIS_TEST_CASE`: set in the child processes that read their own environment.
+/// The variable with the name of a test case. It is set in the child processes that read their own
+/// environment.
 const CASE: &str = "TURRIS_TEST_CASE";
 
 fn refused(base_url: &str) -> ConfigError {
@@ -234,7 +235,7 @@ fn unusable_credentials_are_refused() {
         let shown = format!("{error} {error:?}");
         assert!(shown.contains("not empty") && !shown.contains("s3cret") && !shown.contains('\n'), "{shown}");
     }
-    // They may be in each other's place.
+    // The id and the secret may have been swapped.
     let shown = Credentials::new("s3cret\n", "id").unwrap_err().to_string();
     assert!(!shown.contains("s3cret"), "{shown}");
     let said = |secret| Credentials::new("id", secret).unwrap_err().to_string();

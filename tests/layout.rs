@@ -1,4 +1,5 @@
-//! What no compiler checks: who may use whom, and that tests/README.md names tests that exist.
+//! Tests of the architecture: which module may use which, and that `tests/README.md` names existing
+//! tests.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a helper fails the test, as it should")]
 
@@ -24,13 +25,14 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The module of a file of the library: `auth` for `src/auth/scope.rs`, `drain` for `src/drain.rs`.
+/// Returns the module of a file of the library: `auth` for `src/auth/scope.rs`, `drain` for
+/// `src/drain.rs`.
 fn module(file: &Path) -> String {
     let path = file.strip_prefix(root().join("src")).unwrap();
     path.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned()
 }
 
-/// The first names behind `crate::` in a file's code, comments and tests left out.
+/// Returns the first names after `crate::` in a file's code, without comments and tests.
 fn uses(file: &Path) -> Vec<String> {
     let text = fs::read_to_string(file).unwrap();
     let code: String = text
@@ -50,7 +52,7 @@ fn uses(file: &Path) -> Vec<String> {
     names
 }
 
-/// The first name of each item of `a, b::c, d::{e, f}}`.
+/// Returns the first name of each item of `a, b::c, d::{e, f}}`.
 fn first_names(group: &str) -> Vec<String> {
     let (mut depth, mut names, mut item) = (0, Vec::new(), String::new());
     for character in group.chars() {
@@ -74,8 +76,8 @@ fn first_word(text: &str) -> String {
     text.trim_start().chars().take_while(|character| character.is_alphanumeric() || *character == '_').collect()
 }
 
-/// Data flows one way: request, service, token, inner. Each module names the modules that it may use; types that stand at
-/// the top of the crate (`TokenError`, `BoxError`) are open to all.
+/// Data flows one way: request, engine, token and gate, api. Each module names the modules that it
+/// may use. Types at the root of the crate (`TokenError`, `BoxError`) are open to all modules.
 #[test]
 fn modules_use_only_what_is_below_them() {
     let allowed: &[(&str, &[&str])] = &[
@@ -117,7 +119,8 @@ fn modules_use_only_what_is_below_them() {
     }
 }
 
-/// The token's life knows no HTTP bodies, no Tower and no JSON; and one file alone knows what threads meet in.
+/// The files of `src/token` are independent of HTTP bodies, Tower and JSON. Only `sync.rs` uses
+/// primitives of synchronisation.
 #[test]
 fn the_token_knows_neither_bodies_nor_tower_nor_json_and_one_file_alone_knows_threads() {
     for file in rust_files(&root().join("src/token")) {
@@ -138,7 +141,8 @@ fn the_token_knows_neither_bodies_nor_tower_nor_json_and_one_file_alone_knows_th
     }
 }
 
-/// The emulator is an independent witness of what this crate does: it uses nothing of it.
+/// The emulator is an independent witness of this crate's behaviour, so it uses nothing of this
+/// crate.
 #[test]
 fn the_emulator_knows_nothing_of_this_crate() {
     let emulator = root().join("crates/turris-emulator");
@@ -156,13 +160,13 @@ fn the_emulator_knows_nothing_of_this_crate() {
     }
 }
 
-/// `tests/auth: cancellation::a_oneshot_...` in a README has to be a test.
+/// A name such as `tests/auth/flight.rs::a_failure_...` in a README must be an existing test.
 #[test]
 fn the_readme_of_the_tests_names_tests_that_exist() {
     assert!(tests_named_in("tests/README.md") >= 42);
 }
 
-/// How many tests a file names, all of which exist.
+/// Returns how many tests a file names. All of them must exist.
 fn tests_named_in(readme: &str) -> usize {
     let readme = fs::read_to_string(root().join(readme)).unwrap();
     let mut named = 0;

@@ -1,4 +1,4 @@
-//! The allowance of the token endpoint, and what outages do to it.
+//! Tests of the token endpoint's allowance, and of outages.
 
 use std::{
     sync::{Arc, Mutex},
@@ -15,7 +15,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A day of an endpoint that is broken in one way, under constant demand, and then the day it heals.
+/// Runs a day of constant demand on an endpoint that is broken in one way, and then lets the
+/// endpoint heal.
 async fn outage(broken: Answering, step: Duration, at_least: usize) {
     let (script, switch) = Script::switched(Duration::from_millis(50));
     switch.to(broken);
@@ -43,7 +44,7 @@ async fn outage(broken: Answering, step: Duration, at_least: usize) {
     }
     let fetches = script.requests();
     assert!(script.most_in_any(MINUTE) <= 10, "{broken:?}: {} in a minute", script.most_in_any(MINUTE));
-    // It is never given up: about a fetch a minute, all day.
+    // The layer keeps trying all day: about one fetch a minute.
     assert!(fetches >= at_least && fetches < 24 * 60 * 3, "{broken:?}: {fetches} fetches");
 
     switch.to(Answering::Tokens);
@@ -52,7 +53,7 @@ async fn outage(broken: Answering, step: Duration, at_least: usize) {
         assert!(healed.elapsed() <= MINUTE, "{broken:?} is over, and the longest cool-down too");
         sleep(SECOND).await;
     }
-    // And all is forgotten.
+    // The layer has recovered completely.
     assert_eq!(carried(&service).await.unwrap(), carried(&service).await.unwrap());
 }
 
@@ -119,7 +120,8 @@ async fn a_server_that_asks_for_patience_gets_five_minutes_of_it() {
     }
 }
 
-/// What no sane server says, in each header by itself and in each pair, with a refusal and with a token.
+/// Values that no sane server sends, in each header alone and in each pair, with a refusal and with
+/// a token.
 #[tokio::test(start_paused = true)]
 async fn absurd_values_hold_nobody_up_for_longer_than_five_minutes() {
     let values = [
@@ -144,7 +146,7 @@ async fn absurd_values_hold_nobody_up_for_longer_than_five_minutes() {
                     Ok(answer)
                 });
                 let layer = layer(&script);
-                // The answers say it each time, so the second fetch has to do with what the first one said.
+                // Every answer repeats the values, so the second fetch obeys those of the first.
                 let wait = layer.handle().warm_up().await.err().map(|error| error.retry_after().unwrap());
                 let wait = wait.unwrap_or_default();
                 assert!(wait <= 5 * MINUTE, "{code}, {first}: {one}, {second}: {other}: {wait:?}");
@@ -204,7 +206,7 @@ async fn a_server_error_that_says_when_to_come_back_is_not_tried_again_before() 
 
 #[tokio::test(start_paused = true)]
 async fn the_pauses_between_attempts_grow() {
-    // They are random, so that more than a few are looked at.
+    // The pauses are random, so the test examines more than a few.
     for _ in 0..30 {
         let (script, switch) = Script::switched(Duration::ZERO);
         switch.to(Answering::Status(503));
@@ -215,7 +217,7 @@ async fn the_pauses_between_attempts_grow() {
     }
 }
 
-/// To the client, a clock that is behind is a long window.
+/// For the client, a clock that is behind makes the window long.
 #[tokio::test(start_paused = true)]
 async fn a_date_that_is_behind_the_reset_stops_fetches_for_five_minutes_at_the_most() {
     const RESET: u64 = 1_800_000_000;
@@ -244,7 +246,7 @@ async fn a_date_that_is_behind_the_reset_stops_fetches_for_five_minutes_at_the_m
     }
 }
 
-/// Throws the token away and fetches another, as fast as it goes, for as long.
+/// Invalidates the token and fetches another, as fast as possible, for this long.
 async fn greedy(layer: &TurrisAuthLayer<TokenService>, length: Duration) -> Vec<turris_auth::TokenError> {
     let handle = layer.handle();
     let begun = Instant::now();
@@ -267,7 +269,7 @@ async fn successes_count_too_and_some_places_are_kept_for_recovery() {
     assert!(errors.iter().all(|error| error.kind() == TokenErrorKind::RateLimited));
     assert!(errors.iter().all(|error| error.retry_after().unwrap() <= MINUTE));
     assert_eq!(script.most_in_any(MINUTE), 8);
-    // The places are used again as they become free.
+    // Places are reused as they become free.
     let fetches = script.requests();
     assert!((72..=88).contains(&fetches), "{fetches} fetches");
 }
@@ -299,7 +301,8 @@ async fn the_limit_can_be_set() {
 
 #[tokio::test(start_paused = true)]
 async fn what_other_processes_use_is_learned_from_a_success() {
-    // Other processes have used all but two of the window's tokens, and the server says so on every 201.
+    // Other processes have used all but two of the window's tokens, and the server says so on every
+    // 201.
     let script = Script::new(|n| async move {
         let mut answer = token(n);
         let remaining = 3_usize.saturating_sub(n).to_string();
@@ -312,7 +315,7 @@ async fn what_other_processes_use_is_learned_from_a_success() {
     assert_eq!(script.requests(), 3);
     assert!(errors.iter().all(|error| error.kind() == TokenErrorKind::RateLimited));
     assert!(errors[0].retry_after().unwrap() > 30 * SECOND);
-    // Its window is over, so is what it said.
+    // The window is over, and the server's statement with it.
     sleep(3 * SECOND).await;
     layer.handle().warm_up().await.unwrap();
     assert_eq!(script.requests(), 4);
@@ -367,13 +370,14 @@ async fn a_place_is_taken_until_a_minute_after_the_fetch_ended() {
     assert_eq!(script.instants()[1] - script.instants()[0], Duration::from_secs(80));
 }
 
-/// An endpoint that requests reach late, also those whose callers have given them up. Returns when each arrived.
+/// An endpoint that requests reach late, even if their callers have given up. Also returns the
+/// times of arrival.
 fn slow_to_arrive(delay: impl Fn(usize) -> Duration + Send + Sync + 'static) -> (Script, Arc<Mutex<Vec<Instant>>>) {
     let arrived = Arc::new(Mutex::new(Vec::new()));
     let arrivals = Arc::clone(&arrived);
     let script = Script::new(move |n| {
         let (arrivals, delay) = (Arc::clone(&arrivals), delay(n));
-        // A task of its own: the request is on its way.
+        // A separate task: the request is on its way.
         let request = tokio::spawn(async move {
             sleep(delay).await;
             arrivals.lock().unwrap().push(Instant::now());

@@ -1,4 +1,4 @@
-//! What an answer of the token endpoint is taken for, and what is said of it.
+//! Tests of how the answers of the token endpoint are judged, and of the errors' texts.
 
 use bytes::Bytes;
 use http::Response;
@@ -6,7 +6,7 @@ use turris_auth::{TokenError, TokenErrorKind};
 
 use crate::support::*;
 
-/// The error of a layer whose endpoint answers this.
+/// Returns the error of a layer whose endpoint gives this answer.
 async fn error(code: u16, coding: Option<&'static str>, body: impl Into<Bytes>) -> TokenError {
     let body = body.into();
     let endpoint = Recorder::new(move |_| {
@@ -69,7 +69,8 @@ async fn an_error_inside_a_success_is_shown() {
             assert!(shown.to_string().contains(part), "{shown}");
         }
     }
-    // Without one, the field is named, and the `requestId` that support asks for.
+    // Without an error object, the error names the field and the `requestId` for the vendor's
+    // support.
     let shown = error(201, None, r#"{"data":{"expiresIn":3600},"requestId":"r-8"}"#).await;
     assert!(shown.to_string().contains("`data.accessToken` is missing"), "{shown}");
     assert_eq!(shown.request_id(), Some("r-8"));
@@ -81,7 +82,7 @@ async fn a_compressed_answer_is_named() {
         let shown = error(code, Some("gzip"), b"\x1f\x8b\x08\x00".as_slice()).await;
         assert!(shown.to_string().contains("`gzip`"), "{shown}");
     }
-    // What was not compressed after all is read.
+    // A body that is not really compressed is read.
     assert!(!error(400, Some("gzip"), ERROR_OBJECT).await.to_string().contains("gzip"));
     assert!(!error(200, Some("identity"), "no").await.to_string().contains("identity"));
     let long = error(200, Some("x\u{2028}y"), "").await.to_string();

@@ -1,4 +1,5 @@
-//! What is asked of the inner service is no more than it takes, and what comes of it is no less.
+//! Tests of trait bounds: the layer requires only what it needs of the inner service, and loses
+//! none of the service's own properties.
 
 use std::{
     cell::Cell,
@@ -51,7 +52,7 @@ fn assert_send<T: Send>(_: &T) {}
 
 #[tokio::test(start_paused = true)]
 async fn a_service_that_is_not_sync_will_do() {
-    // Through it, and beside it; and its futures can be spawned.
+    // Through the service, and beside it. Its futures can be spawned.
     let through = TurrisAuthLayer::new(credentials(), Environment::Production).layer(Unshared::default());
     let call = through.oneshot(get(API));
     assert_send(&call);
@@ -62,7 +63,7 @@ async fn a_service_that_is_not_sync_will_do() {
     assert_eq!(text(tokio::spawn(call).await.unwrap().unwrap()).await, "Bearer token-1");
 }
 
-/// Neither `Send` nor `'static`, and no more are its futures and its response bodies.
+/// Neither `Send` nor `'static`. The same holds for its futures and its response bodies.
 #[derive(Clone)]
 struct Local<'a> {
     calls: &'a Cell<usize>,
@@ -114,7 +115,7 @@ async fn beside_a_token_service_the_inner_one_needs_to_be_neither_send_nor_stati
     let response = service.clone().oneshot(get(API)).await.unwrap();
     assert_eq!((response.status().as_u16(), calls.get()), (200, 2));
 
-    // And on a `LocalSet`, where futures that are not `Send` are spawned.
+    // A `LocalSet` can spawn futures that are not `Send`.
     let local = tokio::task::LocalSet::new();
     let calls: &'static Cell<usize> = Box::leak(Box::new(Cell::new(0)));
     let service = layer.layer(Local { calls, tokens: Rc::default() });
@@ -138,7 +139,7 @@ fn auto_traits() {
     send_and_sync::<TurrisAuthLayer>();
     send_and_sync::<TurrisAuthLayer<TokenService>>();
     send_and_sync::<TurrisAuthLayerBuilder<TokenService>>();
-    // A service and its future are as its parts are.
+    // The auto traits of a service and its future follow from their parts.
     send_and_sync::<TurrisAuth<Api>>();
     send_and_sync::<TurrisAuth<Api, TokenService>>();
     send_and_sync::<ResponseFuture<Api, ThroughInner, Body, Body>>();
@@ -148,7 +149,7 @@ fn auto_traits() {
     unpin::<TurrisAuth<Api>>();
 }
 
-// A change to this number is felt by every request: the future is moved, and held by all who wait.
+// Every request pays for a larger future: it is moved, and every waiter holds it.
 #[test]
 fn the_future_of_a_response_is_of_moderate_size() {
     let size = size_of::<ResponseFuture<Api, TokenService, Body, Body>>();
@@ -162,7 +163,7 @@ fn the_future_of_a_response_is_of_moderate_size() {
 async fn a_future_polled_after_its_end_says_so_and_starts_nothing() {
     let failing = Script::new(|_| async { Ok(status(401)) });
     let issuing = Script::issuing(Duration::ZERO);
-    // The one that succeeds has an inner future that panics when it is polled again.
+    // The successful response has an inner future that panics if it is polled again.
     for script in [failing, issuing] {
         let mut service = layer(&script).layer(Api::accepting_all());
         service.clone().oneshot(get(API)).await.ok();

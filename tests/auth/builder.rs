@@ -1,4 +1,5 @@
-//! Settings that cannot work are refused, by name, with the value and what would be accepted.
+//! Tests that unusable settings are refused. The error names the setting, its value and the
+//! accepted values.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use crate::support::*;
 
 fn refused(change: impl Fn(TurrisAuthLayerBuilder) -> TurrisAuthLayerBuilder) -> ConfigError {
     let error = change(builder()).build().unwrap_err();
-    // Whether the layer has a token service of its own makes no difference, nor when that is said.
+    // The result does not depend on a separate token service, nor on the order of the calls.
     assert_eq!(change(builder()).token_service(Script::issuing(Duration::ZERO)).build().unwrap_err(), error);
     error
 }
@@ -102,7 +103,7 @@ fn a_refused_origin_shows_no_password_and_no_key() {
 fn the_first_of_several_is_named() {
     let both = |builder: TurrisAuthLayerBuilder| builder.token_timeout(Duration::ZERO).token_requests_per_minute(0);
     assert_eq!(refused(both).setting(), "token_timeout");
-    // A later good value does not make up for a bad one: a caller that sets a thing twice does not know what it wants.
+    // A later valid value does not repair an invalid one, because such a caller has made a mistake.
     let twice = |builder: TurrisAuthLayerBuilder| builder.token_timeout(Duration::ZERO).token_timeout(HOUR);
     assert_eq!(refused(twice).setting(), "token_timeout");
 }

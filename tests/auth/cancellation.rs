@@ -1,4 +1,4 @@
-//! A request that is dropped is nobody else's matter; a fetch that nobody can want any longer is aborted.
+//! Tests that a dropped request affects no other request, and that an unneeded fetch is aborted.
 
 use std::{
     future::pending,
@@ -68,7 +68,7 @@ async fn a_request_dropped_at_any_point_of_its_recovery_costs_nobody_anything() 
 async fn the_token_still_arrives_when_all_callers_are_dropped() {
     let script = Script::issuing(Duration::from_millis(200));
     let service = layer(&script).layer(Api::accepting_all());
-    // Twenty callers that wait for less than the fetch takes, twice over.
+    // Two groups of twenty callers that wait for less than the fetch takes.
     for _ in 0..2 {
         let calls = (0..20).map(|_| tokio::time::timeout(Duration::from_millis(90), carried(&service)));
         for result in futures_util::future::join_all(calls).await {
@@ -81,7 +81,7 @@ async fn the_token_still_arrives_when_all_callers_are_dropped() {
     assert_eq!((script.requests(), before.elapsed()), (1, Duration::ZERO));
 }
 
-/// Counts that it was dropped.
+/// Counts its own drops.
 struct Guard(Arc<AtomicUsize>);
 
 impl Drop for Guard {
@@ -90,7 +90,7 @@ impl Drop for Guard {
     }
 }
 
-/// A fetch that hangs, and the number of its futures that were dropped.
+/// A fetch that hangs, and the number of its dropped futures.
 fn hanging() -> (Script, Arc<AtomicUsize>) {
     let dropped = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&dropped);
@@ -153,7 +153,7 @@ async fn a_request_that_is_polled_again_only_much_later_carries_the_token_of_the
     let mut late = tokio_test::task::spawn(layer.layer(Recorder::echo()).oneshot(get(API)));
     tokio_test::assert_pending!(late.poll());
     layer.handle().warm_up().await.unwrap();
-    // The token that it waited for has come, and expires before it looks.
+    // The awaited token has come, and expires before the waiter is polled.
     tokio::time::sleep(Duration::from_secs(2 * 60 * 60)).await;
     layer.handle().warm_up().await.unwrap();
     assert_eq!(text(late.await.unwrap()).await, "token-2");

@@ -1,4 +1,4 @@
-//! Credentials that are read from files.
+//! Tests of credentials that are read from files.
 
 use std::{
     error::Error,
@@ -18,7 +18,7 @@ use turris_test_support::EmulatorExt;
 
 use crate::support::{SECRET, settle};
 
-/// A folder of its own.
+/// Creates a separate folder.
 fn folder(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("credentials-file-{name}"));
     let _ = fs::remove_dir_all(&folder);
@@ -135,7 +135,8 @@ fn without_a_runtime_it_is_read_on_the_spot() {
     assert_eq!(read.unwrap().unwrap().client_id(), "client");
 }
 
-/// Opening a pipe waits for its writer. That thread could not be had back, and a runtime that ends waits for it.
+/// Opening a pipe waits for its writer. The thread could not be recovered, and the shutdown of a
+/// runtime waits for it.
 #[cfg(unix)]
 #[tokio::test]
 async fn what_is_no_file_is_refused_before_it_is_opened() {
@@ -146,7 +147,7 @@ async fn what_is_no_file_is_refused_before_it_is_opened() {
     std::os::unix::fs::symlink(&pipe, &link).unwrap();
     for path in [&pipe, &link] {
         let read = tokio::time::timeout(Duration::from_secs(10), CredentialsFile::json(path).read()).await;
-        // Lets a reader go that waits all the same, so that this test ends.
+        // Releases a reader that waits all the same, so that this test ends.
         drop(fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap());
         assert_named(read.expect("it is not opened").unwrap_err(), path, "not a regular file");
     }
@@ -155,7 +156,8 @@ async fn what_is_no_file_is_refused_before_it_is_opened() {
     assert_named(CredentialsFile::json(&endless).read().await.unwrap_err(), &endless, "not a regular file");
 }
 
-/// As Kubernetes mounts a secret: links to a folder that is itself a link, which is replaced as a whole.
+/// A secret as Kubernetes mounts it: links into a folder that is itself a link, and is replaced as
+/// a whole.
 #[cfg(unix)]
 #[tokio::test]
 async fn a_mounted_secret_is_read_through_its_links() {
@@ -189,13 +191,13 @@ async fn a_byte_order_mark_is_no_part_of_a_value() {
         let layer = TurrisAuthLayer::builder(file, turris.environment()).token_service(turris.service());
         layer.build().unwrap().handle().warm_up().await.unwrap();
     }
-    // In a value of JSON it is named.
+    // In a JSON value the error names the byte order mark.
     fs::write(&path, json("client", "\u{feff}the secret")).unwrap();
     let error = CredentialsFile::json(&path).read().await.unwrap_err();
     assert!(error.to_string().contains("byte order mark"), "{error}");
 }
 
-/// Replaces what `link` leads to, over and over, until it is dropped.
+/// Replaces the target of `link` over and over, until it is dropped.
 #[cfg(unix)]
 struct Swapping(Arc<AtomicBool>, Option<std::thread::JoinHandle<()>>);
 
@@ -249,7 +251,7 @@ fn a_file_that_becomes_a_pipe_holds_no_reader_up() {
     });
     let result = finished.recv_timeout(Duration::from_secs(120));
     drop(swapping);
-    // Lets a reader go that waits all the same.
+    // Releases a reader that waits all the same.
     drop(fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap());
     result.unwrap();
 }

@@ -1,4 +1,4 @@
-//! What callers are told while no token can be had.
+//! Tests of the errors that callers get while no token can be obtained.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -129,7 +129,7 @@ async fn an_error_is_found_inside_the_errors_of_other_layers() {
     assert_eq!(TokenError::find_in(wrapped.get_ref().unwrap()).unwrap().status(), Some(401));
 }
 
-/// An error of somebody else's that looks at the layer when it is dropped.
+/// A foreign error that uses the layer when it is dropped.
 #[derive(Debug)]
 struct Nosy(TokenHandle);
 
@@ -150,7 +150,7 @@ impl Drop for Nosy {
 #[test]
 fn an_error_may_use_the_layer_while_it_is_dropped() {
     let (done, finished) = std::sync::mpsc::channel();
-    // On a thread of its own: a deadlock must fail the test and not hang it.
+    // On a separate thread, so that a deadlock fails the test instead of hanging it.
     std::thread::spawn(move || {
         let handle = Arc::new(OnceLock::<TokenHandle>::new());
         let known = Arc::clone(&handle);

@@ -1,4 +1,4 @@
-//! One fetch for all callers, whatever happens to them.
+//! Tests that one fetch serves all callers, whatever happens to the callers.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ async fn a_revoked_token_costs_one_fetch_for_all_callers() {
     for result in join_all(calls).await {
         assert_eq!(text(result.unwrap()).await, "Bearer token-2");
     }
-    // The first one's 401 keeps the others from sending the refused token.
+    // The 401 of the first request keeps the others from sending the refused token.
     assert_eq!((script.requests(), api.accepted(), api.refused()), (2, 1_000, 1));
 }
 

@@ -1,4 +1,4 @@
-//! The token without a request: what a handle does, and what it shows in each state.
+//! Tests of the handle: the token without a request, and the status in each state.
 
 use std::time::Duration;
 
@@ -36,7 +36,8 @@ async fn status_from_absent_to_valid_to_absent() {
 
     warming.await.unwrap().unwrap();
     let valid = handle.status();
-    // Its hour began when the request was sent, a second ago, and its last five seconds are not used.
+    // The hour of the token began when the request was sent, a second ago. The last five seconds
+    // are not used.
     assert_eq!(valid.valid_for(), Some(Duration::from_secs(3600 - 1 - 5)));
     assert!(!valid.is_fetching() && valid.is_healthy() && valid.failure().is_none());
     assert_eq!(valid.to_string(), "valid for 3594 s");
@@ -58,7 +59,7 @@ async fn status_while_fetches_fail() {
     });
     let handle = layer(&script).handle();
     handle.warm_up().await.unwrap();
-    // The refresh that is due fails: the token is still good.
+    // The due refresh fails, and the token is still valid.
     tokio::time::sleep(Duration::from_secs(800)).await;
     assert_eq!(handle.token().await.unwrap().as_str(), "token-1");
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -70,7 +71,7 @@ async fn status_while_fetches_fail() {
     assert!(failing.to_string().contains("last fetch failed (invalid_credentials), next one possible in"), "{failing}");
     assert_shows_no_secret(&handle);
 
-    // Without a token it is unhealthy, and a caller is told the same, without a fetch.
+    // Without a token the status is unhealthy, and a caller gets the same error without a fetch.
     handle.invalidate();
     assert!(!handle.status().is_healthy());
     assert_eq!(handle.status().valid_for(), None);
@@ -122,7 +123,7 @@ async fn an_invalidated_token_is_used_by_nobody() {
     let response = layer.layer(Recorder::echo()).oneshot(get(API)).await.unwrap();
     assert_eq!(text(response).await, "token-2");
 
-    // One that is under way is thrown away as well.
+    // A fetch under way is discarded as well.
     handle.invalidate();
     let waiting = tokio::spawn(layer.layer(Recorder::echo()).oneshot(get(API)));
     tokio::time::sleep(Duration::from_millis(500)).await;

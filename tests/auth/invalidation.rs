@@ -1,4 +1,4 @@
-//! Which token a refusal or an invalidation strikes, and that nobody is handed it afterwards.
+//! Tests which token a 401 or an invalidation ends, and that no request gets that token afterwards.
 
 use std::{
     sync::{
@@ -21,7 +21,7 @@ async fn invalidated_before_a_flight() {
     let script = Script::issuing(DELAY);
     let layer = layer(&script);
     let service = layer.layer(Api::accepting_all());
-    // With nothing to throw away it has no effect.
+    // Without a token it has no effect.
     layer.handle().invalidate();
     assert_eq!(carried(&service).await.unwrap(), "Bearer token-1");
     assert_eq!(script.requests(), 1);
@@ -50,7 +50,7 @@ async fn invalidated_between_two_attempts_the_second_one_still_counts() {
     sleep(Duration::from_millis(100)).await;
     assert_eq!(script.requests(), 1);
     layer.handle().invalidate();
-    // It was sent after the invalidation.
+    // The fetch was sent after the invalidation.
     assert_eq!(text(call.await.unwrap().unwrap()).await, "Bearer token-2");
     assert_eq!(script.requests(), 2);
 }
@@ -102,7 +102,8 @@ async fn a_service_that_waits_for_readiness_does_not_send_what_was_struck_meanwh
     let (api, mut mock) = tower_test::mock::pair::<Request<Body>, http::Response<Body>>();
     mock.allow(0);
     let service = layer.layer(api);
-    // `ready` first, as any caller: the call then waits for the token without readiness.
+    // `ready` comes first, as with any caller. The call then waits for the token without holding
+    // readiness.
     let mut call = tokio_test::task::spawn({
         let mut service = service.clone();
         async move {
@@ -127,7 +128,7 @@ async fn a_service_that_waits_for_readiness_does_not_send_what_was_struck_meanwh
 #[tokio::test(start_paused = true)]
 async fn a_late_401_for_an_old_token_does_not_evict_the_fresh_one() {
     let script = Script::issuing(DELAY);
-    // The longer a request's path, the later its answer; the first token is refused.
+    // The answer to the longer path comes later. The first token is refused.
     let api = service_fn(|request: Request<Body>| async move {
         let late = request.uri().path() == "/late";
         let refused = request.headers()["authorization"] == "Bearer token-1";
@@ -150,8 +151,8 @@ async fn a_late_401_for_an_old_token_does_not_evict_the_fresh_one() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flight_sent_before_a_401_does_not_bring_the_refused_token_back() {
-    // A server that hands out the same token while it is valid by its own clock: the refresh, sent before the 401,
-    // brings `token-1` again, and only then the server knows better.
+    // The server issues the same token while it is valid by the server's clock. The refresh, sent
+    // before the 401, brings `token-1` again. The server learns of the refusal only later.
     let script = Script::new(|n| async move {
         sleep(DELAY).await;
         Ok(issued(if n <= 2 { "token-1" } else { "token-3" }, "3600"))
@@ -188,7 +189,7 @@ async fn a_flight_sent_before_a_401_may_bring_another_token() {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_that_is_valid_by_our_clock_and_refused_is_replaced() {
-    // What a suspended laptop leaves behind: its clock stood still while the token expired.
+    // A laptop that was suspended: its clock stood still while the token expired.
     let script = Script::issuing(DELAY);
     let asleep = Arc::new(AtomicUsize::new(0));
     let read = Arc::clone(&asleep);
@@ -206,7 +207,7 @@ async fn a_token_that_is_valid_by_our_clock_and_refused_is_replaced() {
 
 #[tokio::test(start_paused = true)]
 async fn invalidations_that_never_end_keep_nobody_waiting_for_ever() {
-    // Slow enough for the allowance never to be used up.
+    // Slow enough that the allowance is never used up.
     let script = Script::issuing(Duration::from_secs(9));
     let layer = layer(&script);
     let handle = layer.handle();

@@ -1,4 +1,4 @@
-//! `TurrisAuthLayer` from the outside: scripted services, paused time.
+//! Tests of `TurrisAuthLayer` from the outside, with scripted services and paused time.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

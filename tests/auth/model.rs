@@ -1,9 +1,10 @@
-//! Random histories against a simple model.
+//! Random histories, checked against a simple model.
 //!
-//! 1. No window of a minute sees more fetches than the limit.
-//! 2. Nobody sends a token that `invalidate` struck, or an older one than somebody has sent before.
-//! 3. Every call that is not dropped is answered, in the time of a few flights.
-//! 4. A call that finds a valid token, and no 401, neither waits nor fails.
+//! 1. No window of a minute has more fetches than the limit.
+//! 2. No request carries a token that `invalidate` ended, or an older token than an earlier
+//!    request.
+//! 3. Every call that is not dropped is answered within the time of a few flights.
+//! 4. A call that finds a valid token, and gets no 401, neither waits nor fails.
 //! 5. Once everything is healthy, calls succeed within one cool-down.
 
 use std::{
@@ -28,25 +29,27 @@ use crate::support::*;
 
 const LIMIT: u32 = 10;
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
-/// An invalidation throws away what is under way, so a call may wait for one more flight; and a 401 doubles that.
+/// An invalidation discards the fetch under way, so a call may wait for one more flight. A 401
+/// doubles that.
 const LONGEST_CALL: Duration = Duration::from_secs(4 * 30);
-/// The longest cool-down of failures that do not ask for more, which is also the longest pause of forced refreshes.
+/// The longest cool-down after failures without a longer `Retry-After`. It is also the longest
+/// pause of forced refreshes.
 const LONGEST: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Calls by clones made for one call each.
+    /// Calls through clones that are each made for one call.
     Call(usize),
-    /// Calls by the same service as all others of this kind: it keeps its token.
+    /// Calls through the same service as all other calls of this kind.
     Burst(usize),
-    /// Drops the calls that are not answered yet, but for every n-th.
+    /// Drops the calls that are not answered yet, except every n-th.
     Drop(usize),
     /// The API refuses every token issued so far.
     Revoke,
-    /// The API refuses every token, for good or until it is healed.
+    /// The API refuses every token until it is healed.
     RefuseAll,
     Invalidate,
-    /// Throws a token away and asks for the next, again and again.
+    /// Invalidates the token and asks for the next, again and again.
     Churn(usize),
     Endpoint(Answering),
     Heal,
@@ -78,13 +81,13 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the API and the endpoint know.
+/// The state of the API and the endpoint.
 #[derive(Default)]
 struct Known {
-    /// Tokens up to this number are refused by the API.
+    /// The API refuses tokens up to this number.
     revoked: usize,
     refuses_all: bool,
-    /// Tokens up to this number were thrown away.
+    /// Tokens up to this number were invalidated.
     struck: usize,
     sent: Sent,
     violations: Vec<String>,
@@ -97,13 +100,13 @@ struct Sent(Vec<SentToken>);
 struct SentToken {
     number: usize,
     first: Instant,
-    /// It was refused before it was a minute old.
+    /// Whether the token was refused before it was a minute old.
     refused_young: bool,
 }
 
 impl Sent {
-    /// An older token is sent after a newer one only if that was refused in its first minute, and only the one before it, and
-    /// not for longer.
+    /// An older token may follow a newer one only if the newer one was refused in its first minute,
+    /// only if it is the token just before, and only within that minute.
     fn record(&mut self, number: usize, accepted: bool) -> Option<String> {
         let minute = Duration::from_secs(60);
         let is_new = self.0.last().is_none_or(|newest| newest.number < number);
@@ -127,7 +130,7 @@ struct World {
     known: Arc<Mutex<Known>>,
     layer: TurrisAuthLayer<TokenService>,
     service: Authorized,
-    /// The one that makes all calls of bursts, from the first one on.
+    /// The service that makes all calls of bursts.
     busy: Option<Authorized>,
     refused: Arc<AtomicUsize>,
     calls: Vec<JoinHandle<Result<(), String>>>,
@@ -232,7 +235,7 @@ impl World {
     }
 }
 
-/// One call, which is made at once. The future says whether it was answered in time.
+/// Starts one call at once. The future returns whether the call was answered in time.
 fn call(
     service: &mut Authorized,
     handle: &TokenHandle,
@@ -253,7 +256,7 @@ async fn answered(
 ) -> Result<(), String> {
     let result = response.await;
     let took = begun.elapsed();
-    // Only a 401, of its own, makes a call wait that found a token.
+    // A call that found a token waits only if it gets a 401 itself.
     if has_token && unrefused() && (took > Duration::ZERO || result.is_err()) {
         return Err(format!("a call with a token took {took:?}: {:?}", status_of(&result)));
     }

@@ -1,4 +1,4 @@
-//! One service that sends many requests, where the other tests clone one for each: it does not ask the cache each time.
+//! Tests of one service that sends many requests. Other tests use one clone for each request.
 
 use std::{
     future::pending,
@@ -19,7 +19,7 @@ use turris_auth::TokenErrorKind;
 
 use crate::support::*;
 
-/// It keeps its token from the second one on.
+/// Enough requests for a service to reuse its token.
 const MANY: usize = 10;
 
 async fn send(service: &mut Authorized) -> String {
@@ -68,7 +68,7 @@ async fn a_refresh_that_is_due_is_started_and_what_it_brings_is_used() {
     let script = Script::issuing(Duration::ZERO);
     let mut service = layer(&script).layer(Api::accepting_all());
     assert_eq!(send_many(&mut service).await, "Bearer token-1");
-    // A token of an hour is renewed five minutes early, or a quarter of that more.
+    // A token of an hour is renewed five minutes early, plus up to a quarter of that.
     sleep(Duration::from_secs(55 * 60)).await;
     assert_eq!(send_many(&mut service).await, "Bearer token-1");
     settle().await;
@@ -148,7 +148,7 @@ fn a_refresh_that_was_lost_with_its_runtime_is_started_again() {
         settle().await;
         assert_eq!(script.requests(), 2);
     });
-    // Its clock begins anew, so that the token is fresh again.
+    // The clock of the new runtime starts anew, so the token is fresh again.
     runtime().block_on(async {
         assert_eq!(send_many(&mut service).await, "Bearer token-1");
         assert_eq!(script.requests(), 2);

@@ -1,7 +1,7 @@
-//! Runtimes that are shut down, left alone, without timers, or not there.
+//! Tests with runtimes that are shut down, not driven, without timers, or absent.
 //!
-//! Two runtimes cannot share one paused clock, so these run on real time. What they assert is what happened, never how
-//! long it took.
+//! Two runtimes cannot share one paused clock, so these tests use real time. They assert events and
+//! never durations.
 
 use std::{
     future::pending,
@@ -23,7 +23,7 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// The first fetch hangs, those after it succeed.
+/// The first fetch hangs, and later fetches succeed.
 fn first_hangs() -> Script {
     Script::new(|n| async move { if n == 1 { pending().await } else { Ok(token(n)) } })
 }
@@ -31,7 +31,7 @@ fn first_hangs() -> Script {
 #[test]
 fn a_waiter_elsewhere_leads_when_the_runtime_of_the_fetch_is_shut_down() {
     let script = first_hangs();
-    // So long that only the news of the shutdown can end the wait.
+    // So long that only the shutdown can end the wait.
     let layer = builder().token_timeout(Duration::from_secs(3_600)).token_service(script.clone()).build().unwrap();
     let service = layer.layer(Api::accepting_all());
     let first = runtime();
@@ -65,7 +65,8 @@ fn a_runtime_that_is_alive_and_not_driven_holds_nobody_up() {
     let carried = runtime().block_on(carried(&service));
     assert_eq!((carried.unwrap().as_str(), script.requests()), ("Bearer token-1", 1));
 
-    // Driven again, the superseded flight sends nothing, and who waited for it gets the token of the other one.
+    // When the runtime is driven again, the superseded flight sends nothing. Its waiter gets the
+    // token of the other flight.
     let late = undriven.block_on(async {
         settle().await;
         text(left_behind.await.unwrap()).await
@@ -87,7 +88,7 @@ fn a_fetch_that_was_sent_on_a_runtime_that_is_not_driven_is_superseded() {
     });
     let elsewhere = runtime();
     assert_eq!(elsewhere.block_on(carried(&service)).unwrap(), "Bearer token-2");
-    // What the old fetch may have brought displaces nothing.
+    // A token of the old fetch replaces nothing.
     assert_eq!(undriven.block_on(async { text(left_behind.await.unwrap().unwrap()).await }), "Bearer token-2");
     assert_eq!(elsewhere.block_on(carried(&service)).unwrap(), "Bearer token-2");
     assert_eq!(script.requests(), 2);
@@ -113,7 +114,7 @@ fn a_waiter_that_moves_on_from_a_second_runtime_is_not_left_behind_either() {
     let mut waiter = tokio_test::task::spawn(carried(&service));
     first.block_on(async { assert!(waiter.poll().is_pending()) });
     second.block_on(async { assert!(waiter.poll().is_pending()) });
-    // Neither of the two is driven any longer.
+    // Neither of the two runtimes is driven any longer.
     let carried = third.block_on(async { tokio::time::timeout(Duration::from_secs(60), waiter).await.unwrap() });
     assert_eq!(carried.unwrap(), "Bearer token-1");
 }
@@ -158,7 +159,7 @@ fn a_superseded_fetch_that_ends_late_touches_nothing_newer() {
     }
 }
 
-/// Blocks the thread of the first who asks until it is released.
+/// A provider that blocks the thread of the first call until it is released.
 struct Blocking {
     asked: AtomicUsize,
     released: Mutex<mpsc::Receiver<()>>,
@@ -193,7 +194,7 @@ fn a_superseded_flight_that_gets_on_again_sends_nothing() {
     }
     let elsewhere = runtime();
     assert_eq!(elsewhere.block_on(carried(&service)).unwrap(), "Bearer token-1");
-    // It goes on in the middle of a poll, where no abort stops it.
+    // It continues in the middle of a poll, where an abort has no effect.
     release.send(()).unwrap();
     let late_answer = elsewhere.block_on(left_behind).unwrap().unwrap();
     assert_eq!(elsewhere.block_on(text(late_answer)), "Bearer token-1");
@@ -232,7 +233,7 @@ fn a_runtime_that_has_been_shut_down_is_an_error() {
     let std::task::Poll::Ready(result) = call.poll() else { unreachable!("it must not wait") };
     assert_eq!(token_error(result).kind(), TokenErrorKind::Runtime);
     drop(entered);
-    // Nothing of it is left: no cool-down, no flight.
+    // No cool-down and no flight are left.
     assert_eq!(runtime().block_on(carried(&service)).unwrap(), "Bearer token-1");
 }
 
@@ -246,7 +247,7 @@ fn no_runtime_is_an_error_and_not_a_panic() {
     assert_eq!(error.kind(), TokenErrorKind::Runtime);
     assert!(error.to_string().contains("tokio runtime"), "{error}");
     assert_eq!(script.requests(), 0);
-    // A token once fetched needs no runtime.
+    // A token that has been fetched needs no runtime.
     assert_eq!(runtime().block_on(carried(&service)).unwrap(), "Bearer token-1");
     let std::task::Poll::Ready(result) = tokio_test::task::spawn(carried(&service)).poll() else {
         unreachable!("there is nothing to wait for")
@@ -261,7 +262,7 @@ fn without_a_runtime_a_request_that_was_refused_still_finds_a_newer_token() {
     let handle = layer.handle();
     let runtime = runtime();
     runtime.block_on(handle.warm_up()).unwrap();
-    // Its first attempt is answered after somebody else has fetched a newer token.
+    // The first attempt is answered after another caller has fetched a newer token.
     let recorder = Recorder::new(move |seen| match seen.token() {
         Some("token-1") => {
             handle.invalidate();
@@ -286,7 +287,8 @@ fn a_runtime_without_timers_is_an_error_and_not_a_hang() {
         assert_eq!(error.kind(), TokenErrorKind::Runtime);
         assert!(error.to_string().contains("enable_time"), "{error}");
     }
-    // It says nothing of the endpoint, so a better runtime does not have to wait.
+    // The error says nothing of the endpoint, so a caller on a better runtime does not have to
+    // wait.
     assert_eq!(runtime().block_on(carried(&service)).unwrap(), "Bearer token-1");
     assert_eq!(without_timers.block_on(carried(&service)).unwrap(), "Bearer token-1");
 }

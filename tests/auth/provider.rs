@@ -1,4 +1,4 @@
-//! Where the credentials come from, and what happens when they change or cannot be had.
+//! Tests of credentials providers: changed credentials, and credentials that cannot be obtained.
 
 use std::{
     error::Error,
@@ -15,7 +15,7 @@ use turris_auth::{
 
 use crate::support::*;
 
-/// Answers the n-th question (from 1) as it is told, and counts them.
+/// A provider that answers the n-th call (from 1) as configured, and counts the calls.
 struct Vault {
     answer: Box<dyn Fn(usize) -> Result<&'static str, BoxError> + Send + Sync>,
     asked: Mutex<usize>,
@@ -109,7 +109,7 @@ async fn a_provider_that_fails_is_an_error_with_its_source_and_costs_none_of_the
     assert_eq!(error.kind(), TokenErrorKind::CredentialsProvider);
     assert_eq!(error.source().unwrap().to_string(), "the vault is sealed");
     assert!(!error.to_string().contains("sealed"), "the source is not repeated: {error}");
-    // It is asked again after each cool-down, and for ever.
+    // The provider is called again after each cool-down, without end.
     while vault.asked() < 20 {
         let error = token_error(carried(&service).await);
         assert_eq!(error.kind(), TokenErrorKind::CredentialsProvider);
@@ -121,7 +121,7 @@ async fn a_provider_that_fails_is_an_error_with_its_source_and_costs_none_of_the
     assert_eq!(carried(&service).await.unwrap(), "Bearer token-1");
 }
 
-/// Takes a while for every answer.
+/// A provider that takes a while for every answer.
 struct Slow(Duration);
 
 impl CredentialsProvider for Slow {
@@ -145,7 +145,7 @@ async fn a_slow_provider_does_not_hide_that_the_credentials_were_refused() {
     assert_eq!(script.requests(), 1);
 }
 
-/// Reads the secret from behind the very layer that needs it.
+/// A provider that reads the secret through the very layer that needs it.
 struct Circular(Mutex<Option<Authorized>>);
 
 impl CredentialsProvider for Circular {

@@ -1,4 +1,5 @@
-//! Tower's contract: who is polled ready, who is called, and what is held while waiting.
+//! Tests of Tower's contract: which service is polled ready, which is called, and what is held
+//! during a wait.
 
 use std::{
     future::poll_fn,
@@ -26,7 +27,7 @@ fn authorization(request: &Request<Body>) -> &str {
     request.headers().get("authorization").map_or("none", |value| value.to_str().unwrap())
 }
 
-/// A service over a mock that panics when it is called without having been polled ready.
+/// A service over a mock that panics if it is called before it was polled ready.
 fn mocked(
     script: &Script,
 ) -> (turris_auth::TurrisAuth<Mock, turris_auth::TokenService>, mock::Handle<Request<Body>, Response<Body>>) {
@@ -38,7 +39,8 @@ fn mocked(
 async fn cold_hot_retried_and_passed_requests_call_what_was_polled_ready() {
     let script = Script::issuing(Duration::from_millis(50));
     let (mut service, mut handle) = mocked(&script);
-    // One instance for all, so that a service that was not handed back properly would be found out by the next call.
+    // One instance for all calls, so that the next call would reveal a service that was not handed
+    // back properly.
     for expected in ["Bearer token-1", "Bearer token-1"] {
         let answer = tokio::spawn(service.ready().await.unwrap().call(get(API)));
         let (request, respond) = soon(handle.next_request()).await.unwrap();
@@ -103,7 +105,7 @@ async fn an_error_of_readiness_stays_what_it_is() {
     assert_eq!(script.requests(), 2);
 }
 
-/// Counts, per instance, how it is used; a clone is another instance.
+/// Records the use of each instance. A clone is another instance.
 struct Instance {
     id: usize,
     log: std::sync::Arc<Mutex<Log>>,
@@ -148,7 +150,8 @@ async fn the_very_instance_that_was_polled_ready_is_called() {
     layer.handle().warm_up().await.unwrap();
     let mut service = layer.layer(Instance { id: 0, log: std::sync::Arc::clone(&log) });
     let mut calls = vec![];
-    // Refused and sent again, hot, and passing.
+    // A refused and repeated request, a request with a token at hand, and a request to another
+    // origin.
     for uri in [API, API, "https://elsewhere.example/"] {
         poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
         assert_eq!(service.call(get(uri)).await.unwrap().status(), 200);
@@ -175,7 +178,7 @@ async fn nothing_is_held_ready_while_a_token_is_awaited() {
     assert_pending!(cold.poll());
     assert_eq!(recorder.held(), 0);
 
-    // The first token is refused: the wait for the second one holds nothing either.
+    // The first token is refused. The wait for the second one holds nothing either.
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_pending!(cold.poll());
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -188,11 +191,11 @@ async fn nothing_is_held_ready_while_a_token_is_awaited() {
 
 #[tokio::test(start_paused = true)]
 async fn a_concurrency_limit_of_one_does_not_deadlock() {
-    // The fetches go through the limited service too.
+    // The fetches use the limited service too.
     let api = Recorder::turris(&["token-2"]);
     let service = TurrisAuthLayer::new(credentials(), turris_auth::Environment::Production)
         .layer(ConcurrencyLimitLayer::new(1).layer(api.clone()));
-    // Cold, with a 401 that a second token cures; then hot.
+    // First without a token and with a 401 that a second token cures, then with a token.
     for _ in 0..2 {
         let calls = (0..50).map(|_| service.clone().oneshot(get(API)));
         let all = futures_util::future::join_all(calls);
@@ -211,7 +214,7 @@ async fn the_permit_is_free_while_a_token_is_awaited() {
     let limited = ConcurrencyLimitLayer::new(1).layer(recorder.clone());
     let service = layer(&script).layer(limited.clone());
     let waiting = tokio::spawn(service.clone().oneshot(get(API)));
-    // In the first ten seconds it waits for its first token, in the next ten for its second.
+    // The request waits ten seconds for its first token, and another ten for its second.
     for (seconds, fetches) in [(5, 1), (10, 2)] {
         tokio::time::sleep(Duration::from_secs(seconds)).await;
         assert_eq!(script.requests(), fetches);
@@ -244,7 +247,8 @@ async fn a_token_that_expires_while_the_service_is_not_ready_is_replaced() {
     respond.send_response(ok());
     soon(answer).await.unwrap().unwrap();
 
-    // One that lives still is used, and so is a newer one that others have fetched meanwhile.
+    // A token that is still valid is used, and so is a newer token that another caller has fetched
+    // meanwhile.
     let answer = tokio::spawn(service.clone().oneshot(get(API)));
     soon(handle.next_request()).await.unwrap().1.send_response(status(401));
     handle.allow(0);
@@ -280,7 +284,7 @@ async fn a_failed_token_is_not_a_failed_service() {
     let (mut service, mut handle) = mocked(&script);
     let error = token_error(service.ready().await.unwrap().call(get(API)).await);
     assert_eq!(error.kind(), TokenErrorKind::RateLimited);
-    // The service is ready as before, and after the wait that the error tells it works.
+    // The service is as ready as before. It works after the wait that the error states.
     tokio::time::sleep(error.retry_after().unwrap()).await;
     let answer = tokio::spawn(service.ready().await.unwrap().call(get(API)));
     let (request, respond) = soon(handle.next_request()).await.unwrap();

@@ -1,4 +1,5 @@
-//! Early refresh: unseen by requests, once per token, and not by everybody at once.
+//! Tests of the early refresh: requests do not notice it, each token has one, and a fleet spreads
+//! them.
 
 use std::{
     sync::{
@@ -54,7 +55,7 @@ async fn an_idle_process_fetches_nothing_and_spawns_nothing() {
     handle.warm_up().await.unwrap();
     carried(&service).await.unwrap();
     settle().await;
-    // Nothing is scheduled for the token's expiry, or for its refresh.
+    // Nothing is scheduled for the token's expiry or for its refresh.
     for _ in 0..24 {
         assert_eq!((script.requests(), metrics.num_alive_tasks()), (1, 0));
         sleep(HOUR).await;
@@ -145,7 +146,7 @@ async fn a_fleet_does_not_refresh_as_one() {
     // Between 5:00 and 6:15 minutes before the expiry.
     assert!(refreshed.iter().all(|at| (3_225.0..=3_301.0).contains(at)), "{refreshed:?}");
     let spread = refreshed.iter().copied().fold(0.0, f64::max) - refreshed.iter().copied().fold(f64::MAX, f64::min);
-    // Fifty draws from 75 s: less than 20 s would be a chance of one in 10^27.
+    // Fifty draws from 75 s: a spread below 20 s has a chance of one in 10^27.
     assert!(spread > 20.0, "{refreshed:?}");
 }
 
@@ -158,7 +159,7 @@ async fn a_margin_as_long_as_the_lifetime_takes_a_third_of_it() {
         carried(&service).await.unwrap();
         sleep(Duration::from_millis(100)).await;
     }
-    // Ten minutes, and a fetch in 35 to 40 seconds.
+    // Ten minutes, with a fetch every 35 to 40 seconds.
     let fetches = script.requests();
     assert!((15..=18).contains(&fetches), "{fetches} fetches");
 }
@@ -178,7 +179,7 @@ async fn without_a_margin_a_token_is_used_until_it_expires() {
     assert_eq!(script.requests(), 2);
 }
 
-/// An API that takes a token when it has been out for `delay`, unless it was revoked.
+/// An API that accepts a token once it has been out for `delay`, unless it was revoked.
 #[derive(Clone)]
 struct Replicas {
     issued: Arc<Mutex<Vec<Instant>>>,
@@ -222,7 +223,7 @@ async fn a_new_token_that_is_not_known_everywhere_yet_costs_no_caller_a_401() {
             sleep(Duration::from_secs(1)).await;
         }
         assert!(warm > 6_000);
-        // The cold start has no older token to go on with.
+        // The cold start has no older token to fall back on.
         let cold = script.instants().iter().filter(|at| **at - begun < Duration::from_secs(240)).count();
         assert_eq!(script.requests() - cold, 2, "two early refreshes, and nothing more");
     }

@@ -1,4 +1,4 @@
-//! The fallback to a restricted access token.
+//! Tests of the fallback to a restricted access token.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn whatever_keeps_the_token_away_the_request_is_sent_with_the_restricted_o
         let request =
             || Request::get(API).header(AUTHORIZATION, "Bearer the-callers-own").body(Body::default()).unwrap();
         assert_eq!(soon(service.clone().oneshot(request())).await.unwrap().status(), 200);
-        // While the endpoint cools down there is no wait, and no fetch.
+        // During the cool-down of the endpoint there is neither a wait nor a fetch.
         let fetches = script.requests();
         assert_eq!(service.clone().oneshot(request()).await.unwrap().status(), 200);
         assert_eq!(script.requests(), fetches, "{answering:?}");

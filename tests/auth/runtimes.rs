@@ -1,4 +1,4 @@
-//! A request that outlives the runtime it began on.
+//! Tests of a request that outlives the runtime on which it began.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn the_runtime_may_end_while_a_refused_answer_is_read() {
     assert_eq!(recorder.seen().len(), 1);
     drop(first);
 
-    // Its timer is gone; what is left is not worth the wait.
+    // The timer is gone with its runtime, so the rest of the body is not awaited.
     let response = second.block_on(call);
     assert_eq!(response.unwrap().status(), 200);
     assert_eq!(recorder.tokens(), [Some("token-1".into()), Some("token-2".into())]);

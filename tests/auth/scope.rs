@@ -1,4 +1,4 @@
-//! Which requests get the token, and which pass through untouched.
+//! Tests of which requests get the token and which pass unchanged.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use url::Url;
 
 use crate::support::*;
 
-/// The paths below are the ones of this layer's token URL, unless a test has another.
+/// The path of the token URL, unless a test uses another one.
 const TOKEN_PATH: &str = "/v1/auth/jwt";
 
 fn for_environment(base_url: &str) -> TurrisAuthLayerBuilder {
@@ -26,7 +26,7 @@ async fn built(builder: TurrisAuthLayerBuilder) -> TurrisAuthLayer<TokenService>
     layer
 }
 
-/// Whether `request` gets the token. One that does not has to arrive as it was.
+/// Returns whether `request` gets the token. A request without it must arrive unchanged.
 async fn gets_token(layer: &TurrisAuthLayer<TokenService>, request: Request<Body>) -> bool {
     let recorder = Recorder::new(|_| Response::new(Body::default()));
     let (method, uri, headers) = (request.method().clone(), request.uri().clone(), request.headers().clone());
@@ -65,7 +65,7 @@ async fn only_the_environments_own_origin_gets_the_token() {
         "https://gateway.example:/v1/agencies",
         "HTTPS://GATEWAY.example/v1/agencies",
         "https://GateWay.Example:443/v1/agencies",
-        // Close to the token URL, but another resource.
+        // Similar to the token URL, but another resource.
         "https://gateway.example/v1/auth/jwt/",
         "https://gateway.example/v1/auth/test-oauth",
     ];
@@ -103,7 +103,7 @@ async fn a_port_belongs_to_the_origin() {
     let with = ["https://gateway.example:8443/a", "https://GATEWAY.EXAMPLE:08443/a"];
     let without = ["https://gateway.example/a", "https://gateway.example:443/a", "https://gateway.example:84430/a"];
     assert_tokens(for_environment("https://gateway.example:8443"), &with, &without).await;
-    // A default port that is named is the same as one that is not.
+    // An explicit default port equals an omitted one.
     assert_tokens(for_environment("https://gateway.example:443"), &["https://gateway.example/a"], &[]).await;
     let (with, without) = (["http://localhost/a", "http://localhost:80/a"], ["https://localhost/a"]);
     assert_tokens(for_environment("http://localhost"), &with, &without).await;
@@ -152,7 +152,8 @@ async fn relative_uris_get_it_only_where_they_belong() {
     assert_tokens(builder(), &[], &["/", "/v1/agencies", "//gateway.example/a", "*"]).await;
 }
 
-/// `http::Uri` takes text behind a bracket and a sign before a port, and its `host` and `port_u16` look past both.
+/// `http::Uri` accepts text behind a bracket and a sign before a port. Its `host` and `port_u16`
+/// ignore both.
 #[tokio::test(start_paused = true)]
 async fn what_follows_a_host_is_a_port_in_digits_or_nothing() {
     let builder = || for_environment("https://gateway.example").allow_origin("http://[::1]:9000");
@@ -215,7 +216,7 @@ async fn a_trace_does_not_carry_the_token() {
 
 #[tokio::test(start_paused = true)]
 async fn an_extension_turns_the_layer_off_for_one_request() {
-    // Nothing is fetched for it, and its 401 is nobody's business.
+    // Nothing is fetched for the request, and its 401 has no effect.
     let script = Script::issuing(Duration::ZERO);
     let recorder = Recorder::turris(&["token-1"]);
     let service = layer(&script).layer(recorder.clone());
@@ -248,7 +249,7 @@ async fn a_host_field_that_names_another_host_keeps_the_token_away() {
         &["gateway.example, evil.example"],
         &[""],
         &["\u{e9}"],
-        // An origin that the token belongs to, but not the one of the URI.
+        // The token belongs to this origin, but the URI has another one.
         &["uploads.example"],
     ];
     for (cases, expected) in [(&with[..], true), (&without[..], false)] {
@@ -263,7 +264,7 @@ async fn a_host_field_that_names_another_host_keeps_the_token_away() {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_service_that_leads_back_through_the_layer_does_not_wait_for_itself() {
-    // The layer's own service as its token service: its request for a token passes through untouched.
+    // The layer's own service is its token service. Its token request passes unchanged.
     let recorder = Recorder::turris(&["token-1"]);
     let (to_layer, from_layer) = (std::sync::Arc::new(std::sync::OnceLock::new()), recorder.clone());
     let found = std::sync::Arc::clone(&to_layer);
@@ -277,7 +278,7 @@ async fn a_token_service_that_leads_back_through_the_layer_does_not_wait_for_its
     assert_eq!(recorder.tokens(), [None, Some("token-1".into())]);
 }
 
-/// What another parser (the WHATWG one) makes of a URI.
+/// Returns the origin of a URI by another parser (WHATWG).
 fn origin_by_another_parser(uri: &Uri) -> Option<(String, String, u16)> {
     let url = Url::parse(&uri.to_string()).ok()?;
     Some((url.scheme().to_owned(), url.host_str()?.to_owned(), url.port_or_known_default()?))
@@ -310,7 +311,8 @@ proptest! {
             prop_assert_eq!(origin.as_ref(), Some(&allowed), "{}", &uri);
             prop_assert!(!uri.authority().unwrap().as_str().contains('@'));
         } else if origin == Some(allowed) {
-            // Kept away although the other parser finds the origin: only where there is more to the URI than an origin.
+            // The token is withheld although the other parser finds the origin. That is right only
+            // if the URI has more than an origin.
             let told = uri.authority().unwrap().as_str();
             prop_assert!(told.contains('@') || uri.path() == TOKEN_PATH || told.contains('%'), "{}", &uri);
         }

@@ -1,4 +1,4 @@
-//! The client secret and the token are shown nowhere.
+//! Tests that no output shows the client secret or the token.
 
 use std::{
     error::Error,
@@ -18,7 +18,7 @@ use crate::support::*;
 
 const TOKEN: &str = "t0k3n-that-must-never-show";
 
-/// Not the same inside a JSON string.
+/// A secret that looks different inside a JSON string.
 const AWKWARD: &str = "back\\slash and quote\"";
 
 #[track_caller]
@@ -65,7 +65,7 @@ async fn no_public_type_shows_them() {
     assert_hidden(&with_own);
     let layer = with_own.build().unwrap();
     let handle = layer.handle();
-    // Before, while and after there is a token.
+    // Before, during and after the fetch of a token.
     assert_hidden(&layer);
     assert_hidden(&handle);
     let token = handle.token().await.unwrap();
@@ -115,7 +115,7 @@ async fn no_error_shows_a_secret_in_the_form_that_json_gives_it() {
     }
 }
 
-/// How servers write a text into another one.
+/// The ways in which servers quote a text.
 fn spellings(secret: &str) -> Vec<String> {
     let json = |text: &str| {
         let quoted = serde_json::to_string(text).unwrap();
@@ -201,7 +201,7 @@ async fn the_header_is_marked_sensitive_on_every_attempt() {
     assert!(recorder.seen().iter().all(|seen| seen.headers["authorization"].is_sensitive()));
 }
 
-/// Collects what a subscriber writes.
+/// Collects the output of a subscriber.
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);
 
@@ -240,9 +240,9 @@ async fn a_trace_of_all_headers_around_and_below_the_layer_does_not_show_them() 
             .on_request(DefaultOnRequest::new().level(tracing::Level::TRACE))
             .on_response(DefaultOnResponse::new().include_headers(true).level(tracing::Level::TRACE))
     };
-    // The token request goes the same way.
+    // The token request takes the same way.
     let recorder = Recorder::new(|seen| match seen.uri.path() {
-        // A server that takes the token for its request's name, too.
+        // This server uses the token as the request id, too.
         "/v1/auth/jwt" => {
             let body = format!(r#"{{"data":{{"accessToken":"{TOKEN}"}},"requestId":"for {TOKEN}"}}"#);
             Response::builder().status(201).body(body.into()).unwrap()

@@ -1,4 +1,4 @@
-//! Token endpoints, and services to them, that misbehave.
+//! Tests with token endpoints and services that misbehave.
 
 use std::{
     future::{Future, pending},
@@ -86,13 +86,13 @@ async fn a_flight_ends_by_its_timeout_whatever_hangs() {
         let took = begun.elapsed();
         assert!(took > Duration::from_secs(6) && took < Duration::from_millis(7_010), "{took:?}");
     }
-    // The hanging provider was asked, but nothing was sent.
+    // The hanging provider was called, but no request was sent.
     assert_eq!(script.requests(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_source_that_never_lets_its_task_rest_is_given_up_in_time_too() {
-    // It spends all that tokio lets a task do in one go, every time, so that nothing is left for a timer behind it.
+    // It uses up tokio's whole budget of each poll, so that nothing is left for a timer behind it.
     let restless = Script::new(|_| async {
         loop {
             tokio::task::coop::consume_budget().await;
@@ -200,7 +200,7 @@ async fn a_service_that_panics_is_a_failure_for_its_callers_and_no_panic() {
             assert_eq!(error.kind(), TokenErrorKind::Unavailable, "{place:?}");
             assert!(error.to_string().contains("panicked"), "{place:?}: {error}");
         }
-        // It meets the cool-down like any other failure, and is over with it.
+        // The panic meets the cool-down like any other failure, and recovery is possible after it.
         armed.store(false, Ordering::SeqCst);
         assert!(token_error(carried(&service).await).retry_after().is_some());
         sleep(Duration::from_secs(1)).await;
@@ -243,8 +243,8 @@ async fn an_answer_that_is_no_token_costs_one_fetch_and_is_over_with_the_cool_do
 
 #[tokio::test(start_paused = true)]
 async fn no_lifetime_makes_the_client_spin_or_overflow_and_its_waiters_get_the_token() {
-    // How many fetches ten minutes of ten requests a second may take: for lifetimes of a second or less all that the
-    // allowance has for want of a token, 8 in a window.
+    // The number of fetches that ten minutes with ten requests a second may take. For lifetimes of
+    // a second or less it is the full allowance without a 401, 8 in a window.
     for (expires_in, at_least, at_most) in [
         ("0", 60, 88),
         ("1", 60, 88),
@@ -313,11 +313,11 @@ async fn a_token_that_expired_on_its_way_serves_those_who_waited_for_it() {
         assert_eq!(result.unwrap(), "Bearer token-1");
     }
     assert_eq!(script.requests(), 1);
-    // Later ones fetch their own.
+    // Later requests fetch their own token.
     assert_eq!(carried(&service).await.unwrap(), "Bearer token-2");
 }
 
-/// Another secret for each fetch.
+/// A provider with a new secret for each fetch.
 struct Rotated(AtomicUsize);
 
 impl CredentialsProvider for Rotated {

@@ -1,4 +1,4 @@
-//! With Tower's own layers above and below.
+//! Tests with Tower's own layers above and below.
 
 use std::{future::Ready, time::Duration};
 
@@ -58,7 +58,7 @@ async fn a_timeout_above_ends_the_wait_of_one_and_not_the_fetch() {
         .service(Recorder::echo());
     let error = service.clone().oneshot(get(API)).await.unwrap_err();
     assert!(error.is::<Elapsed>());
-    // What the first one has started serves the second one.
+    // The fetch that the first request started serves the second one.
     assert_eq!(text(service.clone().oneshot(get(API)).await.unwrap()).await, "token-1");
     assert_eq!(script.requests(), 1);
 }
@@ -73,12 +73,12 @@ async fn a_timeout_below_bounds_each_attempt_and_stays_itself() {
     });
     let service =
         ServiceBuilder::new().layer(layer(&script)).layer(TimeoutLayer::new(Duration::from_secs(1))).service(slow);
-    // The waits for tokens, two seconds each, are not counted; the second attempt is too slow.
+    // The waits for tokens, two seconds each, do not count. The second attempt is too slow.
     assert!(service.oneshot(get(API)).await.unwrap_err().is::<Elapsed>());
     assert_eq!(script.requests(), 2);
 }
 
-/// Repeats what failed, once, and what was answered with 503.
+/// Repeats a failed request once, and a request with a 503 as well.
 #[derive(Clone)]
 struct Once(usize);
 
@@ -119,7 +119,7 @@ async fn a_retry_above_and_a_retry_below_meet_no_401() {
             }
         };
         assert_eq!(text(response.unwrap()).await, "token-2");
-        // Whoever repeats the 503, it goes out with the token that is good.
+        // Whichever layer repeats the 503, the request carries the current token.
         let tokens = ["token-1", "token-2", "token-2"].map(|token| Some(token.to_owned()));
         assert_eq!((api.tokens(), script.requests()), (tokens.to_vec(), 2));
     }
@@ -133,7 +133,7 @@ async fn a_retry_above_gets_the_shared_failure_without_another_fetch() {
     assert_eq!(script.requests(), 1);
 }
 
-/// Sends those who ask for an agency on, in turn, to other places, and answers elsewhere.
+/// Redirects requests for an agency to other places in turn, and answers elsewhere.
 fn redirecting(to: &'static str) -> Recorder {
     Recorder::new(move |seen| match seen.uri.path() {
         "/v1/agencies" => Response::builder().status(302).header("location", to).body(Body::default()).unwrap(),
@@ -150,7 +150,7 @@ async fn hops(
     api.seen().iter().map(|seen| (seen.uri.to_string(), seen.token().map(str::to_owned))).collect()
 }
 
-/// Where the redirects lead, and whether the token belongs there.
+/// The targets of the redirects, and whether the token belongs there.
 const REDIRECTS: [(&str, &str, bool); 5] = [
     ("https://evil.example/a", "https://evil.example/a", false),
     ("//evil.example/a", "https://evil.example/a", false),
@@ -164,7 +164,8 @@ async fn redirects_above_carry_the_token_only_where_it_belongs() {
     for (location, to, belongs) in REDIRECTS {
         let expected =
             [(API.to_owned(), Some("token-1".to_owned())), (to.to_owned(), belongs.then(|| "token-1".to_owned()))];
-        // With the standard policy, and with one that filters nothing: the layer below decides at every hop.
+        // With the standard policy, and with a policy that filters nothing. The layer below decides
+        // at every hop.
         let api = redirecting(location);
         let service = ServiceBuilder::new()
             .layer(FollowRedirectLayer::new())
@@ -180,7 +181,7 @@ async fn redirects_above_carry_the_token_only_where_it_belongs() {
     }
 }
 
-/// Where an API leads its client that wants the token elsewhere.
+/// The targets to which a hostile API could redirect its client to get the token elsewhere.
 #[tokio::test(start_paused = true)]
 async fn a_redirect_to_a_look_alike_carries_no_token() {
     let cases = [
@@ -205,7 +206,7 @@ async fn a_redirect_to_a_look_alike_carries_no_token() {
     ];
     for (location, belongs) in cases {
         let api = Recorder::new(move |seen| match seen.uri == *API {
-            // Not as text: a header may have other bytes.
+            // As bytes, because a header may have bytes that are not text.
             true => {
                 Response::builder().status(302).header("location", location.as_bytes()).body(Body::default()).unwrap()
             }
@@ -219,7 +220,7 @@ async fn a_redirect_to_a_look_alike_carries_no_token() {
         assert_eq!(tokens[0].as_deref(), Some("token-1"));
         match tokens.get(1) {
             Some(token) => assert_eq!(token.is_some(), belongs, "{location}: {}", api.seen()[1].uri),
-            // What cannot be resolved is not followed.
+            // A target that cannot be resolved is not followed.
             None => assert_eq!((response.status().as_u16(), belongs), (302, false), "{location}"),
         }
     }
@@ -233,12 +234,13 @@ async fn redirects_below_are_out_of_sight_and_their_own_policy_decides() {
             .layer(layer(&Script::issuing(Duration::ZERO)))
             .layer(FollowRedirectLayer::new())
             .service(api.clone());
-        // tower-http's standard policy takes `Authorization` off a hop to another origin.
+        // tower-http's standard policy removes `Authorization` on a hop to another origin.
         let expected =
             [(API.to_owned(), Some("token-1".to_owned())), (to.to_owned(), belongs.then(|| "token-1".to_owned()))];
         assert_eq!(hops(service, &api).await, expected, "{location}");
 
-        // A policy that does not shows why redirects belong above: the token goes wherever they lead.
+        // A policy without a filter shows why redirects belong above: the token goes wherever they
+        // lead.
         let api = redirecting(location);
         let unfiltered = FollowRedirectLayer::with_policy(policy::Limited::new(5));
         let service =
@@ -264,7 +266,7 @@ async fn services_of_different_types_from_one_layer_share_one_token() {
     assert_eq!(text(three.unwrap()).await, "Bearer token-1");
     assert_eq!(script.requests(), 1);
 
-    // Through the services too: whichever starts the fetch, all get its token.
+    // The same through the services: whichever starts the fetch, all get its token.
     let (api, layer) = (Recorder::turris(&["token-1"]), through_inner());
     let plain = layer.layer(api.clone());
     let limited = layer.layer(ConcurrencyLimitLayer::new(1).layer(api.clone()));

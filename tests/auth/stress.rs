@@ -1,4 +1,5 @@
-//! Real threads: callers that give up, invalidations and revocations, all at once.
+//! Tests on real threads: callers that give up, invalidations and revocations, all at the same
+//! time.
 
 use std::{
     sync::{
@@ -16,16 +17,16 @@ use turris_auth::{TokenErrorKind, TokenService, TurrisAuthLayer};
 
 use crate::support::*;
 
-/// A caller that waits longer than this waits for ever.
+/// A caller that waits longer than this hangs.
 const HANG: Duration = Duration::from_secs(120);
 
-/// The endpoint and the API as their server sees them.
+/// The endpoint and the API from the server's view.
 #[derive(Clone, Default)]
 struct Server {
-    /// The tokens issued; the n-th is `token-n`.
+    /// The number of issued tokens. The n-th is `token-n`.
     issued: Arc<AtomicUsize>,
     fetching: Arc<AtomicBool>,
-    /// The first token that is accepted.
+    /// The number of the first accepted token.
     accepted_from: Arc<AtomicUsize>,
 }
 
@@ -62,17 +63,18 @@ fn number(token: &str) -> usize {
     token.strip_prefix("token-").unwrap().parse().unwrap()
 }
 
-/// One of the callers, for `rounds` requests. Returns how many were answered with 200.
+/// Runs one caller for `rounds` requests. Returns how many were answered with 200.
 async fn caller(server: Server, layer: TurrisAuthLayer<TokenService>, rounds: usize, seed: u64) -> usize {
     let mut random = fastrand::Rng::with_seed(seed);
-    // The same one for all, so that it has a token of its own at times.
+    // The same service for all requests, so that it keeps its own state.
     let mut service = layer.layer(server.api());
     let mut succeeded = 0;
     for _ in 0..rounds {
         let mut newer_than = 0;
         match random.u8(..8) {
             0 => {
-                // Every one of these has been sent, so that none of them is handed to anybody after this.
+                // All of these tokens were issued before the invalidation, so no request may get
+                // one of them later.
                 newer_than = server.issued.load(SeqCst);
                 layer.handle().invalidate();
             }
@@ -111,7 +113,7 @@ fn no_order_of_events_breaks_the_allowance_or_hands_out_an_invalidated_token() {
     for (seed, limit) in [(1, 1_000), (2, 1_000), (3, 20)] {
         let server = Server::default();
         let layer = server.layer(limit);
-        // Two runtimes, each with threads of its own, share the layer.
+        // Two runtimes, each with its own threads, share the layer.
         let runtimes = [2, 2].map(|n| Builder::new_multi_thread().worker_threads(n).enable_time().build().unwrap());
         let callers = (0..16_u64).map(|n| {
             let runtime = &runtimes[usize::from(n % 2 == 0)];

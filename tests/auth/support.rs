@@ -1,4 +1,4 @@
-//! A scripted token endpoint and a scripted API, both counting, both on tokio's (paused) time.
+//! A scripted token endpoint and a scripted API. Both count requests and use tokio's (paused) time.
 
 use std::{
     convert::Infallible,
@@ -25,7 +25,8 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Se
 pub const SECRET: &str = "s3cr3t-that-must-never-show";
 pub const API: &str = "https://public.api.live.turrisfi.com/v1/agencies";
 
-/// An endpoint that answers the n-th request (from 1) as its script says, and remembers when it was asked.
+/// An endpoint that answers the n-th request (from 1) as its script says, and records the times of
+/// the requests.
 #[derive(Clone)]
 pub struct Script {
     answer: Arc<dyn Fn(usize) -> Answer + Send + Sync>,
@@ -41,7 +42,8 @@ impl Script {
         Self { answer: Arc::new(move |n| Box::pin(answer(n))), seen: Arc::default() }
     }
 
-    /// Issues `token-1`, `token-2`, ..., each for an hour, each after `delay`.
+    /// Creates an endpoint that issues `token-1`, `token-2` and so on, each for an hour, each after
+    /// `delay`.
     pub fn issuing(delay: Duration) -> Self {
         Self::new(move |n| async move {
             tokio::time::sleep(delay).await;
@@ -57,7 +59,7 @@ impl Script {
         self.seen.lock().unwrap().clone()
     }
 
-    /// The most requests that any window of `length` has seen.
+    /// Returns the largest number of requests in any window of `length`.
     pub fn most_in_any(&self, length: Duration) -> usize {
         let seen = self.instants();
         let in_window_from = |i: usize| seen[i..].iter().take_while(|at| **at - seen[i] < length).count();
@@ -120,7 +122,7 @@ pub fn get(uri: &str) -> Request<Body> {
     Request::get(uri).body(Body::default()).unwrap()
 }
 
-/// An API that accepts the tokens that `accepts` says, and counts.
+/// An API that accepts the tokens for which `accepts` returns true, and counts.
 #[derive(Clone)]
 pub struct Api {
     accepts: Arc<dyn Fn(&str) -> bool + Send + Sync>,
@@ -171,12 +173,12 @@ pub async fn text(response: Response<Body>) -> String {
     String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
 }
 
-/// How the requests of a test end, as far as it matters to a test.
+/// Returns the part of a request's result that tests compare.
 pub fn status_of(result: &Result<Response<Body>, BoxError>) -> Result<StatusCode, String> {
     result.as_ref().map(Response::status).map_err(ToString::to_string)
 }
 
-/// A marker of the caller's in a request's extensions.
+/// The caller's marker in a request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Marker(pub &'static str);
 
@@ -192,7 +194,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// The one token that it carried.
+    /// Returns the one token that the request carried.
     pub fn token(&self) -> Option<&str> {
         let mut values = self.headers.get_all("authorization").iter();
         let value = values.next()?;
@@ -203,12 +205,13 @@ impl Seen {
 
 type Judge<R> = dyn Fn(&Seen) -> Response<R> + Send + Sync;
 
-/// A service that remembers every request, answers as it is told, and holds its caller to Tower's contract: only a
-/// service that was itself polled ready may be called, once, and its clones are not ready.
+/// A service that records every request, answers as configured, and holds its caller to Tower's
+/// contract. A service may be called only after it was itself polled ready, and only once. Its
+/// clones are not ready.
 pub struct Recorder<R = Body> {
     answer: Arc<Judge<R>>,
     seen: Arc<Mutex<Vec<Seen>>>,
-    /// How many of the clones are ready and have not been called.
+    /// The number of clones that are ready and have not been called.
     held: Arc<AtomicUsize>,
     ready: bool,
 }
@@ -243,7 +246,8 @@ impl Recorder {
         Self::new(|seen| Response::new(Body::from(seen.token().unwrap_or("none").to_owned())))
     }
 
-    /// The whole API behind one service: issues `token-1`, `token-2`, ..., and answers 401 to those not in `accepted`.
+    /// The whole API behind one service. It issues `token-1`, `token-2` and so on, and answers 401
+    /// to tokens that are not in `accepted`.
     pub fn turris(accepted: &'static [&'static str]) -> Self {
         let issued = AtomicUsize::new(0);
         Self::new(move |seen| match (seen.uri.path(), seen.token()) {
@@ -301,28 +305,28 @@ impl<R: 'static> Service<Request<Body>> for Recorder<R> {
     }
 }
 
-/// The [`TokenError`] in what a service returned.
+/// Returns the [`TokenError`] in the error of a service.
 pub fn token_error<R>(result: Result<R, BoxError>) -> TokenError {
     let error = result.err().unwrap();
     TokenError::find_in(&*error).unwrap().clone()
 }
 
-/// `work`, which has an hour of paused time: a test that would hang fails.
+/// Runs `work` with a limit of an hour of paused time, so that a hanging test fails.
 pub async fn soon<F: Future>(work: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(60 * 60), work).await.unwrap()
 }
 
-/// What the endpoint of [`Script::switched`] does with a request.
+/// The behaviour of the endpoint of [`Script::switched`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answering {
     Tokens,
     Status(u16),
-    /// It accepts the request and never answers.
+    /// Accepts the request and never answers.
     Nothing,
     Unreachable,
 }
 
-/// The switch of an endpoint that a test breaks and heals.
+/// The switch with which a test breaks and heals an endpoint.
 #[derive(Clone)]
 pub struct Switch(Arc<Mutex<Answering>>);
 
@@ -337,7 +341,8 @@ impl Switch {
 }
 
 impl Script {
-    /// Does what the switch says: at first it issues tokens for an hour, as [`issuing`](Self::issuing) does.
+    /// Creates an endpoint that follows a switch. At first it issues tokens for an hour, as
+    /// [`issuing`](Self::issuing) does.
     pub fn switched(delay: Duration) -> (Self, Switch) {
         let switch = Switch(Arc::new(Mutex::new(Answering::Tokens)));
         let read = switch.clone();
@@ -369,7 +374,7 @@ pub async fn carried(service: &Authorized) -> Result<String, BoxError> {
     }
 }
 
-/// Lets every task that can run do so, without time passing.
+/// Lets every runnable task run, without time passing.
 pub async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! The request for a token, and the bounds of what its answer may be.
+//! Tests of the token request, and of the limits on its answer.
 
 use std::{
     sync::{
@@ -24,13 +24,13 @@ use turris_auth::{
 
 use crate::support::*;
 
-/// What a token endpoint at `base_url` is asked.
+/// Returns the token request that an endpoint at `base_url` receives.
 async fn asked(base_url: &str, credentials: Credentials) -> Seen {
     let environment = Environment::custom_insecure(base_url).unwrap();
     asked_by(TurrisAuthLayer::builder(credentials, environment)).await
 }
 
-/// The one request of a layer that is built by `builder`.
+/// Returns the one request of the layer that `builder` builds.
 async fn asked_by(builder: TurrisAuthLayerBuilder) -> Seen {
     let recorder = Recorder::new(|_| token(1));
     let layer = builder.token_service(recorder.clone()).build().unwrap();
@@ -106,7 +106,8 @@ async fn any_client_id_and_secret_is_sent_as_it_is() {
     assert_eq!(seen.headers["content-length"], seen.body.len().to_string());
 }
 
-/// Asks an endpoint that answers with `status` and a body of frames, of which it counts the bytes that were read.
+/// Asks an endpoint that answers with `status` and a body of frames. Returns how many bytes of the
+/// body were read.
 async fn answered(
     code: u16,
     frames: impl Fn() -> Vec<usize> + Clone + Send + Sync + 'static,
@@ -133,7 +134,7 @@ async fn answered(
 async fn an_answer_beyond_64_kib_is_not_read_to_its_end() {
     const BOUND: usize = 64 * 1024;
     for code in [201, 400, 404] {
-        // At the bound it is read, and judged by what it is; none of these is a token.
+        // An answer at the limit is read and judged by its content. None of these is a token.
         let (error, read) = answered(code, || vec![BOUND], false).await;
         assert_eq!(read, BOUND);
         assert!(!error.unwrap().to_string().contains("64 KiB"));
@@ -144,7 +145,7 @@ async fn an_answer_beyond_64_kib_is_not_read_to_its_end() {
             let largest = frames.iter().copied().max().unwrap();
             let (error, read) = answered(code, move || frames.clone(), endless).await;
             let error = error.unwrap();
-            // An error is what its status says, whatever its body is.
+            // The status decides the kind of an error, whatever its body is.
             let kind = if code == 400 { TokenErrorKind::Blocked } else { TokenErrorKind::Protocol };
             assert_eq!(error.kind(), kind, "{error}");
             assert_eq!(error.to_string().contains("64 KiB"), code == 201, "{error}");
@@ -153,7 +154,7 @@ async fn an_answer_beyond_64_kib_is_not_read_to_its_end() {
     }
 }
 
-/// How the body of an answer ends that does not end well.
+/// The ways in which the body of an answer can end badly.
 #[derive(Clone, Copy, Debug)]
 enum Spoilt {
     Broken,
@@ -266,7 +267,7 @@ async fn it_goes_through_the_wrapped_service_or_through_the_layers_own() {
     assert!(inner.seen().iter().all(|seen| !String::from_utf8_lossy(&seen.body).contains(SECRET)));
 }
 
-/// Gives the answers in turn, then the last one again.
+/// A provider that gives the answers in turn, and then repeats the last one.
 struct Rotating(Vec<Result<&'static str, &'static str>>, AtomicUsize);
 
 impl CredentialsProvider for Rotating {
@@ -289,7 +290,7 @@ async fn the_provider_is_asked_before_every_fetch_and_its_failure_is_named() {
     let layer =
         |provider| TurrisAuthLayer::builder(provider, Environment::Production).token_service(recorder.clone()).build();
 
-    // The secret is rotated while the first fetch is under way: one more fetch, at once.
+    // The secret is rotated while the first fetch is under way. One more fetch follows at once.
     let rotated = layer(provider(vec![Ok("old"), Ok("new")])).unwrap();
     rotated.handle().warm_up().await.unwrap();
     assert_eq!(recorder.seen().len(), 2);

@@ -1,4 +1,4 @@
-//! That a secret in the output of a test would be found there: what `.ci/secrets` relies on.
+//! Tests that `.ci/secrets` would find a secret in the output of a test.
 
 use std::{
     env,
@@ -10,7 +10,7 @@ use crate::support::SECRET;
 
 const LEAKING: &str = "TURRIS_AUTH_LEAKING";
 
-/// Shows the secret in each way that there is, on a thread that the test harness knows nothing of.
+/// Shows the secret in every possible way, on a thread that the test harness does not know.
 #[allow(clippy::panic, reason = "one of the ways")]
 fn leak() {
     turris_test_support::trace::if_asked_for();

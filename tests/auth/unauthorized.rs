@@ -1,4 +1,5 @@
-//! What a 401 leads to: one newer token, one further attempt, and never anything worse than the 401.
+//! Tests of the reaction to a 401: one newer token, one further attempt, and in the worst case the
+//! 401 itself.
 
 use std::{
     convert::Infallible,
@@ -21,7 +22,7 @@ use turris_auth::{ResponseClass, TokenError, TokenErrorKind};
 
 use crate::support::*;
 
-/// Answers 401 to `token-1` and 200 to the others.
+/// Answers 401 to `token-1`, and 200 to other tokens.
 fn refusing_the_first() -> Recorder {
     Recorder::new(|seen| match seen.token() {
         Some("token-1") => status(401),
@@ -67,7 +68,7 @@ async fn the_second_attempt_is_the_first_one_but_for_the_token() {
     assert_eq!(others(&seen[0]).len(), 6);
 }
 
-/// The user's closure may count, or log.
+/// The user's closure may count or log.
 #[tokio::test(start_paused = true)]
 async fn each_response_is_judged_once() {
     let judged = Arc::new(AtomicUsize::new(0));
@@ -139,7 +140,7 @@ async fn without_the_retry_the_401_goes_back_and_the_next_request_has_a_new_toke
     assert_eq!((recorder.seen().len(), script.requests()), (2, 2));
 }
 
-/// A response body that counts what is read of it and what is dropped.
+/// A response body that counts the bytes that are read of it, and its drops.
 struct Watched {
     body: UnsyncBoxBody<Bytes, BoxError>,
     read: Arc<AtomicUsize>,
@@ -165,8 +166,8 @@ impl Drop for Watched {
     }
 }
 
-/// Sends a request of which the first attempt gets a 401 with `body`. Returns what was read of that body, and how long
-/// the request took.
+/// Sends a request whose first attempt gets a 401 with `body`. Returns how much of that body was
+/// read, and how long the request took.
 async fn drained(body: fn() -> UnsyncBoxBody<Bytes, BoxError>) -> (usize, Duration) {
     let (read, dropped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let counters = (Arc::clone(&read), Arc::clone(&dropped));
@@ -241,7 +242,7 @@ async fn while_forced_refreshes_pause_a_401_goes_back_unread() {
         Response::builder().status(401).body(body).unwrap()
     });
     let service = layer(&script).layer(recorder.clone());
-    // The forced refresh was in vain, which begins the pause.
+    // The forced refresh was ineffective, which begins the pause.
     assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 401);
     assert_eq!((recorder.seen().len(), script.requests(), read.load(Ordering::SeqCst)), (2, 2, 1_000));
 
@@ -265,7 +266,7 @@ async fn when_no_newer_token_can_be_had_the_caller_learns_why() {
     let error = service.clone().oneshot(get(API)).await.unwrap_err();
     let error = error.downcast::<TokenError>().unwrap();
     assert_eq!((error.kind(), error.status()), (TokenErrorKind::InvalidCredentials, Some(403)));
-    // Nor does anybody's request go out without a token afterwards.
+    // Afterwards, too, no request goes out without a token.
     assert_eq!(token_error(service.oneshot(get(API)).await).kind(), TokenErrorKind::InvalidCredentials);
     assert_eq!(recorder.tokens(), [Some("token-1".into())]);
 }
@@ -298,7 +299,7 @@ fn authorized(values: &[&str]) -> Request<Body> {
 async fn an_authorization_of_the_caller_is_replaced() {
     let recorder = refusing_the_first();
     let service = layer(&Script::issuing(Duration::ZERO)).layer(recorder.clone());
-    // The first one is also sent a second time.
+    // The first request is also sent a second time.
     for values in [&["Basic eDp5"][..], &["Basic eDp5", "Bearer mine"], &["", "", ""]] {
         service.clone().oneshot(authorized(values)).await.unwrap();
     }
@@ -318,7 +319,7 @@ async fn an_authorization_of_the_caller_is_kept_where_asked_and_its_401_is_the_c
 
     assert_eq!(text(service.clone().oneshot(get(API)).await.unwrap()).await, "token-1");
     service.clone().oneshot(authorized(&["Bearer mine"])).await.unwrap();
-    // Its 401 has not cost the layer its token.
+    // The 401 to the caller's own token has not cost the layer its token.
     assert_eq!(text(service.oneshot(get(API)).await.unwrap()).await, "token-1");
     assert_eq!(script.requests(), 1);
 }

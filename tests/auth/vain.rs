@@ -1,4 +1,4 @@
-//! 401s that no new token cures, and what they may cost.
+//! Tests of the cost of 401s that no new token cures.
 
 use std::{
     convert::Infallible,
@@ -29,7 +29,8 @@ fn once(uri: &str) -> Request<Boxed> {
     Request::post(uri).body(body).unwrap()
 }
 
-/// An API with a path that refuses every token; the others refuse those that are not `accepts`ed.
+/// An API with one path that refuses every token. Its other paths accept the tokens for which
+/// `accepts` returns true.
 fn sick<B: Send + 'static>(
     accepts: impl Fn(&str) -> bool + Clone + Send + Sync + 'static,
 ) -> impl Service<Request<B>, Response = Response<Body>, Error = BoxError, Future: Send> + Clone + Send + Sync {
@@ -44,7 +45,8 @@ fn sick<B: Send + 'static>(
     })
 }
 
-/// Calls once a second, for `length`, as `callers` callers, and returns how many calls ended with each status.
+/// Runs `callers` callers that call once a second for `length`. Returns how many calls ended with
+/// each status.
 async fn demand<F, E>(
     length: Duration,
     callers: usize,
@@ -79,7 +81,7 @@ where
 async fn a_thousand_callers_whose_401_nothing_cures_cost_a_fetch_a_minute() {
     let script = Script::issuing(Duration::from_millis(50));
     let service = layer(&script).layer(sick::<Body>(|_| false));
-    // A thousand callers, each once in two minutes.
+    // A thousand callers, each of which calls once in two minutes.
     let end = Instant::now() + HOUR;
     let tasks: Vec<_> = (0..1_000)
         .map(|i| {
@@ -89,7 +91,7 @@ async fn a_thousand_callers_whose_401_nothing_cures_cost_a_fetch_a_minute() {
                 while Instant::now() < end {
                     let response = service.clone().oneshot(get(API)).await.unwrap();
                     assert_eq!(response.status(), 401);
-                    // The caller's own 401, intact.
+                    // The caller's own 401, unchanged.
                     assert!(text(response).await.contains("request-7"));
                     sleep(Duration::from_secs(120)).await;
                 }
@@ -99,7 +101,8 @@ async fn a_thousand_callers_whose_401_nothing_cures_cost_a_fetch_a_minute() {
     for task in tasks {
         task.await.unwrap();
     }
-    // One for the first token, one for each of the pauses 1, 2, 4, 8, 16, 32, and then one a minute.
+    // One fetch for the first token, one after each of the pauses of 1, 2, 4, 8, 16 and 32 s, and
+    // then one a minute.
     let fetches = script.requests();
     assert!((60..=68).contains(&fetches), "{fetches} fetches");
     assert!(script.most_in_any(MINUTE) <= 10);
@@ -123,7 +126,7 @@ async fn the_pause_between_forced_refreshes_doubles_from_one_second_to_a_minute(
 async fn answers_that_overtake_each_other_do_not_hide_that_a_refresh_was_in_vain() {
     for healthy_paths in [false, true] {
         let script = Script::issuing(Duration::from_millis(10));
-        // A first attempt may hear of its 401 before the retry that carried the same token.
+        // A first attempt may get its 401 before the retry that carried the same token.
         let api = service_fn(move |request: Request<Body>| async move {
             let healthy = healthy_paths && request.uri().path() != "/sick";
             sleep(Duration::from_millis(if healthy { 5 } else { fastrand::u64(1..3_000) })).await;
@@ -176,13 +179,14 @@ async fn bodies_that_cannot_be_repeated_and_401s_that_nothing_cures_cost_a_fetch
     let seen = demand(HOUR, 4, move || service.clone().oneshot(once(API))).await;
     assert!(seen.iter().all(|status| *status == 401));
     let fetches = script.requests();
-    // It goes on trying: the API may come to its senses.
+    // The layer keeps trying, because the API may recover.
     assert!((55..=70).contains(&fetches), "{fetches} fetches");
 }
 
 #[tokio::test(start_paused = true)]
 async fn bodies_that_cannot_be_repeated_find_out_of_a_second_revocation() {
-    // `token-2` is refused before anybody has succeeded with it: its 401 counts as vain, but not for ever.
+    // `token-2` is refused before any request has succeeded with it. Its 401 counts as ineffective,
+    // but not for ever.
     let script = Script::issuing(Duration::from_millis(50));
     let service = layer(&script).layer(sick::<Boxed>(|token| token != "token-1" && token != "token-2"));
     let seen = demand(MINUTE, 1, move || service.clone().oneshot(once(API))).await;
@@ -211,7 +215,8 @@ async fn tokens_that_are_good_for_one_request_are_bounded_by_the_allowance_and_s
     for _ in 0..3_600 {
         match carried(&service).await {
             Ok(_) => succeeded += 1,
-            // With the allowance used up the 401 goes back as it is; nobody is left without a token.
+            // When the allowance is used up, the 401 goes back unchanged, and the token stays in
+            // use.
             Err(error) => assert_eq!(error.to_string(), "status 401 Unauthorized"),
         }
         sleep(Duration::from_secs(1)).await;
@@ -230,13 +235,13 @@ async fn a_cure_resets_the_pause() {
         number >= read.load(Ordering::SeqCst) && read.load(Ordering::SeqCst) > 0
     });
     let service = layer(&script).layer(api);
-    // In vain for a while: the pause grows to a minute.
+    // The refreshes are ineffective for a while, and the pause grows to a minute.
     let end = Instant::now() + Duration::from_secs(200);
     while Instant::now() < end {
         carried(&service).await.unwrap_err();
         sleep(Duration::from_millis(500)).await;
     }
-    // From the next token on all is well, and a further revocation is healed at once.
+    // From the next token on the API accepts tokens again. A further revocation is cured at once.
     healed.store(script.requests() + 1, Ordering::SeqCst);
     sleep(MINUTE).await;
     carried(&service).await.unwrap();
@@ -268,7 +273,7 @@ async fn the_second_401_throws_nothing_away_that_others_succeed_with() {
     layer.handle().warm_up().await.unwrap();
     let late = tokio::spawn(service.clone().oneshot(get(SICK)));
     settle().await;
-    // A newer token, not because of a 401, and good for the others.
+    // A newer token that no 401 caused, and that other requests use with success.
     layer.handle().invalidate();
     assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 200);
     // The retry carries it.
@@ -284,19 +289,19 @@ async fn a_401_on_a_forced_token_that_nobody_succeeded_with_keeps_it_for_the_pau
     let service = layer.layer(sick::<Boxed>(|_| false));
     for _ in 0..10 {
         assert_eq!(service.clone().oneshot(once(API)).await.unwrap().status(), 401);
-        // The first 401 throws `token-1` away; those on `token-2` change nothing.
+        // The first 401 drops `token-1`. The 401s to `token-2` change nothing.
     }
     assert_eq!(script.requests(), 2);
     assert!(layer.handle().status().valid_for().is_some());
     sleep(Duration::from_secs(1)).await;
-    // Its pause is over: one more attempt to cure it.
+    // The pause is over, so there is one more attempt.
     for _ in 0..10 {
         assert_eq!(service.clone().oneshot(once(API)).await.unwrap().status(), 401);
     }
     assert_eq!(script.requests(), 3);
 }
 
-/// A 401 after minutes of silence is no verdict on the refresh that brought the token.
+/// A 401 after minutes without requests is no verdict on the refresh that brought the token.
 #[tokio::test(start_paused = true)]
 async fn a_forced_token_that_nobody_used_is_replaced_once_it_is_old() {
     let script = Script::issuing(Duration::ZERO);
@@ -306,7 +311,7 @@ async fn a_forced_token_that_nobody_used_is_replaced_once_it_is_old() {
     layer.handle().warm_up().await.unwrap();
     assert_eq!(script.requests(), 2);
     sleep(MINUTE).await;
-    // Revoked as well, before anybody has succeeded with it.
+    // Also revoked before any request has succeeded with it.
     let service = layer.layer(Api::accepting(|token| token == "token-3"));
     assert_eq!(carried(&service).await.unwrap(), "Bearer token-3");
 }
@@ -326,7 +331,7 @@ async fn a_recovery_that_fails_is_an_error_and_not_an_unauthenticated_request() 
     assert_eq!((api.accepted(), api.refused()), (0, 1));
 }
 
-/// Whoever turns a request away before it looks at the token says nothing of it.
+/// An answer from before the authentication says nothing about the token.
 #[tokio::test(start_paused = true)]
 async fn only_an_answer_from_behind_the_authentication_speaks_for_a_forced_token() {
     for (answer, fetches) in [(200, 3), (404, 3), (429, 2), (503, 2), (407, 2)] {
@@ -338,7 +343,8 @@ async fn only_an_answer_from_behind_the_authentication_speaks_for_a_forced_token
             async { Ok::<_, Infallible>(response) }
         });
         let service = layer(&script).layer(api);
-        // `token-1` is refused, and `token-2` is forced by that. It is given up for its own 401 only if it has been good.
+        // `token-1` is refused, which forces `token-2`. A 401 replaces `token-2` only if a request
+        // has succeeded with it.
         for expected in statuses {
             assert_eq!(service.clone().oneshot(once(API)).await.unwrap().status(), expected);
         }

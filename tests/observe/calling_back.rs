@@ -1,4 +1,4 @@
-//! A recorder that looks at the token whenever it is told something of it.
+//! Tests with a recorder that uses the token handle whenever it is called.
 
 use std::{
     sync::{Arc, OnceLock, mpsc},
@@ -12,7 +12,7 @@ use turris_auth::TokenHandle;
 
 use crate::{capture::Capture, support::*};
 
-/// Asks and invalidates. Under a lock of the cache either would wait for itself.
+/// Asks for the status and invalidates. Under a lock of the cache, either call would deadlock.
 #[derive(Default)]
 struct CallingBack(Arc<OnceLock<TokenHandle>>);
 
@@ -20,7 +20,8 @@ impl CallingBack {
     fn call(&self, key: &Key) {
         if let Some(handle) = self.0.get() {
             let _ = handle.status();
-            // Not for what an invalidation causes itself, or no request would ever get a token.
+            // Not for metrics that an invalidation itself causes. Otherwise no request would ever
+            // get a token.
             if key.name() == "turris_auth_unauthorized_total" {
                 handle.invalidate();
             }
@@ -52,11 +53,11 @@ impl Recorder for CallingBack {
 #[test]
 fn a_recorder_may_use_the_handle() {
     let (done, is_done) = mpsc::channel();
-    // On a thread of its own: one that waits for itself cannot be cancelled.
+    // On a separate thread, because a deadlock cannot be cancelled.
     let works = thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let recorder = CallingBack::default();
-        // A thread without a subscriber can turn events off for the tests on other threads, which run meanwhile.
+        // A thread without a subscriber can disable events for tests that run on other threads.
         let (_capture, _subscriber) = Capture::start();
         let _guard = metrics::set_default_local_recorder(&recorder);
         runtime.block_on(async {

@@ -1,4 +1,4 @@
-//! A subscriber that keeps everything it is told, every field as text.
+//! A subscriber that records everything, with every field as text.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,7 +24,7 @@ impl Fields {
         self.0.get(name).map(String::as_str)
     }
 
-    /// The fields but for the message, as `name=value`.
+    /// Returns the fields except the message, as `name=value`.
     pub fn listed(&self) -> Vec<String> {
         let named = self.0.iter().filter(|(name, _)| *name != "message");
         named.map(|(name, value)| format!("{name}={value}")).collect()
@@ -56,7 +56,7 @@ pub struct SeenEvent {
     pub target: &'static str,
     pub level: Level,
     pub fields: Fields,
-    /// The innermost span around it.
+    /// The innermost span around the event.
     pub span: Option<&'static str>,
 }
 
@@ -71,11 +71,11 @@ struct Seen {
     spans: Vec<SeenSpan>,
     open: HashMap<u64, usize>,
     events: Vec<SeenEvent>,
-    /// How often this crate asked whether anybody listens.
+    /// How often this crate asked whether a subscriber is interested.
     asked: usize,
 }
 
-/// What was seen on this thread since it was made.
+/// The record of this thread since its creation.
 #[derive(Clone, Default)]
 pub struct Capture(Arc<Mutex<Seen>>);
 
@@ -94,17 +94,17 @@ impl Capture {
         self.0.lock().unwrap().events.clone()
     }
 
-    /// The spans of this crate.
+    /// Returns the spans of this crate.
     pub fn spans(&self) -> Vec<SeenSpan> {
         self.all_spans().into_iter().filter(|span| span.target == TARGET).collect()
     }
 
-    /// The events of this crate that a process logs at `level`.
+    /// Returns the events of this crate that a process logs at `level`.
     pub fn events(&self, level: Level) -> Vec<SeenEvent> {
         self.all_events().into_iter().filter(|event| event.target == TARGET && event.level <= level).collect()
     }
 
-    /// The one event of this crate with this message.
+    /// Returns the one event of this crate with this message.
     #[track_caller]
     pub fn event(&self, message: &str) -> SeenEvent {
         let events = self.events(Level::TRACE);
@@ -121,7 +121,7 @@ impl Capture {
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Capture {
     fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
-        // So that every single use of it asks `enabled`.
+        // With this, every single use of a callsite calls `enabled`.
         Interest::sometimes()
     }
 

@@ -1,4 +1,4 @@
-//! The events around 401s and invalidation.
+//! Tests of the events around 401s and invalidation.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tracing::Level;
 
 use crate::{capture::*, support::*};
 
-/// Those after the fetches' own.
+/// Returns the events outside of fetches.
 fn beside_fetches(capture: &Capture) -> Vec<String> {
     let events = capture.events(Level::TRACE).into_iter().filter(|event| event.span.is_none());
     events.map(|event| format!("{} {}: {}", event.level, event.message(), event.fields.listed().join(" "))).collect()

@@ -7,7 +7,7 @@ use tower::{BoxError, util::BoxCloneSyncService};
 
 use crate::support::Body;
 
-/// Answers 429 with each of these as `Retry-After`, and then 200.
+/// Answers 429 with each of these values as `Retry-After`, and then 200.
 pub fn limited(waits: &'static [&'static str]) -> BoxCloneSyncService<Request<Body>, Response<Body>, BoxError> {
     let waits = Arc::new(Mutex::new(waits.iter()));
     BoxCloneSyncService::new(tower::service_fn(move |_| {

@@ -1,4 +1,4 @@
-//! The events around rate limits and bodies that are too long to be kept.
+//! Tests of the events around rate limits, and around bodies that are too long to be kept.
 
 use std::{convert::Infallible, time::Duration};
 

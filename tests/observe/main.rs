@@ -1,4 +1,4 @@
-//! What a subscriber and a recorder get to see: scripted services, paused time.
+//! Tests of the telemetry, with scripted services and paused time.
 #![allow(
     dead_code,
     clippy::unwrap_used,

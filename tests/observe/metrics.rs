@@ -1,4 +1,4 @@
-//! The metrics, as a recorder gets them.
+//! Tests of the metrics, as a recorder receives them.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,14 +9,15 @@ use turris_auth::TurrisBackoffLayer;
 
 use crate::{capture::Capture, limited::limited, support::*};
 
-/// What was recorded since it was last asked, by name and label. The values of a histogram are sorted.
+/// Returns the values since the previous call, by name and label. The values of a histogram are
+/// sorted.
 fn taken(snapshotter: &Snapshotter) -> BTreeMap<String, Vec<f64>> {
     let mut taken = BTreeMap::new();
     for (key, _, _, value) in snapshotter.snapshot().into_vec() {
         let (_, key) = key.into_parts();
         let labels: Vec<_> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
         let mut values: Vec<f64> = match value {
-            // What it was when it was asked before.
+            // Unchanged since the previous call.
             DebugValue::Counter(0) => continue,
             DebugValue::Counter(count) => vec![count as f64],
             DebugValue::Gauge(value) => vec![*value],
@@ -36,7 +37,7 @@ async fn a_cold_start_and_the_use_of_its_token() {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     let _guard = metrics::set_default_local_recorder(&recorder);
-    // A thread without a subscriber can turn events off for the tests on other threads.
+    // A thread without a subscriber can disable events for tests that run on other threads.
     let (_capture, _subscriber) = Capture::start();
     let service = layer(&Script::issuing(Duration::from_secs(2))).layer(Api::accepting_all());
     join_all((0..3).map(|_| carried(&service))).await;
@@ -44,7 +45,7 @@ async fn a_cold_start_and_the_use_of_its_token() {
     assert_eq!(first["turris_auth_token_fetches_total outcome=token"], [1.0]);
     assert_eq!(first["turris_auth_token_fetch_waiters"], [3.0]);
     assert_eq!(first["turris_auth_token_wait_seconds"], [2.0; 3]);
-    // Counted from when the token was asked for.
+    // Counted from the time of the token request.
     assert_eq!(first["turris_auth_token_age_seconds"], [2.0; 3]);
     assert_eq!(first["turris_auth_token_allowance"], [9.0]);
     assert_eq!(first.len(), 5, "{first:?}");
@@ -61,7 +62,7 @@ async fn fetches_are_counted_by_outcome() {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     let _guard = metrics::set_default_local_recorder(&recorder);
-    // A thread without a subscriber can turn events off for the tests on other threads.
+    // A thread without a subscriber can disable events for tests that run on other threads.
     let (_capture, _subscriber) = Capture::start();
     let (script, switch) = Script::switched(Duration::from_secs(1));
     let handle = layer(&script).handle();
@@ -96,7 +97,7 @@ async fn a_401_is_counted_by_what_was_done_about_it() {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     let _guard = metrics::set_default_local_recorder(&recorder);
-    // A thread without a subscriber can turn events off for the tests on other threads.
+    // A thread without a subscriber can disable events for tests that run on other threads.
     let (_capture, _subscriber) = Capture::start();
     let only = |snapshotter: &Snapshotter| -> Vec<String> {
         let taken = taken(snapshotter).into_iter();
@@ -135,7 +136,7 @@ async fn a_429_is_counted_by_what_was_done_about_it_and_the_waiting_is_timed() {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     let _guard = metrics::set_default_local_recorder(&recorder);
-    // A thread without a subscriber can turn events off for the tests on other threads.
+    // A thread without a subscriber can disable events for tests that run on other threads.
     let (_capture, _subscriber) = Capture::start();
     let service = TurrisBackoffLayer::new().layer(limited(&["30", "3000"]));
     assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 429);
@@ -158,7 +159,7 @@ fn all_metrics_are_described_with_their_units() {
     }
 }
 
-/// Remembers descriptions.
+/// Records descriptions.
 #[derive(Default)]
 struct Described(std::sync::Mutex<Vec<(String, Option<metrics::Unit>)>>);
 

@@ -1,4 +1,4 @@
-//! A subscriber or a recorder that panics: its own fault, and nobody waits for ever because of it.
+//! Tests with a subscriber or a recorder that panics. No request waits for ever because of it.
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -17,7 +17,7 @@ use turris_auth::{TokenErrorKind, TokenHandle, TurrisBackoffLayer};
 
 use crate::{capture::Capture, limited::limited, support::*};
 
-/// Panics at all that it is told of this kind.
+/// The kind of calls at which it panics.
 #[derive(Clone, Copy, PartialEq)]
 enum Panics {
     Events,
@@ -43,7 +43,7 @@ fn subscriber(panics: Panics) -> impl Subscriber {
     tracing_subscriber::registry().with(tracing_subscriber::Layer::boxed(panics))
 }
 
-/// What a caller gets; one that waits for ever fails.
+/// Returns the result of a caller. A caller that waits for ever fails.
 async fn warmed_up(handle: &TokenHandle) -> Result<(), TokenErrorKind> {
     let patience = Duration::from_secs(24 * 60 * 60);
     let warmed_up =
@@ -64,12 +64,12 @@ async fn a_subscriber_that_panics_leaves_nobody_waiting() {
 
 #[tokio::test(start_paused = true)]
 async fn a_subscriber_that_panics_twice_does_not_end_the_process() {
-    // A thread without a subscriber can turn events off for the tests on other threads, which run meanwhile.
+    // A thread without a subscriber can disable events for tests that run on other threads.
     let (_capture, _subscriber) = Capture::start();
     let handle = layer(&Script::issuing(Duration::from_millis(50))).handle();
     {
         let _guard = tracing::subscriber::set_default(subscriber(Panics::SpansAndEvents));
-        // The panic is the caller's, whose request made the span.
+        // The panic ends the caller whose request created the span.
         assert!(AssertUnwindSafe(handle.warm_up()).catch_unwind().await.is_err());
     }
     let error = warmed_up(&handle).await.unwrap_err();
@@ -83,7 +83,7 @@ async fn a_subscriber_that_panics_keeps_no_gate_closed() {
     let _guard = tracing::subscriber::set_default(subscriber(Panics::Events));
     let service = TurrisBackoffLayer::new().layer(limited(&["30"]));
     let send = || AssertUnwindSafe(service.clone().oneshot(get(API))).catch_unwind();
-    // It meets the limit, and ends with its subscriber. The others wait for the gate.
+    // The first request meets the limit, and ends with the panic. The others wait for the gate.
     let (first, others) = tokio::join!(send(), async {
         tokio::time::sleep(Duration::from_secs(5)).await;
         let patience = Duration::from_secs(24 * 60 * 60);
@@ -91,14 +91,14 @@ async fn a_subscriber_that_panics_keeps_no_gate_closed() {
         others.unwrap_or_else(|_| panic!("they wait for ever"))
     });
     assert!(first.is_err());
-    // The one that opens it ends the same way.
+    // The request that opens the gate ends the same way.
     assert_eq!(others.iter().filter(|sent| sent.is_err()).count(), 1);
     assert!(others.into_iter().flatten().all(|response| response.unwrap().status() == 200));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_newcomer_that_panics_as_it_opens_a_gate_keeps_nobody_out() {
-    // A thread without a subscriber can turn events off for the tests on other threads, which run meanwhile.
+    // A thread without a subscriber can disable events for tests that run on other threads.
     let (_capture, _subscriber) = Capture::start();
     let service = TurrisBackoffLayer::builder().max_retries(0).build().unwrap().layer(limited(&["30"]));
     assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 429);
@@ -136,7 +136,7 @@ impl Metrics for PanickingRecorder {
 
 #[tokio::test(start_paused = true)]
 async fn a_recorder_that_panics_leaves_nobody_waiting() {
-    // A thread without a subscriber can turn events off for the tests on other threads, which run meanwhile.
+    // A thread without a subscriber can disable events for tests that run on other threads.
     let (_capture, _subscriber) = Capture::start();
     let _guard = metrics::set_default_local_recorder(&PanickingRecorder);
     let handle = layer(&Script::issuing(Duration::from_millis(50))).handle();

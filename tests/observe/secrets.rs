@@ -1,4 +1,4 @@
-//! Nothing that is told shows the client secret or a token.
+//! Tests that no telemetry shows the client secret or a token.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn assert_clean(capture: &Capture) {
     }
 }
 
-/// What a hostile or broken endpoint could answer: itself, with secret and token wherever there is room.
+/// The possible answers of a hostile or broken endpoint, with secret and token in every place.
 fn answers() -> Vec<Response<Body>> {
     let text = |code: u16, body: String| Response::builder().status(code).body(Body::from(body)).unwrap();
     let echo = format!(

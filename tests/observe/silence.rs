@@ -1,4 +1,4 @@
-//! What a healthy process does not say.
+//! Tests that a healthy process is silent.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The span around a fetch, and the events in it.
+//! Tests of the span around a fetch, and of the events in it.
 
 use std::{
     sync::{
@@ -58,11 +58,11 @@ async fn the_span_says_why_the_fetch_was_made() {
     let layer = layer(&Script::issuing(Duration::ZERO));
     let service = layer.layer(Api::accepting(|token| token != "token-2"));
     carried(&service).await.unwrap();
-    // The refresh brings a token that is refused, and so replaced.
+    // The refresh brings a token that is refused and replaced.
     tokio::time::advance(HOUR - Duration::from_secs(240)).await;
     carried(&service).await.unwrap();
     settle().await;
-    // In its first minute the token before it would be used.
+    // In the first minute of the token, the previous token would be used.
     tokio::time::advance(Duration::from_secs(90)).await;
     assert_eq!(carried(&service).await.unwrap(), "Bearer token-3");
     let reasons: Vec<_> = capture.spans().iter().map(|span| span.fields.get("reason").unwrap().to_owned()).collect();
@@ -106,7 +106,7 @@ async fn attempts_that_fail_are_told_at_debug_and_the_end_at_warn() {
     );
 }
 
-/// A secret that is another one each time.
+/// A provider with a different secret each time.
 #[derive(Default)]
 struct Rotating(AtomicUsize);
 

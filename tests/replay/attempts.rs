@@ -1,4 +1,4 @@
-//! Which attempt gets what, in whatever order they come.
+//! Tests of which attempt gets which frames, in every order.
 
 use std::{
     sync::atomic::Ordering,
@@ -90,7 +90,7 @@ fn an_older_attempt_ends_in_an_error_once_a_newer_one_begins() {
     let mut older = attempt(body);
     next(&mut older);
 
-    // Not yet: what has not been polled has not begun.
+    // A copy that has not been polled has not begun.
     let mut newer = attempt(copy);
     assert_eq!(next(&mut older), "two ");
 
@@ -131,7 +131,7 @@ fn an_older_attempt_that_waits_for_the_source_is_woken() {
     assert!(older.is_woken());
     fails_with(poll(&mut older), ReplayBodyError::Superseded);
 
-    // The source now wakes the attempt that has it.
+    // The source now wakes the attempt that owns it.
     assert!(poll(&mut newer).is_pending());
     assert!(!newer.is_woken());
     waker.lock().unwrap().take().unwrap().wake();
@@ -162,7 +162,7 @@ fn waking_the_older_attempt_may_poll_it_at_once() {
     assert_eq!(results.recv(), Ok(true));
 }
 
-/// Backoff keeps a copy, auth keeps a copy of the same body below it, and each of them repeats in turn.
+/// Backoff keeps a copy, auth keeps a copy of the same body below it, and both repeat in turn.
 #[test]
 fn nested_layers_may_take_their_copies_before_they_send() {
     let sent = three_frames();
@@ -356,7 +356,7 @@ fn debug_shows_no_content() {
     assert!(!format!("{:?} {buffered:?}", &*body).contains("secret"));
 }
 
-/// The source is dropped outside of the lock that its copies share.
+/// The source is dropped without the lock that its copies share.
 #[test]
 fn a_source_whose_drop_comes_back_to_a_copy_does_not_wait_for_itself() {
     use std::{
@@ -393,7 +393,7 @@ fn a_source_whose_drop_comes_back_to_a_copy_does_not_wait_for_itself() {
 
     for fails in [false, true] {
         let (done, ended) = mpsc::channel();
-        // On a thread of its own: one that waits for itself never ends.
+        // On a separate thread, because a deadlock never ends.
         std::thread::spawn(move || {
             let place = Arc::new(Mutex::new(None));
             let mut body = ReplayBody::new(ComesBack(Arc::clone(&place), fails));

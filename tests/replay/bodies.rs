@@ -1,4 +1,4 @@
-//! Of which bodies there is a copy.
+//! Tests of which bodies can be copied.
 
 use std::convert::Infallible;
 
@@ -21,7 +21,7 @@ fn stream() -> impl TryCloneBody + Body<Data = Bytes, Error = Infallible> {
     StreamBody::new(futures_util::stream::iter([Ok(Frame::data(Bytes::from_static(b"content")))]))
 }
 
-/// Both of the body and of its copy.
+/// Reads both the body and its copy.
 #[track_caller]
 fn twice<B: TryCloneBody + Body<Error: std::fmt::Debug>>(body: B) {
     let copy = body.try_clone().expect("a copy");
@@ -61,7 +61,7 @@ fn bodies_around_one_that_holds_its_content() {
     twice(Either::<Empty<Bytes>, _>::Right(full()));
 }
 
-/// Clones of it share one content, as those of a queue's receiver do. A copy has its own.
+/// Clones share one content, like those of a queue's receiver. A copy has its own content.
 #[derive(Clone)]
 struct Queue(std::sync::Arc<std::sync::Mutex<Full<Bytes>>>);
 
@@ -132,7 +132,7 @@ fn boxed_and_streaming_bodies() {
     never(tokio_test::block_on(full().collect()).unwrap());
     never(Either::<_, Empty<Bytes>>::Left(stream()));
     never(Box::new(stream()));
-    // It has a `Clone`, but that of a stream may be another handle of the same queue.
+    // The stream has a `Clone`, but a clone of a stream may be another handle to the same queue.
     never(StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>()).map_err(|error| error));
 }
 

@@ -1,4 +1,4 @@
-//! Bodies longer than what is kept.
+//! Tests of bodies that are longer than the limit.
 
 use bytes::Bytes;
 use http_body::Body;

@@ -1,4 +1,4 @@
-//! Over real loopback sockets, with hyper-util's client and a server that is read by the byte.
+//! Tests over real loopback sockets, with hyper-util's client and a server that reads byte by byte.
 
 use std::net::SocketAddr;
 
@@ -100,8 +100,9 @@ async fn a_stream_with_trailers_is_framed_alike_both_times() {
     assert!(requests[0].ends_with("3\r\none\r\n0\r\nchecksum: 1\r\n\r\n"), "{}", requests[0]);
 }
 
-/// The server answers 401 in the middle of the first body. The second attempt must have all of it, and the first one,
-/// which its connection may go on sending, must not look complete to the server.
+/// The server answers 401 in the middle of the first body. The second attempt must have the whole
+/// body. The first attempt, which its connection may continue to send, must not look complete to
+/// the server.
 #[tokio::test]
 async fn a_response_before_the_end_of_the_body() {
     let (listener, address) = server().await;
@@ -115,7 +116,7 @@ async fn a_response_before_the_end_of_the_body() {
         tell.send(()).unwrap();
         accepted.push_str(&read_until(&mut second, "\r\n0\r\n\r\n").await);
         second.write_all(OK).await.unwrap();
-        // Until the client has closed it, in whatever manner.
+        // Until the client has closed the connection in any manner.
         let mut rest = Vec::new();
         let _ = first.read_to_end(&mut rest).await;
         refused.push_str(&String::from_utf8(rest).unwrap());
@@ -132,7 +133,8 @@ async fn a_response_before_the_end_of_the_body() {
     refused.into_body().collect().await.unwrap();
 
     let repeated = tokio::spawn(async move { client.request(post(address, copy)).await });
-    // Any earlier, and the first attempt could read it too, and be complete before the second one begins.
+    // Any earlier, the first attempt could read the frame too, and be complete before the second
+    // attempt begins.
     has_begun_again.await.unwrap();
     sender.send(Frame::data(Bytes::from_static(b" two"))).await.unwrap();
     drop(sender);

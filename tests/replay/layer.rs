@@ -1,4 +1,4 @@
-//! `ReplayBodyLayer` as a Tower layer.
+//! Tests of `ReplayBodyLayer` as a Tower layer.
 
 use std::{cell::Cell, convert::Infallible, marker::PhantomData, task::Poll};
 
@@ -47,7 +47,7 @@ async fn the_bound_is_settable() {
     assert!(is_kept(ReplayBodyLayer::default()).await);
 }
 
-/// A service which is not ready yet must not be called; `tower-test` panics if it is.
+/// A service that is not ready must not be called. `tower-test` panics if it is.
 #[tokio::test]
 async fn readiness_is_that_of_the_inner_service() {
     let (mut service, mut handle) = tower_test::mock::spawn_layer::<Request<ReplayBody<Full<Bytes>>>, (), _>(Inner);
@@ -64,7 +64,7 @@ async fn readiness_is_that_of_the_inner_service() {
     assert!(matches!(service.poll_ready(), Poll::Ready(Err(error)) if error.to_string() == "inner"));
 }
 
-/// `ReplayBodyLayer`, with the request type that the mock needs to be told.
+/// `ReplayBodyLayer` with the request type that the mock needs.
 struct Inner;
 
 impl<S> Layer<S> for Inner {

@@ -1,6 +1,6 @@
-//! `turris_auth::replay`: bodies that can be sent twice.
+//! Tests of `turris_auth::replay`: bodies that can be sent twice.
 
-// The lints' exemption for tests does not reach the helper functions of an integration test.
+// The lints' exemption for tests does not cover the helper functions of an integration test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod attempts;
@@ -25,7 +25,7 @@ use turris_auth::{
 
 type Polled = Poll<Option<Result<Frame<Bytes>, BoxError>>>;
 
-/// A body as the task that sends it has it.
+/// A body as the sending task holds it.
 fn attempt<B>(body: ReplayBody<B>) -> Spawn<ReplayBody<B>> {
     spawn(body)
 }
@@ -34,7 +34,7 @@ fn poll<B: Body<Error: Into<BoxError>>>(attempt: &mut Spawn<ReplayBody<B>>) -> P
     attempt.enter(|cx, body| body.poll_frame(cx))
 }
 
-/// The next frame's data.
+/// Returns the data of the next frame.
 #[track_caller]
 fn next<B: Body<Error: Into<BoxError>>>(attempt: &mut Spawn<ReplayBody<B>>) -> Bytes {
     match poll(attempt) {
@@ -51,7 +51,7 @@ fn fails_with(polled: Polled, expected: ReplayBodyError) {
     }
 }
 
-/// All of a body that is never pending: its bytes and its trailers.
+/// Returns the bytes and the trailers of a body that is never pending.
 fn read<B: Body<Error: Into<BoxError>>>(body: ReplayBody<B>) -> Result<(Vec<u8>, Option<HeaderMap>), BoxError> {
     let mut attempt = attempt(body);
     let (mut bytes, mut trailers) = (Vec::new(), None);
@@ -67,7 +67,7 @@ fn read<B: Body<Error: Into<BoxError>>>(body: ReplayBody<B>) -> Result<(Vec<u8>,
     }
 }
 
-/// What is left of a body that has been begun.
+/// Returns the rest of a body that has begun.
 fn rest<B: Body<Error: Into<BoxError>>>(attempt: Spawn<ReplayBody<B>>) -> Result<Vec<u8>, BoxError> {
     read(attempt.into_inner()).map(|(bytes, _)| bytes)
 }

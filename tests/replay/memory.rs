@@ -1,4 +1,4 @@
-//! What a request costs on the heap.
+//! Tests of the heap memory of a request.
 
 use std::task::{Context, Waker};
 
@@ -45,7 +45,8 @@ fn a_streamed_body_takes_the_documented_bytes() {
         let _ = pinned(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
         drop((body, copies));
     });
-    // The shared part, the source, and the list with room for four frames; copies and data come free.
+    // The shared part, the source, and a list with room for four frames. Copies and data need no
+    // memory.
     assert_eq!(info.bytes_total, 136 + size_of::<Source>() as u64 + 4 * 32);
     assert_eq!(info.count_total, 3);
 }

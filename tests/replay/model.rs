@@ -1,4 +1,5 @@
-//! Any sequence of frames, bounds, copies, partial reads and drops, against a model that has no state to share.
+//! Any sequence of frames, limits, copies, partial reads and drops, checked against a model without
+//! shared state.
 
 use std::task::Poll;
 
@@ -13,7 +14,7 @@ use super::{
     source::{Source, Step, trailers},
 };
 
-/// What the test does next. The number picks one of the copies there are.
+/// The next step of the test. The number selects one of the copies.
 #[derive(Clone, Debug)]
 enum Action {
     Copy(usize),
@@ -44,7 +45,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     vec(step, 0..12)
 }
 
-/// What a body comes to: its bytes, and where among them there were trailers. Frames may be cut otherwise.
+/// The content of a body: its bytes, and the positions of trailers among them. Frames may be cut
+/// differently.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Content {
     bytes: Vec<u8>,
@@ -52,7 +54,7 @@ struct Content {
 }
 
 impl Content {
-    /// What the source yields before its end or its error, as far as the first `steps` steps go.
+    /// Returns the content that the source yields before its end or its error, within `steps`.
     fn of(steps: &[Step]) -> Self {
         let mut content = Self::default();
         for step in steps {
@@ -66,7 +68,7 @@ impl Content {
         content
     }
 
-    /// As the bound counts: `checksum` and `1`.
+    /// Returns the size as the limit counts it: `checksum` and `1`.
     fn size(&self) -> usize {
         self.bytes.len() + 9 * self.trailers_at.len()
     }
@@ -88,7 +90,7 @@ struct Model {
     whole: Content,
     exact: bool,
     bound: usize,
-    /// How many steps the source has made, by the results of those that polled it.
+    /// The number of steps that the source has made, by the results of its polls.
     made: usize,
     newest: usize,
     copies: Vec<Copy>,
@@ -102,7 +104,7 @@ impl Model {
         Self { whole: Content::of(&steps), steps, exact, bound, made: 0, newest: 0, copies: vec![first] }
     }
 
-    /// What is kept, or was while it could be.
+    /// Returns the content that is kept, or was kept while it could be.
     fn passed(&self) -> Content {
         Content::of(&self.steps[..self.made])
     }
@@ -120,7 +122,8 @@ impl Model {
         self.announced() <= self.bound && self.passed().size() <= self.bound
     }
 
-    /// A source that has nothing to say from the start is a body in memory: no attempt is ever refused it.
+    /// Returns whether the source is empty from the start. Such a source is a body in memory, and
+    /// no attempt is ever refused.
     fn is_empty(&self) -> bool {
         self.exact && self.steps.is_empty()
     }
@@ -154,7 +157,8 @@ impl Model {
         let is_replayable = body.is_replayable();
         prop_assert_eq!(body.claim(), is_replayable);
         prop_assert_eq!(body.is_replayable(), is_replayable, "the copy itself stays as it is");
-        // All that have begun are older. Before the first one nothing has been read that a claim could save.
+        // All attempts that have begun are older. Before the first one nothing has been read that a
+        // claim could preserve.
         self.newest += usize::from(is_replayable && self.newest > 0);
         Ok(())
     }
@@ -180,7 +184,7 @@ impl Model {
             if turn != self.newest {
                 prop_assert_eq!(error, Some(Some(ReplayBodyError::Superseded)));
             } else if copy.read != self.passed() {
-                // Behind what has been read already: it is never made to wait for that.
+                // The attempt is behind the kept part, so it never waits.
                 let Poll::Ready(Some(Ok(frame))) = polled else {
                     return Err(TestCaseError::fail(format!("expected a kept frame, got {polled:?}")));
                 };
@@ -242,7 +246,8 @@ impl Model {
             let can_begin = self.newest == 0 || self.is_kept();
             prop_assert_eq!(copy.body.is_replayable(), copy.turn.is_none() && can_begin && !self.has_failed());
 
-            // What the source says of itself holds for what comes before its error, too, if that is counted in.
+            // The size hint also covers the frames before the source's error, if the source counts
+            // them.
             let rest = if self.exact { self.announced() } else { self.whole.bytes.len() } - copy.read.bytes.len();
             let hint = copy.body.size_hint();
             if self.exact && !self.has_failed() {

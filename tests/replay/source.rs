@@ -1,4 +1,4 @@
-//! A body that does what its script says, and tells what became of it.
+//! A body that follows its script, and records its polls and its drop.
 
 use std::{
     collections::VecDeque,
@@ -40,19 +40,19 @@ pin_project_lite::pin_project! {
         exact: bool,
         polls: Arc<AtomicUsize>,
         waker: Arc<Mutex<Option<Waker>>>,
-        // Most streams are not `Unpin`; neither is this one.
+        // Like most streams, this body is not `Unpin`.
         #[pin]
         pinned: PhantomPinned,
     }
 }
 
 impl Source {
-    /// A body of known length, which knows its end, as `Full` does.
+    /// Creates a body of known length, which knows its end, like `Full`.
     pub(crate) fn exact(steps: impl IntoIterator<Item = Step>) -> Self {
         Self { exact: true, ..Self::stream(steps) }
     }
 
-    /// A body of unknown length, as `StreamBody` is.
+    /// Creates a body of unknown length, like `StreamBody`.
     pub(crate) fn stream(steps: impl IntoIterator<Item = Step>) -> Self {
         Self {
             steps: steps.into_iter().collect(),
@@ -63,12 +63,12 @@ impl Source {
         }
     }
 
-    /// How often it has been polled.
+    /// Returns the number of polls.
     pub(crate) fn polls(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.polls)
     }
 
-    /// The waker of whoever it has last kept waiting.
+    /// Returns the waker of the reader that waited last.
     pub(crate) fn waker(&self) -> Arc<Mutex<Option<Waker>>> {
         Arc::clone(&self.waker)
     }

@@ -1,4 +1,5 @@
-//! Connections that the server closes in an orderly way: GOAWAY over HTTP/2, `Connection: close` over HTTP/1.1.
+//! Tests of connections that the server closes in an orderly way: GOAWAY over HTTP/2,
+//! `Connection: close` over HTTP/1.1.
 
 use std::io::ErrorKind;
 
@@ -24,7 +25,8 @@ async fn a_request_under_way_is_answered_and_the_next_one_takes_a_new_connection
         assert_eq!(send(&api, get(&emulator, "/v1/agencies")).await.unwrap().status, StatusCode::OK);
         emulator.clear_faults();
         assert_eq!(under_way.await.unwrap().unwrap().status, StatusCode::OK);
-        // Over HTTP/2 the one above may still have been let in behind the goodbye; this one comes behind its end.
+        // Over HTTP/2 the request above may still use the old connection. This request comes after
+        // the end of that connection.
         assert_eq!(send(&api, get(&emulator, "/v1/agencies")).await.unwrap().status, StatusCode::OK);
         let counters = emulator.counters();
         assert_eq!((counters.connections, counters.token_requests), (2, 1), "{version:?}");
@@ -58,7 +60,7 @@ async fn a_server_that_was_restarted_and_knows_no_token_costs_one_fetch() {
         send(&api, request()).await.unwrap();
         let (request, port) = (request(), emulator.address().unwrap().port());
         emulator.shutdown().await;
-        // Somebody else may have the port for a moment, as the near end of a connection.
+        // Another socket may use the port for a moment, as the local end of a connection.
         let restarted = loop {
             match Emulator::builder().port(port).start().await {
                 Ok(restarted) => break restarted,

@@ -1,4 +1,4 @@
-//! A token endpoint that does not do what it should. One that means harm: `tests/attack`.
+//! Tests of a token endpoint that fails. `tests/attack` has the hostile ones.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn an_endpoint_that_hangs_is_given_up_in_time() {
             assert_eq!(error.kind(), TokenErrorKind::Timeout, "{version:?}");
             assert!(error.retry_after().is_some());
         }
-        // Everything else is as it was: nothing but a token was waited for.
+        // All requests were token requests, and none succeeded.
         assert_eq!(emulator.counters().tokens_issued, 0);
         assert_eq!(emulator.counters().requests, emulator.counters().token_requests);
     }

@@ -31,7 +31,7 @@ async fn a_thousand_callers_cost_one_fetch_cold_and_one_after_a_revocation() {
         all_succeed(&emulator, &api, version).await;
         let counters = emulator.counters();
         assert_eq!(counters.token_requests, 2, "{version:?}, revoked");
-        // Every 401 was followed by exactly one retry.
+        // Exactly one retry followed every 401.
         assert_eq!(counters.requests, 2 * CALLERS as u64 + 2 + counters.unauthorized, "{version:?}");
     }
 }
@@ -43,7 +43,7 @@ async fn a_token_service_of_its_own_is_warmed_up_before_there_is_a_request() {
         let layer = builder(&emulator).token_service(client(version)).build().unwrap();
         layer.handle().warm_up().await.unwrap();
         assert_eq!((emulator.counters().requests, emulator.counters().token_requests), (1, 1));
-        // Its bodies need not be made from bytes, and its connections are its own.
+        // Its bodies need not be made from bytes, and it has its own connections.
         let requests = client(version).map_request(|request: http::Request<String>| request.map(Body::from));
         let request = get(&emulator, "/v1/agencies").map(|_| String::new());
         let response = layer.layer(requests).oneshot(request).await.unwrap();

@@ -1,4 +1,4 @@
-//! The layer around hyper-util's client, over loopback sockets.
+//! Tests of the layer around hyper-util's client, over loopback sockets.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod closing;

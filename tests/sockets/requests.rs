@@ -28,7 +28,7 @@ async fn an_upgrade_gets_the_token_and_its_connection_passes_through() {
     let emulator = started().await;
     let api = api(&emulator, Version::HTTP_11);
     send(&api, get(&emulator, "/v1/agencies")).await.unwrap();
-    // The first is refused, and upgraded on the second attempt.
+    // The first request is refused, and upgraded on the second attempt.
     emulator.revoke_all_tokens();
     for _ in 0..2 {
         let request = Request::get(uri(&emulator, "/v1/upgrade"));
@@ -52,7 +52,7 @@ async fn connect_passes_without_a_token() {
     for target in [authority.clone(), format!("http://{authority}/")] {
         let request = empty(Request::builder().method(Method::CONNECT).uri(target));
         let answer = send(&api, request).await.unwrap();
-        // The emulator is no proxy. What counts is that it was asked without a token.
+        // The emulator is no proxy. The test needs only that the request carries no token.
         assert!(answer.status.is_client_error(), "{answer:?}");
     }
     let seen = emulator.requests();

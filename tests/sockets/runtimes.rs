@@ -1,4 +1,4 @@
-//! One layer on several tokio runtimes, each of which has a client of its own.
+//! Tests of one layer on several tokio runtimes, each with its own client.
 
 use std::{
     sync::{Arc, Barrier},
@@ -45,7 +45,8 @@ fn several_runtimes_share_one_fetch() {
                             assert_eq!(status.unwrap(), StatusCode::OK);
                         }
                     });
-                    // The others may still wait for the token that this runtime fetches, or not have begun to.
+                    // The other runtimes may still wait for the token that this runtime fetches, or
+                    // may not have begun.
                     together.wait();
                 });
             }
@@ -88,7 +89,7 @@ fn a_caller_elsewhere_survives_the_end_of_the_runtime_that_fetches() {
         let request = get(&emulator, "/v1/agencies");
         let answer = replacement.block_on(async {
             let mut waiting = task::spawn(send(&api, request));
-            // Now it waits for the token that the other runtime fetches.
+            // The request now waits for the token that the other runtime fetches.
             assert_pending!(waiting.poll());
             doomed.shutdown_background();
             waiting.await.unwrap()
@@ -109,7 +110,7 @@ fn a_caller_elsewhere_goes_on_without_a_runtime_that_is_no_longer_driven() {
     let mut lost = task::spawn(Box::pin(send(&api, get(&emulator, "/v1/agencies"))));
     {
         let _entered = stopped.enter();
-        // It has started the fetch, which nobody drives.
+        // The request has started the fetch on a runtime that is not driven.
         assert_pending!(lost.poll());
     }
 
@@ -118,7 +119,8 @@ fn a_caller_elsewhere_goes_on_without_a_runtime_that_is_no_longer_driven() {
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(emulator.counters().token_requests, 1);
 
-    // Driven again, the first one takes the token that is there, and its own fetch sends nothing.
+    // When the first runtime is driven again, its request uses the existing token, and its own
+    // fetch sends nothing.
     let answer = stopped.block_on(lost.into_inner()).unwrap();
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(emulator.counters().token_requests, 1);

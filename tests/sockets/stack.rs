@@ -1,4 +1,4 @@
-//! All layers together, with streaming bodies.
+//! Tests of all layers together, with streaming bodies.
 
 use std::{
     collections::VecDeque,
@@ -55,16 +55,17 @@ fn stack(credentials: Credentials, environment: Environment, version: Version) -
     BoxCloneSyncService::new(stack)
 }
 
-/// What the server in front of the emulator notes, and what it is told.
+/// The record of the server in front of the emulator, and its instructions.
 #[derive(Default)]
 struct Notes {
-    /// The headers of every request but those for tokens.
+    /// The headers of every request except token requests.
     attempts: Vec<HeaderMap>,
-    /// How many bytes of the body the next such requests have to bring before the emulator sees them.
+    /// How many bytes of the body each of the next requests must bring before the emulator sees the
+    /// request.
     hold: VecDeque<usize>,
 }
 
-/// An emulator behind a server that takes notes.
+/// An emulator behind a server that records requests.
 struct Recording {
     emulator: Arc<Emulator>,
     notes: Arc<Mutex<Notes>>,
@@ -127,13 +128,13 @@ async fn serve(listener: TcpListener, emulator: Arc<Emulator>, notes: Arc<Mutex<
         });
         tokio::spawn(async move {
             let server = auto::Builder::new(TokioExecutor::new());
-            // The client's end of the connection is its own business.
+            // The client closes its side when it likes.
             let _ = server.serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
 
-/// No two pieces alike, so that one that is missing, doubled or misplaced shows.
+/// All pieces differ, so a missing, doubled or misplaced piece shows.
 fn pieces() -> Vec<Bytes> {
     (0..200).map(|number| Bytes::from(format!("piece {number} of the body, {}\n", "x".repeat(number)))).collect()
 }
@@ -182,7 +183,8 @@ async fn every_byte_of_a_stream_arrives_once_and_in_order_after_a_401_and_a_429(
     }
 }
 
-/// Each refusal comes in the middle of the body, which goes on only when the next attempt has been refused or accepted.
+/// Each refusal comes in the middle of the body. The body continues only after the next attempt has
+/// been refused or accepted.
 #[tokio::test]
 async fn a_stream_that_is_refused_in_the_middle_is_sent_whole() {
     let pieces = pieces();
@@ -245,7 +247,7 @@ async fn all_attempts_of_one_request_have_one_idempotency_key() {
             refuse(&recording.emulator, INVITE, &BOTH_ORDERS[0]);
             let entity = streamed(vec![r#"{"companyName":"#.into(), r#""Company"}"#.into()]);
             let response = stack.clone().oneshot(recording.post(INVITE, entity)).await.unwrap();
-            // The server takes nothing but a UUID of version 4 for a key.
+            // The server accepts only a UUID of version 4 as a key.
             assert_eq!(response.status(), StatusCode::CREATED, "{version:?}");
             let attempts = recording.take_attempts();
             assert_eq!(attempts.len(), 3);
@@ -254,7 +256,8 @@ async fn all_attempts_of_one_request_have_one_idempotency_key() {
         }
         assert_ne!(keys[0], keys[1]);
 
-        // Whoever lost an answer asks again with the key, and gets that answer: the invitation was made once.
+        // A client that lost an answer asks again with the key and gets the same answer: the
+        // invitation was made once.
         let request = |key: Option<&HeaderValue>| {
             let mut request = recording.post(INVITE, streamed(vec!["{}".into()]));
             if let Some(key) = key {
@@ -275,14 +278,14 @@ async fn all_attempts_of_one_request_have_one_idempotency_key() {
     }
 }
 
-/// Sends more than the bound, waits until it was read, and lets the server answer only then.
+/// Sends more than the limit, waits until it was read, and only then lets the server answer.
 async fn past_the_bound(stack: &Stack, emulator: &Emulator, version: Version) -> Response<Incoming> {
     emulator.fault(Endpoint::path("/v1/echo"), Fault::hang().times(1));
     let (mut sender, body) = Channel::<Bytes, io::Error>::new(1);
     let uri = emulator.environment().url("/v1/echo").unwrap();
     let answer = tokio::spawn(stack.clone().oneshot(Request::post(uri).body(Body::new(body)).unwrap()));
     sender.send(Frame::data(vec![b'x'; DEFAULT_BOUND + 1].into())).await.unwrap();
-    // There is room for this one when the one before it was read.
+    // There is room for this frame only after the previous one was read.
     sender.send(Frame::data("and".into())).await.unwrap();
     emulator.clear_faults();
     let response = answer.await.unwrap().unwrap();
@@ -314,7 +317,7 @@ async fn a_401_to_a_body_past_the_bound_goes_back_and_the_next_request_works() {
         let response = past_the_bound(&stack, &emulator, version).await;
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(error_type(response).await, "unauthorized");
-        // With a new token at once: the refused one is known to be of no use.
+        // The request gets a new token at once, because the old one is known to be refused.
         assert_echo_works(&stack, &emulator, version).await;
         assert_eq!((emulator.counters().unauthorized, emulator.counters().token_requests), (1, 2), "{version:?}");
     }

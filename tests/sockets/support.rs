@@ -1,4 +1,4 @@
-//! An emulator and a client of it, over either version of HTTP.
+//! An emulator and its client, over both versions of HTTP.
 
 use bytes::Bytes;
 use http::{Request, StatusCode, Version, request::Builder};
@@ -18,7 +18,8 @@ pub(crate) type Api = TurrisAuth<HttpClient>;
 
 pub(crate) const VERSIONS: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
 
-/// A client of its own. The limit keeps HTTP/1.1, which needs a connection per request, within few file descriptors.
+/// Creates a separate client. HTTP/1.1 needs one connection for each request, so the limit keeps
+/// the number of file descriptors low.
 pub(crate) fn client(version: Version) -> HttpClient {
     turris_test_support::trace::if_asked_for();
     let http2 = version == Version::HTTP_2;
@@ -56,7 +57,7 @@ pub(crate) fn empty(request: Builder) -> Request<Body> {
     request.body(Body::default()).unwrap()
 }
 
-/// What is left of an answer that was read to its end.
+/// The parts of an answer that was read to its end.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -75,7 +76,7 @@ pub(crate) fn token_error(error: &BoxError) -> TokenError {
     TokenError::find_in(&**error).unwrap_or_else(|| panic!("expected a token error, got {error:?}")).clone()
 }
 
-/// Lets the other tasks of this runtime, and other threads, go on until `condition` holds.
+/// Lets the other tasks of this runtime, and other threads, run until `condition` holds.
 pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
     while !condition() {
         tokio::task::yield_now().await;

@@ -26,7 +26,8 @@ async fn a_connection_survives_a_401_whose_body_does_not_arrive_at_once() {
     for version in VERSIONS {
         let emulator = started().await;
         let api = api(&emulator, version);
-        // More than the client has read when it hands out the head, less than what is worth a new connection.
+        // More than the client has read when it hands out the head, and less than a new connection
+        // costs.
         let refusal = Fault::status(StatusCode::UNAUTHORIZED).with_body("no".repeat(30_000));
         emulator.fault(Endpoint::path("/v1/agencies"), refusal.times(1));
         let answer = send(&api, get(&emulator, "/v1/agencies")).await.unwrap();
@@ -80,7 +81,8 @@ async fn a_401_that_a_new_token_does_not_cure_comes_back_whole() {
         let response = api.clone().oneshot(get(&emulator, "/v1/agents")).await.unwrap();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), body);
-        // The first attempt's body is longer than what is worth reading: that connection, or stream, is given up.
+        // The first attempt's body is too long to be drained, so its connection or stream is given
+        // up.
         assert_eq!(emulator.counters().token_requests, 2, "{version:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! A token request as a server sees it.
+//! Tests of the token request as a server sees it.
 
 use std::{
     convert::Infallible,
@@ -28,7 +28,7 @@ use super::support::VERSIONS;
 
 type Seen = Arc<Mutex<Vec<(Request<()>, Bytes)>>>;
 
-/// A body that does not tell its length, as an application's own types often do not.
+/// A body without a known length, as applications' own types often are.
 struct Unmeasured(Full<Bytes>);
 
 impl From<Bytes> for Unmeasured {
@@ -52,7 +52,7 @@ impl TryCloneBody for Unmeasured {
     }
 }
 
-/// A server that answers everything with a token, and remembers it.
+/// A server that answers every request with a token, and records the request.
 async fn recorder(listener: TcpListener, seen: Seen) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
@@ -69,7 +69,7 @@ async fn recorder(listener: TcpListener, seen: Seen) {
         });
         let connection = async move {
             let server = auto::Builder::new(TokioExecutor::new());
-            // The client's end of the connection is its own business.
+            // The client closes its side when it likes.
             let _ = server.serve_connection(TokioIo::new(stream), service).await;
         };
         tokio::spawn(connection);
@@ -99,7 +99,8 @@ async fn a_token_request_names_its_host_once_in_the_way_of_each_version() {
         let [(token, token_body), (request, _)] = seen.as_slice() else { panic!("{seen:?}") };
         assert_eq!((token.method(), token.version()), (&Method::POST, version));
         assert_eq!(token.uri().path(), "/gateway/v1/auth/jwt");
-        // RFC 9113, section 8.3.1: `:authority` in the place of `Host`. nginx before 1.29.1 refuses both together.
+        // RFC 9113, section 8.3.1: `:authority` instead of `Host`. nginx before 1.29.1 refuses both
+        // together.
         let (host, in_uri) = match version {
             Version::HTTP_2 => (vec![], Some(authority.as_str())),
             _ => (vec![authority.as_str()], None),
@@ -117,7 +118,7 @@ async fn a_token_request_names_its_host_once_in_the_way_of_each_version() {
     }
 }
 
-/// The one connection of `hyper::client::conn`, which sends a request as it is.
+/// The single connection of `hyper::client::conn`, which sends a request unchanged.
 #[derive(Clone)]
 struct BareConnection(Arc<tokio::sync::Mutex<http1::SendRequest<Full<Bytes>>>>);
 

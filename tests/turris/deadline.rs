@@ -1,4 +1,4 @@
-//! The deadline of a gRPC call, through each of the three layers.
+//! Tests of the deadline of a gRPC call, through each of the three layers.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn turris(server: &Server) -> Client {
     boxed(layer().layer(server.clone()))
 }
 
-/// With the feature `tonic` there is a status around it: see `crates/stacks/tests/grpc`.
+/// With the feature `tonic`, a status wraps the error: see `crates/stacks/tests/grpc`.
 fn is_exceeded(error: &BoxError) -> bool {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(&**error);
     while let Some(error) = next {
@@ -82,7 +82,7 @@ async fn it_ends_an_attempt_in_flight() {
         let server = Server::new([Step::Hang]);
         assert_eq!(exceeded_after(client(&server), call("2S")).await.as_secs(), 2);
     }
-    // The second attempt has what the first one has left.
+    // The second attempt has the time that the first one left.
     for client in [auth, turris] {
         let server = Server::new([Step::Answer(401, &[]), Step::Hang]);
         assert_eq!(exceeded_after(client(&server), call("2S")).await.as_secs(), 2);
@@ -93,7 +93,7 @@ async fn it_ends_an_attempt_in_flight() {
 #[tokio::test(start_paused = true)]
 async fn a_later_attempt_says_what_is_left_and_how_many_came_before() {
     let server = Server::new([Step::Answer(200, PUSHED_BACK)]);
-    // As a server over HTTP/2 answers.
+    // The answer of a server over HTTP/2.
     let over_http2 = server.clone().map_response(|mut response: Response<Body>| {
         *response.version_mut() = http::Version::HTTP_2;
         response
@@ -102,7 +102,7 @@ async fn a_later_attempt_says_what_is_left_and_how_many_came_before() {
     assert_eq!(soon(client.oneshot(call("10S"))).await.unwrap().status(), 200);
     let seen = server.seen();
     assert_eq!(seen.len(), 2);
-    // The first one waited 10 ms for its token.
+    // The first attempt waited 10 ms for its token.
     assert_eq!(seen[0].header("grpc-timeout"), Some("9990000u"));
     assert_eq!(seen[0].header("grpc-previous-rpc-attempts"), None);
     let left: u64 = seen[1].header("grpc-timeout").unwrap().trim_end_matches('u').parse().unwrap();

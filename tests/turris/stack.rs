@@ -1,4 +1,4 @@
-//! One request through the whole stack.
+//! Tests of one request through the whole stack.
 
 use std::{
     future::Future,
@@ -41,7 +41,7 @@ async fn a_401_is_cured_by_one_fresh_token_and_one_retry() {
     assert_eq!((&seen[0].body, seen[0].header("x-mine")), (&seen[1].body, seen[1].header("x-mine")));
     assert_eq!(seen[1].body, "content");
 
-    // A second 401 goes back.
+    // A second 401 goes back to the caller.
     let server = Server::new([Step::Answer(401, &[]), Step::Answer(401, &[])]);
     let response = layer().layer(server.clone()).oneshot(post()).await.unwrap();
     assert_eq!((response.status(), server.seen().len()), (StatusCode::UNAUTHORIZED, 2));
@@ -72,7 +72,7 @@ async fn a_429_and_a_401_may_come_to_one_request_in_any_order() {
     }
 }
 
-/// One layer does what two do, request by request.
+/// One layer sends the same requests as the two separate layers.
 #[tokio::test(start_paused = true)]
 async fn it_sends_what_the_two_layers_send() {
     let statuses = [200, 401, 403, 429, 503];
@@ -116,7 +116,7 @@ async fn no_permit_is_held_cold_or_hot_or_at_a_closed_gate() {
     let posting = tokio::spawn(api.clone().oneshot(post()));
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(server.seen().len(), 1);
-    // The `POST` waits for half a minute; a `GET` passes at once.
+    // The `POST` waits for half a minute. A `GET` passes at once.
     let start = Instant::now();
     assert_eq!(soon(api.oneshot(get())).await.unwrap().status(), StatusCode::OK);
     assert!(start.elapsed() < Duration::from_secs(1));
@@ -131,7 +131,7 @@ async fn readiness_is_given_back_when_a_ready_service_has_to_wait() {
     let mut waiting = Box::pin(api.ready().await.unwrap().call(post()));
     assert!(tokio::time::timeout(Duration::from_secs(5), waiting.as_mut()).await.is_err());
     assert_eq!(server.held(), 0);
-    // A cold start, too.
+    // The same in a cold start.
     let server = Server::new([]).with_tokens([Step::Hang]);
     let mut api = layer().layer(server.clone());
     let mut waiting = Box::pin(api.ready().await.unwrap().call(post()));
@@ -149,7 +149,7 @@ async fn a_request_that_is_dropped_delays_no_other_and_keeps_the_fetch() {
     assert_eq!(api.clone().oneshot(post()).await.unwrap().status(), StatusCode::OK);
     assert_eq!((server.token_requests(), server.seen().len()), (1, 1));
 
-    // One that waits out a 429 leaves the queue.
+    // A request that waits out a 429 and is dropped leaves the queue.
     let server = Server::new([Step::Answer(429, LATER)]);
     let api = layer().layer(server.clone());
     let mut refused = Box::pin(api.clone().oneshot(post()));

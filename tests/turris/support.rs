@@ -1,4 +1,5 @@
-//! A Turris that answers as it is told, holds its callers to Tower's contract, and clocks them.
+//! A Turris that answers as configured, holds its callers to Tower's contract, and records their
+//! times.
 
 use std::{
     collections::VecDeque,
@@ -34,16 +35,17 @@ impl Seen {
     }
 }
 
-/// What the server does with one request.
+/// The server's reaction to one request.
 pub(crate) enum Step {
     Answer(u16, &'static [(&'static str, &'static str)]),
     Fail(BoxError),
     Hang,
 }
 
-/// Issues `token-1`, `token-2` and so on; answers the API as scripted, and with 200 when the script is over.
+/// A server that issues `token-1`, `token-2` and so on. It answers API requests as scripted, and
+/// with 200 after the end of the script.
 ///
-/// Only a service that was polled ready may be called, once; a clone is not ready.
+/// Only a service that was polled ready may be called, and only once. A clone is not ready.
 pub(crate) struct Server {
     shared: Arc<Shared>,
     ready: bool,
@@ -70,7 +72,7 @@ impl Server {
         Self { shared: Arc::new(Shared { start: Instant::now(), state: Mutex::new(state) }), ready: false }
     }
 
-    /// What the token endpoint does before it issues tokens.
+    /// Sets the reactions of the token endpoint before it issues tokens.
     pub(crate) fn with_tokens(self, steps: impl IntoIterator<Item = Step>) -> Self {
         self.shared.state.lock().unwrap().tokens = steps.into_iter().collect();
         self
@@ -80,7 +82,7 @@ impl Server {
         self.shared.state.lock().unwrap().seen.clone()
     }
 
-    /// The tokens that requests carried.
+    /// Returns the tokens that requests carried.
     pub(crate) fn tokens(&self) -> Vec<Option<String>> {
         self.seen().iter().map(|seen| seen.header("authorization").map(|value| value.replace("Bearer ", ""))).collect()
     }
@@ -89,7 +91,7 @@ impl Server {
         self.shared.state.lock().unwrap().token_requests
     }
 
-    /// How many clones are ready and have not been called.
+    /// Returns the number of clones that are ready and have not been called.
     pub(crate) fn held(&self) -> usize {
         self.shared.state.lock().unwrap().held
     }
@@ -195,7 +197,7 @@ pub(crate) fn call(timeout: &str) -> Request<Body> {
         .unwrap()
 }
 
-/// `work`, which has a day of paused time: a test that would hang fails.
+/// Runs `work` with a limit of a day of paused time, so that a hanging test fails.
 pub(crate) async fn soon<F: Future>(work: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(24 * 60 * 60), work).await.unwrap()
 }

@@ -1,4 +1,5 @@
-//! RFC 9113, sections 6.8 and 8.7: what an HTTP/2 server says it has not processed is sent again, for every method, once.
+//! Tests of requests that an HTTP/2 server has not processed (RFC 9113, sections 6.8 and 8.7). They
+//! are sent again once, whatever their method.
 
 use std::{
     collections::VecDeque,
@@ -20,7 +21,7 @@ enum Does {
     Answers(u16),
     /// Resets the stream with REFUSED_STREAM.
     Refuses,
-    /// Resets it with INTERNAL_ERROR.
+    /// Resets the stream with INTERNAL_ERROR.
     Fails,
 }
 
@@ -132,8 +133,9 @@ async fn without_a_copy_the_error_goes_back() {
     assert_eq!(shared.lock().unwrap().1, 1);
 }
 
-/// A server that answers the first request on each of its first connections with a GOAWAY that names no stream. The frames
-/// are written by hand: h2 names the last stream that it has accepted.
+/// A server that answers the first request on each of its first connections with a GOAWAY that
+/// names no stream. The frames are handwritten, because h2 would name the last stream that it has
+/// accepted.
 async fn going_away(listener: TcpListener, refusing: usize, seen: Arc<Mutex<usize>>) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     for n in 0.. {
@@ -150,11 +152,11 @@ async fn going_away(listener: TcpListener, refusing: usize, seen: Arc<Mutex<usiz
             continue;
         }
         tokio::spawn(async move {
-            // SETTINGS, and an acknowledgement of the client's.
+            // SETTINGS, and an acknowledgement of the client's SETTINGS.
             stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0]).await.unwrap();
             let mut read = Vec::new();
             let mut buffer = [0; 4096];
-            // Until a HEADERS frame has come, which begins the request.
+            // Until a HEADERS frame arrives, which begins the request.
             loop {
                 let length = stream.read(&mut buffer).await.unwrap();
                 read.extend_from_slice(&buffer[..length]);
@@ -172,7 +174,7 @@ async fn going_away(listener: TcpListener, refusing: usize, seen: Arc<Mutex<usiz
             *seen.lock().unwrap() += 1;
             // GOAWAY: last stream 0, NO_ERROR.
             stream.write_all(&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).await.unwrap();
-            // The connection closes when the client has read that.
+            // The connection closes when the client has read the GOAWAY.
             let _ = stream.read(&mut buffer).await;
         });
     }
