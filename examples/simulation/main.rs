@@ -1,13 +1,15 @@
-//! Jobs in paused time: against an emulated Turris, beside what others make of them, and against 450 servers of other kinds.
+//! Jobs in paused time: against an emulated Turris, beside alternatives, and against 450 servers of
+//! other kinds.
 //!
-//! `cargo run --release --example simulation` prints two tables. All servers answer after 50 ms. The ideal is the time that a
-//! client takes that knows the server and obeys it.
+//! `cargo run --release --example simulation` prints two tables. All servers answer after 50 ms.
+//! The ideal is the time of a client that knows the server's limit and keeps to it.
 //!
-//! - The first table has the jobs against Turris, whose windows begin with their first request. Overtakers were answered
-//!   before a request that had come earlier.
-//! - The second one has bulk jobs of three to six times the limit: servers that count in fixed windows, in a sliding log or in
-//!   token buckets, and say so in nine ways. With the argument `all` it has a line for each job, otherwise for those
-//!   that took long. The exit code is 1 if a bound is missed.
+//! - The first table has the jobs against Turris, whose windows begin with their first request.
+//!   Overtakers are requests that were answered before an earlier request.
+//! - The second table has bulk jobs of three to six times the limit. The servers count in fixed
+//!   windows, in a sliding log or in token buckets, and state it in nine ways. With the argument
+//!   `all` it has a line for each job, otherwise for the jobs that took long. The exit code is 1 if
+//!   a bound is missed.
 #![allow(clippy::expect_used, clippy::indexing_slicing)]
 
 mod matrix;
@@ -40,7 +42,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Runs the matrix and prints it. Returns whether its bounds are kept.
+/// Runs the matrix and prints it. Returns whether all jobs keep to their bounds.
 async fn run_matrix(all: bool) -> bool {
     println!("Bulk jobs: quota, counting, saying, method, requests; makespan, ideal, ratio, refused, failed");
     let jobs = matrix::Job::all();

@@ -11,10 +11,10 @@ use turris_auth::backoff::TurrisBackoffLayer;
 
 use super::servers::{Client, Counting, Quota, Saying, Server};
 
-/// What the layer knows of `POST`s before a server says otherwise.
+/// The layer's limit for `POST`s before a server states another.
 const DOCUMENTED: Quota = Quota::new(60, 60);
 
-/// How many jobs of the whole matrix have to be good.
+/// The number of jobs of the whole matrix that have to be good.
 pub(crate) const LEAST_GOOD: usize = 440;
 
 /// A job of the matrix.
@@ -26,7 +26,7 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// The whole matrix.
+    /// Returns the whole matrix.
     pub(crate) fn all() -> Vec<Self> {
         let mut jobs = Vec::new();
         let quotas = [(10, 1, 6), (20, 10, 6), (60, 60, 5), (20, 60, 4), (600, 60, 3)];
@@ -47,7 +47,8 @@ impl Job {
         jobs
     }
 
-    /// What a client that obeys takes. A `POST` obeys the documentation, if the server says nothing of its own limit.
+    /// Returns the time of an obedient client. A `POST` keeps to the documented limit if the server
+    /// does not state its own.
     pub(crate) fn ideal(&self) -> Duration {
         let is_silent = matches!(
             self.server.saying,
@@ -101,7 +102,7 @@ impl fmt::Display for Job {
     }
 }
 
-/// What came of a job.
+/// The result of a job.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outcome {
     pub(crate) failed: u64,
@@ -112,12 +113,12 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Nobody failed, and it took about as long as it must.
+    /// Returns whether no request failed and the job took about its ideal time.
     pub(crate) fn is_good(&self) -> bool {
         self.failed == 0 && self.makespan <= self.ideal.mul_f64(1.5) + self.window + Duration::from_secs(5)
     }
 
-    /// Nobody failed, and it took a few times as long as it must, at most.
+    /// Returns whether no request failed and the job took at most a few times its ideal time.
     pub(crate) fn is_tolerable(&self) -> bool {
         self.failed == 0 && self.makespan <= self.ideal * 4 + self.window + Duration::from_secs(60)
     }

@@ -1,4 +1,4 @@
-//! What is used elsewhere for the same purpose, on the same server.
+//! Alternatives for the same purpose, on the same server.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use turris_emulator::EmulatorBody;
 
 use super::scenarios::Client;
 
-/// Something that goes around a client.
+/// A wrapper around a client.
 pub(crate) struct Contender {
     pub(crate) name: &'static str,
     pub(crate) wrap: fn(Client) -> Client,
@@ -45,15 +45,16 @@ fn retry(client: Client, times: usize) -> Client {
     BoxCloneSyncService::new(RetryLayer::new(Refusals { left: times, backoff: None }).layer(client))
 }
 
-/// With jitter of up to the whole step, and with random numbers of its own: clones of one draw the same.
+/// With jitter of up to the whole step. Each has its own random numbers, because clones of one
+/// generator draw the same numbers.
 fn backoff() -> ExponentialBackoff {
     ExponentialBackoffMaker::new(Duration::from_secs(1), Duration::from_secs(60), 1.0, HasherRng::new())
         .expect("valid bounds")
         .make_backoff()
 }
 
-/// Sixty requests a minute from when the first one is made, `GET`s among them, and a retry for those that are refused
-/// all the same.
+/// Sixty requests a minute from the first one on, including `GET`s, and a retry for refused
+/// requests.
 fn limit(client: Client) -> Client {
     let limited = RateLimitLayer::new(60, Duration::from_secs(60)).layer(client);
     retry(BoxCloneSyncService::new(BufferLayer::new(1024).layer(limited)), usize::MAX)
@@ -113,7 +114,7 @@ impl Policy<Request<Full<Bytes>>, Response<EmulatorBody>, BoxError> for Refusals
     }
 }
 
-// The bound that all contenders satisfy, so that a mistake here shows at its place.
+// The bound that all contenders satisfy, so that a mistake shows here.
 const _: fn() = || {
     fn is_client<S: Service<Request<Full<Bytes>>, Response = Response<EmulatorBody>, Error = BoxError> + Clone>() {}
     is_client::<Client>();

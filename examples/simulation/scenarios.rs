@@ -1,4 +1,4 @@
-//! Jobs against an emulated Turris in paused time: what is run, and what is measured.
+//! Jobs against an emulated Turris in paused time, and their measurements.
 
 use std::{
     fmt,
@@ -30,13 +30,13 @@ pub(crate) enum Scenario {
     ClockAhead,
     /// The same with the server's clock ten minutes behind.
     ClockBehind,
-    /// The same without any headers, and a third of the documented allowance.
+    /// The same without any headers, and with a third of the documented allowance.
     NoHeaders,
     /// The same with an allowance that is halved after 90 seconds.
     LowerLimit,
-    /// The same, and a `GET` after each of them.
+    /// The same, with a `GET` after each `POST`.
     Mix,
-    /// The same, 60 every 2 seconds, which only the headers say.
+    /// The same with 60 every 2 seconds, which only the headers state.
     ShortWindows,
 }
 
@@ -52,7 +52,8 @@ impl Scenario {
         Self::ShortWindows,
     ];
 
-    /// The time of the last window that the load needs, when every window is used up as it begins.
+    /// Returns the start of the last window that the load needs, if every window is used up at its
+    /// beginning.
     pub(crate) fn ideal(self) -> Duration {
         Duration::from_secs(match self {
             // 5 windows of 60.
@@ -108,14 +109,14 @@ impl fmt::Display for Scenario {
     }
 }
 
-/// What came of a job.
+/// The result of a job.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     /// Requests of the job.
     pub(crate) requests: usize,
-    /// Those that ended with anything but success.
+    /// Requests that ended without success.
     pub(crate) failed: usize,
-    /// Answers with 429, as the server counted them.
+    /// Answers with 429, by the server's count.
     pub(crate) refused: u64,
     /// From the first request to the last answer.
     pub(crate) makespan: Duration,
@@ -123,7 +124,8 @@ pub(crate) struct Outcome {
     pub(crate) longest: Duration,
     /// The longest time of a `GET`.
     pub(crate) longest_get: Duration,
-    /// Requests that were answered before one of the same method, through the same client, that had come earlier.
+    /// Requests that were answered before an earlier request of the same method through the same
+    /// client.
     pub(crate) overtakers: usize,
 }
 
@@ -138,9 +140,10 @@ impl Outcome {
     }
 }
 
-/// Runs `scenario` through the clients that `wrap` makes of the server, which is some way off.
+/// Runs `scenario` through the clients that `wrap` makes of the server, with the latency of the
+/// network.
 ///
-/// It has to be called on a current-thread runtime whose time is paused.
+/// Call it on a current-thread runtime whose time is paused.
 pub(crate) async fn run(scenario: Scenario, mut wrap: impl FnMut(Client) -> Client) -> Outcome {
     let emulator = scenario.emulator();
     let token = fetch_token(&emulator).await;
@@ -198,7 +201,7 @@ fn overtakers(answered: &[(usize, Method, usize, Duration)]) -> usize {
     answered.iter().enumerate().filter(|pair| overtakes(*pair)).count()
 }
 
-/// The emulator, some way off.
+/// Returns the emulator behind the latency of the network.
 fn remote(emulator: &Emulator) -> Client {
     let service = emulator.service();
     BoxCloneSyncService::new(tower::service_fn(move |request| {

@@ -1,6 +1,6 @@
-//! Servers that count requests in different ways, and say what they count in different ways.
+//! Servers that count requests in different ways, and state their limits in different ways.
 //!
-//! They know nothing of the crate: what they send is written out here.
+//! They are independent of the crate, so they write their headers themselves.
 
 use std::{
     collections::VecDeque,
@@ -19,7 +19,7 @@ use turris_auth::BoxError;
 pub(crate) type Body = Full<Bytes>;
 pub(crate) type Client = BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>;
 
-/// So many requests in so long.
+/// A number of requests in a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Quota {
     pub(crate) requests: u64,
@@ -42,10 +42,11 @@ impl fmt::Display for Quota {
     }
 }
 
-/// How a server counts.
+/// The way in which a server counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Counting {
-    /// Windows follow each other without gaps. The job begins when this share of the first one is over.
+    /// Windows follow each other without gaps. The job begins when this share of the first one is
+    /// over.
     Fixed { phase: f64 },
     /// The requests of the last window, at every moment.
     Sliding,
@@ -63,7 +64,7 @@ impl fmt::Display for Counting {
     }
 }
 
-/// How a server says what it counts.
+/// The way in which a server states its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Saying {
     Nothing,
@@ -92,7 +93,8 @@ impl Saying {
         Self::Draft8,
     ];
 
-    /// The time between two openings that a client has to keep if the server says that it is `seconds`.
+    /// Returns the time between two openings that a client must keep if the server states
+    /// `seconds`.
     fn said(self, seconds: f64) -> f64 {
         match self {
             Self::Nothing | Self::RetryAfterFraction | Self::ResetFraction => seconds,
@@ -100,7 +102,7 @@ impl Saying {
         }
     }
 
-    /// Whether answers that are no refusals say something too.
+    /// Returns whether answers other than refusals also state the limit.
     fn is_always_said(self) -> bool {
         !matches!(self, Self::Nothing | Self::RetryAfterWhole | Self::RetryAfterFraction | Self::RetryAfterDate)
     }
@@ -122,7 +124,7 @@ impl fmt::Display for Saying {
     }
 }
 
-/// A server, with the way to it and back.
+/// A server, with the latency to it and back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Server {
     pub(crate) quota: Quota,
@@ -138,8 +140,8 @@ impl Server {
         Self { quota, counting, saying, there: half, back: half }
     }
 
-    /// How long `requests` take a client that sends everything as soon as it may, and obeys what it is told. `at_most` is
-    /// a limit that the client knows from elsewhere.
+    /// Returns how long `requests` take a client that sends everything as soon as allowed, and
+    /// obeys every statement. `at_most` is a limit that the client knows from elsewhere.
     pub(crate) fn ideal(&self, requests: u64, at_most: Option<Quota>) -> Duration {
         let own = self.ideal_alone(requests);
         let known =
@@ -154,7 +156,7 @@ impl Server {
             Counting::Fixed { phase } if more_windows > 0.0 => (more_windows - phase) * window,
             Counting::Fixed { .. } | Counting::Sliding => more_windows * window,
             Counting::Bucket { burst } => {
-                // It fills while the client waits for as long as it was told to.
+                // The bucket fills while the client waits as long as it was told.
                 let step = self.saying.said(1.0 / self.quota.per_second());
                 let refilled = (step * self.quota.per_second()).min(burst as f64).max(1.0);
                 requests.saturating_sub(burst) as f64 / refilled * step
@@ -178,7 +180,7 @@ impl Server {
     }
 }
 
-/// A server that runs.
+/// A running server.
 #[derive(Clone)]
 pub(crate) struct Running(Arc<Mutex<State>>);
 
@@ -193,11 +195,11 @@ struct State {
     refused: u64,
 }
 
-/// What is true of the limit when a request has been counted.
+/// The state of the limit after a request has been counted.
 struct Judgement {
     accepted: bool,
     remaining: u64,
-    /// Until more is left.
+    /// The time until more is left.
     reset: Duration,
 }
 
@@ -216,7 +218,7 @@ impl Running {
         }))
     }
 
-    /// How many requests were refused.
+    /// Returns how many requests were refused.
     pub(crate) fn refused(&self) -> u64 {
         self.0.lock().expect("no request panics").refused
     }
@@ -263,7 +265,7 @@ impl State {
             Counting::Bucket { burst } => {
                 let refill = (now - self.filled).as_secs_f64() * self.server.quota.per_second();
                 (self.level, self.filled) = ((self.level + refill).min(burst as f64), now);
-                // A little less than one is one that floating point has rounded.
+                // Slightly less than one, because floating point rounds.
                 let accepted = self.level >= 1.0 - 1e-9;
                 if accepted {
                     self.level = (self.level - 1.0).max(0.0);

@@ -1,4 +1,5 @@
-//! Bodies that are small on the wire, and more than a thousand times as long once they are decompressed.
+//! Tests with bodies that are small on the wire, and more than a thousand times as long once they
+//! are decompressed.
 
 use std::{io::Write, time::Duration};
 
@@ -12,7 +13,7 @@ use super::server::{MOST_MEMORY, SECRET, Server, TOKEN, client, refused};
 
 const LONG: usize = 64 * 1024 * 1024;
 
-/// `beginning`, and 64 MiB of spaces behind it.
+/// `beginning`, followed by 64 MiB of spaces.
 fn bomb(beginning: &str) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(beginning.as_bytes()).unwrap();
@@ -31,7 +32,7 @@ fn bombing(status: u16, bomb: &[u8]) -> Server {
     Server::answering([head.as_bytes(), bomb].concat())
 }
 
-/// The error of a client that decompresses what it is sent.
+/// Returns the error of a client that decompresses its answers.
 fn inflating(server: &Server) -> TokenError {
     let layer = server.layer(Duration::from_secs(20));
     let (error, memory) = refused(|| {
@@ -55,7 +56,7 @@ fn a_compressed_bomb_is_not_inflated_beyond_what_an_answer_may_have() {
         assert_eq!((error.kind(), error.status().unwrap_or(status)), (kind, status), "{error}");
         assert_eq!(error.to_string().contains("64 KiB"), status == 201, "{error}");
 
-        // Nobody here asked for it, and nobody inflates it.
+        // The client did not ask for compression, so nothing inflates the body.
         let error = bombing(status, &bomb).refused(Version::HTTP_11, Duration::from_secs(20));
         assert_eq!((error.kind(), error.status().unwrap_or(status)), (kind, status), "{error}");
     }

@@ -1,4 +1,4 @@
-//! Callers that drop, hold and hurry, on many runtimes at once.
+//! Tests with callers that drop, hold and hurry, on many runtimes at once.
 
 use std::{
     sync::{Arc, Mutex},
@@ -35,7 +35,7 @@ async fn send(api: &Api, request: Request<Body>) -> Result<Response<Incoming>, B
     api.clone().oneshot(request).await
 }
 
-/// A body that is never read keeps no permit, and none of what a fetch or a 401 needs.
+/// A body that is never read keeps no permit, and nothing that a fetch or a 401 needs.
 #[tokio::test]
 async fn a_body_that_is_held_for_ever_holds_nobody_up() {
     for version in VERSIONS {
@@ -53,7 +53,7 @@ async fn a_body_that_is_held_for_ever_holds_nobody_up() {
             assert_eq!(answer.status(), StatusCode::OK, "{version:?}, round {round}");
             answer.into_body().collect().await.unwrap();
         }
-        // A refusal that a new token does not cure, and whose body is longer than what is read to save a connection.
+        // A refusal that a new token does not cure, with a body that is too long to be drained.
         for _ in 0..3 {
             held.push(send(&api, get(&emulator, "/v1/quotes")).await.unwrap());
             assert_eq!(held.last().unwrap().status(), StatusCode::UNAUTHORIZED);
@@ -68,8 +68,8 @@ async fn a_body_that_is_held_for_ever_holds_nobody_up() {
     }
 }
 
-/// Over HTTP/2 the bodies that nobody reads take up the window of their connection, and what else goes over it waits. A token
-/// service with a connection of its own does not.
+/// Over HTTP/2, unread bodies use up the window of their connection, and other requests on it wait.
+/// A token service with its own connection does not wait.
 #[tokio::test]
 async fn bodies_that_take_up_a_whole_connection_hold_no_fetch_up_that_goes_over_another() {
     let emulator = Emulator::start().await.unwrap();
@@ -89,7 +89,7 @@ async fn bodies_that_take_up_a_whole_connection_hold_no_fetch_up_that_goes_over_
     assert_eq!(held.len(), 8);
 }
 
-/// Sends `rounds` requests, and does with each what nobody should.
+/// Sends `rounds` requests, and misuses each in some way.
 async fn misbehave(
     api: Api,
     emulator: Arc<Emulator>,
@@ -101,7 +101,7 @@ async fn misbehave(
     for _ in 0..rounds {
         let path = if random.u8(..4) == 0 { "/v1/agents" } else { "/v1/agencies" };
         let mut call = tokio_test::task::spawn(Box::pin(send(&api, get(&emulator, path))));
-        // As often as the allowance can follow, more or less.
+        // About as often as the allowance can follow.
         match random.u8(..) {
             0 => emulator.revoke_all_tokens(),
             1 => api.handle().invalidate(),
@@ -109,7 +109,7 @@ async fn misbehave(
             _ => {}
         }
         if random.bool() {
-            // Lets go of it somewhere on its way.
+            // Drops the request somewhere on its way.
             for _ in 0..random.u8(..20) {
                 if call.poll().is_ready() {
                     break;
@@ -122,7 +122,7 @@ async fn misbehave(
             Ok(response) if random.bool() => held.lock().unwrap().push(response),
             // Read in part, and dropped.
             Ok(response) => drop(response.into_body().frame().await),
-            // What the connections do that were closed is the client's own error.
+            // An error of a closed connection is the client's own error.
             Err(error) => {
                 if let Some(error) = TokenError::find_in(&*error) {
                     assert!(
@@ -162,7 +162,7 @@ fn callers_on_many_runtimes_that_drop_and_hold_at_random_leave_everything_in_ord
                             task.await.unwrap();
                         }
                     });
-                    // With whatever is under way there, the fetch for all others perhaps.
+                    // Ends everything that is under way there, perhaps the fetch for all callers.
                     runtime.shutdown_background();
                 });
             }
@@ -172,12 +172,13 @@ fn callers_on_many_runtimes_that_drop_and_hold_at_random_leave_everything_in_ord
         assert!(counters.tokens_issued > 1, "{counters:?}");
         assert!(counters.token_requests <= 10, "seed {seed}: {} fetches in a minute", counters.token_requests);
         assert!(held.lock().unwrap().len() > 20);
-        // With the bodies still held: a newcomer is told where the layer stands, and gets a token where there is one to be had.
+        // The bodies are still held. A new caller gets a token if one can be obtained, or else the
+        // error of the layer.
         let api = layer.layer(ConcurrencyLimit::new(client(version), 8));
         match servers.block_on(send(&api, get(&emulator, "/v1/agencies"))) {
             Ok(response) => assert!([StatusCode::OK, StatusCode::UNAUTHORIZED].contains(&response.status())),
             Err(error) => {
-                // A minute, and what the server's whole seconds leave open.
+                // A minute, and the server's rounding to whole seconds.
                 let error = TokenError::find_in(&*error).unwrap();
                 assert!(error.retry_after().is_some_and(|wait| wait <= Duration::from_secs(62)), "{error}");
             }

@@ -1,4 +1,4 @@
-//! Answers over HTTP/1.1 that go on for ever, or nearly.
+//! Tests with answers over HTTP/1.1 that never end, or almost never.
 
 use std::{io::Write, thread, time::Duration};
 
@@ -13,8 +13,8 @@ fn flooding(beginning: &'static str, flood: &'static str) -> Server {
         stream.write_all(beginning.as_bytes())?;
         loop {
             stream.write_all(flood.as_bytes())?;
-            // Four megabytes a second. A server that is faster than the client's HTTP library keeps that library's task, and
-            // with it a runtime of one thread, busy for seconds at a time: then no timer there is on time.
+            // Four megabytes a second. A faster server keeps the task of the client's HTTP library
+            // busy for seconds at a time. On a runtime with one thread, all timers are then late.
             thread::sleep(Duration::from_millis(1));
         }
     })
@@ -49,7 +49,7 @@ fn an_answer_that_comes_for_ever_is_given_up_in_time_and_within_its_memory() {
     });
 }
 
-/// It would be a good answer if anybody read it to its end.
+/// A valid answer for a client that reads it to its end.
 #[test]
 fn a_million_headers_are_not_read() {
     let more = "x-more: and more\r\n".repeat(1_000_000);

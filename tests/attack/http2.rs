@@ -1,4 +1,4 @@
-//! Answers over HTTP/2 that go on for ever, or nearly, frame by frame.
+//! Tests with answers over HTTP/2 that never end, or almost never, frame by frame.
 
 use std::{
     io::{Read, Write},
@@ -35,18 +35,19 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// `:status`, as a literal behind the name that has the number 8 in the static table (RFC 7541, appendix A).
+/// `:status` as a literal, with the name at number 8 of the static table (RFC 7541, appendix A).
 fn status(code: &str) -> Vec<u8> {
     [&[0x08, 3], code.as_bytes()].concat()
 }
 
-/// A header as a literal with a literal name; neither is longer than 126 bytes.
+/// A header as a literal with a literal name. Neither is longer than 126 bytes.
 fn header(name: &str, value: &str) -> Vec<u8> {
     let length = |text: &str| u8::try_from(text.len()).unwrap();
     [&[0, length(name)], name.as_bytes(), &[length(value)], value.as_bytes()].concat()
 }
 
-/// Reads the client's preface and frames up to those of its first request, and says what has to be said first.
+/// Reads the client's preface and its frames up to the first request, and sends the required first
+/// frames.
 fn greet(mut stream: &TcpStream) -> std::io::Result<()> {
     stream.read_exact(&mut [0; 24])?;
     stream.write_all(&[frame(SETTINGS, 0, CONNECTION, &[]), frame(SETTINGS, ACK, CONNECTION, &[])].concat())?;
@@ -61,12 +62,12 @@ fn greet(mut stream: &TcpStream) -> std::io::Result<()> {
     }
 }
 
-/// Answers with `beginning`, and then with `flood` for as long as it is read.
+/// Answers with `beginning`, and then with `flood` as long as the client reads.
 fn flooding(beginning: Vec<u8>, flood: &[u8]) -> Server {
     let flood = flood.repeat((4 * 1024 / flood.len()).max(1));
     Server::start(move |mut stream| {
         greet(stream)?;
-        // What the client says meanwhile has to be read, or it could not say it.
+        // The client's frames must be read, or the client could not send them.
         let mut reading = stream.try_clone()?;
         thread::spawn(move || std::io::copy(&mut reading, &mut std::io::sink()));
         stream.write_all(&beginning)?;
@@ -105,8 +106,8 @@ fn an_answer_that_comes_for_ever_is_given_up_in_time_and_within_its_memory() {
     all_are_given_up(floods, MOST_MEMORY);
 }
 
-/// The HTTP library keeps each of these until it is read or the request ends: data up to its window, the others for as long as
-/// a request for a token has. Only the time is ours to bound.
+/// The HTTP library keeps each of these until it is read or the request ends: data up to its
+/// window, other frames without a limit. The library can bound only the time.
 #[test]
 fn an_answer_of_pieces_that_are_kept_is_given_up_in_time() {
     let created = frame(HEADERS, END_HEADERS, STREAM, &status("201"));
@@ -136,7 +137,7 @@ fn all_are_given_up(floods: Vec<(&'static str, Vec<u8>, Vec<u8>)>, most_memory: 
     });
 }
 
-/// It would be a good answer, in one head of many frames.
+/// A valid answer, in one head of many frames.
 #[test]
 fn a_million_headers_are_not_read() {
     let more = frame(CONTINUATION, 0, STREAM, &header("x-more", "and more").repeat(1_000)).repeat(1_000);
@@ -151,7 +152,7 @@ fn a_million_headers_are_not_read() {
     assert!(error.retry_after().is_some(), "{error}");
 }
 
-/// The frames above are of the form, then: with the same head and body and no flood there is a token.
+/// The frames above are well-formed: with the same head and body and no flood there is a token.
 #[test]
 fn a_good_answer_of_the_same_frames_is_a_token() {
     let server = Server::start(|mut stream| {

@@ -1,4 +1,4 @@
-//! Servers and callers that mean harm, over loopback sockets.
+//! Tests with hostile servers and callers, over loopback sockets.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod bomb;

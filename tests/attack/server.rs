@@ -1,4 +1,4 @@
-//! A server that says whatever it is told to, and a client of it whose memory is watched.
+//! A server that sends configured bytes, and a client whose memory is measured.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -29,11 +29,11 @@ pub(crate) const SECRET: &str = "s3cr3t-that-must-never-show";
 pub(crate) const TOKEN: &str =
     r#"{"data":{"accessToken":"t0k3n-that-must-never-show","expiresIn":3600,"tokenType":"Bearer"},"requestId":"r"}"#;
 
-/// The most that a client may take beyond what it had, whatever it is sent. Its HTTP library reads a head of up to 400 KiB
-/// and grows its buffer by doubling.
+/// The largest additional memory of a client, for every answer. The client's HTTP library reads a
+/// head of up to 400 KiB, and doubles its buffer when it grows.
 pub(crate) const MOST_MEMORY: u64 = 1_500_000;
 
-/// Threads of its own, so that its memory is not the client's.
+/// A server with its own threads, so that its memory does not count as the client's.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -52,10 +52,11 @@ impl Server {
                 counter.fetch_add(1, SeqCst);
                 let speak = Arc::clone(&speak);
                 thread::spawn(move || {
-                    // It ends with an error when the client has had enough.
+                    // `speak` ends with an error when the client has closed the connection.
                     let _ = speak(&stream);
                     let _ = stream.shutdown(Shutdown::Write);
-                    // What the client still says is read, for a reset would take away what it has not read yet.
+                    // The client's remaining bytes are read, because a reset would discard the
+                    // bytes that the client has not read yet.
                     let _ = std::io::copy(&mut &stream, &mut std::io::sink());
                 });
             }
@@ -63,7 +64,7 @@ impl Server {
         Self { address, connections }
     }
 
-    /// Says `answer` once a request has come, to the end, on each connection.
+    /// Sends the whole `answer` on each connection, once a request has come.
     pub(crate) fn answering(answer: impl Into<Vec<u8>>) -> Self {
         let answer = answer.into();
         Self::start(move |mut stream| {
@@ -85,7 +86,8 @@ impl Server {
         TurrisAuthLayer::builder(credentials, self.environment()).token_timeout(token_timeout).build().unwrap()
     }
 
-    /// The error that a client ends with, within [`MOST_MEMORY`], which wants a token of this server, and has so much time for it.
+    /// Returns the error of a client that asks this server for a token within `token_timeout`. The
+    /// client stays within [`MOST_MEMORY`].
     pub(crate) fn refused(&self, version: Version, token_timeout: Duration) -> TokenError {
         let layer = self.layer(token_timeout);
         let (error, memory) = refused(|| layer.layer(client(version)).handle());
@@ -93,7 +95,7 @@ impl Server {
         error
     }
 
-    /// The token that a client gets.
+    /// Returns the token that a client gets.
     pub(crate) fn token(&self, version: Version) -> String {
         let layer = self.layer(Duration::from_secs(20));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -121,7 +123,8 @@ pub(crate) fn client(version: Version) -> HttpClient {
     Client::builder(TokioExecutor::new()).http2_only(version == Version::HTTP_2).build_http()
 }
 
-/// The error with which `handle` gets no token, which shows no secret, and how much memory that took at once.
+/// Returns the error with which `handle` gets no token, and the peak of additional memory. Asserts
+/// that the error shows no secret.
 pub(crate) fn refused(handle: impl FnOnce() -> TokenHandle) -> (TokenError, u64) {
     let mut result = None;
     let used = measure(|| {

@@ -1,4 +1,4 @@
-//! A token endpoint whose answers are wrong in what they say, or slow in saying it. Over HTTP/1.1.
+//! Tests with a token endpoint whose answers are invalid or slow, over HTTP/1.1.
 
 use std::{io::Write, thread, time::Duration};
 
@@ -11,7 +11,7 @@ fn head(status: u16, more: &str) -> String {
     format!("HTTP/1.1 {status} As Scripted\r\nconnection: close\r\n{more}\r\n")
 }
 
-/// Says `at_once`, and then `dripping` a byte at a time, ten milliseconds each.
+/// Sends `at_once`, and then `dripping` byte by byte, ten milliseconds each.
 fn dripping(at_once: String, dripping: String) -> Server {
     Server::start(move |mut stream| {
         stream.set_nodelay(true)?;
@@ -25,7 +25,7 @@ fn dripping(at_once: String, dripping: String) -> Server {
     })
 }
 
-/// Every one would be a good answer, some time.
+/// Each answer would be valid at some time.
 #[test]
 fn a_slow_drip_is_given_up_in_time() {
     let token = TOKEN.to_owned() + &" ".repeat(100_000);
@@ -47,7 +47,7 @@ fn a_slow_drip_is_given_up_in_time() {
     }
 }
 
-/// What the head says is enough for an error: its body is not waited for to the end of the time.
+/// The head is enough for an error, so the client waits only shortly for its body.
 #[test]
 fn an_error_whose_body_drips_is_what_its_head_says() {
     let body = " ".repeat(100_000);
@@ -84,7 +84,7 @@ fn a_token_that_would_inject_something_is_no_token() {
         let server = Server::answering(head(201, "") + &body);
         let error = server.refused(Version::HTTP_11, Duration::from_secs(20));
         assert_eq!((error.kind(), error.status()), (TokenErrorKind::Protocol, Some(201)), "{token}: {error}");
-        // No request was sent with it, nor without one.
+        // No request was sent, neither with this token nor without one.
         assert_eq!(server.connections(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Settings that cannot work are refused where they are made.
+//! Tests that unusable settings are refused at once.
 
 use std::time::Duration;
 

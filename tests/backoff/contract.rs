@@ -1,4 +1,4 @@
-//! Tower's contract, and what it means for a layer that waits.
+//! Tests of Tower's contract in a layer that waits.
 
 use std::{
     future::{Future, pending},
@@ -45,7 +45,7 @@ async fn readiness_is_propagated() {
 
 #[tokio::test(start_paused = true)]
 async fn a_clone_is_made_ready_before_it_is_called_again() {
-    // The mock panics when it is called without readiness.
+    // The mock panics if it is called without readiness.
     let (mut service, mut handle) = mocked();
     handle.allow(1);
     let response = service.ready().await.unwrap().call(get("/"));
@@ -55,7 +55,7 @@ async fn a_clone_is_made_ready_before_it_is_called_again() {
     send.send_response(refused(&[("retry-after", "5")]));
     assert_pending!(response.poll());
     sleep(seconds(6.0)).await;
-    // The gate is open, the service is not ready: nothing is called.
+    // The gate is open and the service is not ready, so no request is sent.
     assert_pending!(response.poll());
     assert!(timeout(seconds(0.5), handle.next_request()).await.is_err());
     handle.allow(1);
@@ -109,7 +109,7 @@ async fn no_permit_is_held_while_waiting() {
     let service = ServiceBuilder::new().layer(layer).layer(ConcurrencyLimitLayer::new(1)).service(server.client());
     let refused = tokio::spawn(service.clone().oneshot(post("/refused")));
     sleep(seconds(0.5)).await;
-    // These stand in line without having been sent.
+    // These requests queue without having been sent.
     let waiting: Vec<_> = (0..3).map(|_| tokio::spawn(service.clone().oneshot(post("/waiting")))).collect();
     sleep(seconds(0.5)).await;
     let response = timeout(seconds(0.1), service.clone().oneshot(get("/"))).await.expect("a POST holds the permit");
@@ -162,7 +162,8 @@ async fn one_that_waits_for_readiness_gives_its_place_there_up_when_the_gate_clo
     sleep(seconds(0.5)).await;
     let waits = tokio::spawn(limited.clone().oneshot(post("/waits")));
     tokio::task::yield_now().await;
-    // It takes the only permit, so that the other finds its service not ready when the gate opens in half a second.
+    // It takes the only permit, so the other request finds its service not ready when the gate
+    // opens in half a second.
     let slow = tokio::spawn(limited.clone().oneshot(get("/slow")));
     once.await.unwrap().unwrap();
     slow.await.unwrap().unwrap();
@@ -174,14 +175,14 @@ async fn one_that_waits_for_readiness_gives_its_place_there_up_when_the_gate_clo
 
 #[tokio::test(start_paused = true)]
 async fn one_whose_service_is_not_ready_does_not_stop_the_others() {
-    // Each service has a limit of its own, and that of the first is used up.
+    // Each service has its own limit, and the limit of the first one is used up.
     let server = Server::new([refused(&[("retry-after", "5")])]);
     let layer = TurrisBackoffLayer::new();
     let stuck = ServiceBuilder::new().layer(&layer).layer(ConcurrencyLimitLayer::new(1)).service(server.client());
     let free = server.layered(&layer);
     let first = tokio::spawn(stuck.clone().oneshot(post("/stuck")));
     sleep(seconds(0.1)).await;
-    // It takes the permit for ever.
+    // It holds the permit for ever.
     let mut inner = stuck.get_ref().clone();
     inner.ready().await.unwrap();
     let behind = spawn(&free, post("/behind"));
@@ -208,7 +209,8 @@ async fn a_thousand_whose_service_is_not_ready_do_not_stop_the_others() {
     assert!(!first.is_finished() && stuck_too.iter().all(|task| !task.is_finished()));
 }
 
-/// Drops a request at every point where it can be waiting, and sees that others get through and nothing is left.
+/// Drops a request at every point where it can wait. Other requests get through, and nothing is
+/// left behind.
 #[tokio::test(start_paused = true)]
 async fn requests_can_be_dropped_at_every_await_point() {
     for polls in 0..12 {
@@ -253,7 +255,7 @@ fn without_a_runtime_a_refusal_goes_back_and_what_has_to_wait_fails_with_what_to
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     let error = assert_ready!(task::spawn(service.clone().oneshot(get("/"))).poll()).unwrap_err();
     assert!(error.to_string().contains("make requests on a tokio runtime whose timers are enabled"), "{error}");
-    // The same on a runtime that has none.
+    // The same on a runtime without timers.
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let error = runtime.block_on(service.oneshot(get("/"))).unwrap_err();
     assert!(error.to_string().contains("timers"), "{error}");
@@ -283,7 +285,7 @@ fn when_the_runtime_that_it_waits_on_is_shut_down_it_fails() {
 #[test]
 fn one_that_is_moved_while_it_waits_is_woken_where_it_is() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    // The first is alive, and nobody drives it.
+    // The first runtime is alive and not driven.
     let (first, second) = (runtime(), runtime());
     let inner = tower::service_fn(|_: Request<Body>| async { Ok::<_, BoxError>(ok()) });
     let layer = TurrisBackoffLayer::builder().rate_limit(1, seconds(0.05)).build().unwrap();
@@ -294,7 +296,8 @@ fn one_that_is_moved_while_it_waits_is_woken_where_it_is() {
         assert!(futures_util::FutureExt::now_or_never(waiting.as_mut()).is_none());
     });
     let response = second.block_on(async {
-        // A timeout would poll it once more in the end, which is enough for it to go.
+        // A timeout would poll the request once more at the end, which would be enough for it to
+        // proceed.
         tokio::select! {
             biased;
             () = sleep(seconds(20.0)) => panic!("it hangs"),
@@ -323,7 +326,7 @@ fn auto_traits() {
     is_send(&layer);
     is_sync(&layer);
     is_unpin(&layer);
-    // Nothing is asked of the inner service beyond what it is.
+    // The inner service needs no further auto traits.
     let mut send = layer.layer(tower::service_fn(|_: Request<Body>| async { Ok::<_, BoxError>(ok()) }));
     is_send(&send);
     is_sync(&send);
@@ -344,7 +347,7 @@ fn the_futures_size_is_that_of_its_parts() {
     type Inner = tower::util::BoxCloneService<Request<Body>, Response<Body>, BoxError>;
     let future = size_of::<ResponseFuture<Inner, Body, Body>>();
     let parts = size_of::<<Inner as Service<Request<Body>>>::Future>() + size_of::<Inner>() + size_of::<Body>();
-    // The rest of the copy; the ticket of the gate, the progress, and the state.
+    // The rest of the copy, the ticket of the gate, the progress, and the state.
     assert!(future <= parts + 64 + 64, "{future} of {parts}");
 }
 

@@ -1,4 +1,4 @@
-//! How long a refusal keeps requests waiting.
+//! Tests of how long a refusal delays requests.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use turris_auth::backoff::TurrisBackoffLayer;
 
 use crate::support::*;
 
-/// How long the second attempt of a refused `GET` waited.
+/// Returns how long the second attempt of a refused `GET` waited.
 async fn waited(headers: &[(&'static str, &str)]) -> Duration {
     let server = Server::new([refused(headers)]);
     let response = server.layered(&TurrisBackoffLayer::new()).oneshot(get("/")).await.unwrap();
@@ -19,7 +19,7 @@ async fn waited(headers: &[(&'static str, &str)]) -> Duration {
 }
 
 fn assert_between(waited: Duration, least: f64, most: f64) {
-    // 10 ms are the answer's own time.
+    // The answer itself takes 10 ms.
     assert!((seconds(least)..=seconds(most + 0.02)).contains(&waited), "{waited:?} is not in {least} to {most}");
 }
 
@@ -82,7 +82,7 @@ async fn without_a_time_the_delay_doubles_with_full_jitter() {
             sums[n] += waited / 200.0;
         }
     }
-    // Full jitter: half of the step in the mean, so that a fixed or a zero delay is out of the question.
+    // Full jitter has a mean of half the step, which excludes a fixed delay and no delay.
     for (n, mean) in sums.into_iter().enumerate() {
         let step = f64::from(1 << n);
         assert!((0.35 * step..0.65 * step + 0.02).contains(&mean), "{mean} of {step}");
@@ -136,7 +136,7 @@ async fn garbage_in_the_headers_is_no_time_at_all() {
     }
 }
 
-/// What no sane server says, in each header by itself, in each pair of them, and twice in one.
+/// Values that no sane server sends, in each header alone, in each pair, and twice in one header.
 #[tokio::test(start_paused = true)]
 async fn absurd_values_cost_nobody_more_than_the_longest_wait() {
     let values = [
@@ -171,10 +171,10 @@ async fn absurd_values_cost_nobody_more_than_the_longest_wait() {
             let start = tokio::time::Instant::now();
             let status = service.clone().oneshot(get("/")).await.unwrap().status();
             assert!(start.elapsed() <= seconds(120.1), "{first}: {one}, {second}: {other}: {:?}", start.elapsed());
-            // It goes back at once, or is waited out.
+            // The 429 goes back at once, or is waited out.
             let sent = if status == StatusCode::OK { 2 } else { 1 };
             assert_eq!(server.times().len(), sent, "{first}: {one}, {second}: {other}: {status}");
-            // And it holds nobody else up for longer, however it was.
+            // In both cases it delays no other request for longer.
             let status = service.oneshot(get("/")).await.unwrap().status();
             assert_eq!(status, StatusCode::OK);
             assert!(start.elapsed() <= seconds(240.2), "{first}: {one}, {second}: {other}: {:?}", start.elapsed());

@@ -1,4 +1,4 @@
-//! The line before a closed gate.
+//! Tests of the queue before a closed gate.
 
 use std::{
     convert::Infallible,
@@ -32,7 +32,7 @@ async fn nobody_sends_until_the_gate_opens_and_then_they_go_in_order_the_refused
     assert!(times[1..].iter().all(|at| *at >= seconds(20.0)), "{times:?}");
     let expected = ["/refused".to_owned(), "/refused".to_owned()].into_iter().chain((0..50).map(|n| format!("/{n}")));
     assert_eq!(paths, expected.collect::<Vec<_>>());
-    // One refusal in all: nobody else burned a retry on finding out.
+    // One refusal in all: no other request spends a retry.
     assert_eq!(paths.len(), 52);
 }
 
@@ -57,7 +57,7 @@ async fn the_refused_one_goes_first_although_its_answer_is_still_read_when_the_g
             let mut order = order.lock().unwrap();
             let status = if order.is_empty() { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::OK };
             order.push(request.uri().path().to_owned());
-            // An answer that does not end is read for a second, and the gate is closed for less.
+            // A body without end is drained for at most a second, and the gate is closed for less.
             let body = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>());
             async move { Ok::<_, Infallible>(Response::builder().status(status).body(body).unwrap()) }
         }
@@ -149,7 +149,8 @@ async fn a_waiter_that_is_dropped_gives_its_turn_away() {
 
 #[tokio::test(start_paused = true)]
 async fn standing_in_line_is_bounded_by_the_callers_timeout_alone() {
-    // Every minute one request gets through; the last of five waits for more than twice the longest wait.
+    // Every minute one request gets through. The last of five waits for more than twice the longest
+    // wait.
     let layer = TurrisBackoffLayer::builder().rate_limit(1, seconds(60.0)).build().unwrap();
     let server = Server::new([]);
     let service = server.layered(&layer);
@@ -178,7 +179,7 @@ async fn a_waiter_that_is_never_polled_again_does_not_stop_the_others() {
     let behind = spawn(&service, post("/behind"));
     refused.await.unwrap().unwrap();
     timeout(seconds(6.0), behind).await.expect("it is held up for seconds at most").unwrap().unwrap();
-    // When they are polled after all, they go.
+    // They are sent once they are polled after all.
     polled_once.await.unwrap();
     unpolled.await.unwrap();
     assert_eq!(server.paths()[2..], ["/behind", "/polled-once", "/unpolled"]);
@@ -199,7 +200,8 @@ async fn a_thousand_that_are_never_polled_do_not_stop_the_others() {
 
 #[tokio::test(start_paused = true)]
 async fn everybody_behind_the_refused_one_learns_from_its_next_attempt() {
-    // Refused five times over: with one gate it costs five refusals, without one it would be a hundred.
+    // Refused five times in a row. With one gate this costs five refusals, and without a gate it
+    // would cost a hundred.
     let server =
         Server::answering(|seen| if seen.at < seconds(25.0) { refused(&[("retry-after", "5")]) } else { ok() });
     let layer = TurrisBackoffLayer::builder().max_retries(10).build().unwrap();
@@ -223,19 +225,19 @@ async fn without_pacing_a_hundred_waiters_do_not_come_back_as_one_either() {
     for task in tasks {
         assert_eq!(task.await.unwrap().unwrap().status(), StatusCode::OK);
     }
-    // All hundred were refused once; after that one at a time found out.
+    // All hundred requests were refused once. After that, one at a time tried the gate.
     assert!(server.times().len() <= 200 + 12, "{}", server.times().len());
 }
 
 #[test]
 fn on_many_threads_everybody_gets_through() {
-    // Real time, so that threads race; nothing is asserted about it but that it comes to an end.
+    // Real time, so that threads race. The test asserts only that it ends.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
     runtime.block_on(async {
         let count = std::sync::atomic::AtomicUsize::new(0);
         let server = Server::answering(move |_| {
             let nth = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            // The first of the second hundred is refused, without a word of when to come back.
+            // The first request of the second hundred is refused, without a time to come back.
             if nth == 100 { refused(&[]) } else { ok() }
         });
         let layer = TurrisBackoffLayer::builder().rate_limit(100, seconds(0.02)).build().unwrap();

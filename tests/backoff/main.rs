@@ -1,4 +1,4 @@
-//! `TurrisBackoff` around services that answer as they are told, and around an emulated Turris.
+//! Tests of `TurrisBackoff` around scripted services, and around an emulated Turris.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod config;

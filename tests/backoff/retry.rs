@@ -1,4 +1,4 @@
-//! What is repeated, how often, and what comes back.
+//! Tests of which requests are repeated, how often, and with which result.
 
 use std::{
     convert::Infallible,
@@ -97,7 +97,7 @@ async fn other_statuses_are_not_touched() {
 
 #[tokio::test(start_paused = true)]
 async fn what_means_the_same_as_429_is_waited_out_too() {
-    // gRPC over HTTP/2 says it in a header of a 200.
+    // gRPC over HTTP/2 uses a header of a 200.
     let exhausted = || {
         let mut response = ok();
         *response.version_mut() = http::Version::HTTP_2;
@@ -108,7 +108,7 @@ async fn what_means_the_same_as_429_is_waited_out_too() {
     let response = server.layered(&TurrisBackoffLayer::new()).oneshot(post("/")).await.unwrap();
     assert!(!response.headers().contains_key("grpc-status"));
     assert_eq!(server.times().len(), 2);
-    // A gateway that says 503 where it means 429.
+    // A gateway that answers 503 instead of 429.
     let unavailable = || {
         let mut response = refused(&[("retry-after", "5")]);
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -144,7 +144,7 @@ async fn a_body_that_cannot_be_repeated_gets_its_refusal_and_the_gate_closes() {
     let response = service.clone().oneshot(streaming()).await.unwrap();
     assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(report(&response).is_none());
-    // A body that is held back has not been sent: it needs no copy.
+    // A body that is held back has not been sent, so it needs no copy.
     let response = service.oneshot(streaming()).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(report(&response).unwrap().attempts(), 1);
@@ -163,7 +163,7 @@ async fn a_body_that_its_connection_goes_on_sending_after_the_refusal_is_still_r
                 assert_eq!(body.collect().await?.to_bytes(), "0123456789".repeat(10));
                 return Ok::<_, BoxError>(ok());
             }
-            // Refused in the middle. What is left passes the bound while the retry waits.
+            // Refused in the middle. The rest of the body passes the limit while the retry waits.
             body.frame().await.expect("a frame")?;
             tokio::spawn(async move { while let Some(Ok(_)) = body.frame().await {} });
             Ok(refused(&[("retry-after", "5")]))
@@ -202,7 +202,7 @@ async fn a_request_can_opt_out() {
 #[tokio::test(start_paused = true)]
 async fn a_budget_bounds_the_share_of_retries() {
     let server = Server::answering(|_| refused(&[("retry-after", "1")]));
-    // Two retries may be made without deposits.
+    // Two retries are allowed without deposits.
     let layer = TurrisBackoffLayer::builder()
         .max_retries(100)
         .retry_budget(TpsBudget::new(Duration::from_secs(10), 0, 0.1))
@@ -239,7 +239,7 @@ async fn the_refused_answer_is_drained_within_bounds_before_the_retry() {
             let mut chunks = 4;
             let body = StreamBody::new(futures_util::stream::poll_fn(move |_| {
                 if chunks == 0 {
-                    // It says no more, and does not end either.
+                    // The body is silent from here on, and does not end.
                     return Poll::Pending;
                 }
                 chunks -= 1;

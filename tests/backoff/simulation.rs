@@ -39,7 +39,7 @@ async fn three_hundred_at_once_meet_the_limit_without_hitting_it() {
 #[tokio::test(start_paused = true)]
 async fn four_layers_on_one_client_id_share_its_allowance() {
     let outcome = run(Scenario::SharedClient).await;
-    // 180 cannot be known before: after that few in every window.
+    // 180 refusals are unavoidable. After them there are a few in every window.
     assert!(outcome.refused <= 180 + 5 * 8, "{outcome:?}");
     assert_makespan(Scenario::SharedClient, &outcome, 1.15);
 }
@@ -47,7 +47,7 @@ async fn four_layers_on_one_client_id_share_its_allowance() {
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_nobody_states_is_found_out() {
     let outcome = run(Scenario::NoHeaders).await;
-    // 40 cannot be known before.
+    // 40 refusals are unavoidable.
     assert!(outcome.refused <= 40 + 20, "{outcome:?}");
     assert_makespan(Scenario::NoHeaders, &outcome, 1.10);
 }
@@ -63,12 +63,13 @@ async fn windows_that_are_much_shorter_than_documented_are_used() {
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_is_lowered_is_followed() {
     let outcome = run(Scenario::LowerLimit).await;
-    // 30 cannot be known before.
+    // 30 refusals are unavoidable.
     assert!(outcome.refused <= 30 + 5, "{outcome:?}");
     assert_makespan(Scenario::LowerLimit, &outcome, 1.10);
 }
 
-/// The part of the matrix that is quick. `cargo run --example simulation` runs the whole and holds it to its bounds.
+/// The quick part of the matrix. `cargo run --example simulation` runs the whole matrix and checks
+/// its bounds.
 #[tokio::test(start_paused = true)]
 async fn bulk_jobs_end_in_time_however_a_server_counts_and_whatever_it_says() {
     let is_quick = |job: &matrix::Job| job.requests <= 120;

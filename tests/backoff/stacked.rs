@@ -1,4 +1,4 @@
-//! Around `TurrisAuth`, on an emulated Turris.
+//! Tests around `TurrisAuth`, on an emulated Turris.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn post() -> Request<Full<Bytes>> {
 
 #[tokio::test(start_paused = true)]
 async fn requests_that_waited_leave_with_a_fresh_token_and_fetches_are_not_paced() {
-    // A token that lives less long than the line is.
+    // The lifetime of a token is shorter than the time in the queue.
     let emulator = Emulator::builder().token_lifetime(Duration::from_secs(90)).build().unwrap();
     let service = ServiceBuilder::new()
         .layer(TurrisBackoffLayer::new())

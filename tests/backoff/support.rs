@@ -1,4 +1,4 @@
-//! A server that answers as it is told, and clocks.
+//! A scripted server that records the times of its requests.
 
 use std::{
     collections::VecDeque,
@@ -26,7 +26,7 @@ pub(crate) struct Seen {
     pub(crate) body: Bytes,
 }
 
-/// Answers with the scripted answers, one after another, and with 200 when there are none left.
+/// Gives the scripted answers in sequence, and then 200.
 #[derive(Clone)]
 pub(crate) struct Server {
     start: Instant,
@@ -60,12 +60,12 @@ impl Server {
         self.state.lock().unwrap().seen.clone()
     }
 
-    /// When requests arrived.
+    /// Returns when requests arrived.
     pub(crate) fn times(&self) -> Vec<Duration> {
         self.seen().into_iter().map(|seen| seen.at).collect()
     }
 
-    /// The paths in the order of arrival.
+    /// Returns the paths in the order of arrival.
     pub(crate) fn paths(&self) -> Vec<String> {
         self.seen().into_iter().map(|seen| seen.path).collect()
     }
@@ -138,7 +138,7 @@ pub(crate) fn report<B>(response: &Response<B>) -> Option<BackoffReport> {
     response.extensions().get().copied()
 }
 
-/// Sends `request` through a clone of `service`, as a task of its own.
+/// Sends `request` through a clone of `service`, in a separate task.
 pub(crate) fn spawn<S>(service: &S, request: Request<Body>) -> tokio::task::JoinHandle<Result<Response<Body>, BoxError>>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = BoxError> + Clone + Send + 'static,

@@ -1,4 +1,4 @@
-//! What the watch remembers: of each process, of each call, and of all of them.
+//! The records of the watch: for each process, for each call, and for all of them.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -19,10 +19,10 @@ pub struct Books {
     /// All tokens ever issued, in order.
     pub tokens: Vec<String>,
     pub secrets: Vec<String>,
-    /// Token requests that arrived when the client had given up waiting for them.
+    /// The number of token requests that arrived after the client had given them up.
     pub ghosts: usize,
     pub honest_refusals: usize,
-    /// A client has got another secret: what failed may be tried again with it, at once.
+    /// Whether a client has got another secret. A failed fetch may then be repeated at once.
     pub has_rotated: bool,
     pub entities: BTreeMap<u32, Vec<String>>,
 }
@@ -36,30 +36,30 @@ pub struct Process {
     pub sent: Vec<String>,
     /// When each token was last sent, as a position in the log.
     pub last_sent: BTreeMap<String, usize>,
-    /// Tokens that were replaced because they had been refused, and those that were invalidated.
+    /// The tokens that were replaced after a 401, and the tokens that were invalidated.
     pub struck: Vec<String>,
-    /// When the fetch under way was sent, unless what it brings is invalid already.
+    /// When the fetch under way was sent, unless its token is invalid already.
     pub fetching_since: Option<Instant>,
-    /// When the last fetch failed, until one brings a token.
+    /// When the last fetch failed. `None` after a success.
     pub failed: Option<Instant>,
     pub succeeds: bool,
     /// The newest token.
     pub obtained: Option<String>,
-    /// Until then there is to be no fetch: a caller was told so.
+    /// The time before which there is to be no fetch, as a caller was told.
     pub told: Option<Instant>,
-    /// How long it is to be used without waiting for another, unless there is a reason not to.
+    /// How long the token is to be used without a wait for another one.
     pub valid_until: Option<Instant>,
 }
 
 #[derive(Default)]
 pub struct Call {
     pub process: Host,
-    /// The token of the last attempt, the status of its answer, and when it came.
+    /// The token of the last attempt, the status of its answer, and when the answer came.
     pub token: Option<String>,
     pub status: Option<(StatusCode, usize)>,
-    /// There was a valid token when it was made, at this time.
+    /// When the call was made, if there was a valid token.
     pub had_token: Option<Instant>,
-    /// Requests that the library has sent.
+    /// The number of requests that the library has sent.
     pub sent: usize,
     pub arrived: usize,
     pub processed: usize,
@@ -77,7 +77,7 @@ impl Books {
         self.violations.extend(self.log.last().cloned());
     }
 
-    /// A token's place in the sequence of all, which is all that the log says of it.
+    /// Returns a token's place in the sequence of all tokens. The log shows nothing else of it.
     pub fn name(&self, token: Option<&str>) -> String {
         let Some(token) = token else { return "no token".to_owned() };
         let position = self.tokens.iter().position(|issued| issued == token);
@@ -113,7 +113,8 @@ impl Books {
         }
     }
 
-    /// The library has answered the refusal of `token` at `at` by replacing it: from there on it is of no use.
+    /// Records that the library has replaced `token` after a 401 at `at`. The token must not be
+    /// sent after that.
     pub fn strike(&mut self, process: Host, token: String, at: usize) {
         let name = self.name(Some(&token));
         let books = self.processes.get_mut(process).unwrap();

@@ -1,4 +1,4 @@
-//! One call, as a program that uses the layers makes it.
+//! One call, as a program makes it that uses the layers.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -18,9 +18,9 @@ use super::{
 
 /// How long a reader waits for the next frame of an answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// Tries of a call with an idempotency key.
+/// The number of tries of a call with an idempotency key.
 const TRIES: u32 = 3;
-/// The tries of one call are told apart by this.
+/// The distance between the numbers of one call's tries.
 const NEXT_TRY: u32 = 10_000;
 
 pub struct Caller {
@@ -31,7 +31,8 @@ pub struct Caller {
     pub watch: Watch,
 }
 
-/// By when the library answers, whatever the network does, as its settings say.
+/// The times within which the library answers, whatever the network does. They follow from its
+/// settings.
 #[derive(Clone, Copy)]
 pub struct Bounds {
     pub token: Duration,
@@ -40,23 +41,25 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// `calls` is how many there may be at once.
+    /// `calls` is the largest number of simultaneous calls.
     pub fn new(plan: &ProcessPlan, calls: usize) -> Self {
         let calls = u32::try_from(calls).unwrap();
-        // One flight that is no longer of use when it lands, and another one.
+        // One flight whose token is invalid on arrival, and another flight.
         let token = 2 * plan.token_timeout;
-        // With a limit below, each one before it may use up its own time; so may the fetch, which has its own bound.
+        // With a concurrency limit below, each earlier request may use up its own time. So may the
+        // fetch, which has its own bound.
         let attempt = plan.attempt_timeout * if plan.concurrency.is_some() { calls } else { 1 };
         let drain = Duration::from_secs(1);
         let auth = 2 * (token + attempt) + drain;
-        // Those before it in line go one by one at the worst, each with a window, a refusal, and all its attempts.
+        // In the worst case the earlier requests in the queue are sent one by one, each with a
+        // window, a refusal, and all its attempts.
         let line = calls * (Duration::from_secs(60 + 2) + plan.max_wait);
         let full = (plan.max_retries + 1) * (auth + plan.max_wait + drain + line);
         Self { token, auth, full }
     }
 }
 
-/// How a call ended, as far as it matters.
+/// The end of a call, as far as the checks need it.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     Status(StatusCode),
@@ -81,7 +84,7 @@ impl Caller {
         let Bounds { token, auth, full } = self.bounds;
         let (stack, bound) = match self.plan.kind {
             Kind::Token => return self.token(token).await,
-            // The first hop and the one it leads to, which leads no further.
+            // The first hop and its target, which redirects no further.
             Kind::Redirected => (&self.process.redirected, 2 * auth),
             _ if self.plan.full => (&self.process.full, full),
             _ => (&self.process.auth, auth),
@@ -139,7 +142,7 @@ impl Caller {
         }
     }
 
-    /// Everything that an error says is seen by whoever reads logs.
+    /// Readers of logs see everything that an error shows.
     fn show(&self, error: &BoxError) {
         let mut shown = format!("{error} {error:?}");
         let mut source = error.source();

@@ -1,4 +1,4 @@
-//! What goes wrong, and when.
+//! The faults of a run, and their times.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::{
 };
 
 pub struct Faults<'a> {
-    /// When calls are made.
+    /// The times of the calls.
     pub moments: Vec<Duration>,
     pub rng: &'a mut Rng,
     pub healed: Duration,
@@ -28,7 +28,7 @@ pub struct Faults<'a> {
 }
 
 impl Faults<'_> {
-    /// Any time, or soon after a call.
+    /// Returns any time, or a time soon after a call.
     fn moment(&mut self) -> Duration {
         if self.rng.bool() {
             return self.healed.mul_f64(self.rng.f64());
@@ -47,7 +47,7 @@ impl Faults<'_> {
         if self.rng.bool() { route } else { route.back() }
     }
 
-    /// Another allowance for everything, with up to so many requests that are not `GET`.
+    /// Sets another allowance for all requests, with up to `most` requests that are not `GET`.
     pub fn limit_at(&mut self, at: Duration, most: u32) {
         self.honest = false;
         let (tokens, mutating) = (self.rng.u32(2..=10), self.rng.u32(0..=most));
@@ -110,7 +110,7 @@ impl Faults<'_> {
             _ => {
                 let (endpoint, fault) = self.answer();
                 if self.rng.u8(..3) == 0 {
-                    // So that there are refusals among the answers that go wrong.
+                    // This adds refusals to the wrong answers.
                     self.at(begins, Event::RevokeAll);
                 }
                 self.at(begins, Event::Fault(endpoint, fault));
@@ -119,7 +119,7 @@ impl Faults<'_> {
         }
     }
 
-    /// A wrong answer, of the token endpoint or of another.
+    /// Returns a wrong answer, of the token endpoint or of another path.
     fn answer(&mut self) -> (Endpoint, Fault) {
         let endpoint = match self.rng.u8(..5) {
             0 | 1 => Endpoint::Token,
@@ -133,7 +133,8 @@ impl Faults<'_> {
             1 => Fault::html(StatusCode::BAD_GATEWAY),
             2 => Fault::status(StatusCode::UNAUTHORIZED),
             3 => Fault::redirect(&elsewhere),
-            // Tokio draws the order in which `Fault::hang` lets go of several requests, and not from the seed.
+            // Instead of `Fault::hang`: tokio chooses the order in which several held requests
+            // continue, and does not use the seed.
             4 => Fault::delay(Duration::from_secs(3_600)),
             5 => Fault::delay(seconds(self.rng, 0, 40)),
             6 | 7 => Fault::stalled(),

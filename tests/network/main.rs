@@ -1,6 +1,7 @@
-//! A network of client processes and servers in which everything goes wrong that a seed says: thousands of seeds.
+//! A simulated network of client processes and servers with random faults, for thousands of seeds.
 //!
-//! Time is simulated, and whatever is left to chance is drawn from the seed, so that a seed that fails once fails again.
+//! Time is simulated, and every random choice comes from the seed, so a seed that fails once fails
+//! again.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, unreachable_pub)]
 
 mod books;
@@ -24,7 +25,7 @@ use std::{
 
 use watch::Run;
 
-/// Which seeds to run: one (`42`), or from the first to before the last (`0..5000`).
+/// The seeds to run: one (`42`), or a range without its end (`0..5000`).
 const SEEDS: &str = "SIMULATION_SEEDS";
 const BY_DEFAULT: Range<u64> = 0..1_000;
 
@@ -39,7 +40,7 @@ fn seeds() -> Range<u64> {
     seeds
 }
 
-/// Runs a seed. What has gone wrong, and how to run it again.
+/// Runs a seed. Returns the failures and the command to run the seed again.
 fn failure(seed: u64, log: bool) -> Option<String> {
     let failed = match catch_unwind(|| world::run(seed)) {
         Ok(Run { log: events, violations, .. }) => {
@@ -80,7 +81,7 @@ fn every_guarantee_holds_at_each_step_of_each_seed() {
     );
 }
 
-/// Else a seed that fails could not be run again.
+/// Without this property a failed seed could not be repeated.
 #[test]
 fn a_seed_is_the_same_run_every_time() {
     for seed in 0..40 {

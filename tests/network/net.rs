@@ -1,4 +1,4 @@
-//! The simulated network: hosts by name, and between each two of them a way there and a way back.
+//! The simulated network: named hosts, and two directions between each pair of hosts.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,17 +32,17 @@ impl Route {
     }
 }
 
-/// How good a way is.
+/// The quality of a direction.
 #[derive(Clone, Copy, Debug)]
 pub struct Quality {
-    /// In milliseconds; up to twice as much.
+    /// In milliseconds. A packet takes up to twice as long.
     pub latency: u64,
-    /// How often a packet is lost, and comes with a delay that doubles.
+    /// The share of lost packets. A lost packet comes with a delay that doubles.
     pub loss: f64,
 }
 
 const GOOD: Quality = Quality { latency: 5, loss: 0.0 };
-/// A lost packet is sent again after this, and then after twice as long.
+/// A lost packet is sent again after this time, and then after twice the time.
 const RETRANSMISSION: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Default)]
@@ -60,19 +60,20 @@ struct State {
     connections: Vec<(Route, Weak<Pipe>, Weak<Pipe>)>,
 }
 
-/// What there is under a name.
+/// The host behind a name.
 enum Presence {
     Listening(mpsc::UnboundedSender<Stream>),
-    /// Nobody listens; who asks is told so.
+    /// No process listens, and the client is told so.
     Refusing,
-    /// Who asks hears nothing.
+    /// The client gets no answer.
     Silent,
 }
 
 struct Way {
     quality: Quality,
     is_held: bool,
-    /// Each has its own: the pool of a client may close connections to several hosts in any order.
+    /// Each direction has its own, because the pool of a client may close connections to several
+    /// hosts in any order.
     rng: Rng,
 }
 
@@ -95,7 +96,7 @@ impl State {
         (!*is_held).then_some(latency + delays)
     }
 
-    /// The pipes that lead this way.
+    /// Returns the pipes of this direction.
     fn pipes(&mut self, route: Route) -> Vec<Arc<Pipe>> {
         self.connections.retain(|(_, there, back)| there.strong_count() + back.strong_count() > 0);
         let there =
@@ -116,7 +117,7 @@ impl Network {
         self.state.lock().unwrap()
     }
 
-    /// How long a packet that leaves now takes; `None` if it is held.
+    /// Returns how long a packet takes that is sent now. `None` if it is held.
     pub fn transit(&self, route: Route) -> Option<Duration> {
         self.state().transit(route)
     }
@@ -128,13 +129,13 @@ impl Network {
         accepted
     }
 
-    /// The host is there, and nobody listens.
+    /// Leaves the host on the network without a listener.
     pub fn stop_listening(&self, host: Host, silent: bool) {
         self.state().hosts.insert(host, if silent { Presence::Silent } else { Presence::Refusing });
         self.changed.notify_waiters();
     }
 
-    /// The name is no longer known. Connections that there are go on.
+    /// Removes the name. Existing connections continue.
     pub fn vanish(&self, host: Host) {
         self.state().vanished.insert(host);
     }
@@ -162,7 +163,7 @@ impl Network {
         self.changed.notify_waiters();
     }
 
-    /// Ends every connection between the two, both ways.
+    /// Resets every connection between the two hosts, in both directions.
     pub fn reset(&self, route: Route) {
         let mut state = self.state();
         let pipes = [state.pipes(route), state.pipes(route.back())];
@@ -175,7 +176,7 @@ impl Network {
         }
     }
 
-    /// Everything as good as at the beginning.
+    /// Restores the initial quality of all directions.
     pub fn heal(&self) {
         let routes: Vec<Route> = self.state().ways.keys().copied().collect();
         for route in routes {
@@ -189,7 +190,7 @@ impl Network {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
             match self.look_up(from, to)? {
-                // A packet that finds nobody is sent again.
+                // A packet to an absent host is sent again.
                 None => changed.await,
                 Some((route, round_trip)) => {
                     sleep(round_trip).await;
@@ -215,7 +216,7 @@ impl Network {
         Ok(there.zip(back).map(|(there, back)| (route, there + back)))
     }
 
-    /// `None` if the host has fallen silent in the meantime.
+    /// Returns `None` if the host has fallen silent in the meantime.
     fn shake_hands(&self, route: Route) -> io::Result<Option<Stream>> {
         let mut state = self.state();
         let listening = match state.hosts.get(route.to) {

@@ -1,4 +1,4 @@
-//! What a seed stands for: the processes, their calls, and what goes wrong meanwhile.
+//! The meaning of a seed: the processes, their calls, and the faults.
 
 use std::time::Duration;
 
@@ -11,18 +11,19 @@ use super::{
 };
 
 pub const API: Host = "api.test";
-/// Turris again, under a name that the layers are told of.
+/// Turris again, under a second name that the layers know.
 pub const FILES: Host = "files.test";
-/// A host that is to see no token and no secret.
+/// A host that must see no token and no secret.
 pub const DECOY: Host = "decoy.test";
 pub const SERVERS: [Host; 3] = [API, FILES, DECOY];
 const PROCESSES: [Host; 3] = ["client-0", "client-1", "client-2"];
 pub const TOKEN_PATH: &str = "/v1/auth/jwt";
 pub const PATHS: [&str; 4] = ["/v1/agencies", "/v1/agents", "/v1/agencies/agency-1", "/v1/agents/agent-4"];
 
-/// What a layer believes of a server that asks for a long wait before the next fetch.
+/// The longest wait that a layer accepts from a server before the next fetch.
 pub const LONGEST_ASKED_FOR: Duration = Duration::from_secs(5 * 60);
-/// The endpoint's window, the longest cool-down, and the longest pause between refreshes that cure nothing.
+/// The endpoint's window, the longest cool-down, and the longest pause between ineffective
+/// refreshes.
 const MINUTE: Duration = Duration::from_secs(60);
 
 pub struct Plan {
@@ -30,17 +31,19 @@ pub struct Plan {
     pub headers: RateLimitHeaders,
     pub events: Vec<(Duration, Event)>,
     pub calls: Vec<CallPlan>,
-    /// When everything is mended.
+    /// When all faults end.
     pub healed: Duration,
-    /// Whether connections survive that.
+    /// Whether connections are reset at that time.
     pub resets: bool,
-    /// How long after that everything works, whatever was.
+    /// How long after that everything works again, whatever happened before.
     pub settling: Duration,
-    /// Nothing but the client counts against its allowance, and nobody says otherwise.
+    /// Whether only the client's own requests count against its allowance, and the server states
+    /// the truth.
     pub honest: bool,
-    /// The token endpoint says nothing of its allowance: what a layer says of the next fetch, only it knows.
+    /// Whether the token endpoint is silent about its allowance. Only the layer then knows when the
+    /// next fetch is possible.
     pub silent: bool,
-    /// Turris forgets what it knows.
+    /// Whether Turris forgets its state.
     pub forgets: bool,
 }
 
@@ -85,7 +88,7 @@ pub enum Event {
     Limits(Limits),
     /// Turris has a new secret for the client of this process.
     Rotate(usize),
-    /// The process learns of it.
+    /// The process gets the new secret.
     Adopt(usize),
     Invalidate(usize),
 }
@@ -109,21 +112,21 @@ pub enum Kind {
         host: Host,
         path: &'static str,
     },
-    /// A body that comes back; `streamed` in chunks, with pauses.
+    /// A body that comes back. `streamed` sends it in chunks, with pauses.
     Echo {
         size: usize,
         streamed: bool,
     },
-    /// With an idempotency key, and sent again by the caller when it fails.
+    /// With an idempotency key. The caller repeats it if it fails.
     Invite,
     Decoy,
-    /// To Turris, with a `Host` that is somebody else's.
+    /// To Turris, with a `Host` of another server.
     ForeignHost,
-    /// With user information in front of the host.
+    /// With user information before the host.
     UserInfo,
     /// Through a client that follows redirects.
     Redirected,
-    /// The token alone, through the handle.
+    /// Only the token, through the handle.
     Token,
 }
 
@@ -132,7 +135,7 @@ pub enum Reading {
     Whole,
     /// With this pause after each frame.
     Slow(Duration),
-    /// Not at all: the answer is kept for this long, and dropped.
+    /// The answer is kept unread for this long, and dropped.
     Not(Duration),
 }
 
@@ -179,9 +182,9 @@ impl Plan {
         let Faults { mut events, honest, forgets, asked, .. } = faults;
         events.sort_by_key(|(at, _)| *at);
         let slowest = |of: fn(&ProcessPlan) -> Duration| processes.iter().map(of).max().unwrap_or_default();
-        // A fetch that is under way fails, the endpoint is left alone for as long as may be, and all places in the
-        // allowance are taken for a window more; meanwhile there may be a pause after refreshes in vain, and a gate that is
-        // closed.
+        // A fetch under way fails. Then the endpoint is left alone for the longest cool-down, and
+        // all places in the allowance are taken for one more window. Meanwhile there may be a pause
+        // after ineffective refreshes, and a closed gate.
         let settling = slowest(|process| process.token_timeout)
             + asked.min(LONGEST_ASKED_FOR).max(MINUTE)
             + 2 * MINUTE
@@ -234,7 +237,7 @@ fn calls(rng: &mut Rng, processes: usize, healed: Duration) -> Vec<CallPlan> {
 }
 
 impl CallPlan {
-    /// One that stands in line where there is one.
+    /// Changes the call into one that has to queue.
     fn become_mutating(&mut self, rng: &mut Rng) {
         self.kind = Kind::Echo { size: rng.usize(0..=1_000), streamed: false };
         (self.full, self.process) = (true, 0);
@@ -262,7 +265,7 @@ impl CallPlan {
             _ => Reading::Whole,
         };
         let patience = (rng.u8(..3) == 0).then(|| Duration::from_millis(1 << rng.u32(0..=15)));
-        // From 1: a request without a number is a token request.
+        // From 1, because a request without a number is a token request.
         let number = 1 + u32::try_from(number).unwrap();
         Self { number, at, process: rng.usize(..processes), kind, full: rng.bool(), patience, reading }
     }

@@ -1,4 +1,4 @@
-//! A client process: one layer of each kind, and the services that are made with them.
+//! A client process: one layer of each kind, and its services.
 
 use std::{
     future::Future,
@@ -56,15 +56,15 @@ impl CredentialsProvider for Vault {
 
 pub struct Process {
     pub name: Host,
-    /// Of requests at once, below the layers.
+    /// Whether there is a concurrency limit below the layers.
     pub has_a_limit: bool,
     pub vault: Vault,
     pub handle: TokenHandle,
-    /// The token alone.
+    /// Only the token.
     pub auth: Stack,
     /// The token, and waiting out the limits.
     pub full: Stack,
-    /// Redirects followed above the token.
+    /// Redirects are followed above the token.
     pub redirected: Stack,
 }
 
@@ -110,7 +110,8 @@ fn configure<T>(builder: TurrisAuthLayerBuilder<T>, plan: &ProcessPlan) -> Turri
         .allow_origin(format!("https://{FILES}"))
 }
 
-/// A pooled client over the simulated network, which gives up after a while and may have a limit of its own.
+/// A pooled client over the simulated network. It gives up after a while, and may have its own
+/// concurrency limit.
 fn transport(plan: &ProcessPlan, network: &Network, watch: &Watch) -> Stack {
     let (network, name) = (network.clone(), plan.name);
     let connector = service_fn(move |uri: Uri| {
@@ -133,7 +134,7 @@ fn transport(plan: &ProcessPlan, network: &Network, watch: &Watch) -> Stack {
     Stack::new(Probe { inner: Stack::new(client), watch: watch.clone(), process: plan.name })
 }
 
-/// Shows the watch what the library sends, and what it gets.
+/// Reports the library's requests and answers to the watch.
 #[derive(Clone)]
 struct Probe {
     inner: Stack,
@@ -168,7 +169,7 @@ impl Service<Request<RequestBody>> for Probe {
     }
 }
 
-/// A fetch, from when it is sent until its answer is read or dropped.
+/// A fetch, from its sending until its answer is read or dropped.
 struct UnderWay {
     watch: Watch,
     process: Host,
@@ -190,7 +191,7 @@ impl Drop for UnderWay {
 struct Answer {
     body: ResponseBody,
     fetch: Option<UnderWay>,
-    /// What has been read of an answer to a fetch.
+    /// The bytes that have been read of an answer to a fetch.
     whole: Vec<u8>,
 }
 
@@ -224,7 +225,7 @@ impl http_body::Body for Answer {
     }
 }
 
-/// The token and its lifetime, if `answer` is the whole of an answer with a token.
+/// Returns the token and its lifetime, if `answer` is a complete answer with a token.
 pub fn token_in(answer: &[u8]) -> Option<(String, Duration)> {
     let answer: serde_json::Value = serde_json::from_slice(answer).ok()?;
     let data = &answer["data"];

@@ -1,4 +1,4 @@
-//! The hosts: Turris, under two names, and one that is to see nothing.
+//! The hosts: Turris under two names, and a decoy that must see nothing.
 
 use std::{
     convert::Infallible,
@@ -40,7 +40,7 @@ pub struct Servers {
     network: Network,
     watch: Watch,
     turris: Arc<Mutex<Arc<Emulator>>>,
-    /// The id and the secret of each.
+    /// The id and the secret of each client.
     clients: Mutex<Vec<(String, String)>>,
     headers: RateLimitHeaders,
     started: Instant,
@@ -73,7 +73,7 @@ impl Servers {
         clients.push((client_id.to_owned(), client_secret));
     }
 
-    /// Turris forgets all that it has issued and counted.
+    /// Makes Turris forget everything that it has issued and counted.
     pub fn forget(&self) {
         let turris = emulator(&self.clients.lock().unwrap(), self.headers, self.started.elapsed());
         *self.turris.lock().unwrap() = Arc::new(turris);
@@ -98,7 +98,7 @@ impl Servers {
         self.running.lock().unwrap().push((host, task));
     }
 
-    /// All that the host was doing ends where it stands.
+    /// Ends all work of the host at once.
     pub fn crash(&self, host: Host, silent: bool) {
         self.network.stop_listening(host, silent);
         self.running.lock().unwrap().retain(|(running, task)| {
@@ -109,7 +109,7 @@ impl Servers {
         });
     }
 
-    /// The name of the host is no longer known, or known again.
+    /// Removes or restores the name of the host.
     pub fn vanish(&self, host: Host) {
         self.network.vanish(host);
     }
@@ -141,7 +141,7 @@ async fn serve(host: Host, stream: Stream, turris: Arc<Mutex<Arc<Emulator>>>, wa
             answer(host, request, process, &turris, &watch).await
         }
     });
-    // However it ends, whoever is at the other end learns of it.
+    // The other side of the connection learns of every kind of end.
     let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
@@ -233,7 +233,7 @@ impl Body for Seen {
     }
 
     fn is_end_stream(&self) -> bool {
-        // The end is to be asked for, so that it is seen.
+        // The server must ask for the end, so that the watch sees it.
         false
     }
 

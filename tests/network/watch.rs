@@ -1,4 +1,4 @@
-//! Sees everything that happens, in order, and holds the guarantees against each step.
+//! The watch: it sees all events in order, and checks the guarantees at each step.
 
 use std::{
     collections::BTreeMap,
@@ -20,10 +20,10 @@ use super::{
 /// The endpoint's window.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// The shortest one between a fetch that failed and the next, in a flight and after it.
+/// The shortest pause between a failed fetch and the next, in a flight and after it.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Names a call, in every request that is made for it.
+/// Names the call, in each of its requests.
 pub const CALL: &str = "x-call";
 
 #[derive(Clone)]
@@ -66,20 +66,20 @@ impl Watch {
         self.books().secrets.push(secret.to_owned());
     }
 
-    /// A new secret of a client: its version.
+    /// Records a new secret of a client. Returns its version.
     pub fn rotates(&self) -> usize {
         let mut books = self.books();
         books.has_rotated = true;
         books.secrets.len()
     }
 
-    /// `waits` for something else than a token, perhaps.
+    /// Records a new call. `waits` says that the call may wait for something other than a token.
     pub fn add_call(&self, call: u32, process: Host, body: Vec<u8>, waits: bool) {
         let had_token = (!waits && self.has_token(process)).then(Instant::now);
         self.books().calls.insert(call, Call { process, body, had_token, ..Call::default() });
     }
 
-    /// The library sends a token request.
+    /// Records that the library sends a token request.
     pub fn fetch_begins(&self, process: Host) {
         let (mut books, now) = (self.books(), Instant::now());
         books.note(format_args!("{process} fetches"));
@@ -114,7 +114,7 @@ impl Watch {
         fetches.ended.push_back(Instant::now());
     }
 
-    /// The library is given the whole of an answer with a token.
+    /// Records that the library gets a complete answer with a token.
     pub fn obtained(&self, process: Host, token: &str, lifetime: Duration) {
         let mut books = self.books();
         let name = books.name(Some(token));
@@ -122,7 +122,7 @@ impl Watch {
         let process = books.processes.get_mut(process).unwrap();
         process.succeeds = true;
         let lifetime = lifetime.max(Duration::from_secs(1));
-        // It is not sent in its last moments.
+        // The token is not sent in its last moments.
         let valid_for = lifetime - Duration::from_secs(5).min(lifetime / 20);
         match process.fetching_since {
             Some(since) => process.valid_until = Some(since + valid_for),
@@ -131,19 +131,19 @@ impl Watch {
         process.obtained = Some(token.to_owned());
     }
 
-    /// A caller is told that the last fetch has failed, and when the next one may be.
+    /// Records that a caller is told of a failed fetch, and of the time of the next one.
     pub fn told(&self, process: Host, wait: Duration) {
         let mut books = self.books();
         let process = books.processes.get_mut(process).unwrap();
         let supply = (process.limit - process.limit / 5).max(1);
         process.ended.retain(|ended| Instant::now() < *ended + WINDOW);
-        // Where there is a place in the allowance for any fetch, it is the failure alone that makes it wait.
+        // If the allowance has a place for any fetch, only the failure delays the next fetch.
         if process.under_way + process.ended.len() < supply {
             process.told = process.told.max(Some(Instant::now() + wait));
         }
     }
 
-    /// The process says that it wants another token.
+    /// Records that the process invalidates its token.
     pub fn invalidates(&self, process: Host) {
         let mut books = self.books();
         let process = books.processes.get_mut(process).unwrap();
@@ -151,12 +151,12 @@ impl Watch {
         process.struck.extend(process.obtained.clone());
     }
 
-    /// Whether no call has to wait for a token now. It has not to be a call that waits for something else.
+    /// Returns whether a call must not wait for a token now. It may wait for something else.
     pub fn has_token(&self, process: Host) -> bool {
         self.books().processes[process].valid_until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// The library sends a request that is not for a token.
+    /// Records that the library sends a request that is not a token request.
     pub fn sends(&self, process: Host, uri: &Uri, headers: &HeaderMap) {
         let mut books = self.books();
         let (call, token) = (call_of(headers), token_of(headers));
@@ -178,7 +178,7 @@ impl Watch {
         }
     }
 
-    /// The answer to what [`sends`](Self::sends) has seen is given to the library.
+    /// Records that the library gets the answer to a request that [`sends`](Self::sends) has seen.
     pub fn answered(&self, call: u32, status: StatusCode) {
         let mut books = self.books();
         books.note(format_args!("{call} is answered {status}"));
@@ -191,7 +191,7 @@ impl Watch {
         }
     }
 
-    /// The library has told the caller of `call` that there is no token.
+    /// Records that the library told the caller of `call` that there is no token.
     pub fn no_token(&self, call: u32) {
         let mut books = self.books();
         let Some(book) = books.calls.get(&call) else { return };
@@ -204,7 +204,7 @@ impl Watch {
         }
     }
 
-    /// A request has arrived at a server.
+    /// Records that a request has arrived at a server.
     pub fn arrives(&self, host: Host, process: Host, uri: &Uri, headers: &HeaderMap) {
         let mut books = self.books();
         let call = call_of(headers);
@@ -219,7 +219,7 @@ impl Watch {
         }
     }
 
-    /// A token request has arrived at the endpoint.
+    /// Records that a token request has arrived at the endpoint.
     pub fn fetch_arrives(&self, process: Host) {
         let mut books = self.books();
         books.note(format_args!("a token request of {process} arrives"));
@@ -228,7 +228,7 @@ impl Watch {
         }
     }
 
-    /// The endpoint has found the allowance used up, and was not told to say so.
+    /// Records that the allowance at the endpoint was really used up, without a fault that says so.
     pub fn honest_refusal(&self) {
         self.books().honest_refusals += 1;
     }
@@ -237,7 +237,7 @@ impl Watch {
         self.books().tokens.push(token.to_owned());
     }
 
-    /// The body of a request has arrived in whole, and the server takes it for complete.
+    /// Records that the body of a request has arrived complete, by the server's judgement.
     pub fn body_arrived(&self, headers: &HeaderMap, body: &[u8]) {
         let mut books = self.books();
         let call = call_of(headers);
@@ -252,12 +252,12 @@ impl Watch {
         }
     }
 
-    /// The answer to a call with an idempotency key names what it has made.
+    /// Records the entity that the answer to a call with an idempotency key names.
     pub fn entity(&self, call: u32, id: &str) {
         self.books().entities.entry(call).or_default().push(id.to_owned());
     }
 
-    /// `text` is seen by somebody who is to see nothing secret.
+    /// Checks `text`, which a party sees that must see no secret.
     pub fn public(&self, who: impl Display, text: &[u8]) {
         let mut books = self.books();
         let holds = |secret: &String| text.windows(secret.len()).any(|window| window == secret.as_bytes());
@@ -269,7 +269,7 @@ impl Watch {
         }
     }
 
-    /// The secret is a secret of the token endpoint's, but a token may stand here.
+    /// Checks a text that may contain a token, but no client secret.
     pub fn no_client_secret(&self, who: impl Display, text: &[u8]) {
         let mut books = self.books();
         if books.secrets.iter().any(|secret| text.windows(secret.len()).any(|window| window == secret.as_bytes())) {
@@ -277,8 +277,9 @@ impl Watch {
         }
     }
 
-    /// What can only be judged at the end. `honest`: the endpoint's allowance is the documented one, its answers are its
-    /// own, and no two processes share it. `forgets`: the server may have forgotten what it has done.
+    /// Checks the properties that can only be judged at the end. `honest` means that the endpoint
+    /// has the documented allowance, gives its own answers, and serves no two processes with one
+    /// client id. `forgets` means that the server may have lost its state.
     pub fn finish(&self, honest: bool, forgets: bool, most_attempts: usize) -> Run {
         let mut books = self.books();
         for (number, call) in std::mem::take(&mut books.calls) {
@@ -310,7 +311,7 @@ impl Watch {
     }
 }
 
-/// What is left of a run.
+/// The result of a run.
 pub struct Run {
     pub log: Vec<String>,
     pub violations: Vec<String>,

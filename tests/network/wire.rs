@@ -1,7 +1,9 @@
-//! A connection of the simulated network: two pipes, through which bytes travel in order and take their time.
+//! A connection of the simulated network: two pipes, through which bytes travel in order and take
+//! their time.
 //!
-//! It is what TCP makes of a bad network, seen from above: nothing is lost, doubled or out of order. A lost packet comes
-//! later, a partition holds everything, and whoever has waited long enough finds the connection reset.
+//! It behaves as TCP does on a bad network: nothing is lost, doubled or reordered. A lost packet
+//! comes later, a partition holds everything, and a side that has waited long enough finds the
+//! connection reset.
 
 use std::{
     collections::VecDeque,
@@ -20,7 +22,8 @@ use tokio::{
 
 use super::net::{Network, Route};
 
-/// How many bytes may be on their way or unread before a writer has to wait: a slow reader slows the writer down.
+/// How many bytes may be on their way or unread before a writer has to wait, so that a slow reader
+/// slows the writer down.
 const WINDOW: usize = 32 * 1024;
 
 /// One direction of a connection.
@@ -31,7 +34,7 @@ pub struct Pipe(Mutex<State>);
 struct State {
     segments: VecDeque<Segment>,
     unread: usize,
-    /// When the last segment arrives: none overtakes another.
+    /// When the last segment arrives. No segment overtakes another.
     last: Option<Instant>,
     is_reset: bool,
     reader_is_gone: bool,
@@ -61,7 +64,7 @@ impl State {
 }
 
 impl Pipe {
-    /// Nothing that has not arrived yet arrives.
+    /// Holds all segments that have not arrived yet.
     pub fn hold(&self) {
         let now = Instant::now();
         for segment in &mut self.0.lock().unwrap().segments {
@@ -69,7 +72,7 @@ impl Pipe {
         }
     }
 
-    /// All that was held arrives at `arrives`.
+    /// Lets all held segments arrive at `arrives`.
     pub fn release(&self, arrives: Instant) {
         let mut state = self.0.lock().unwrap();
         state.last = state.last.max(Some(arrives));
@@ -89,7 +92,7 @@ impl Pipe {
 /// One end of a connection.
 pub struct Stream {
     network: Network,
-    /// The way of what is written here.
+    /// The direction of the bytes that are written here.
     pub route: Route,
     read: Arc<Pipe>,
     write: Arc<Pipe>,
@@ -122,7 +125,7 @@ impl AsyncRead for Stream {
             let Some(segment) = state.segments.front_mut() else { return Poll::Pending };
             let Some(arrives) = segment.arrives else { return Poll::Pending };
             if arrives <= Instant::now() {
-                // The end stays where it is, for the next one who reads.
+                // The end stays in place for the next reader.
                 let Some(data) = &mut segment.data else { return Poll::Ready(Ok(())) };
                 let length = data.len().min(buffer.remaining());
                 buffer.put_slice(&data[..length]);

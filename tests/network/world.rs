@@ -1,4 +1,4 @@
-//! One run: a plan, carried out.
+//! One run of a plan.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,20 +19,20 @@ use super::{
     watch::{Run, Watch},
 };
 
-/// What a run is made of beside its plan.
+/// The parts of a run beside its plan.
 struct World {
     plan: Plan,
     network: Network,
     watch: Watch,
     servers: Servers,
     processes: Vec<Arc<Process>>,
-    /// The current one of each client.
+    /// The current credentials of each client.
     secrets: Vec<Credentials>,
 }
 
-/// Everything that `seed` stands for, from the first call to the last.
+/// Runs the whole plan of `seed`, from the first call to the last.
 pub fn run(seed: u64) -> Run {
-    // What the library and the emulator draw.
+    // The seed of the library's and the emulator's random choices.
     fastrand::seed(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
@@ -107,7 +107,7 @@ impl World {
         }
     }
 
-    /// Each of these succeeds, whatever has been before.
+    /// Each of these calls succeeds, whatever happened before.
     async fn last_calls(&self, bounds: &[Bounds]) {
         let kinds = [
             Kind::Token,
@@ -214,10 +214,11 @@ impl World {
 
     fn judge(self) -> Run {
         let retries = self.plan.processes.iter().map(|process| process.max_retries).max().unwrap_or_default();
-        // The request that tries whether a closed gate is open pays with none of its retries, until the server has refused
-        // for `max_wait`: at most 90 s here, with delays that double from 1 s.
+        // The request that tries a closed gate spends none of its retries until the server has
+        // refused for `max_wait`. That is at most 90 s here, with delays that double from 1 s.
         let tries = 7;
-        // Twice each for the token, of every attempt at the limit; a redirect makes another request.
+        // Twice each for the token, and for every attempt at the limit. A redirect makes another
+        // request.
         let most = 2 * (retries as usize + 1 + tries) * 2;
         self.watch.finish(self.plan.honest, self.plan.forgets, most)
     }

@@ -1,4 +1,4 @@
-//! Requests in numbers, and how they went.
+//! Loads of many requests, and their results.
 
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,13 @@ use turris_auth::BoxError;
 
 use crate::stack::{Api, BulkApi, BulkBody};
 
-/// How a number of requests went.
+/// The results of a number of requests.
 #[derive(Debug, Default)]
 pub(crate) struct Load {
-    /// One of each request, failed ones included, from its start until the end of the answer's body.
+    /// The latency of each request, including failed ones, from its start until the end of the
+    /// answer's body.
     pub(crate) latencies: Vec<Duration>,
-    /// What the failed requests ended with.
+    /// The errors of the failed requests.
     pub(crate) errors: Vec<BoxError>,
 }
 
@@ -48,7 +49,7 @@ impl Load {
         Self::default().finish(tasks).await
     }
 
-    /// Both loads as one.
+    /// Combines both loads.
     pub(crate) fn and(mut self, other: Self) -> Self {
         self.latencies.extend(other.latencies);
         self.errors.extend(other.errors);
@@ -57,7 +58,7 @@ impl Load {
 
     async fn finish(mut self, mut tasks: JoinSet<(Duration, Result<(), BoxError>)>) -> Self {
         while let Some(task) = tasks.join_next().await {
-            // A task that panicked has no latency to show; zero keeps the number of requests right.
+            // A task that panicked has no latency. Zero keeps the number of requests right.
             let (latency, result) = task.unwrap_or_else(|error| (Duration::ZERO, Err(error.into())));
             self.latencies.push(latency);
             self.errors.extend(result.err());
@@ -72,7 +73,7 @@ async fn timed(request: impl Future<Output = Result<(), BoxError>>) -> (Duration
     (started.elapsed(), result)
 }
 
-/// One request as a program makes it. Nothing here knows of tokens.
+/// Sends one request as a program does. This function knows nothing of tokens.
 pub(crate) async fn get(api: Api, uri: Uri) -> Result<(), BoxError> {
     let request = Request::get(uri).body(Full::<Bytes>::default())?;
     let response = api.oneshot(request).await?;
@@ -81,7 +82,8 @@ pub(crate) async fn get(api: Api, uri: Uri) -> Result<(), BoxError> {
     if status.is_success() { Ok(()) } else { Err(format!("the answer has the status {status}").into()) }
 }
 
-/// One request of a bulk job, whose body is produced while it is sent. Nothing here knows of limits.
+/// Sends one request of a bulk job, whose body is produced while it is sent. This function knows
+/// nothing of limits.
 pub(crate) async fn invite(api: BulkApi, uri: Uri, number: usize) -> Result<(), BoxError> {
     let entity = json!({ "companyName": format!("Company {number}"), "notes": "n".repeat(2_000) });
     let bytes = Bytes::from(entity.to_string());
@@ -93,7 +95,7 @@ pub(crate) async fn invite(api: BulkApi, uri: Uri, number: usize) -> Result<(), 
     if !status.is_success() {
         return Err(format!("the answer has the status {status}").into());
     }
-    // The server tells what arrived.
+    // The server's answer contains what arrived.
     let answer: Value = serde_json::from_slice(&answer)?;
     if answer.pointer("/data/entity") == Some(&entity) {
         Ok(())

@@ -1,7 +1,8 @@
-//! Shows on an embedded Turris, over real loopback HTTP, what this crate does for a client under load.
+//! A demonstration on an embedded Turris, over real loopback HTTP, of this crate's work for a
+//! client under load.
 //!
-//! `cargo run --release -p quickstart`, with `-- --json` for one JSON object instead of text. The exit status is
-//! 1 when something was not as it should be.
+//! `cargo run --release -p quickstart`. With `-- --json` it prints one JSON object instead of text.
+//! The exit status is 1 if there was a problem.
 
 mod load;
 mod phases;
@@ -25,7 +26,7 @@ Usage: cargo run --release -p quickstart [-- OPTIONS]
   --help    this text
 ";
 
-/// Several times what it takes, so that it ends even where something hangs.
+/// Several times the usual duration, so that the program ends even if a request hangs.
 const MOST_TIME: Duration = Duration::from_secs(60);
 
 #[tokio::main]
@@ -56,7 +57,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Shows all phases and their numbers, and returns what was not as it should be.
+/// Shows all phases and their numbers, and returns the problems.
 async fn demonstrate(json: bool) -> Result<Vec<String>, BoxError> {
     let phases = run(json).await?;
     match json {
@@ -66,7 +67,7 @@ async fn demonstrate(json: bool) -> Result<Vec<String>, BoxError> {
     Ok(phases.iter().flat_map(Phase::problems).cloned().collect())
 }
 
-/// Runs one phase after the other, and says what happened in each unless the numbers alone are wanted.
+/// Runs the phases in sequence. Unless `quiet` is set, describes each.
 async fn run(quiet: bool) -> Result<Vec<Phase>, BoxError> {
     let demo = Demo::start().await?;
     let tell = |phase: Phase| {

@@ -1,7 +1,8 @@
-//! What the demonstration shows, phase by phase.
+//! The phases of the demonstration.
 //!
-//! All that one server sees stays within the documented allowance of ten token requests a minute, which it enforces.
-//! The bulk job has a server of its own, whose allowance is made for a demonstration.
+//! Everything on the main server stays within the documented allowance of ten token requests a
+//! minute, which the server enforces. The bulk job has its own server, with an allowance for a
+//! demonstration.
 
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use crate::{
 /// 200 requests a second.
 const STEADY_PAUSE: Duration = Duration::from_millis(5);
 
-/// What the bulk job's server allows, in place of the documented 60 a minute: nobody likes to watch for minutes.
+/// The bulk job's server allows this instead of the documented 60 a minute, so that the
+/// demonstration does not take minutes.
 const WINDOW: Duration = Duration::from_secs(2);
 pub(crate) const ALLOWANCE: u32 = 60;
 
@@ -28,7 +30,7 @@ pub(crate) struct Demo {
     uri: Uri,
 }
 
-/// What a layer needs to take this emulator for Turris.
+/// Returns the settings with which a layer uses this emulator as Turris.
 fn settings(emulator: &Emulator) -> Result<(Credentials, Environment), BoxError> {
     let credentials = Credentials::new(emulator.client_id(), emulator.client_secret())?;
     Ok((credentials, Environment::custom(emulator.base_url())?))
@@ -43,7 +45,7 @@ impl Demo {
         Ok(Self { emulator, api, uri })
     }
 
-    /// Nobody has a token yet, and all want one at once.
+    /// No caller has a token yet, and all need one at once.
     pub(crate) async fn cold(&self, requests: usize) -> Result<Phase, BoxError> {
         let before = self.emulator.counters();
         let load = self.concurrent(requests).await;
@@ -57,7 +59,7 @@ impl Demo {
         Ok(phase.told(story).expect_one_fetch().expect_no_error(&load))
     }
 
-    /// The server revokes the token that everybody uses.
+    /// The server revokes the token that all callers use.
     pub(crate) async fn revoked(&self, requests: usize) -> Result<Phase, BoxError> {
         let before = self.emulator.counters();
         self.emulator.revoke_all_tokens();
@@ -84,7 +86,8 @@ impl Demo {
         self.emulator.clear_faults();
 
         let token_errors = || failing.errors.iter().filter_map(|error| TokenError::find_in(&**error));
-        // Every error says when a request can get a token again; the longest wait serves all of them.
+        // Every error says when a request can get a token again. The longest wait is enough for all
+        // of them.
         let wait = token_errors().filter_map(TokenError::retry_after).max().unwrap_or_default();
         tokio::time::sleep(wait).await;
         let healed = self.concurrent(requests).await;
@@ -106,13 +109,13 @@ impl Demo {
             .expect(all_succeeded, "every request after the outage to succeed"))
     }
 
-    /// Requests keep coming while a token, of `lifetime`, ages and expires.
+    /// Requests keep coming while a token with `lifetime` ages and expires.
     pub(crate) async fn expiry(&self, lifetime: Duration) -> Result<Phase, BoxError> {
         let before = self.emulator.counters();
         self.emulator.set_token_lifetime(lifetime);
-        // Of the tokens so far none expires within the hour; the next one will, soon.
+        // No earlier token expires within the hour. The next one expires soon.
         self.api.handle().invalidate();
-        // Past the end of the first token, and before it is time to renew the second one.
+        // Beyond the end of the first token, and before the refresh of the second one.
         let load = Load::steady(&self.api, &self.uri, STEADY_PAUSE, lifetime.mul_f64(1.1)).await;
         let phase = self.phase("expiry", &load, before);
         let story = format!(
@@ -127,11 +130,12 @@ impl Demo {
         Ok(phase.told(story).expect(renewed, "at least 2 token fetches").expect_no_error(&load))
     }
 
-    /// A bulk job of more requests at once than the server allows in a window.
+    /// A bulk job with more requests at once than the server allows in a window.
     pub(crate) async fn rate_limited(requests: usize) -> Result<Phase, BoxError> {
         let limits = Limits::default().mutating_requests(ALLOWANCE).window(WINDOW);
         let emulator = Emulator::builder().limits(limits).start().await?;
-        // The layer would learn this from the server. What differs from the documented allowance is better stated.
+        // The layer would learn the limit from the server. A limit that differs from the documented
+        // one is better stated.
         let backoff = TurrisBackoffLayer::builder().rate_limit(ALLOWANCE.into(), WINDOW).build()?;
         let (credentials, environment) = settings(&emulator)?;
         let api = bulk_api(credentials, environment, backoff);

@@ -1,4 +1,4 @@
-//! What happened in a phase: in numbers, as a line, as a table, as JSON.
+//! The report of a phase: numbers, a line, a table and JSON.
 
 use std::{fmt::Write, time::Duration};
 
@@ -17,7 +17,7 @@ pub(crate) struct Phase {
     pub(crate) token_fetches: u64,
     pub(crate) unauthorized: u64,
     pub(crate) rate_limited: u64,
-    /// Connections that were opened in this phase; those of earlier phases are used again.
+    /// The connections that were opened in this phase. Connections of earlier phases are reused.
     pub(crate) connections: u64,
     pub(crate) p50_us: u64,
     pub(crate) p99_us: u64,
@@ -48,13 +48,13 @@ impl Phase {
         }
     }
 
-    /// What happened, in a sentence or two.
+    /// Adds a description in a sentence or two.
     pub(crate) fn told(mut self, story: String) -> Self {
         self.story = story;
         self
     }
 
-    /// Notes that something is not as it should be, unless `holds`.
+    /// Adds a problem, unless `holds`.
     pub(crate) fn expect(mut self, holds: bool, expectation: &str) -> Self {
         if !holds {
             self.problems.push(format!("{}: expected {expectation}; {}", self.name, self.story));
@@ -62,7 +62,7 @@ impl Phase {
         self
     }
 
-    /// Also the first error of a request that should not have failed.
+    /// Adds the first error as a problem, if there is one.
     pub(crate) fn expect_no_error(self, load: &Load) -> Self {
         match load.errors.first() {
             None => self,
@@ -75,7 +75,7 @@ impl Phase {
     }
 }
 
-/// By nearest rank, in microseconds. `sorted` is in ascending order.
+/// The percentile by nearest rank, in microseconds. `sorted` is in ascending order.
 fn percentile(sorted: &[Duration], percent: usize) -> u64 {
     let rank = (sorted.len() * percent).div_ceil(100);
     let latency = sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The clients: what a program that uses this crate puts together once, when it starts.
+//! The clients that a program assembles once, at its start.
 
 use std::{io, time::Duration};
 
@@ -17,20 +17,21 @@ use turris_auth::{
     replay::{ReplayBody, ReplayBodyLayer},
 };
 
-/// A clone of it is the same client: one connection pool, one token.
+/// A client. A clone is the same client, with the same connection pool and the same token.
 pub(crate) type Api = TurrisAuth<ConcurrencyLimit<Client<HttpConnector, Full<Bytes>>>>;
 
-/// The client of a bulk job. Its type without a box is a line of names, one for each layer.
+/// The client of a bulk job. It is boxed because its full type has a name for each layer.
 pub(crate) type BulkApi = BoxCloneSyncService<Request<BulkBody>, Response<Incoming>, BoxError>;
 
-/// Any body, streams too. Its error is what a file or a socket fails with.
+/// Any body, including streams. Its error is the error of a file or a socket.
 pub(crate) type BulkBody = UnsyncBoxBody<Bytes, io::Error>;
 
-/// Every request under way has a connection of its own over HTTP/1.1. Without a limit a thousand at once would take two
-/// thousand file descriptors of this process, more than many systems allow.
+/// Over HTTP/1.1 every request under way has its own connection. Without this limit, a thousand
+/// requests at once would take two thousand file descriptors of this process, more than many
+/// systems allow.
 const MOST_REQUESTS_UNDER_WAY: usize = 64;
 
-/// How long a caller of the bulk client has patience, standing in line included.
+/// How long a caller of the bulk client waits, including its time in the queue.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn api(credentials: Credentials, environment: Environment) -> Api {
@@ -41,7 +42,8 @@ pub(crate) fn api(credentials: Credentials, environment: Environment) -> Api {
         .service(client)
 }
 
-/// The whole stack, for requests that change something and bodies that are produced while they are sent.
+/// The whole stack, for requests that change something and for bodies that are produced while they
+/// are sent.
 pub(crate) fn bulk_api(credentials: Credentials, environment: Environment, backoff: TurrisBackoffLayer) -> BulkApi {
     let client = Client::builder(TokioExecutor::new()).build_http::<ReplayBody<BulkBody>>();
     let stack = ServiceBuilder::new()

@@ -26,7 +26,7 @@ async fn every_phase_goes_as_the_quickstart_says() {
     assert_eq!((phases[2].succeeded, phases[2].failed), (20, 20));
     assert_eq!(phases[3].failed, 0);
     assert_eq!((phases[4].succeeded, phases[4].failed, phases[4].token_fetches), (120, 0, 1));
-    // The server lets none of the second half in before its window is over.
+    // The server admits none of the second half before its window is over.
     assert!(phases[4].p99_us >= 2_000_000, "{:?}", phases[4]);
 
     let json: Value = serde_json::from_str(&report::json(&phases).unwrap()).unwrap();
@@ -49,7 +49,7 @@ async fn every_phase_goes_as_the_quickstart_says() {
 async fn what_goes_wrong_is_reported() {
     let demo = Demo::start().await.unwrap();
     assert!(demo.cold(3).await.unwrap().problems().is_empty());
-    // There is a token by now, so this is no cold start.
+    // There is a token already, so this is no cold start.
     let phase = demo.cold(3).await.unwrap();
     let [problem] = phase.problems() else { panic!("{:?}", phase.problems()) };
     assert!(problem.starts_with("cold: expected exactly 1 token fetch"), "{problem}");
