@@ -19,7 +19,7 @@ use turris_auth::TokenErrorKind;
 
 use crate::support::*;
 
-/// Enough requests for a service to reuse its token.
+/// The requests of one service in each step.
 const MANY: usize = 10;
 
 async fn send(service: &mut Authorized) -> String {

@@ -66,7 +66,7 @@ fn number(token: &str) -> usize {
 /// Runs one caller for `rounds` requests. Returns how many were answered with 200.
 async fn caller(server: Server, layer: TurrisAuthLayer<TokenService>, rounds: usize, seed: u64) -> usize {
     let mut random = fastrand::Rng::with_seed(seed);
-    // The same service for all requests, so that it keeps its own state.
+    // One service for all requests of a caller.
     let mut service = layer.layer(server.api());
     let mut succeeded = 0;
     for _ in 0..rounds {

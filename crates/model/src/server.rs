@@ -38,7 +38,7 @@ pub(crate) enum Answer {
 }
 
 /// The server from the view of one thread. A clone starts with the knowledge of the thread that
-/// created it, and has its own service.
+/// created it.
 pub(crate) struct Server {
     inner: Arc<Inner>,
     /// The latest generation that this thread received.
