@@ -13,7 +13,7 @@ use crate::BoxError;
 /// - [`TokenError::try_from`](#impl-TryFrom%3CBox%3Cdyn+Error+%2B+Send+%2B+Sync%3E%3E-for-TokenError)
 ///   takes it out, or returns the original error if it contains no `TokenError`.
 ///
-/// # What is stable of its text
+/// # Stability of the text
 ///
 /// The text is for people. It begins with `no access token: `, contains the status and the
 /// `requestId` if the endpoint sent them, ends with advice, and never contains a secret. Its

@@ -91,7 +91,7 @@
 //! # }
 //! ```
 //!
-//! # Which bodies, and what is repeated
+//! # Bodies and repeated calls
 //!
 //! tonic boxes the messages of a call, so the layer cannot copy them by itself. [`ReplayBodyLayer`]
 //! above the layer keeps the sent part, up to [a limit](crate::replay::DEFAULT_BOUND), and the

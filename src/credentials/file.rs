@@ -60,7 +60,7 @@ const SETTLED: u32 = 3;
 /// # let path = folder.join("turris.json");
 /// std::fs::write(&path, r#"{"clientId": "m2m-client-abc123", "clientSecret": "the client's secret"}"#)?;
 /// let file = CredentialsFile::json(&path);
-/// // Optional: what is wrong with it shows when the program starts.
+/// // Optional: shows an error in the file at the start of the program.
 /// assert_eq!(file.read().await?.client_id(), "m2m-client-abc123");
 /// let layer = TurrisAuthLayer::new(file, Environment::Sandbox);
 /// # let _ = layer;

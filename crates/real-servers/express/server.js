@@ -1,8 +1,8 @@
-// A Turris of its own with express-rate-limit in front of everything that changes something.
+// A small Turris with express-rate-limit before all methods that change something.
 //
 //     node server.js FORM LIMIT WINDOW_IN_MILLISECONDS
 //
-// FORM is `legacy`, `draft-6`, `draft-7` or `draft-8`: how it states the limit. It prints its port.
+// FORM is `legacy`, `draft-6`, `draft-7` or `draft-8`: the form in which it states the limit. It prints its port.
 
 'use strict';
 const { randomUUID } = require('node:crypto');
