@@ -4,14 +4,14 @@ use http::Request;
 use http_body::Body;
 use tower_service::Service;
 
-/// Returns `stack` as it is, and makes the compiler name the bound that it misses.
+/// Returns `stack` unchanged, and makes the compiler name the bound that the stack misses.
 ///
-/// Methods such as [`oneshot`](tower::ServiceExt::oneshot) and [`ready`](tower::ServiceExt::ready) only say that "trait
-/// bounds were not satisfied". This function states the bound by itself, so the compiler follows it down to its cause.
-/// `B` is the body of the requests that you send. [The guide](crate::guide::compile_errors) says what to do about each
-/// message.
+/// Methods such as [`oneshot`](tower::ServiceExt::oneshot) and [`ready`](tower::ServiceExt::ready)
+/// only report that "trait bounds were not satisfied". This function states the bound by itself, so
+/// the compiler follows it down to its cause. `B` is the body of the requests that you send.
+/// [The guide](crate::guide::compile_errors) explains each message and its remedy.
 ///
-/// It costs nothing at run time, and can stay in the program.
+/// The function costs nothing at run time and can stay in the program.
 ///
 /// # Examples
 ///
@@ -31,17 +31,18 @@ use tower_service::Service;
 /// ```
 pub fn check_service<B, S>(stack: S) -> S
 where
-    // The compiler shows the next line under its message, with the comment.
+    // The compiler shows the next line under its message, together with the comment.
     S: Service<Request<B>>, // remedies: docs.rs/turris-auth/latest/turris_auth/guide/compile_errors/
 {
     stack
 }
 
-/// As [`check_service`], for a stack whose requests are made in a spawned task.
+/// Like [`check_service`], for a stack whose requests are made in a spawned task.
 ///
-/// [`tokio::spawn`] asks for futures that are `Send`. Handlers of axum and of tonic do so, too. If something in the future
-/// is not, or if the body's error is a [`BoxError`](crate::BoxError), the compiler's own message is about lifetimes or
-/// about a trait that is "not general enough". This function says what is the matter.
+/// [`tokio::spawn`] requires futures that are `Send`, and so do the handlers of axum and tonic. If
+/// a part of the future is not `Send`, or if the body's error is a [`BoxError`](crate::BoxError),
+/// the compiler's own message is about lifetimes or about a trait that is "not general enough".
+/// This function names the actual cause.
 ///
 /// # Examples
 ///
@@ -74,10 +75,11 @@ where
     stack
 }
 
-/// The error of a request body that may be held across an `.await` of a spawned task: any concrete error.
+/// The error of a request body that may be held across an `.await` of a spawned task: any concrete
+/// error.
 ///
-/// All types that implement [`Error`](std::error::Error) are `SpawnableError`s. `Box<dyn Error>` does not implement `Error`,
-/// and the compiler forgets its lifetime while it looks into a task
+/// All types that implement [`Error`](std::error::Error) are `SpawnableError`s. `Box<dyn Error>`
+/// does not implement `Error`, and the compiler forgets its lifetime while it analyses a task
 /// ([rust-lang/rust#110338](https://github.com/rust-lang/rust/issues/110338)).
 ///
 /// # Examples

@@ -12,7 +12,7 @@ pub(crate) const WINDOW: Duration = Duration::from_secs(60);
 pub(crate) const DOCUMENTED_LIMIT: u32 = 10;
 /// One place in this many is reserved for a fetch after a 401.
 const PLACES_PER_RESERVED: usize = 5;
-/// The longest window that a server can state.
+/// The longest window that is accepted from a server.
 const LONGEST_WINDOW: Duration = Duration::from_secs(5 * 60);
 
 /// The purpose of a fetch.
