@@ -19,12 +19,22 @@ use crate::{
     gate::cooldown,
 };
 
-/// Returns the token, its lifetime, the request id and the `Debug` text, or the problem of the
-/// answer.
-pub fn token_answer(body: &[u8]) -> Result<(String, Duration, Option<Box<str>>, String), &'static str> {
+/// What a successful answer of the token endpoint says.
+#[derive(Debug)]
+pub struct Token {
+    pub text: String,
+    pub lifetime: Duration,
+    pub request_id: Option<Box<str>>,
+    /// The `Debug` text of the answer.
+    pub shown: String,
+}
+
+/// Returns the token, or the problem of the answer.
+pub fn token_answer(body: &[u8]) -> Result<Token, &'static str> {
     let answer = TokenAnswer::decode(body, "").map_err(|error| error.problem)?;
     let shown = format!("{answer:?}");
-    Ok((answer.access_token.to_string(), answer.lifetime, answer.request_id, shown))
+    let text = answer.access_token.to_string();
+    Ok(Token { text, lifetime: answer.lifetime, request_id: answer.request_id, shown })
 }
 
 pub fn jwt_lifetime(token: &str) -> Option<Duration> {

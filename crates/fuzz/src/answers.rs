@@ -13,7 +13,7 @@ use turris_auth::fuzz_bridge;
 /// Checks the body of a successful answer of the token endpoint.
 pub fn token_answer(body: &[u8]) {
     let document: Option<Value> = serde_json::from_slice(body).ok();
-    let (token, lifetime, request_id, shown) = match fuzz_bridge::token_answer(body) {
+    let fuzz_bridge::Token { text: token, lifetime, request_id, shown } = match fuzz_bridge::token_answer(body) {
         Ok(answer) => answer,
         Err(problem) => {
             assert_eq!(document.is_none(), problem.starts_with("is not JSON"), "{problem}");
