@@ -82,7 +82,8 @@ impl Acquire {
     ///
     /// - The error of the flight.
     /// - The error of the last flight, during its cool-down.
-    /// - `Runtime`, if there is no tokio runtime.
+    /// - `Runtime`, if there is no tokio runtime with timers, or if it was shut down during the
+    ///   flight.
     /// - `Timeout`, if the deadline of the first flight has passed and later flights have brought
     ///   no usable token either.
     pub(crate) fn poll(

@@ -246,8 +246,8 @@ impl TokenCache {
                     FetchOutcome::Token(self.publish(&mut state, issued, now))
                 }
             }
-            // A missing runtime says nothing about the endpoint. A caller on another runtime may
-            // succeed, so there is no cool-down.
+            // An error of the runtime says nothing about the endpoint. A caller on another runtime
+            // may succeed, so there is no cool-down.
             Err(error) if error.kind() == TokenErrorKind::Runtime => {
                 self.put_off_refresh(now + REFRESH_RETRY);
                 FetchOutcome::Failed(error)
