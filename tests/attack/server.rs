@@ -20,7 +20,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use tower::Layer;
-use turris_auth::{Credentials, Environment, TokenError, TokenHandle, TurrisAuthLayer};
+use turris_auth::{Credentials, Environment, TokenError, TokenErrorKind, TokenHandle, TurrisAuthLayer};
 
 pub(crate) type Body = Full<Bytes>;
 pub(crate) type HttpClient = Client<HttpConnector, Body>;
@@ -123,15 +123,30 @@ pub(crate) fn client(version: Version) -> HttpClient {
     Client::builder(TokioExecutor::new()).http2_only(version == Version::HTTP_2).build_http()
 }
 
+/// What never ends says nothing of the credentials, but for the head of a refusal, if there is time to look at its body.
+pub(crate) fn assert_given_up(error: &TokenError, is_refusal: bool, what: &str) {
+    use TokenErrorKind::{InvalidCredentials, Protocol, Timeout, Unavailable};
+    let kinds: &[TokenErrorKind] =
+        if is_refusal { &[InvalidCredentials, Timeout] } else { &[Protocol, Timeout, Unavailable] };
+    assert!(kinds.contains(&error.kind()), "{what}: {error}");
+}
+
 /// Returns the error with which `handle` gets no token, and the peak of additional memory. Asserts
 /// that the error shows no secret.
 pub(crate) fn refused(handle: impl FnOnce() -> TokenHandle) -> (TokenError, u64) {
     let mut result = None;
     let used = measure(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        result = Some(runtime.block_on(async { handle().warm_up().await }));
+        result = Some(runtime.block_on(async {
+            let handle = handle();
+            (handle.warm_up().await, handle.status())
+        }));
     });
-    let error = result.unwrap().unwrap_err();
+    let (result, status) = result.unwrap();
+    let error = result.unwrap_err();
+    // The flight is over, another one may begin in a while, and the caller is told so if waiting can help.
+    assert!(!status.is_fetching() && status.retry_in().is_some(), "{status:?}");
+    assert_eq!(error.retry_after().is_some(), error.kind().is_transient(), "{error}");
     let shown = format!("{error} {error:?}");
     assert!(!shown.contains(SECRET) && !shown.contains("t0k3n"), "{shown}");
     (error, used.bytes_max)

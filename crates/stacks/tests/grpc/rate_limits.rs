@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
 use tonic::{Code, Request};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
-use turris_auth::{ResponseClass, backoff::TurrisBackoffLayer};
+use turris_auth::{ResponseClass, TokenError, TokenErrorKind, backoff::TurrisBackoffLayer};
 use turris_emulator::{Endpoint, Fault};
 
 use crate::{
@@ -69,12 +70,24 @@ async fn what_a_limit_is_can_be_replaced() {
 #[tokio::test]
 async fn a_token_error_is_known_through_its_status() {
     let (turris, server) = (turris().await, GrpcServer::start().await);
-    // The error is transient. The first attempt's error, with its wait, is found below the status.
-    turris.fault(Endpoint::Token, Fault::garbage().times(1));
+    // It can be waited for: the error, with its wait, is found below the status.
+    let fault = Fault::status(StatusCode::TOO_MANY_REQUESTS).with_header(RETRY_AFTER, HeaderValue::from_static("1"));
+    turris.fault(Endpoint::Token, fault.times(1));
     let stack = backing_off(&server, TurrisBackoffLayer::new(), layer(&turris));
     check(&stack).await.unwrap();
     assert_eq!(server.gate.counts(), (1, 0));
     assert_eq!(turris.counters().token_requests, 2);
+}
+
+#[tokio::test]
+async fn a_token_error_that_waiting_does_not_cure_comes_back_at_once() {
+    let (turris, server) = (turris().await, GrpcServer::start().await);
+    turris.fault(Endpoint::Token, Fault::garbage());
+    let stack = backing_off(&server, TurrisBackoffLayer::new(), layer(&turris));
+    let error = check(&stack).await.unwrap_err();
+    assert_eq!(TokenError::find_in(&error).map(TokenError::kind), Some(TokenErrorKind::Protocol), "{error}");
+    assert_eq!(server.gate.counts(), (0, 0));
+    assert_eq!(turris.counters().token_requests, 1);
 }
 
 /// The deadline of a call covers the wait for a limit and the wait for a token.
