@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt::Display,
+    time::Duration,
 };
 
 use http::StatusCode;
@@ -32,8 +33,14 @@ pub struct Process {
     pub limit: usize,
     pub under_way: usize,
     pub ended: VecDeque<Instant>,
-    /// The tokens that were sent, in order, without repetitions.
-    pub sent: Vec<String>,
+    /// The tokens that were obtained, in order.
+    pub tokens: Vec<Obtained>,
+    /// The newest of them that was sent.
+    pub newest_sent: Option<usize>,
+    /// The token before it is used in its place.
+    pub has_stepped_back: bool,
+    /// When the fetch that was sent last was sent.
+    pub fetch_sent: Option<Instant>,
     /// When each token was last sent, as a position in the log.
     pub last_sent: BTreeMap<String, usize>,
     /// The tokens that were replaced after a 401, and the tokens that were invalidated.
@@ -51,6 +58,17 @@ pub struct Process {
     pub valid_until: Option<Instant>,
 }
 
+/// A token that a process has obtained.
+pub struct Obtained {
+    pub token: String,
+    /// When it was asked for.
+    pub sent_at: Instant,
+    /// Its first 401.
+    pub refused_at: Option<Instant>,
+    /// It was used last, after a newer token, at this time, when that was no longer young.
+    pub last_resort: Option<Instant>,
+}
+
 #[derive(Default)]
 pub struct Call {
     pub process: Host,
@@ -61,6 +79,10 @@ pub struct Call {
     pub had_token: Option<Instant>,
     /// The number of requests that the library has sent.
     pub sent: usize,
+    /// Answers with 429 that said nothing of the time to wait.
+    pub silent_refusals: usize,
+    /// Requests that ended without an answer.
+    pub errors: usize,
     pub arrived: usize,
     pub processed: usize,
     pub body: Vec<u8>,
@@ -92,7 +114,7 @@ impl Books {
         }) {
             if previous == token {
                 self.violation(format_args!("{call} is sent again with {name}, which was refused"));
-            } else {
+            } else if !self.processes[process].steps_back(&previous, token) {
                 self.strike(process, previous, at);
             }
         }
@@ -100,11 +122,7 @@ impl Books {
         let books = self.processes.get_mut(process).unwrap();
         books.last_sent.insert(token.to_owned(), position);
         let is_struck = books.struck.iter().any(|struck| struck == token);
-        let is_newest = books.sent.last().is_some_and(|last| last == token);
-        let is_old = !is_newest && books.sent.iter().any(|sent| sent == token);
-        if !is_newest {
-            books.sent.push(token.to_owned());
-        }
+        let is_old = !books.may_follow_those_before_it(token);
         if is_struck {
             self.violation(format_args!("{name} is used although it was refused or invalidated"));
         }
@@ -119,11 +137,59 @@ impl Books {
         let name = self.name(Some(&token));
         let books = self.processes.get_mut(process).unwrap();
         let last = books.last_sent.get(&token).copied().unwrap_or_default();
-        if !books.struck.contains(&token) {
-            books.struck.push(token);
+        // A newer token for which this one was in use goes with it.
+        let with_it = books.successor_that_stepped_back(&token);
+        for token in with_it.into_iter().chain([token]) {
+            if !books.struck.contains(&token) {
+                books.struck.push(token);
+            }
         }
         if last > at {
             self.violation(format_args!("{name} was used after it had been refused"));
         }
+    }
+}
+
+/// How long the refusal of a new token may mean that a server has not heard of it yet.
+const YOUNG: Duration = Duration::from_secs(60);
+
+impl Process {
+    /// The token that was in use before that in `position`.
+    fn predecessor(&self, position: usize) -> Option<usize> {
+        (0..position).rev().find(|earlier| !self.struck.contains(&self.tokens[*earlier].token))
+    }
+
+    fn position(&self, token: &str) -> Option<usize> {
+        self.tokens.iter().position(|obtained| obtained.token == token)
+    }
+
+    /// Whether `older` may be used in the place of `newer`: that was refused while it was young, and `older` was in use
+    /// before it.
+    fn steps_back(&self, newer: &str, older: &str) -> bool {
+        let (Some(newer), Some(older)) = (self.position(newer), self.position(older)) else { return false };
+        let was_young = self.tokens[newer].refused_at.is_some_and(|at| at < self.tokens[newer].sent_at + YOUNG);
+        was_young && self.predecessor(newer) == Some(older)
+    }
+
+    /// The token after `token`, if `token` is used in its place.
+    fn successor_that_stepped_back(&self, token: &str) -> Option<String> {
+        let newest = &self.tokens[self.newest_sent?].token;
+        (self.has_stepped_back && self.steps_back(newest, token)).then(|| newest.clone())
+    }
+
+    /// Whether `token`, which is sent now, is the newest of those sent, or in use again for the newest one, while that is
+    /// young. The first request after that time may be the one that finds out that it is over.
+    fn may_follow_those_before_it(&mut self, token: &str) -> bool {
+        let Some(position) = self.position(token) else { return false };
+        let Some(newest) = self.newest_sent.filter(|newest| *newest > position) else {
+            (self.newest_sent, self.has_stepped_back) = (Some(position), false);
+            return true;
+        };
+        if !self.steps_back(&self.tokens[newest].token, token) {
+            return false;
+        }
+        self.has_stepped_back = true;
+        let (now, young_until) = (Instant::now(), self.tokens[newest].sent_at + YOUNG);
+        now < young_until || self.tokens[position].last_resort.replace(now).is_none()
     }
 }

@@ -160,9 +160,9 @@ impl Service<Request<RequestBody>> for Probe {
         }
         let response = self.inner.call(request);
         Box::pin(async move {
-            let response = response.await?;
+            let response = response.await.inspect_err(|_| watch.fails(call))?;
             if fetch.is_none() {
-                watch.answered(call, response.status());
+                watch.answered(call, response.status(), response.headers());
             }
             Ok(response.map(|body| Answer { body, fetch, whole: Vec::new() }.boxed_unsync()))
         })

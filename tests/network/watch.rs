@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode, Uri, header::AUTHORIZATION};
 use tokio::time::Instant;
 
 use super::{
-    books::{Books, Call, Process},
+    books::{Books, Call, Obtained, Process},
     net::Host,
     plan::{API, FILES},
 };
@@ -86,7 +86,7 @@ impl Watch {
         let fetches = books.processes.get_mut(process).unwrap();
         fetches.ended.retain(|ended| now < *ended + WINDOW);
         fetches.under_way += 1;
-        fetches.fetching_since = Some(now);
+        (fetches.fetching_since, fetches.fetch_sent) = (Some(now), Some(now));
         let hurries = fetches.failed.take().is_some_and(|failed| now < failed + PAUSE);
         if hurries && !books.has_rotated {
             books.violation(format_args!("{process} fetches again as soon as it has failed"));
@@ -121,6 +121,8 @@ impl Watch {
         books.note(format_args!("{process} obtains {name} for {lifetime:?}"));
         let process = books.processes.get_mut(process).unwrap();
         process.succeeds = true;
+        let sent_at = process.fetch_sent.unwrap();
+        process.tokens.push(Obtained { token: token.to_owned(), sent_at, refused_at: None, last_resort: None });
         let lifetime = lifetime.max(Duration::from_secs(1));
         // The token is not sent in its last moments.
         let valid_for = lifetime - Duration::from_secs(5).min(lifetime / 20);
@@ -179,15 +181,28 @@ impl Watch {
     }
 
     /// Records that the library gets the answer to a request that [`sends`](Self::sends) has seen.
-    pub fn answered(&self, call: u32, status: StatusCode) {
+    pub fn answered(&self, call: u32, status: StatusCode, headers: &HeaderMap) {
         let mut books = self.books();
         books.note(format_args!("{call} is answered {status}"));
         let position = books.log.len();
         let Some(book) = books.calls.get_mut(&call) else { return };
         book.status = Some((status, position));
-        let process = book.process;
+        let states_a_time = ["retry-after", "x-ratelimit-reset"].iter().any(|name| headers.contains_key(*name));
+        book.silent_refusals += usize::from(status == StatusCode::TOO_MANY_REQUESTS && !states_a_time);
+        let (process, token) = (book.process, book.token.clone());
         if status == StatusCode::UNAUTHORIZED {
-            books.processes.get_mut(process).unwrap().valid_until = None;
+            let process = books.processes.get_mut(process).unwrap();
+            process.valid_until = None;
+            if let Some(obtained) = process.tokens.iter_mut().find(|obtained| Some(&obtained.token) == token.as_ref()) {
+                obtained.refused_at.get_or_insert_with(Instant::now);
+            }
+        }
+    }
+
+    /// Records that a request that [`sends`](Self::sends) has seen ends in an error.
+    pub fn fails(&self, call: u32) {
+        if let Some(book) = self.books().calls.get_mut(&call) {
+            book.errors += 1;
         }
     }
 
@@ -279,11 +294,20 @@ impl Watch {
 
     /// Checks the properties that can only be judged at the end. `honest` means that the endpoint
     /// has the documented allowance, gives its own answers, and serves no two processes with one
-    /// client id. `forgets` means that the server may have lost its state.
-    pub fn finish(&self, honest: bool, forgets: bool, most_attempts: usize) -> Run {
+    /// client id. `forgets` means that the server may have lost its state. `limit_retries` is how
+    /// many retries the limits allow.
+    pub fn finish(&self, honest: bool, forgets: bool, limit_retries: usize) -> Run {
         let mut books = self.books();
         for (number, call) in std::mem::take(&mut books.calls) {
-            if call.sent > most_attempts {
+            // A call passes the limit once, once more for each retry, and once more for each refusal
+            // that states no time: trying a closed gate costs the request no retry.
+            let passes = 1 + limit_retries + call.silent_refusals;
+            // Each pass sends it up to three times for the token: with a token that is too young, with
+            // the one before it, and with a newer one. A redirect is a second request, without a limit.
+            let for_the_token = 3 * passes.max(2);
+            // After an error, each of the two layers sends a request again that was not processed.
+            let unprocessed = call.errors.min(passes + 1);
+            if call.sent > for_the_token + unprocessed {
                 books.violation(format_args!("{number} is sent {} times", call.sent));
             }
             if call.arrived > call.sent {

@@ -214,12 +214,6 @@ impl World {
 
     fn judge(self) -> Run {
         let retries = self.plan.processes.iter().map(|process| process.max_retries).max().unwrap_or_default();
-        // The request that tries a closed gate spends none of its retries until the server has
-        // refused for `max_wait`. That is at most 90 s here, with delays that double from 1 s.
-        let tries = 7;
-        // Twice each for the token, and for every attempt at the limit. A redirect makes another
-        // request.
-        let most = 2 * (retries as usize + 1 + tries) * 2;
-        self.watch.finish(self.plan.honest, self.plan.forgets, most)
+        self.watch.finish(self.plan.honest, self.plan.forgets, retries as usize)
     }
 }
