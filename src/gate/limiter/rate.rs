@@ -87,7 +87,7 @@ impl FoundRate {
             return None;
         }
         let next = self.next_pulse().filter(|next| *next > now)?;
-        // An answer may allow more, and wakes whoever waits. One that does not come allows more too.
+        // An answer may allow more, and wakes the head of the queue. So does the time after which no answer is expected.
         let late = self.pulse.began + PATIENCE;
         Some(if self.pulse.accepted == 0 && late > now { next.min(late) } else { next })
     }

@@ -1,4 +1,4 @@
-//! The gap that requests keep while their windows carry less than they should, because they are shared with others.
+//! The gap between requests whose windows carry less than their limit, because other processes share them.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const EASE_STEP: u32 = 2;
 /// A window that carried less than this part of its limit says nothing of an even share.
 pub(super) const LEAST_SHARE_DIVISOR: u64 = 8;
 
-/// Whether windows are shared with others, as far as is known.
+/// Whether other processes share the windows, as far as is known.
 #[derive(Debug, Default)]
 pub(super) struct Sharing {
     since: Option<Instant>,
@@ -36,7 +36,7 @@ impl Sharing {
         *self = Self::default();
     }
 
-    /// Nothing lasts for ever: it ends `memory` after it was last noticed.
+    /// Ends it `memory` after it was last noticed.
     pub(super) fn forget_after(&mut self, memory: Duration, now: Instant) {
         if self.since.is_some_and(|since| now.saturating_duration_since(since) > memory) {
             self.end();

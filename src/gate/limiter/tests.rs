@@ -182,8 +182,10 @@ fn simulate(server: &Server, arrivals: &[f64], latencies: &[(f64, f64)]) -> (u64
     let at = |time: f64| start + seconds(time);
     loop {
         events.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let may_leave = (next < arrivals.len()).then(|| {
-            let from = now.max(arrivals[next]);
+        // Nothing is asked of the limiter for a time before which something happens.
+        let due = events.last().map_or(f64::INFINITY, |event| event.0);
+        let arrival = arrivals.get(next).map(|arrives| now.max(*arrives)).filter(|arrives| *arrives < due);
+        let may_leave = arrival.map(|from| {
             let waits = limiter.wait(at(from));
             waits.map_or(from, |until| until.duration_since(start).as_secs_f64().max(from + 1e-6))
         });

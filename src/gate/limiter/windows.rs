@@ -8,8 +8,8 @@
 //! 3. The length of a window is the server's, if it states one. Otherwise it is the time from one stated end to the next, if
 //!    that is shorter than what was known.
 //! 4. A refusal that says when to ask again means that nothing is left until then.
-//! 5. A window that was used up although it carried less than the limit is shared with others, or no window at all.
-//!    Requests then keep a gap ([`Sharing`]).
+//! 5. If a window was used up although it carried less than the limit, other processes share it, or the server has no
+//!    windows. Requests then keep a gap ([`Sharing`]).
 //! 6. A stated limit is forgotten when it has not been stated for [`MEMORY`] windows.
 
 use std::time::Duration;
@@ -44,7 +44,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Windows {
-    /// The allowance to begin with; without one nothing is held back until the server has stated a limit.
+    /// The allowance to begin with. If there is none, requests are held back only after the server has stated a limit.
     documented: Option<u64>,
     documented_length: Duration,
     max_wait: Duration,
@@ -201,7 +201,7 @@ impl Windows {
             }
             return;
         };
-        // The gate adds the jitter, and sees to it that nobody leaves before the server wants to be asked again.
+        // The gate adds the jitter, and holds requests back until the server wants to be asked again.
         let ends = now + asked.min(self.max_wait);
         if let Some(reset) = limits.reset_after.filter(|reset| !reset.is_zero()) {
             self.learn_least_length(reset, false);
@@ -351,7 +351,7 @@ impl Windows {
                 if known.is_some_and(|window| window.is_counted) {
                     self.finish_window(now);
                 }
-                self.learn_length(ends, reset);
+                self.learn_length(ends, reset, sent_at);
                 let is_whole = self.is_whole();
                 self.window =
                     Some(Window { began: now, ends, certain, jitter, left, is_counted: true, is_uncertain, is_whole });
@@ -359,12 +359,13 @@ impl Windows {
         }
     }
 
-    /// A new window ends at `ends`. One that follows another at once is no longer than the time between their ends.
-    fn learn_length(&mut self, ends: Instant, reset: Duration) {
-        if let Some(ended_at) = self.ended_at {
+    /// A new window ends at `ends`, as a request says that was sent at `sent_at`. A window that follows another at once is no
+    /// longer than the time between their ends. A request that was sent before the other one ended may tell of that one.
+    fn learn_length(&mut self, ends: Instant, reset: Duration, sent_at: Instant) {
+        if let Some(ended_at) = self.ended_at.filter(|ended_at| sent_at >= *ended_at) {
             let longest = reset.max(ends.saturating_duration_since(ended_at));
-            // The two ends may be off by a second or two: a window that is nearly as long as known is as long. An answer that
-            // comes late tells of the window before: the documented limit takes more than one word.
+            // The two ends may be off by a second or two: a window that is nearly as long as known is as long. The documented
+            // limit takes more than one word.
             let is_shorter = longest < self.slots.length() / 2 && !longest.is_zero();
             self.short_windows = if is_shorter { self.short_windows + 1 } else { 0 };
             let enough = if self.limit == self.documented { SHORT_WINDOWS } else { 1 };

@@ -174,3 +174,22 @@ fn a_window_that_was_all_ours_is_not_seen_as_shared_whenever_it_is_asked_for() {
         assert_eq!(burst(&mut limiter, start + seconds(60.5)), 60, "{asked:?}");
     }
 }
+
+#[test]
+fn answers_that_come_late_do_not_shorten_the_windows() {
+    let (mut limiter, start) = (paced(), Instant::now());
+    for _ in 0..10 {
+        limiter.sent(start);
+    }
+    answer(&mut limiter, Outcome::Accepted(Some(window(60, 53, 2.0))), 7, start, start);
+    // Their requests were counted in the window that is over, and a second was left of it.
+    for late in 1..=3 {
+        let now = start + seconds(f64::from(late) * 4.0);
+        answer(&mut limiter, Outcome::Accepted(Some(window(60, 50, 1.0))), 1, start, now);
+    }
+    let now = start + seconds(80.0);
+    let sent = burst(&mut limiter, now);
+    answer(&mut limiter, accepted(), sent, now, now);
+    assert_eq!(sent, 60);
+    assert!(limiter.wait(now + seconds(30.0)) >= Some(now + seconds(60.0)));
+}
