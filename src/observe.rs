@@ -6,8 +6,8 @@
 //! # Spans and events
 //!
 //! Every span and event has the target `turris_auth`. A healthy process writes one line at `INFO`
-//! for each token, and nothing else. Names with a dot come from OpenTelemetry's semantic
-//! conventions.
+//! for each token, and one for each window of a rate limit that holds requests back. Names with a
+//! dot come from OpenTelemetry's semantic conventions.
 //!
 //! | level | event | fields |
 //! | --- | --- | --- |
@@ -29,6 +29,7 @@
 //! | `DEBUG` | a request was sent with the restricted access token | `error.type` |
 //! | `WARN` | a rate limit was exceeded, and its gate closed | `wait` in seconds |
 //! | `INFO` | a gate is open again, and the first request has passed it | |
+//! | `INFO` | requests are held back to keep to a rate limit; once for each window, after a second, and at most every 10 s | `waiting`: the number of requests; `wait` in seconds until the next request may leave |
 //! | `DEBUG` | a request body is too long to be kept for a retry | `bound` in bytes |
 //!
 //! The span `token_fetch` starts with the fields `otel.kind` (`client`) and `reason` (`no_token`,

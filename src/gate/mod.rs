@@ -7,6 +7,7 @@
 //! | `queue.rs` | requests in the order in which they may send |
 //! | `cooldown.rs` | after a refusal: closed until when, and how it opens |
 //! | `limiter/` | how many requests may leave, and when, so that the limit is met without being hit |
+//! | `notice.rs` | when to tell that requests are held back |
 //! | `guards.rs` | what a request holds of its gate, in flight and in the queue |
 //! | `registry.rs` | authority and class to gate |
 //! | `class.rs`, `settings.rs` | which requests share a gate, and what the layer has set |
@@ -27,6 +28,7 @@ mod class;
 pub(crate) mod cooldown;
 mod guards;
 mod limiter;
+mod notice;
 mod queue;
 mod registry;
 mod settings;
@@ -53,6 +55,7 @@ pub(crate) use self::{
 use self::{
     cooldown::{Cooldown, Ticket},
     limiter::{Limiter, Outcome},
+    notice::Notice,
     queue::{Afterwards, Look, Queue, QueuePosition},
 };
 use crate::{api::limits::RateLimits, observe};
@@ -119,6 +122,7 @@ struct Parts {
     cooldown: Cooldown,
     /// `None` with pacing turned off.
     limiter: Option<Limiter>,
+    notice: Notice,
 }
 
 impl Parts {
@@ -126,6 +130,18 @@ impl Parts {
     #[inline]
     fn wait(&mut self, now: Instant) -> Option<Instant> {
         self.cooldown.wait(now).or_else(|| self.limiter.as_mut()?.wait(now))
+    }
+
+    /// The head is held back until `until`. Returns when it looks again, and whether that it waits is to be told now. A
+    /// closed gate has been told.
+    fn held(&mut self, now: Instant, until: Instant) -> (Instant, bool) {
+        if self.cooldown.wait(now).is_some() {
+            return (until, false);
+        }
+        match self.notice.held(now, until) {
+            Ok(()) => (until, true),
+            Err(look_again) => (look_again, false),
+        }
     }
 
     /// A request leaves. Returns its record, and whether it is the first since the gate closed.
@@ -211,12 +227,18 @@ impl Gate {
     fn turn(&self, position: QueuePosition, now: Instant, waker: &Waker) -> Turn {
         let (waker, mut after) = (waker.clone(), Afterwards::default());
         let mut parts = self.lock();
+        let mut told = None;
         let turn = if !parts.queue.renew(position, waker, &mut after) {
             Turn::Evicted
         } else if let Some(at) = parts.wait(now) {
             parts.queue.hold();
-            let is_head = parts.queue.is_head(position);
-            Turn::Wait(if is_head { at } else { at + parts.queue.patience_of(position) })
+            if parts.queue.is_head(position) {
+                let (look_again, is_told) = parts.held(now, at);
+                told = is_told.then(|| (parts.queue.len(), at.saturating_duration_since(now)));
+                Turn::Wait(look_again)
+            } else {
+                Turn::Wait(at + parts.queue.patience_of(position))
+            }
         } else {
             match parts.queue.look(position, now, &mut after) {
                 Look::Head => Turn::Send,
@@ -226,6 +248,9 @@ impl Gate {
         };
         drop(parts);
         after.run();
+        if let Some((waiting, wait)) = told {
+            observe::requests_held_back(waiting, wait);
+        }
         turn
     }
 
@@ -340,6 +365,9 @@ impl Gate {
 
     #[inline]
     fn publish(&self, parts: &mut Parts, now: Instant) {
+        if parts.queue.is_empty() {
+            parts.notice.end();
+        }
         let counted = u64::from(!parts.is_free(now));
         self.state.store(parts.cooldown.epoch() << 1 | counted, Ordering::Relaxed);
     }

@@ -31,6 +31,12 @@ pub(crate) fn gate_opened() {
     event!(INFO, "the gate of a rate limit is open again");
 }
 
+/// `waiting` requests keep to a limit, and the first of them may leave in `wait`.
+pub(crate) fn requests_held_back(waiting: usize, wait: Duration) {
+    event!(INFO, waiting, wait = wait.as_secs_f64(), "requests are held back to keep to a rate limit");
+    let _ = (waiting, wait);
+}
+
 pub(crate) fn gate_waited(waited: Duration) {
     metric!(histogram!("turris_auth_gate_wait_seconds").record(waited.as_secs_f64()));
     let _ = waited;

@@ -51,14 +51,44 @@ async fn a_gate_that_a_newcomer_opens_is_told_once() {
     assert_eq!(told(&capture), [CLOSED, OPENED]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn requests_that_are_only_paced_say_nothing() {
-    let (capture, _guard) = Capture::start();
-    let service =
-        TurrisBackoffLayer::builder().rate_limit(2, Duration::from_secs(60)).build().unwrap().layer(limited(&[]));
-    for _ in 0..6 {
-        service.clone().oneshot(Request::post(API).body(Body::default()).unwrap()).await.unwrap();
+const HELD: &str = "INFO requests are held back to keep to a rate limit";
+
+/// Sends so many `POST`s at once, and waits for all of them.
+async fn send_all(builder: turris_auth::backoff::TurrisBackoffLayerBuilder, requests: usize) {
+    let service = builder.build().unwrap().layer(limited(&[]));
+    let post = || Request::post(API).body(Body::default()).unwrap();
+    let sent = (0..requests).map(|_| service.clone().oneshot(post()));
+    for answer in futures_util::future::join_all(sent).await {
+        assert_eq!(answer.unwrap().status(), 200);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_are_held_back_are_told_once_a_window_with_how_many_and_until_when() {
+    let (capture, _guard) = Capture::start();
+    send_all(TurrisBackoffLayer::builder(), 200).await;
+    // 60 leave at once, and 60 more with each minute.
+    assert_eq!(told(&capture), [HELD; 3]);
+    let events = capture.events(Level::INFO);
+    for (event, (waiting, wait)) in events.iter().zip([("140", 59.0), ("80", 60.0), ("20", 60.0)]) {
+        assert_eq!(event.fields.get("waiting"), Some(waiting), "{event:?}");
+        let told: f64 = event.fields.get("wait").unwrap().parse().unwrap();
+        assert!((wait - 1.0..=wait + 0.5).contains(&told), "{event:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn short_windows_do_not_fill_the_log() {
+    let (capture, _guard) = Capture::start();
+    // Half a minute, in windows of a second.
+    send_all(TurrisBackoffLayer::builder().rate_limit(2, Duration::from_secs(1)), 62).await;
+    assert_eq!(told(&capture), [HELD; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_wait_for_less_than_a_second_say_nothing() {
+    let (capture, _guard) = Capture::start();
+    send_all(TurrisBackoffLayer::builder().rate_limit(2, Duration::from_millis(900)), 4).await;
     assert_eq!(told(&capture), [""; 0]);
 }
 

@@ -1,0 +1,43 @@
+//! The notice that requests are held back by a limit: when to tell it, and when not to repeat it.
+//!
+//! Pure: the clock comes in as an argument.
+//!
+//! 1. A notice is due when requests have waited in the queue for [`SHORTEST`]. By then the requests of a burst are all there,
+//!    and so are counted.
+//! 2. The next notice is due when the wait that was told is over, but not within [`QUIET`]. So there is one for each window
+//!    of the limit, and a limit of short windows does not fill the log.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Shorter waits are not worth a line.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+const QUIET: Duration = Duration::from_secs(10);
+
+/// What was told of the requests in the queue.
+#[derive(Debug, Default)]
+pub(super) struct Notice {
+    /// Since when there have been requests in the queue.
+    since: Option<Instant>,
+    quiet_until: Option<Instant>,
+}
+
+impl Notice {
+    /// The head of the queue is held back until `until`. `Ok` if that is to be told now, otherwise when to look again.
+    pub(super) fn held(&mut self, now: Instant, until: Instant) -> Result<(), Instant> {
+        let since = *self.since.get_or_insert(now);
+        let due = (since + SHORTEST).max(self.quiet_until.unwrap_or(since));
+        if now < due {
+            return Err(due.min(until));
+        }
+        self.quiet_until = Some(until.max(now + QUIET));
+        Ok(())
+    }
+
+    /// The queue is empty.
+    pub(super) fn end(&mut self) {
+        self.since = None;
+    }
+}
