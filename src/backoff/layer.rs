@@ -18,11 +18,11 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 const MOST_RETRIES: u32 = 100;
 const MOST_REQUESTS: u64 = 1_000_000_000;
 
-/// Puts a [`TurrisBackoff`] around a service.
+/// Layer that puts a [`TurrisBackoff`] around a service.
 ///
-/// All services made from one layer, or from its clones, share one gate and one count per authority and class of
-/// requests. The vendor counts per API client, so make a layer for each: two API clients under one layer would wait for
-/// each other's limits. See the [module](super) for what it does, and for an example.
+/// All services made from one layer, or from its clones, share one gate and one count for each authority and class of
+/// requests. The vendor counts per API client, so make a layer for each API client: two of them under one layer would wait
+/// for each other's limits. The [module](super) says what the layer does.
 ///
 /// # Examples
 ///
@@ -44,12 +44,12 @@ pub struct TurrisBackoffLayer {
 }
 
 impl TurrisBackoffLayer {
-    /// A layer with the defaults, which suit the Turris API.
+    /// Creates a layer with the defaults, which suit the Turris API.
     pub fn new() -> Self {
         Self::from(Settings::default())
     }
 
-    /// A builder, for other settings.
+    /// Returns a builder for a customised layer.
     pub fn builder() -> TurrisBackoffLayerBuilder {
         TurrisBackoffLayerBuilder { settings: Settings::default() }
     }
@@ -82,7 +82,7 @@ impl<S> Layer<S> for TurrisBackoffLayer {
     }
 }
 
-/// Builds a [`TurrisBackoffLayer`] with settings of your own.
+/// Builder for a customised [`TurrisBackoffLayer`].
 ///
 /// # Examples
 ///
@@ -106,40 +106,46 @@ pub struct TurrisBackoffLayerBuilder {
 }
 
 impl TurrisBackoffLayerBuilder {
-    /// How often a request is repeated, after 429 and after a failed token together. Default: 3, the vendor's advice.
-    /// With 0 nothing is repeated, no copy of the request is kept, and refusals still close the gate for the others.
+    /// Sets how often a request is repeated, after 429s and failed tokens together. Default: 3, the vendor's advice.
+    ///
+    /// To try a closed gate does not count, unless the server had stated when it opens. With 0 nothing is repeated and no
+    /// copy of a request is kept; a 429 still closes the gate for the other requests.
     pub fn max_retries(mut self, max_retries: u32) -> Self {
         self.settings.max_retries = max_retries;
         self
     }
 
-    /// The longest time that a server can make this class of requests wait at once. Default: 2 minutes. A 429 that asks
-    /// for more goes back to its caller at once; the gate then closes for this long.
+    /// Sets the longest time for which a server can close a gate. Default: 2 minutes.
     ///
-    /// It does not bound standing in line, which a timeout around this layer does.
+    /// A 429 that asks for more goes back to its caller at once, and closes the gate for this long. A 429 also goes back once
+    /// the server has refused every request for this long. The time in the queue has no such bound: put a timeout around this
+    /// layer for that.
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
         self.settings.max_wait = max_wait;
         self
     }
 
-    /// Whether requests are held back so that the limit is met without being hit. Default: on. Without it, limits are
-    /// learned from 429 alone.
+    /// Sets whether requests are held back so that the limit is met without being hit. Default: on.
+    ///
+    /// If it is off, only a 429 holds requests back.
     pub fn pacing(mut self, pacing: bool) -> Self {
         self.settings.pacing = pacing;
         self
     }
 
-    /// The limit that pacing starts from, for classes that are [`WRITES`](RequestClass::WRITES). Default: the
-    /// documented 60 requests in 60 seconds. What the server says of its limit replaces it, but not the length of its
-    /// window, which no header states: for a gateway with another one, set both.
+    /// Sets the limit that pacing starts from, for classes that are [`WRITES`](RequestClass::WRITES). Default: the
+    /// documented 60 requests in 60 seconds.
+    ///
+    /// What the server states of its limit and its window replaces it. A server that states nothing is sent no more than this:
+    /// set it for a gateway that allows more.
     pub fn rate_limit(mut self, requests: u64, per: Duration) -> Self {
         self.settings.allowance = Allowance { requests, window: per };
         self
     }
 
-    /// Which requests share an allowance. Default: [`RequestClass::of`] the method.
+    /// Sets which requests share a limit. Default: [`RequestClass::of`] the method.
     ///
-    /// The closure is called for every request. The authority is taken into account in any case.
+    /// The closure is called for every request. Requests to different authorities never share a limit.
     pub fn classify_requests<F>(mut self, classify: F) -> Self
     where
         F: Fn(&Method, &Uri, &HeaderMap) -> RequestClass + Send + Sync + 'static,
@@ -148,8 +154,10 @@ impl TurrisBackoffLayerBuilder {
         self
     }
 
-    /// Which responses say that a limit was met. Default: [`ResponseClass::of`], which knows 429 and what gRPC says in its
-    /// place. Those that are [`RateLimited`](ResponseClass::RateLimited) are waited out, all others are left alone.
+    /// Sets which responses say that a limit was met. Default: [`ResponseClass::of`], which knows 429 and its gRPC
+    /// equivalents.
+    ///
+    /// Responses that are [`RateLimited`](ResponseClass::RateLimited) are waited out. All others pass untouched.
     pub fn classify_responses<F>(mut self, classify: F) -> Self
     where
         F: Fn(StatusCode, &HeaderMap) -> ResponseClass + Send + Sync + 'static,
@@ -158,20 +166,23 @@ impl TurrisBackoffLayerBuilder {
         self
     }
 
-    /// Bounds the share of requests that are repeated, with a [budget of Tower](tower::retry::budget). Default: none.
-    /// Every answer that is not a refusal makes a deposit, every repetition a withdrawal; when the budget is
-    /// overdrawn the 429 goes back.
+    /// Sets a [budget of Tower](tower::retry::budget) that bounds the share of repeated requests. Default: none.
+    ///
+    /// Every answer that is not a refusal makes a deposit, and every repetition a withdrawal. If the budget is overdrawn, the
+    /// 429 goes back.
     pub fn retry_budget(mut self, budget: impl Budget + Send + Sync + 'static) -> Self {
         self.settings.budget = Some(Arc::new(budget));
         self
     }
 
-    /// The layer.
+    /// Builds the layer.
     ///
     /// # Errors
     ///
+    /// A [`ConfigError`] that names the setting, for
+    ///
     /// - `max_retries` above 100,
-    /// - `max_wait` of less than a second (the shortest wait that the vendor asks for), or of more than a day,
+    /// - `max_wait` below a second (the shortest wait that the vendor asks for) or above a day,
     /// - a `rate_limit` of no requests or of more than a billion, or over less than 10 ms or more than a day.
     pub fn build(self) -> Result<TurrisBackoffLayer, ConfigError> {
         self.validated().map(TurrisBackoffLayer::from)

@@ -1,41 +1,70 @@
-//! Waiting out rate limits, and keeping to them.
+//! Middleware that waits out rate limits and keeps to them.
 //!
-//! [`TurrisBackoffLayer`] goes around any HTTP service, outside of [`TurrisAuthLayer`](crate::TurrisAuthLayer) where there is one,
-//! so that a request that has waited a minute leaves with a fresh token. With it a bulk job ends as early as the
-//! server's allowance permits, first come, first served, and nobody has to tune anything.
+//! [`TurrisBackoffLayer`] goes around any HTTP service. If there is a [`TurrisAuthLayer`](crate::TurrisAuthLayer), it
+//! goes around that one, so a request that has waited a minute leaves with a fresh token. A bulk job
+//! then ends as early as the server allows, first come, first served, and there is nothing to tune.
 //!
-//! # What it does
+//! # A 429 is waited out
 //!
-//! - **A 429 is waited out** and its request repeated, up to three times. The wait is what `Retry-After` says, else
-//!   until `X-RateLimit-Reset`, else a random part of 1 s, 2 s, 4 s and so on up to a minute. It is at least a second
-//!   where the server has named a time, and up to a tenth longer than asked (a second at most), so that a fleet does
-//!   not come back as one. The server's times are read against the answer's own `Date`: a wrong clock, here or there,
-//!   does no harm.
-//! - **One gate for all.** After a 429 no request of the same class to the same authority leaves until the gate opens.
-//!   Then they go in the order in which they came, the refused one first; the others follow when it is through.
-//!   Requests that change something are one class, the others another ([`RequestClass`]).
-//! - **Pacing.** Requests that change something leave so that the documented 60 a minute are met and not exceeded: at
-//!   once while the window has room, then when it has room again. What the server says in `X-RateLimit-*`, and
-//!   refusals, replace the documented limit, and are forgotten five windows after they were last heard. Others that
-//!   share the allowance are noticed by their use of it.
-//! - **A missing token is waited for** like a 429, where the [`TokenError`](crate::TokenError) says [how
-//!   long](crate::TokenError::retry_after). It holds up its own request only, and the gate stays open.
+//! The request is repeated, up to three times by default. A 429 is answered before a request is processed, so this is
+//! safe for every method. How long the request waits:
 //!
-//! A response tells what it took, in a [`BackoffReport`].
+//! 1. as long as the server asks for: `Retry-After` in seconds, with or without a fraction, or as a date;
+//! 2. else until the window ends: `X-RateLimit-Reset`, or the `RateLimit` fields of the IETF drafts;
+//! 3. else as long as the limiter has found that this server needs;
+//! 4. else a random part of 1 s, 2 s, 4 s and so on, up to a minute.
+//!
+//! A wait that the server has asked for is up to a tenth longer, by a second at most, so that a fleet does not come back
+//! as one. The server's times are read against the answer's own `Date`, so a wrong clock does no harm.
+//!
+//! # One gate for each limit
+//!
+//! Requests with the same authority and the same [`RequestClass`] share a gate. By default requests that change something
+//! are one class, and all others another.
+//!
+//! - After a 429 the gate is closed. No request of its class leaves until it opens.
+//! - Then one request tries whether the server accepts again. After that, more leave with each success.
+//! - Requests leave in the order in which they came. Refused requests come first.
+//! - To try the gate costs the request none of its retries, unless the server had stated when it opens.
+//!
+//! # Pacing: limits are met without being hit
+//!
+//! Pacing is on by default. It knows two kinds of limits:
+//!
+//! - **Stated windows.** Requests that change something start from the documented 60 a minute, or from
+//!   [`rate_limit`](TurrisBackoffLayerBuilder::rate_limit). What the server states replaces that: how many
+//!   requests a window carries, how many are left, when it ends and how long it is. A window's requests leave at once.
+//! - **A rate that is found.** If a server refuses and states nothing, its rate is searched for. It rises while
+//!   requests are accepted, and falls if they are refused.
+//!
+//! What was learned is forgotten five windows after it was last heard. Other processes that share the limit are noticed by
+//! their use of it.
+//!
+//! # A missing token is waited for
+//!
+//! A [`TokenError`](crate::TokenError) of a kind that [waiting can cure](crate::TokenErrorKind::is_transient) is
+//! waited out for as long as [it says](crate::TokenError::retry_after). It holds up its own request only, and the gate stays
+//! open. All other token errors come back at once.
 //!
 //! # What bounds the waiting
 //!
-//! A server can impose no wait beyond `max_wait`, 2 minutes by default. A 429 that asks for more goes back at once. The
-//! gate closes for `max_wait` then; after that one request asks the server again, and what it is told counts for the
-//! rest. Waiter in line behind others has no bound of its own: put a timeout around this layer.
+//! - A server can impose no wait beyond [`max_wait`](TurrisBackoffLayerBuilder::max_wait), 2 minutes by default. A 429
+//!   that asks for more goes back at once, and closes the gate for `max_wait`.
+//! - A 429 also goes back if the server has refused every request for `max_wait`, whether it stated a time or not.
+//! - A 429 goes back if the retries or the budget are used up, if the body [cannot be
+//!   repeated](crate::replay::TryCloneBody), or if there is no tokio runtime with timers.
+//! - A request that waits in the queue behind others has no bound of its own: put a timeout around this layer.
 //!
-//! The 429 itself comes back when the retries (or the budget) are used up, when the body [cannot be
-//! repeated](crate::replay::TryCloneBody), and where there is no tokio runtime with timers to wait on. Other
-//! statuses are not touched. A 429 is answered before a request is processed, so that repeating it is safe for every method.
+//! Other statuses pass untouched.
 //!
-//! While a request waits it holds no readiness of the inner service, no permit and no connection, and has not been
-//! copied. One that is dropped leaves the line. One that could leave but is not polled, or whose inner service is not
-//! ready, lets the others pass after about a second.
+//! A request that waits holds no readiness of the inner service, no permit and no connection. If it is dropped, it leaves
+//! the queue. If it could leave and does not, because it is not polled or its inner service is not ready, the requests
+//! behind it pass after about a second.
+//!
+//! # What can be seen
+//!
+//! A response whose request was held back or repeated carries a [`BackoffReport`]. The events and metrics are in
+//! [`observe`](crate::observe).
 //!
 //! # Examples
 //!

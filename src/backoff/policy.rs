@@ -1,4 +1,4 @@
-//! The limit's policy: when a request may go, and what an answer says of the limit.
+//! The policy of a limit: when a request may be sent, and what an answer says of the limit.
 
 use std::{
     error::Error,
@@ -23,7 +23,7 @@ use crate::{
 /// A request's wait for its turn at a gate.
 pub(crate) struct LimitWait {
     queue: QueueGuard,
-    /// Until then the request does not join the queue: no token can be had for it.
+    /// The request joins the queue after this, when a token may be had for it.
     pause_ends: Option<Instant>,
     timer: Timer,
     since: Instant,
@@ -34,7 +34,7 @@ impl LimitWait {
         Self { queue, pause_ends: None, timer: Timer::default(), since: Instant::now() }
     }
 
-    /// Takes its place in the queue while there is still something else to do.
+    /// Joins the queue while the refused answer is still read.
     pub(crate) fn join(&mut self, cx: &mut Context<'_>) {
         if self.pause_ends.is_none() {
             self.queue.join(cx.waker());
@@ -71,7 +71,7 @@ impl LimitWait {
     }
 }
 
-/// Whether a copy is kept of a request. One whose retries are used up may still try, at the gate's expense, whether the gate
+/// Whether a copy of a request is kept. A request whose retries are used up keeps one too: it may still try whether the gate
 /// is open.
 #[inline]
 pub(crate) fn keeps_copy(settings: &Settings) -> bool {
@@ -120,14 +120,14 @@ pub(crate) fn without_token(
 ) -> Option<LimitWait> {
     let settings = in_flight.settings();
     let max_wait = settings.max_wait;
-    // There is none if waiting does not help.
+    // `None` if waiting does not help.
     let wait = error.retry_after().filter(|wait| *wait <= max_wait);
     let is_retried = wait.is_some() && has_retry(settings, history) && can_wait(settings, repeatable);
-    // Also if the error goes back: the request has not been sent.
+    // The request has not been sent, so it is not counted, even if the error goes back.
     let queue = in_flight.not_sent();
     let wait = wait.filter(|_| is_retried)?;
     history.limit_retries += 1;
-    // Other requests are not held up by it: those that have a token in hand need none.
+    // The gate stays open for requests that have a token.
     let end = Instant::now() + cooldown::with_jitter(wait, max_wait, fastrand::f64());
     Some(LimitWait { pause_ends: Some(end), ..LimitWait::new(queue) })
 }
@@ -241,7 +241,7 @@ impl<S, B> Admit<S, B> for LimitPolicy {
     }
 }
 
-/// A request has to wait where there is nothing to wait with.
+/// Error of a request that has to wait and has no timer to wait with.
 #[derive(Debug)]
 struct NoTimer;
 

@@ -1,4 +1,4 @@
-//! What the caller and this layer tell each other through extensions.
+//! [`BackoffReport`] and [`SkipBackoff`]: what the layer and its caller tell each other through extensions.
 
 use std::time::Duration;
 
@@ -6,8 +6,10 @@ use http::Response;
 
 use crate::engine::History;
 
-/// What it took to get an answer. It is among the extensions of a response whose request was held back, or sent more
-/// than once, and of no other. Of two such layers the outer one has the word.
+/// Report of what it took to get a response.
+///
+/// It is among the extensions of each response whose request was held back or sent more than once. If two of these
+/// layers are stacked, the report is that of the outer one.
 ///
 /// # Examples
 ///
@@ -27,19 +29,21 @@ pub struct BackoffReport {
 }
 
 impl BackoffReport {
-    /// How many times the request was handed to the service inside: 1 where it was held back only.
+    /// Returns how many times the request was sent: 1 if it was only held back.
     pub fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// The time it stood in line, waited for the gate, or for a token to become possible. Not the time that answers
-    /// took.
+    /// Returns how long the request waited: in the queue, for the gate to open, and for the time at which a token can be
+    /// had again. The time that answers took is not in it.
     pub fn waited(&self) -> Duration {
         self.waited
     }
 }
 
-/// A request with this among its extensions passes by the layer: it is neither held back, nor counted, nor repeated.
+/// Extension of a request that turns the layer off for it.
+///
+/// The request is not held back, counted or repeated.
 ///
 /// # Examples
 ///
@@ -51,7 +55,7 @@ impl BackoffReport {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SkipBackoff;
 
-/// Adds a report to `response` if there is anything to tell.
+/// Adds a report to `response` if its request was held back or repeated.
 pub(crate) fn report<B>(history: &History, response: &mut Response<B>) {
     if history.attempts > 1 || !history.waited.is_zero() {
         let report = BackoffReport { attempts: history.attempts, waited: history.waited };

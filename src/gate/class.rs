@@ -1,4 +1,4 @@
-//! Which requests share an allowance.
+//! [`RequestClass`]: which requests share a limit.
 
 use std::{
     fmt,
@@ -8,10 +8,12 @@ use std::{
 
 use http::{HeaderMap, Method, Uri};
 
-/// Requests of one class, to one authority, share an allowance: they wait for each other and for nobody else.
+/// Class of requests that share a limit.
 ///
-/// The Turris API limits requests that change something and no others, so there are two classes to begin with. A
-/// closure given to [`classify`](super::TurrisBackoffLayerBuilder::classify) can divide them further.
+/// Requests of one class to one authority wait for each other, and for no others. The Turris API limits only requests
+/// that change something, so by default there are two classes, [`READS`](Self::READS) and [`WRITES`](Self::WRITES). A closure
+/// can divide them further: see
+/// [`classify_requests`](crate::backoff::TurrisBackoffLayerBuilder::classify_requests).
 ///
 /// # Examples
 ///
@@ -29,23 +31,24 @@ use http::{HeaderMap, Method, Uri};
 pub struct RequestClass(u64);
 
 impl RequestClass {
-    /// Requests that change nothing. They are not paced: the API does not limit them.
+    /// Requests that change nothing. The API does not limit them, so they are paced only after a server has stated a limit
+    /// or refused a request.
     pub const READS: Self = Self(2);
 
-    /// Requests that change something. They are paced, where pacing is on.
+    /// Requests that change something. If pacing is on, they are paced from the first request.
     pub const WRITES: Self = Self(2 | Self::PACED);
 
     const PACED: u64 = 1;
 
-    /// The class of a method: `GET`, `HEAD`, `OPTIONS` and `TRACE` are [`READS`](Self::READS), all others
+    /// Returns the class of a method: `GET`, `HEAD`, `OPTIONS` and `TRACE` are [`READS`](Self::READS), all others
     /// [`WRITES`](Self::WRITES).
     pub fn of(method: &Method) -> Self {
         if method.is_safe() { Self::READS } else { Self::WRITES }
     }
 
-    /// The part of this class that `key` names: a path, a client id, a tenant.
+    /// Returns the part of this class that `key` names, such as a path, a client id or a tenant.
     ///
-    /// Only a hash of the key is kept. A key need not be secret, and is never shown.
+    /// The class keeps a hash of the key only, and never shows it.
     pub fn with(self, key: impl Hash) -> Self {
         let mut hasher = DefaultHasher::new();
         (self, key).hash(&mut hasher);

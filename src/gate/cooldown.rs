@@ -7,7 +7,7 @@
 //! 2. The server's own time comes first, then the time that the [limiter](super::limiter) has found, then an exponential
 //!    delay with full jitter.
 //! 3. After a closing the gate opens by degrees (*slow start*): one request may be in flight, and one more for every
-//!    success, until nobody waits. A request that is not answered holds up the next one for [`PATIENCE`] at most.
+//!    success, until the queue is empty. A request that is not answered holds up the next one for [`PATIENCE`] at most.
 //! 4. Whether the gate is open is tried at the gate's expense. A refusal uses a retry of its request only if it is the
 //!    request's first, or if the server breaks its word: the request left first after a time that the server had stated.
 //!    Any refusal goes back once the server has refused everything for `max_wait`.
@@ -41,7 +41,7 @@ pub(super) struct Ticket {
     pub(super) trusts_server: bool,
 }
 
-/// What is to be done about a refusal.
+/// The effect of a refusal on the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Closing {
     /// The gate was closed, for this long.
@@ -59,7 +59,7 @@ pub(super) struct Cooldown {
     /// It has closed, and no request has left since.
     is_news: bool,
     epoch: u64,
-    /// Closings since the last success whose length nobody had stated.
+    /// Closings since the last success for which the server stated no time.
     refusals: u32,
     /// Since when every answer has been a refusal.
     refused_since: Option<Instant>,
@@ -92,7 +92,7 @@ impl Cooldown {
         (Ticket { epoch: self.epoch, trusts_server }, is_first)
     }
 
-    /// A request came back with anything but a refusal, or never will. `is_last` says that nobody waits.
+    /// A request came back with anything but a refusal, or never will. `is_last` says that the queue is empty.
     #[inline]
     pub(super) fn returned(&mut self, ticket: Ticket, accepted: bool, is_last: bool) {
         if accepted {
@@ -151,7 +151,7 @@ impl Cooldown {
     /// Whether requests may leave without a ticket.
     #[inline]
     pub(super) fn is_wide_open(&self) -> bool {
-        // A gate that is closed, or has refused since the last success, is in its slow start too.
+        // A gate that is closed is in its slow start too.
         self.slow_start_limit.is_none()
     }
 

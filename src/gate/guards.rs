@@ -1,4 +1,4 @@
-//! What a request holds of its gate. Each guard tells the gate when it is dropped.
+//! Guards: what a request holds of its gate. A guard that is dropped tells the gate.
 
 use std::{sync::Arc, task::Waker};
 
@@ -111,7 +111,7 @@ pub(crate) struct QueueGuard {
 }
 
 impl QueueGuard {
-    /// Joins the queue. After a refusal this is done before anything else, so that nobody overtakes.
+    /// Joins the queue. After a refusal a request does this first, so that no other request overtakes it.
     pub(crate) fn join(&mut self, waker: &Waker) {
         if !self.queued {
             self.gate.join(self.position, waker);

@@ -1,4 +1,4 @@
-//! The queue in front of a gate: positions, waiters, and what happens to a head that does not send.
+//! The queue in front of a gate: positions, waiters, and the removal of a head that does not send.
 
 use std::{collections::BTreeMap, mem, task::Waker, time::Duration};
 
@@ -7,11 +7,11 @@ use tokio::time::Instant;
 /// How long the head may block the queue although it could send.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long each head after it may block the queue, until a request sends. So a thousand waiters that never send block it
-/// for little longer than one. A head that is removed too early keeps its number and loses nothing.
+/// How long each further head may block the queue, until a request is sent. So a thousand waiters that never send block the
+/// queue for little longer than one of them. A head that is removed too early keeps its number and loses nothing.
 const HURRY: Duration = Duration::from_millis(1);
 
-/// Waiters look at the head the more rarely the further back they are, counted up to here.
+/// The further back waiters are, the more rarely they look at the head. Positions beyond this one look as rarely as it.
 const FURTHEST: usize = 64;
 
 /// A position in the queue. The smallest comes first: refused requests, then newcomers, each by age.
@@ -36,7 +36,7 @@ pub(super) enum Look {
     Evicted,
 }
 
-/// What is dropped and woken once the lock is released.
+/// The wakers to drop and to wake once the lock is released.
 #[must_use]
 #[derive(Default)]
 pub(super) struct Afterwards {

@@ -26,9 +26,9 @@ const CACHED: usize = 8;
 
 /// The gates of a layer. A gate is made when it is first asked for.
 ///
-/// A gate is *idle* if nothing would be lost with it: nobody waits, nothing is counted, nothing was learned. Idle gates are
-/// removed when there are many. Beyond [`MOST`] gates in use a request gets a gate that is not registered: it is neither
-/// paced together with others nor held back by them, and waits out its own refusals.
+/// A gate is *idle* if nothing would be lost with it: its queue is empty, it counts nothing and has learned nothing. Idle
+/// gates are removed when there are many. If [`MOST`] gates are in use, each further request gets a gate of its own: it
+/// waits out its own refusals, and is not paced together with others.
 pub(crate) struct GateRegistry {
     settings: Arc<Settings>,
     cache: [ArcSwapOption<CachedGate>; CACHED],
@@ -107,7 +107,7 @@ impl GateRegistry {
         }
         if all.by_key.len() >= all.swept_at {
             let now = Instant::now();
-            // Clones are made under this lock or from a clone: nobody can come to hold a gate that only the map holds.
+            // Clones are made under this lock or from a clone, so a gate that only the map holds stays so.
             all.by_key.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.is_idle(now));
             all.swept_at = (2 * all.by_key.len()).clamp(SWEPT_FROM, MOST);
         }
@@ -119,8 +119,8 @@ impl GateRegistry {
     }
 }
 
-/// Where to look first. Two gates that share a slot cost each other a look under the lock, nothing else. By twos, since
-/// the two kinds of requests to one authority are neighbours.
+/// The slot of the cache to look in first. Two gates that share a slot cost each other a look under the lock, and nothing
+/// else. The two kinds of requests to one authority are neighbours, so authorities are two slots apart.
 fn slot(uri: &Uri, class: RequestClass) -> usize {
     let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
     (class.key() as usize).wrapping_add(authority.wrapping_mul(2)) % CACHED

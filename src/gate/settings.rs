@@ -1,4 +1,4 @@
-//! What a layer has set for its gates.
+//! The settings of a layer for its gates.
 
 use std::{fmt, sync::Arc, time::Duration};
 
