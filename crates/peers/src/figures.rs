@@ -22,9 +22,9 @@ const OTHERS: RGBColor = RGBColor(0xd9, 0x77, 0x06);
 const WIDTH: u32 = 760;
 
 pub fn draw() -> Result<(), Error> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../figures");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../benches/figures");
     fs::create_dir_all(&directory)?;
-    draw_hot(&directory.join("hot.svg"))?;
+    draw_hot(&directory)?;
     // Drawn before the scenario whose blocks the allocator has to tidy up.
     draw_storm(&directory.join("storm.svg"))?;
     draw_cold(&directory.join("cold.svg"))?;
@@ -47,15 +47,15 @@ fn color(name: &str) -> RGBColor {
 }
 
 fn is_ours(name: &str) -> bool {
-    ["auth", "backoff", "read_backoff", "replay"].iter().any(|prefix| name.starts_with(prefix))
+    ["auth", "backoff", "read_backoff", "read_turris", "replay", "turris"].iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Returns the name of a contender in the figures.
-fn label(name: &str) -> &str {
-    match name {
-        contenders::STATIC_HEADER => "AddAuthorization (static header)",
-        contenders::TOWER_RETRY => "RetryLayer over AddAuthorization",
-        contenders::TWO_TOWER_RETRIES => "two RetryLayers over AddAuthorization",
+/// Returns the name of a contender in the figures. `None` if the contender only measures others.
+fn label(name: &str) -> Option<&str> {
+    Some(match name {
+        contenders::STATIC_HEADER => "a fixed header (tower-http)",
+        contenders::TOWER_RETRY => "a fixed header, one tower retry",
+        contenders::TWO_TOWER_RETRIES => "a fixed header, two tower retries",
         contenders::AUTH_WITHOUT_RETRY => "TurrisAuth without retry",
         contenders::AUTH => "TurrisAuth",
         contenders::BACKOFF_WITHOUT_RETRY => "TurrisBackoff without retries",
@@ -63,34 +63,55 @@ fn label(name: &str) -> &str {
         contenders::READ_BACKOFF_AUTH => "TurrisBackoff over TurrisAuth, GET",
         contenders::BACKOFF => "TurrisBackoff",
         contenders::BACKOFF_AUTH => "TurrisBackoff over TurrisAuth",
+        contenders::TURRIS => "Turris",
+        contenders::READ_TURRIS => "Turris, GET",
         contenders::REPLAY_AUTH => "ReplayBody over TurrisAuth",
-        "arc_swap_by_hand" => "arc-swap by hand",
-        "std_rwlock" => "std RwLock by hand",
-        "tokio_rwlock" => "tokio RwLock by hand",
-        "tokio_mutex_filter" => "AsyncFilter, tokio Mutex",
-        "aws_smithy" => "aws-smithy identity cache",
-        "azure_core" => "azure_core bearer policy",
-        "google_cloud_auth" => "google-cloud-auth",
-        other => other,
-    }
+        "arc_swap_by_hand" => "an arc-swap by hand",
+        "std_rwlock" => "std's RwLock by hand",
+        "tokio_rwlock" => "tokio's RwLock by hand",
+        "tokio_mutex_filter" => "tokio's Mutex in an AsyncFilter",
+        "moka" => "a moka cache",
+        "aws_smithy" => "AWS SDK, identity cache",
+        "azure_core" => "Azure SDK, bearer policy",
+        "google_cloud_auth" => "Google Cloud, token cache",
+        _ => return None,
+    })
 }
 
-fn draw_hot(path: &Path) -> Result<(), Error> {
+/// The contenders of the README's figure, and their names there.
+const COST: [(&str, &str); 8] = [
+    (contenders::STATIC_HEADER, "a fixed header"),
+    ("std_rwlock", "a token behind a lock, by hand"),
+    (contenders::AUTH, "token and retry: TurrisAuth"),
+    (contenders::BACKOFF, "rate limit and retry: TurrisBackoff"),
+    (contenders::TURRIS, "all of it: Turris"),
+    ("azure_core", "Azure SDK, token only"),
+    ("aws_smithy", "AWS SDK, token only"),
+    ("google_cloud_auth", "Google Cloud, token only"),
+];
+
+fn draw_hot(directory: &Path) -> Result<(), Error> {
     let contenders = hot::contenders();
     let table = measure::all(&contenders)?;
-    let mut shown: Vec<_> = contenders.iter().filter(|contender| contender.name != contender.floor).collect();
-    shown.sort_by_key(|contender| table[contender.name].instructions);
-    let bar = |name: &str| {
+    let bar = |name: &str, label: &str| {
         let own = table[name];
         Bar {
-            label: label(name).to_owned(),
+            label: label.to_owned(),
             value: own.ratio,
             shown: format!("{:.2}  ({} allocations)", own.ratio, own.allocations.round()),
             color: color(name),
         }
     };
-    let bars: Vec<_> = shown.iter().map(|contender| bar(contender.name)).collect();
-    draw_bars(path, "Own instructions of one request, a static header being 1", &bars, false)
+    let cost: Vec<_> = COST.iter().map(|(name, label)| bar(name, label)).collect();
+    let title = "What a request costs on top of the client, in instructions: a fixed header is 1";
+    draw_bars(&directory.join("cost.svg"), title, &cost, false)?;
+
+    let mut shown: Vec<_> = contenders.iter().filter(|contender| contender.name != contender.floor).collect();
+    shown.sort_by_key(|contender| table[contender.name].instructions);
+    let bars: Vec<_> =
+        shown.iter().filter_map(|contender| label(contender.name).map(|label| bar(contender.name, label))).collect();
+    let title = "Instructions of one request on top of the client: a fixed header is 1";
+    draw_bars(&directory.join("hot.svg"), title, &bars, false)
 }
 
 fn draw_storm(path: &Path) -> Result<(), Error> {
@@ -103,7 +124,7 @@ fn draw_storm(path: &Path) -> Result<(), Error> {
             let last = storm.last_error.as_secs_f64() * 1_000.0;
             let calls = storm.source_calls;
             Bar {
-                label: label(name).to_owned(),
+                label: label(name).unwrap_or(name).to_owned(),
                 value: last,
                 shown: format!("{last:.0} ms, {calls} {}", if calls == 1 { "call" } else { "calls" }),
                 color: color(name),
@@ -179,7 +200,7 @@ fn thousands(number: f64) -> String {
 
 fn draw_expiry(path: &Path) -> Result<(), Error> {
     let bar = |(name, expiry): &(&str, Expiry)| Bar {
-        label: label(name).to_owned(),
+        label: label(name).unwrap_or(name).to_owned(),
         value: expiry.waited as f64,
         shown: format!("{} of {}", thousands(expiry.waited as f64), thousands(expiry.requests as f64)),
         color: color(name),
