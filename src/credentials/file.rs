@@ -17,7 +17,10 @@ use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
 use super::{BYTE_ORDER_MARK, Credentials, CredentialsFuture, CredentialsProvider};
-use crate::secret_text::{object, text};
+use crate::{
+    ConfigError,
+    secret_text::{object, text},
+};
 
 /// The largest file that is read. An id and a secret need far less, so a longer file is the wrong
 /// one.
@@ -58,7 +61,8 @@ const SETTLED: u32 = 3;
 /// # let folder = std::env::temp_dir().join(format!("turris-auth-doc-{}", std::process::id()));
 /// # std::fs::create_dir_all(&folder)?;
 /// # let path = folder.join("turris.json");
-/// std::fs::write(&path, r#"{"clientId": "m2m-client-abc123", "clientSecret": "the client's secret"}"#)?;
+/// let json = r#"{"clientId": "m2m-client-abc123", "clientSecret": "the client's secret"}"#;
+/// std::fs::write(&path, json)?;
 /// let file = CredentialsFile::json(&path);
 /// // Optional: shows an error in the file at the start of the program.
 /// assert_eq!(file.read().await?.client_id(), "m2m-client-abc123");
@@ -74,7 +78,8 @@ const SETTLED: u32 = 3;
 /// ```
 /// use turris_auth::{CredentialsFile, Environment, TurrisAuthLayer};
 ///
-/// let files = CredentialsFile::pair("/run/secrets/turris/client-id", "/run/secrets/turris/client-secret");
+/// let (id, secret) = ("/run/secrets/turris/client-id", "/run/secrets/turris/client-secret");
+/// let files = CredentialsFile::pair(id, secret);
 /// let layer = TurrisAuthLayer::new(files, Environment::Sandbox);
 /// ```
 #[derive(Clone, Debug)]
@@ -154,7 +159,7 @@ impl Source {
         // A refused client id is not shown either, because the files may have been swapped.
         Credentials::checked(ID, String::clone(&id), SECRET, secret).map_err(|error| {
             let path = if error.setting() == ID { self.path() } else { secret_path };
-            path.failed(Reason::Unusable(error.setting()))
+            path.failed(Reason::Unusable(error))
         })
     }
 }
@@ -277,6 +282,24 @@ fn read(path: &Path, resolved: &Path) -> Result<Bytes, CredentialsFileError> {
 
 /// The reason why a [`CredentialsFile`] has no credentials. It names the file and shows nothing of
 /// its content.
+///
+/// A request gets it as the source of a [`TokenError`](crate::TokenError) of the kind
+/// [`CredentialsProvider`](crate::TokenErrorKind::CredentialsProvider).
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::{CredentialsFile, CredentialsFileError, CredentialsProvider};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let file = CredentialsFile::json("/etc/no-such-folder/turris.json");
+/// let error = file.credentials().await.unwrap_err();
+/// let error = error.downcast_ref::<CredentialsFileError>().unwrap();
+/// assert_eq!(error.path().to_str(), Some("/etc/no-such-folder/turris.json"));
+/// assert!(error.to_string().ends_with("check that it is there and may be read"));
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct CredentialsFileError {
     path: PathBuf,
@@ -290,7 +313,7 @@ enum Reason {
     TooLong,
     NotJson,
     NotText,
-    Unusable(&'static str),
+    Unusable(ConfigError),
 }
 
 trait Failed {
@@ -317,7 +340,7 @@ impl CredentialsFileError {
 impl fmt::Display for CredentialsFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "no credentials in `{}`: ", self.path.display())?;
-        match self.reason {
+        match &self.reason {
             Reason::Unreadable(_) => f.write_str("it cannot be read; check that it is there and may be read"),
             Reason::NotRegular => {
                 f.write_str("it is not a regular file; a pipe or a device cannot be read anew, so write it to a file")
@@ -329,11 +352,7 @@ impl fmt::Display for CredentialsFileError {
             Reason::NotText => f.write_str(
                 "it is not UTF-8 text; check that it is the right file, and not in UTF-16, as some shells write files",
             ),
-            Reason::Unusable(value) => write!(
-                f,
-                "the {value} is empty, or has control characters, a byte order mark or white space at an end; write the \
-                 bare value"
-            ),
+            Reason::Unusable(error) => error.fmt(f),
         }
     }
 }

@@ -84,10 +84,10 @@ async fn what_is_wrong_with_a_file_is_named_and_its_content_is_not() {
         (format!(r#"["client","{SECRET}"]"#).into(), "a JSON object"),
         (format!(r#"{{"clientSecret":"{SECRET}"}}"#).into(), "a JSON object"),
         (format!(r#"{{"clientId":["{SECRET}"],"clientSecret":"{SECRET}"}}"#).into(), "a JSON object"),
-        (json("client", "").into(), "the client secret is empty"),
-        (json("", SECRET).into(), "the client id is empty"),
-        (json(&spaced, SECRET).into(), "the client id is empty, or has control characters"),
-        (json("client", &spaced).into(), "the client secret is empty, or has control characters"),
+        (json("client", "").into(), "client secret: expected text that is not empty"),
+        (json("", SECRET).into(), "client id: expected text that is not empty"),
+        (json(&spaced, SECRET).into(), "client id: expected text that is not empty, without the white space"),
+        (json("client", &spaced).into(), "client secret: expected text that is not empty, without the white space"),
         (json("client", &"s".repeat(17_000)).into(), "longer than 16 KiB"),
     ];
     let path = folder.join("turris.json");
@@ -98,8 +98,16 @@ async fn what_is_wrong_with_a_file_is_named_and_its_content_is_not() {
     fs::write(&path, [0xff, 0xfe]).unwrap();
     assert_named(CredentialsFile::pair(&good, &path).read().await.unwrap_err(), &path, "not UTF-8");
     fs::write(&path, spaced).unwrap();
-    assert_named(CredentialsFile::pair(&good, &path).read().await.unwrap_err(), &path, "the client secret is empty");
-    assert_named(CredentialsFile::pair(&path, &good).read().await.unwrap_err(), &path, "the client id is empty");
+    assert_named(
+        CredentialsFile::pair(&good, &path).read().await.unwrap_err(),
+        &path,
+        "client secret: expected text that is not empty",
+    );
+    assert_named(
+        CredentialsFile::pair(&path, &good).read().await.unwrap_err(),
+        &path,
+        "client id: expected text that is not empty",
+    );
 
     let missing = folder.join("missing");
     let error = CredentialsFile::pair(&good, &missing).read().await.unwrap_err();

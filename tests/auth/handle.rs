@@ -86,6 +86,28 @@ async fn status_while_fetches_fail() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn status_as_json() {
+    let script = Script::new(|n| async move { if n == 1 { Ok(issued("token-1", "1000")) } else { Ok(status(401)) } });
+    let handle = layer(&script).handle();
+    let json = || serde_json::to_value(handle.status()).unwrap();
+    let nothing = serde_json::json!({"valid_for_seconds": null, "fetching": false, "healthy": true, "failure": null});
+    assert_eq!(json(), nothing);
+
+    handle.warm_up().await.unwrap();
+    assert_eq!(json()["valid_for_seconds"], 995.0);
+
+    handle.invalidate();
+    let error = handle.warm_up().await.unwrap_err();
+    let shown = json();
+    assert_eq!((&shown["valid_for_seconds"], &shown["healthy"]), (&serde_json::Value::Null, &false.into()));
+    let failure = &shown["failure"];
+    assert_eq!((&failure["kind"], &failure["message"]), (&"invalid_credentials".into(), &error.to_string().into()));
+    assert_eq!(failure["request_id"], serde_json::Value::from(error.request_id()));
+    assert!(failure["retry_in_seconds"].as_f64().is_some_and(|wait| wait > 0.0), "{failure}");
+    assert!(!shown.to_string().contains(SECRET), "{shown}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn warming_up_spares_the_first_request_its_wait() {
     let script = Script::issuing(Duration::from_secs(1));
     let layer = layer(&script);
