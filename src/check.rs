@@ -22,8 +22,9 @@ use tower_service::Service;
 /// use tower::ServiceBuilder;
 /// use turris_auth::{Credentials, Environment, TurrisLayer, check_service};
 ///
+/// let credentials = Credentials::new("m2m-client-abc123", "secret")?;
 /// let stack = ServiceBuilder::new()
-///     .layer(TurrisLayer::new(Credentials::new("m2m-client-abc123", "secret")?, Environment::Sandbox))
+///     .layer(TurrisLayer::new(credentials, Environment::Sandbox))
 ///     .service(Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>());
 /// let stack = check_service::<Full<Bytes>, _>(stack);
 /// # let _ = stack;
@@ -58,9 +59,10 @@ where
 ///
 /// type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 ///
+/// let credentials = Credentials::new("m2m-client-abc123", "secret")?;
 /// let stack = ServiceBuilder::new()
 ///     .layer(ReplayBodyLayer::new())
-///     .layer(TurrisLayer::new(Credentials::new("m2m-client-abc123", "secret")?, Environment::Sandbox))
+///     .layer(TurrisLayer::new(credentials, Environment::Sandbox))
 ///     .service(Client::builder(TokioExecutor::new()).build_http::<ReplayBody<Body>>());
 /// let stack = check_spawn::<Body, _>(stack);
 /// # let _ = stack;

@@ -20,7 +20,8 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// use turris_auth::{Credentials, Environment, ResponseClass, TurrisAuthLayer};
 ///
 /// // A gateway that answers 419 if the token has expired.
-/// let layer = TurrisAuthLayer::builder(Credentials::new("m2m-client-abc123", "secret")?, Environment::Sandbox)
+/// let credentials = Credentials::new("m2m-client-abc123", "secret")?;
+/// let layer = TurrisAuthLayer::builder(credentials, Environment::Sandbox)
 ///     .classify_responses(|status, headers| match status.as_u16() {
 ///         419 => ResponseClass::Unauthorized,
 ///         _ => ResponseClass::of(status, headers),

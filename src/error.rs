@@ -27,7 +27,8 @@ use crate::BoxError;
 /// use turris_auth::{BoxError, TokenError, TokenErrorKind};
 ///
 /// fn worth_a_page(error: &BoxError) -> bool {
-///     TokenError::find_in(&**error).is_some_and(|error| error.kind() == TokenErrorKind::InvalidCredentials)
+///     let error = TokenError::find_in(&**error);
+///     error.is_some_and(|error| error.kind() == TokenErrorKind::InvalidCredentials)
 /// }
 /// # assert!(!worth_a_page(&"an error of the inner service".into()));
 ///

@@ -19,7 +19,8 @@
 //! use tonic::{body::Body, transport::Endpoint};
 //! use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 //! use tower::ServiceBuilder;
-//! use turris_auth::{Credentials, Environment, TurrisAuthLayer, replay::{ReplayBody, ReplayBodyLayer}};
+//! use turris_auth::replay::{ReplayBody, ReplayBodyLayer};
+//! use turris_auth::{Credentials, Environment, TurrisAuthLayer};
 //! use turris_emulator::Emulator;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -142,7 +143,7 @@
 //!
 //! fn explain(status: &Status) -> String {
 //!     match TokenError::find_in(status) {
-//!         Some(error) => format!("no token ({}), try again in {:?}", error.kind(), error.retry_after()),
+//!         Some(error) => format!("no token: {}", error.kind()),
 //!         None => format!("the server says: {}", status.message()),
 //!     }
 //! }

@@ -1,6 +1,7 @@
 //! Guides: what takes more than one setting.
 //!
-//! * [`stacks`]: the order of the layers, the type of a stack, what to paste for which client, versions.
+//! * [`stacks`]: the order of the layers, the type of a stack, what to paste for which client,
+//!   versions.
 //! * [`errors`]: which error comes from where; `?`, anyhow, eyre and thiserror.
 //! * [`compile_errors`]: what the compiler says about a stack that does not fit, and what to do.
 //! * [`testing`]: your own code against the emulator.
@@ -11,8 +12,9 @@
 //! * [`restricted_access_token`]: what to send if no access token can be had.
 //! * [`from_a_mutex`]: from a token behind a mutex to the layer.
 //!
-//! Elsewhere: [what the layer does on each status](crate::auth#what-happens-on-each-status),
-//! [what a 429 does](crate::backoff#what-it-does), and [what to alert on](crate::observe#what-to-alert-on).
+//! Elsewhere: [what the layer does on each status](crate::auth#what-happens-on-each-status), [what
+//! a 429 does](crate::backoff#what-it-does), and [what to alert
+//! on](crate::observe#what-to-alert-on).
 //!
 //! # In one line
 //!

@@ -1,18 +1,20 @@
-//! Tower middleware for clients of the [Turris API](https://docs.turrisfi.com) (compliance data of insurance agencies).
-//! The crate is not made or endorsed by the vendor.
+//! Tower middleware for clients of the [Turris API](https://docs.turrisfi.com) (compliance data of
+//! insurance agencies). The crate is not made or endorsed by the vendor.
 //!
 //! ```text
-//! request ──► TurrisLayer ─────────────────────────► your client (hyper-util, reqwest, tonic, ...)
+//! request ──► TurrisLayer ─────────────────────────► your client (hyper-util, reqwest, tonic)
 //!             attaches the access token, renews it   ▲
 //!             401: one new token, one retry          │
 //!             429: waits as asked; paces the rest    │
 //!                └── one token for all callers ──────┴──► POST /v1/auth/jwt
 //! ```
 //!
-//! * [`TurrisLayer`] is the whole of it as one layer, for any `Service<http::Request<_>>`. See [`turris`].
+//! * [`TurrisLayer`] is the whole of it as one layer, for any `Service<http::Request<_>>`. See
+//!   [`turris`].
 //! * [`TurrisAuthLayer`] is the part for tokens and 401s. See [`auth`].
 //! * [`TurrisBackoffLayer`] is the part for 429s and the pace of requests. See [`backoff`].
-//! * [`ReplayBodyLayer`](replay::ReplayBodyLayer) lets streamed request bodies be sent twice. See [`replay`].
+//! * [`ReplayBodyLayer`](replay::ReplayBodyLayer) lets streamed request bodies be sent twice. See
+//!   [`replay`].
 //! * `TurrisClient` is a client with all of it inside, for programs that have none. See
 //!   [`client`](https://docs.rs/turris-auth/latest/turris_auth/client/), a feature.
 //! * [`observe`] lists events and metrics, [`guide`] has how-tos, and the crate
@@ -20,7 +22,8 @@
 //!
 //! # A client to paste
 //!
-//! With the features `client` of this crate and `macros` and `rt-multi-thread` of tokio, and with `serde_json`:
+//! With the features `client` of this crate and `macros` and `rt-multi-thread` of tokio, and with
+//! `serde_json`:
 //!
 #![cfg_attr(feature = "client", doc = "```no_run")]
 #![cfg_attr(not(feature = "client"), doc = "```ignore")]
@@ -38,8 +41,8 @@
 //!
 //! # Around your client
 //!
-//! `client` is anything that implements `Service<http::Request<_>>` and is `Clone`. Here it is an emulated Turris, so that the
-//! example runs:
+//! `client` is anything that implements `Service<http::Request<_>>` and is `Clone`. Here it is an
+//! emulated Turris, so that the example runs:
 //!
 //! ```
 //! use bytes::Bytes;
@@ -55,27 +58,33 @@
 //! # let client = emulator.service();
 //! let turris = TurrisLayer::new(credentials, environment.clone()).layer(client);
 //!
-//! let request = http::Request::get(environment.url("/v1/agencies")?).body(Full::<Bytes>::default())?;
+//! let url = environment.url("/v1/agencies")?;
+//! let request = http::Request::get(url).body(Full::<Bytes>::default())?;
 //! let response = turris.clone().oneshot(request).await?;
 //! assert_eq!(response.status(), 200);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Make one layer for each API client, and clone it: the token, its allowance and the queue for the rate limit belong to the
-//! layer and its clones. If a stack does not compile, [`check_service`] names the missing bound. [`guide::stacks`] has what to
-//! paste for reqwest, axum, tonic and others.
+//! Make one layer for each API client, and clone it: the token, its allowance and the queue for the
+//! rate limit belong to the layer and its clones. If a stack does not compile, [`check_service`]
+//! names the missing bound. [`guide::stacks`] has what to paste for reqwest, axum, tonic and
+//! others.
 //!
 //! # Features
 //!
 //! | feature | what it adds |
 //! | --- | --- |
 //! | `tracing` (default) | spans and events around tokens and limits ([`observe`]) |
+//! | `http2` (default) | a request that an HTTP/2 server did not process is sent again |
 //! | `metrics` | counters, gauges and histograms through the `metrics` facade ([`observe`]) |
 //! | `client` | `TurrisClient`: the whole stack over hyper-util with rustls |
 //! | `reqwest` | `ReqwestClient` and `ReqwestService`: reqwest under the layers, with redirects off; its body type |
 //! | `tonic` | gRPC: a token error as a `tonic::Status`, deadlines; its body type |
 //! | `axum`, `hyper` | those crates' body types |
+//! | `serde` | [`TokenStatus`] can be serialised, for a health endpoint |
+//! | `fleet` | one token and one allowance of fetches for several processes |
+//! | `redis` | a store for a fleet in Redis or Valkey |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod auth;

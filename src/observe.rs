@@ -26,6 +26,7 @@
 //! | `DEBUG` | a 401 was returned, and the token stays in use | `reason` (`paused`, `no_fetch_possible`), `generation` |
 //! | `DEBUG` | a 401 was returned because the request's body cannot be sent twice | `generation` |
 //! | `DEBUG` | a request was sent without a token, because its origin is not one of the layer's origins | `scheme`, `host`, `port` |
+//! | `WARN` | such a request got a 401; told once for each origin | `origin`, `allowed` |
 //! | `DEBUG` | a request was sent with the restricted access token | `error.type` |
 //! | `WARN` | a rate limit was exceeded, and its gate closed | `wait` in seconds |
 //! | `INFO` | a gate is open again, and the first request has passed it | |
@@ -123,7 +124,8 @@
 //! use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 //!
 //! let only_warnings = Targets::new().with_target("turris_auth", tracing::Level::WARN);
-//! tracing_subscriber::registry().with(tracing_subscriber::fmt::layer().with_filter(only_warnings)).init();
+//! let log = tracing_subscriber::fmt::layer().with_filter(only_warnings);
+//! tracing_subscriber::registry().with(log).init();
 //! # }
 //! ```
 

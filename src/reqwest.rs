@@ -1,9 +1,11 @@
-//! [reqwest] under the layers: [`ReqwestClient`] is the whole stack, [`ReqwestService`] the service for a stack of your own.
+//! [reqwest] under the layers: [`ReqwestClient`] is the whole stack, [`ReqwestService`] the service
+//! for a stack of your own.
 //!
-//! A [`reqwest::Client`] is a Tower service of its own request type, and it follows redirects inside,
-//! out of the layers' sight. A 307 from the token endpoint would post the client secret to the host that it names.
-//! Both types here are made from a [`ClientBuilder`] and turn redirects off. To follow those of the API, put
-//! `tower_http::follow_redirect::FollowRedirectLayer` *above* the authentication, which keeps the token to its own hosts.
+//! A [`reqwest::Client`] is a Tower service of its own request type, and it follows redirects
+//! inside, out of the layers' sight. A 307 from the token endpoint would post the client secret to
+//! the host that it names. Both types here are made from a [`ClientBuilder`] and turn redirects
+//! off. To follow those of the API, put `tower_http::follow_redirect::FollowRedirectLayer` *above*
+//! the authentication, which keeps the token to its own hosts.
 //!
 //! | request body | after a 401 |
 //! | --- | --- |
@@ -11,12 +13,13 @@
 //! | `reqwest::Body` made from a stream | sent again with [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) above, up to its bound; else the 401 is returned |
 //! | any `http_body::Body` that is `Send + Sync` | as its [`TryCloneBody`](crate::replay::TryCloneBody) says |
 //!
-//! * Timeouts, proxies, default headers and TLS are set on the `ClientBuilder` as always. They apply to each attempt, and
-//!   to token requests.
-//! * reqwest uses the proxies that `HTTP_PROXY` and the like name, unless the builder says `.no_proxy()`. They see nothing of
-//!   `https`. With a base URL of plain HTTP to a loopback host they see the secret.
-//! * A `ClientBuilder::retry` must not repeat token requests: the layer counts each of them as one of the ten a minute, and
-//!   repetitions below it are out of its sight.
+//! * Timeouts, proxies, default headers and TLS are set on the `ClientBuilder` as always. They
+//!   apply to each attempt, and to token requests.
+//! * reqwest uses the proxies that `HTTP_PROXY` and the like name, unless the builder says
+//!   `.no_proxy()`. They see nothing of `https`. With a base URL of plain HTTP to a loopback host
+//!   they see the secret.
+//! * A `ClientBuilder::retry` must not repeat token requests: the layer counts each of them as one
+//!   of the ten a minute, and repetitions below it are out of its sight.
 //! * Errors are [`reqwest::Error`], boxed by the layers above. A downcast finds them.
 //!
 //! # Examples
@@ -66,15 +69,15 @@
 //! # }
 //! ```
 //!
-//! Customised: a timeout, streams that can be sent again, and redirects that are followed where the token is safe:
+//! Customised: a timeout, streams that can be sent again, and redirects that are followed where the
+//! token is safe:
 //!
 //! ```
 //! use std::time::Duration;
 //! use tower::{ServiceBuilder, ServiceExt};
 //! use tower_http::follow_redirect::FollowRedirectLayer;
-//! use turris_auth::{
-//!     Credentials, Environment, TurrisAuthLayer, TurrisBackoffLayer, replay::ReplayBodyLayer, reqwest::ReqwestService,
-//! };
+//! use turris_auth::{Credentials, Environment, TurrisAuthLayer, TurrisBackoffLayer};
+//! use turris_auth::{replay::ReplayBodyLayer, reqwest::ReqwestService};
 //! use turris_emulator::Emulator;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -83,7 +86,8 @@
 //! let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
 //! let environment = Environment::custom(turris.base_url())?;
 //!
-//! let service = ReqwestService::new(reqwest::Client::builder().timeout(Duration::from_secs(10)))?;
+//! let builder = reqwest::Client::builder().timeout(Duration::from_secs(10));
+//! let service = ReqwestService::new(builder)?;
 //! let api = ServiceBuilder::new()
 //!     .layer(FollowRedirectLayer::new())
 //!     .layer(ReplayBodyLayer::new())
@@ -91,7 +95,8 @@
 //!     .layer(TurrisAuthLayer::new(credentials, environment.clone()))
 //!     .service(service);
 //!
-//! let request = http::Request::post(environment.url("/v1/echo")?).body(reqwest::Body::from("text"))?;
+//! let url = environment.url("/v1/echo")?;
+//! let request = http::Request::post(url).body(reqwest::Body::from("text"))?;
 //! let response = api.oneshot(request).await?;
 //! assert_eq!(reqwest::Response::from(response).text().await?, "text");
 //! # Ok(())
@@ -117,8 +122,8 @@ use crate::BoxError;
 
 /// A client of reqwest that follows no redirects, as a service of `http::Request<B>`.
 ///
-/// `B` is reqwest's own body unless a layer above asks for another. A clone shares the connections. The [module](self) says
-/// what to paste.
+/// `B` is reqwest's own body unless a layer above asks for another. A clone shares the connections.
+/// The [module](self) says what to paste.
 ///
 /// # Examples
 ///
@@ -135,7 +140,8 @@ use crate::BoxError;
 /// let environment = Environment::custom(turris.base_url())?;
 /// let service = ReqwestService::new(reqwest::Client::builder())?;
 ///
-/// let request = http::Request::get(environment.url("/v1/agencies")?).body(reqwest::Body::default())?;
+/// let url = environment.url("/v1/agencies")?;
+/// let request = http::Request::get(url).body(reqwest::Body::default())?;
 /// assert_eq!(service.oneshot(request).await?.status(), 401);
 /// # Ok(())
 /// # }
@@ -179,7 +185,8 @@ impl<B> ReqwestService<B> {
     /// use turris_auth::reqwest::ReqwestService;
     ///
     /// let service: ReqwestService = ReqwestService::new(reqwest::Client::builder())?;
-    /// let request = service.client().get("https://public.api.live.turrisfi.com/v1/agencies").build()?;
+    /// let url = "https://public.api.live.turrisfi.com/v1/agencies";
+    /// let request = service.client().get(url).build()?;
     /// let request: http::Request<reqwest::Body> = request.try_into()?;
     /// assert_eq!(request.uri().path(), "/v1/agencies");
     /// # Ok::<(), reqwest::Error>(())
@@ -195,7 +202,8 @@ where
     B::Data: Into<Bytes>,
     B::Error: Into<BoxError>,
 {
-    /// Its extensions have the URL, so that it is still there in a `reqwest::Response` made from it.
+    /// Its extensions have the URL, so that it is still there in a `reqwest::Response` made from
+    /// it.
     type Response = Response<Body>;
     type Error = Error;
     type Future = ResponseFuture;
@@ -226,8 +234,8 @@ impl<B> fmt::Debug for ReqwestService<B> {
     }
 }
 
-/// reqwest's own body stays what it is: in another box its content would be a stream to reqwest, which it cannot send again
-/// when a connection has been closed under it.
+/// reqwest's own body stays what it is: in another box its content would be a stream to reqwest,
+/// which it cannot send again when a connection has been closed under it.
 fn into_body<B>(body: B) -> Body
 where
     B: http_body::Body + Send + Sync + 'static,

@@ -166,7 +166,10 @@ impl fmt::Debug for AccessToken {
 ///
 /// fn health(handle: &TokenHandle) -> (StatusCode, String) {
 ///     let token = handle.status();
-///     let status = if token.is_healthy() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+///     let status = match token.is_healthy() {
+///         true => StatusCode::OK,
+///         false => StatusCode::SERVICE_UNAVAILABLE,
+///     };
 ///     (status, format!("token: {token}"))
 /// }
 /// ```

@@ -49,7 +49,8 @@ const LARGEST_LIMIT: u32 = 1_000;
 /// use tower::Layer;
 /// use turris_auth::{Credentials, Environment, TurrisAuthLayer};
 ///
-/// let layer = TurrisAuthLayer::new(Credentials::new("m2m-client-abc123", "secret")?, Environment::Sandbox);
+/// let credentials = Credentials::new("m2m-client-abc123", "secret")?;
+/// let layer = TurrisAuthLayer::new(credentials, Environment::Sandbox);
 /// let api = layer.layer(Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>());
 /// # let _ = api;
 /// # Ok::<(), turris_auth::ConfigError>(())
@@ -128,14 +129,15 @@ impl<T> fmt::Debug for TurrisAuthLayer<T> {
 /// use std::time::Duration;
 /// use turris_auth::{Credentials, Environment, TurrisAuthLayer};
 ///
-/// let layer = TurrisAuthLayer::builder(Credentials::new("m2m-client-abc123", "secret")?, Environment::Sandbox)
+/// let credentials = Credentials::new("m2m-client-abc123", "secret")?;
+/// let layer = TurrisAuthLayer::builder(credentials.clone(), Environment::Sandbox)
 ///     .refresh_before(Duration::from_secs(10 * 60))
 ///     .token_timeout(Duration::from_secs(5))
 ///     .allow_origin("https://uploads.example")
 ///     .build()?;
 /// # let _ = layer;
 ///
-/// let error = TurrisAuthLayer::builder(Credentials::new("m2m-client-abc123", "secret")?, Environment::Sandbox)
+/// let error = TurrisAuthLayer::builder(credentials, Environment::Sandbox)
 ///     .token_timeout(Duration::ZERO)
 ///     .build()
 ///     .unwrap_err();

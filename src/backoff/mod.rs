@@ -91,7 +91,8 @@
 //! # });
 //! let service = ServiceBuilder::new().layer(TurrisBackoffLayer::new()).service(your_client);
 //!
-//! let request = Request::post("https://public.api.live.turrisfi.com/v1/agents").body(Full::from("{}"))?;
+//! let url = "https://public.api.live.turrisfi.com/v1/agents";
+//! let request = Request::post(url).body(Full::from("{}"))?;
 //! // The client is refused once, with `Retry-After: 30`.
 //! let response = service.oneshot(request).await?;
 //! assert_eq!(response.status(), StatusCode::OK);
@@ -112,7 +113,9 @@
 //!     .max_wait(Duration::from_secs(20))
 //!     .max_retries(5)
 //!     .rate_limit(600, Duration::from_secs(60))
-//!     .classify_requests(|method, _uri, headers| RequestClass::of(method).with(headers.get("x-tenant")))
+//!     .classify_requests(|method, _uri, headers| {
+//!         RequestClass::of(method).with(headers.get("x-tenant"))
+//!     })
 //!     .retry_budget(TpsBudget::new(Duration::from_secs(10), 1, 0.2))
 //!     .build()?;
 //! # Ok(()) }

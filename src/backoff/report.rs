@@ -18,7 +18,7 @@ use crate::engine::History;
 ///
 /// fn log<B>(response: &http::Response<B>) {
 ///     if let Some(report) = response.extensions().get::<BackoffReport>() {
-///         println!("{} attempts, {:.1} s waited", report.attempts(), report.waited().as_secs_f64());
+///         println!("{} attempts, waited {:?}", report.attempts(), report.waited());
 ///     }
 /// }
 /// ```
@@ -50,7 +50,8 @@ impl BackoffReport {
 /// ```
 /// use turris_auth::backoff::SkipBackoff;
 ///
-/// let request = http::Request::post("https://public.api.live.turrisfi.com/v1/agents").extension(SkipBackoff);
+/// let request = http::Request::post("https://public.api.live.turrisfi.com/v1/agents")
+///     .extension(SkipBackoff);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SkipBackoff;

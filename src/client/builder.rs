@@ -66,9 +66,11 @@ impl TurrisClientBuilder {
         }
     }
 
-    /// Sets the time limit of a whole call: waiting for a token and for rate limits, all attempts, and reading the answer.
+    /// Sets the time limit of a whole call: waiting for a token and for rate limits, all attempts,
+    /// and reading the answer.
     ///
-    /// Default: 5 minutes, since a request may have to wait out a rate limit. Accepted: more than zero, up to 24 hours.
+    /// Default: 5 minutes, since a request may have to wait out a rate limit. Accepted: more than
+    /// zero, up to 24 hours.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -132,7 +134,8 @@ impl TurrisClientBuilder {
     /// # Errors
     ///
     /// * A setting is not acceptable. The error names it.
-    /// * The operating system has no certificates of authorities. For an environment of plain HTTP none are needed.
+    /// * The operating system has no certificates of authorities. For an environment of plain HTTP
+    ///   none are needed.
     pub fn build(self) -> Result<TurrisClient, ConfigError> {
         let durations = [
             ("timeout", self.timeout),

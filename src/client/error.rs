@@ -18,7 +18,8 @@ use crate::{BoxError, TokenError, TokenHandle, api::error::ErrorAnswer, turris};
 /// use turris_auth::client::{ClientError, ClientErrorKind};
 ///
 /// fn is_missing(error: &ClientError) -> bool {
-///     error.kind() == ClientErrorKind::Status && error.status().is_some_and(|status| status == 404)
+///     let is_404 = error.status().is_some_and(|status| status == 404);
+///     error.kind() == ClientErrorKind::Status && is_404
 /// }
 /// ```
 pub struct ClientError(Box<Details>);
@@ -52,7 +53,8 @@ pub enum ClientErrorKind {
     Request,
     /// There is no access token. [`ClientError::token_error`] says why.
     Token,
-    /// The connection failed. Whether the API has processed the request is unknown, unless it is a `GET`.
+    /// The connection failed. Whether the API has processed the request is unknown, unless it is a
+    /// `GET`.
     Connection,
     /// There was no complete answer in time.
     Timeout,
@@ -155,7 +157,8 @@ impl ClientError {
         self.0.status
     }
 
-    /// The reason why there is no token, for an error of the kind [`Token`](ClientErrorKind::Token).
+    /// The reason why there is no token, for an error of the kind
+    /// [`Token`](ClientErrorKind::Token).
     pub fn token_error(&self) -> Option<&TokenError> {
         TokenError::find_in(self)
     }
@@ -170,7 +173,8 @@ impl ClientError {
         self.0.answer.error_type.as_deref()
     }
 
-    /// The API's `errorMessage` strings, bounded in number and length and without control characters.
+    /// The API's `errorMessage` strings, bounded in number and length and without control
+    /// characters.
     pub fn messages(&self) -> impl ExactSizeIterator<Item = &str> {
         self.0.answer.messages.iter().map(|message| &**message)
     }

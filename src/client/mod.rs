@@ -1,6 +1,7 @@
 //! A client in one call: [`TurrisClient`] sends JSON to the Turris API and reads JSON from it.
 //!
-//! It is the whole stack over hyper-util's client, for programs that have no HTTP client of their own:
+//! It is the whole stack over hyper-util's client, for programs that have no HTTP client of their
+//! own:
 //!
 //! * the token: attached, renewed, replaced after a 401,
 //! * 429s waited out, and requests paced: all that [`TurrisLayer`](crate::TurrisLayer) does,
@@ -8,13 +9,18 @@
 //! * time limits for connections, for single attempts and for the whole call,
 //! * no redirects, and answers of a bounded size.
 //!
-//! Paths are relative to the [`Environment`]. A status other than 2xx is a [`ClientError`], which has what
-//! the API said of it. Programs that have a client put the layers around that instead: see the [front page](crate).
+//! The TLS provider is rustls' `ring`. If another part of your program uses rustls with another
+//! provider, rustls no longer knows which one that part means: install one at the start of `main`,
+//! for instance with `rustls::crypto::ring::default_provider().install_default()`.
+//!
+//! Paths are relative to the [`Environment`]. A status other than 2xx is a [`ClientError`], which
+//! has what the API said of it. Programs that have a client put the layers around that instead: see
+//! the [front page](crate).
 //!
 //! # Examples
 //!
-//! With all defaults. In your program `TurrisClient::new(Credentials::from_env()?, Environment::Production)?` makes the
-//! client:
+//! With all defaults. In your program `TurrisClient::new(Credentials::from_env()?,
+//! Environment::Production)?` makes the client:
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
@@ -51,7 +57,8 @@
 //! assert_eq!(echoed, note);
 //!
 //! let error: ClientError = turris.get("/v1/nothing").await.unwrap_err();
-//! assert_eq!((error.status().map(|status| status.as_u16()), error.error_type()), (Some(404), Some("not_found")));
+//! assert_eq!(error.status().map(|status| status.as_u16()), Some(404));
+//! assert_eq!(error.error_type(), Some("not_found"));
 //! # Ok(())
 //! # }
 //! ```
@@ -103,12 +110,13 @@ use crate::{ConfigError, CredentialsProvider, Environment, TokenHandle};
 
 /// A client of the Turris API with everything inside: see the [module](self).
 ///
-/// A clone shares the connections, the token and the limits. Make one for each API client, and keep it.
+/// A clone shares the connections, the token and the limits. Make one for each API client, and keep
+/// it.
 ///
 /// # Panics
 ///
-/// Requests need a tokio runtime with timers and I/O (`enable_all`). Without one hyper panics, as it does under every
-/// client.
+/// Requests need a tokio runtime with timers and I/O (`enable_all`). Without one hyper panics, as
+/// it does under every client.
 ///
 /// # Examples
 ///

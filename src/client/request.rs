@@ -25,14 +25,16 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 ///
 /// # Cancel safety
 ///
-/// Dropping the future gives the request up. A token that is being fetched for it arrives for the next request.
+/// Dropping the future gives the request up. A token that is being fetched for it arrives for the
+/// next request.
 ///
 /// # Examples
 ///
 /// ```no_run
 /// # async fn run(turris: turris_auth::TurrisClient) -> Result<(), turris_auth::client::ClientError> {
+/// let invitation = serde_json::json!({"email": "agent@example.com"});
 /// let invited = turris
-///     .post_json("/v1/downstream-entities/onboarding/invite", &serde_json::json!({"email": "agent@example.com"}))
+///     .post_json("/v1/downstream-entities/onboarding/invite", &invitation)
 ///     .header("idempotency-key", "6f1c1a52-4c1e-4d0b-9a5c-0d1c5d7f8a11")
 ///     .await?;
 /// # let _ = invited;
@@ -106,7 +108,8 @@ impl RequestBuilder {
         self
     }
 
-    /// Returns an answer of any status as a [`Response`]. By default a status other than 2xx is a [`ClientError`].
+    /// Returns an answer of any status as a [`Response`]. By default a status other than 2xx is a
+    /// [`ClientError`].
     pub fn any_status(mut self) -> Self {
         self.any_status = true;
         self

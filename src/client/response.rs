@@ -14,13 +14,14 @@ use crate::TokenHandle;
 
 /// An error object is far below this, and so are the pages of gateways.
 const LARGEST_ERROR: usize = 64 * 1024;
-/// An error is what its status says. What its body adds is worth this wait, and not the rest of the call's time.
+/// An error is what its status says. What its body adds is worth this wait, and not the rest of the
+/// call's time.
 const LONGEST_ERROR_READ: Duration = Duration::from_secs(5);
 
 /// An answer of the API, its body not yet read.
 ///
-/// The body is read within the rest of the call's [`timeout`](super::TurrisClientBuilder::timeout), up to
-/// [`max_response_size`](super::TurrisClientBuilder::max_response_size).
+/// The body is read within the rest of the call's [`timeout`](super::TurrisClientBuilder::timeout),
+/// up to [`max_response_size`](super::TurrisClientBuilder::max_response_size).
 ///
 /// # Examples
 ///
@@ -58,8 +59,8 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// A [`ClientError`] of the kind [`Decode`](ClientErrorKind::Decode) if the body is not JSON or does not fit `T`, and
-    /// those of [`bytes`](Self::bytes).
+    /// A [`ClientError`] of the kind [`Decode`](ClientErrorKind::Decode) if the body is not JSON or
+    /// does not fit `T`, and those of [`bytes`](Self::bytes).
     pub async fn json<T: DeserializeOwned>(self) -> Result<T, ClientError> {
         let (request, status) = (self.request.clone(), self.status());
         let media_type = self.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok().map(str::to_owned));
@@ -89,8 +90,9 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// A [`ClientError`] of the kind [`Body`](ClientErrorKind::Body) if the connection ends before the body does, or if the
-    /// body is larger than `max_response_size`; of the kind [`Timeout`](ClientErrorKind::Timeout) if the call's time is up.
+    /// A [`ClientError`] of the kind [`Body`](ClientErrorKind::Body) if the connection ends before
+    /// the body does, or if the body is larger than `max_response_size`; of the kind
+    /// [`Timeout`](ClientErrorKind::Timeout) if the call's time is up.
     ///
     /// # Cancel safety
     ///
@@ -117,12 +119,14 @@ impl Response {
         }
     }
 
-    /// The answer as `http` and hyper have it, to be read by other means. Neither time nor size is bounded any longer.
+    /// The answer as `http` and hyper have it, to be read by other means. Neither time nor size is
+    /// bounded any longer.
     pub fn into_http(self) -> http::Response<Incoming> {
         self.answer
     }
 
-    /// What an error status means. The body explains it; if it cannot be read, the status has to do.
+    /// What an error status means. The body explains it; if it cannot be read, the status has to
+    /// do.
     pub(super) async fn into_error(mut self, handle: &TokenHandle) -> ClientError {
         let (request, status) = (self.request.clone(), self.status());
         self.deadline = self.deadline.min(Instant::now() + LONGEST_ERROR_READ);

@@ -19,7 +19,8 @@ use crate::{ConfigError, Environment, Turris};
 pub(super) type Transport = Timeout<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>;
 pub(super) type Stack = Turris<Transport>;
 
-/// The largest idle time of load balancers that are in common use is a minute; a connection is given up before.
+/// The largest idle time of load balancers that are in common use is a minute; a connection is
+/// given up before.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 /// An HTTP/2 connection that has gone without a word is found by an unanswered ping.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);

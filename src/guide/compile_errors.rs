@@ -1,8 +1,9 @@
 //! What the compiler says about a stack that does not fit, and what to do.
 //!
 //! If `.oneshot()` or `.ready()` says that "trait bounds were not satisfied", wrap the stack in
-//! [`check_service`](crate::check_service), or in [`check_spawn`](crate::check_spawn) if its requests are sent from spawned
-//! tasks. The compiler then names the bound that is missing. Six causes are common:
+//! [`check_service`](crate::check_service), or in [`check_spawn`](crate::check_spawn) if its
+//! requests are sent from spawned tasks. The compiler then names the bound that is missing. Six
+//! causes are common:
 //!
 //! | the compiler says | cause | what to do |
 //! | --- | --- | --- |
@@ -42,9 +43,9 @@
 //! note: required by a bound in `check_service`
 //! ```
 //!
-//! [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) makes the body one that is, and one that can be sent again after a
-//! 401 or a 429. It changes the body that the client sends, so the client's type names
-//! [`ReplayBody`](crate::replay::ReplayBody):
+//! [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) makes the body one that is, and one that can
+//! be sent again after a 401 or a 429. It changes the body that the client sends, so the client's
+//! type names [`ReplayBody`](crate::replay::ReplayBody):
 //!
 //! ```
 //! # use bytes::Bytes;
@@ -135,7 +136,8 @@
 //! note: required by a bound in `check_service`
 //! ```
 //!
-//! Derive `Clone` if a clone can share the connection. Otherwise put tower's `Buffer` around it, whose handles are clones:
+//! Derive `Clone` if a clone can share the connection. Otherwise put tower's `Buffer` around it,
+//! whose handles are clones:
 //!
 //! ```
 //! # use bytes::Bytes;
@@ -166,7 +168,8 @@
 //!
 //! # reqwest's client under a layer
 //!
-//! `reqwest::Client` is a Tower service of `reqwest::Request`. It also follows redirects by itself, out of the layer's sight.
+//! `reqwest::Client` is a Tower service of `reqwest::Request`. It also follows redirects by itself,
+//! out of the layer's sight.
 //!
 //! ```compile_fail
 //! use tower::Layer;
@@ -189,8 +192,9 @@
 //! // remedies: docs.rs/turris-auth/latest/turris_auth/guide/compile_errors/
 //! ```
 //!
-//! With the feature `reqwest` there is [`ReqwestService`](https://docs.rs/turris-auth/latest/turris_auth/reqwest/), which
-//! takes `http::Request` and follows no redirect:
+//! With the feature `reqwest` there is
+//! [`ReqwestService`](https://docs.rs/turris-auth/latest/turris_auth/reqwest/), which takes
+//! `http::Request` and follows no redirect:
 //!
 #![cfg_attr(feature = "reqwest", doc = "```")]
 #![cfg_attr(not(feature = "reqwest"), doc = "```ignore")]
@@ -208,15 +212,17 @@
 //!
 //! # A replay layer over a client of plain bodies
 //!
-//! [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) turns the body `B` of a request into `ReplayBody<B>`, and the client has
-//! to take that.
+//! [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) turns the body `B` of a request into
+//! `ReplayBody<B>`, and the client has to take that.
 //!
 //! ```compile_fail
 //! use bytes::Bytes;
 //! use http_body_util::Full;
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! use tower::ServiceBuilder;
-//! use turris_auth::{Credentials, Environment, TurrisLayer, check_service, replay::ReplayBodyLayer};
+//! use turris_auth::{
+//!     Credentials, Environment, TurrisLayer, check_service, replay::ReplayBodyLayer,
+//! };
 //!
 //! # fn main() -> Result<(), turris_auth::BoxError> {
 //! let stack = ServiceBuilder::new()
@@ -229,19 +235,20 @@
 //! ```
 //!
 //! ```text
-//! error[E0277]: the trait bound `Client<HttpConnector, …Full<…>>: Service<…ReplayBody<…>>` is not satisfied
+//! error[E0277]: the trait bound `…Client<HttpConnector, …Full<…>>: Service<…ReplayBody<…>>` is not satisfied
 //! …
 //! note: required by a bound in `check_service`
 //! …
 //! // remedies: docs.rs/turris-auth/latest/turris_auth/guide/compile_errors/
 //! ```
 //!
-//! Either write `build_http::<ReplayBody<Full<Bytes>>>()`, or leave the layer out: bodies in memory, such as `Full<Bytes>`,
-//! can be sent again without it.
+//! Either write `build_http::<ReplayBody<Full<Bytes>>>()`, or leave the layer out: bodies in
+//! memory, such as `Full<Bytes>`, can be sent again without it.
 //!
 //! # A boxed error in a spawned task
 //!
-//! The compiler loses the lifetime of a boxed error when it looks into a task ([rust-lang/rust#110338]).
+//! The compiler loses the lifetime of a boxed error when it looks into a task
+//! ([rust-lang/rust#110338]).
 //!
 //! ```compile_fail
 //! use bytes::Bytes;

@@ -8,13 +8,14 @@
 //! | a [`TokenHandle`](crate::TokenHandle) | [`TokenError`](crate::TokenError) | [`kind()`](crate::TokenError::kind) |
 //! | a builder, [`Credentials`](crate::Credentials), [`Environment`](crate::Environment) | [`ConfigError`](crate::ConfigError) | [`setting()`](crate::ConfigError::setting) |
 //!
-//! All of them name what failed and what helps, none of them shows a secret, and none repeats the text of its
-//! [source](std::error::Error::source). So print the whole chain.
+//! All of them name what failed and what helps, none of them shows a secret, and none repeats the
+//! text of its [source](std::error::Error::source). So print the whole chain.
 //!
-//! A status is no error of the layers: a 404 is a response. A 401 and a 429 are responses, too, if they last.
+//! A status is no error of the layers: a 404 is a response. A 401 and a 429 are responses, too, if
+//! they last.
 //!
-//! [`TokenError::find_in`](crate::TokenError::find_in) borrows a token error from inside another error, and
-//! `TokenError::try_from` takes it out of a `BoxError`.
+//! [`TokenError::find_in`](crate::TokenError::find_in) borrows a token error from inside another
+//! error, and `TokenError::try_from` takes it out of a `BoxError`.
 //!
 //! # What to do about a token error
 //!
@@ -38,7 +39,8 @@
 //! # type Client = turris_emulator::EmulatorService;
 //!
 //! async fn count(turris: Turris<Client>) -> Result<usize, BoxError> {
-//!     let request = Request::get("https://public.api.sandbox.turrisfi.com/v1/agencies").body(Full::default())?;
+//!     let url = "https://public.api.sandbox.turrisfi.com/v1/agencies";
+//!     let request = Request::get(url).body(Full::default())?;
 //!     # let request = { let mut request: Request<Full<Bytes>> = request; *request.uri_mut() = "http://localhost/v1/agencies".parse()?; request };
 //!     let response = turris.oneshot(request).await?;
 //!     Ok(response.headers().len())
@@ -60,11 +62,13 @@
 //!
 //! # anyhow
 //!
-//! `?` and `.context(..)` take all errors here but `BoxError`, which does not implement `Error`. That one goes in with
-//! `anyhow::Error::from_boxed`, which hides its type. This function finds a [`TokenError`](crate::TokenError) in both:
+//! `?` and `.context(..)` take all errors here but `BoxError`, which does not implement `Error`.
+//! That one goes in with `anyhow::Error::from_boxed`, which hides its type. This function finds a
+//! [`TokenError`](crate::TokenError) in both:
 //!
 //! ```
 //! use anyhow::Context;
+//! use http::Response;
 //! use turris_auth::{BoxError, Credentials, Environment, TokenError, TokenErrorKind};
 //!
 //! fn settings() -> anyhow::Result<(Credentials, Environment)> {
@@ -73,12 +77,13 @@
 //! }
 //!
 //! /// What a stack of several layers returns.
-//! fn sent(result: Result<http::Response<String>, BoxError>) -> anyhow::Result<http::Response<String>> {
+//! fn sent(result: Result<Response<String>, BoxError>) -> anyhow::Result<Response<String>> {
 //!     result.map_err(anyhow::Error::from_boxed).context("the agencies of Turris")
 //! }
 //!
 //! fn token_error(error: &anyhow::Error) -> Option<&TokenError> {
-//!     let boxed = error.downcast_ref::<BoxError>().and_then(|error| TokenError::find_in(&**error));
+//!     let boxed = error.downcast_ref::<BoxError>();
+//!     let boxed = boxed.and_then(|error| TokenError::find_in(&**error));
 //!     boxed.or_else(|| TokenError::find_in(error.as_ref()))
 //! }
 //! # async fn refused() -> BoxError {
@@ -106,14 +111,16 @@
 //! As anyhow. A `BoxError` goes in with `eyre::eyre!`:
 //!
 //! ```
+//! use http::Response;
 //! use turris_auth::{BoxError, TokenError, TokenErrorKind};
 //!
-//! fn sent(result: Result<http::Response<String>, BoxError>) -> eyre::Result<http::Response<String>> {
+//! fn sent(result: Result<Response<String>, BoxError>) -> eyre::Result<Response<String>> {
 //!     result.map_err(|error| eyre::eyre!(error))
 //! }
 //!
 //! fn token_error(error: &eyre::Report) -> Option<&TokenError> {
-//!     let boxed = error.downcast_ref::<BoxError>().and_then(|error| TokenError::find_in(&**error));
+//!     let boxed = error.downcast_ref::<BoxError>();
+//!     let boxed = boxed.and_then(|error| TokenError::find_in(&**error));
 //!     boxed.or_else(|| TokenError::find_in(error.as_ref()))
 //! }
 //! # async fn refused() -> BoxError {

@@ -1,6 +1,6 @@
 //! From a token behind a mutex to the layer.
 //!
-//! What is to be replaced often looks like this:
+//! The code to be replaced often looks like this:
 //!
 //! ```
 //! # struct Token { value: String, expires: std::time::Instant }
@@ -24,20 +24,20 @@
 //!
 //! | | behind the mutex | with the layer |
 //! | --- | --- | --- |
-//! | the endpoint is down | each waiting request asks it again, one after another | one fetch, one error for all who wait, then a cool-down |
+//! | the endpoint is down | each waiting request asks it again, one after another | one fetch, one error for all waiting requests, then a cool-down |
 //! | the request that fetches is dropped | the next one begins anew | the fetch goes on |
 //! | the endpoint hangs | all hang | all get an error after `token_timeout` |
-//! | the token is about to expire | everybody waits for the new one | it is renewed unseen |
+//! | the token is about to expire | all requests wait for the new one | it is renewed before, and no request waits |
 //! | the token is revoked | 401 until it expires | a new one, and the request once more |
-//! | twelve fetches in a minute | a 429, and what then? | never more than ten |
+//! | twelve fetches in a minute | a 429 | at most ten |
 //!
 //! The way there, in three steps, each of which can be shipped:
 //!
-//! 1. Make one [`TurrisAuthLayer`](crate::TurrisAuthLayer) where the mutex was made, with the HTTP client as its
-//!    [`token_service`](crate::auth::TurrisAuthLayerBuilder::token_service), and keep its
-//!    [`TokenHandle`](crate::TokenHandle) in place of the mutex.
-//! 2. Let the requests go through the layer, and delete what sets `Authorization` by hand. Until all of it is deleted
-//!    nothing goes wrong: the layer replaces the header.
+//! 1. Make one [`TurrisAuthLayer`](crate::TurrisAuthLayer) where the mutex was made, with the HTTP
+//!    client as its [`token_service`](crate::auth::TurrisAuthLayerBuilder::token_service), and keep
+//!    its [`TokenHandle`](crate::TokenHandle) in place of the mutex.
+//! 2. Let the requests go through the layer, and delete what sets `Authorization` by hand. Until
+//!    all of it is deleted nothing goes wrong: the layer replaces the header.
 //! 3. Delete your own retry on 401. Two retries would be one too many.
 //!
 //! ```
@@ -65,7 +65,9 @@
 //! # let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
 //! # let environment = Environment::custom(turris.base_url())?;
 //! let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-//! let layer = TurrisAuthLayer::builder(credentials, environment.clone()).token_service(client.clone()).build()?;
+//! let layer = TurrisAuthLayer::builder(credentials, environment.clone())
+//!     .token_service(client.clone())
+//!     .build()?;
 //! let by_hand = Turris { token: layer.handle() };
 //! let url = environment.url("/v1/agencies")?;
 //! let request = http::Request::get(&url)
@@ -73,7 +75,7 @@
 //!     .body(Full::default())?;
 //! assert_eq!(client.request(request).await?.status(), 200);
 //!
-//! // Steps 2 and 3: nobody sees the token any longer.
+//! // Steps 2 and 3: the program sees no token any longer.
 //! let api = layer.layer(client);
 //! let response = api.oneshot(http::Request::get(&url).body(Full::default())?).await?;
 //! assert_eq!(response.status(), 200);
@@ -83,7 +85,8 @@
 //! # }
 //! ```
 //!
-//! A string that was copied out of the handle is not healed after a 401, which is why step 2 follows step 1.
+//! A string that was copied out of the handle is not healed after a 401, which is why step 2
+//! follows step 1.
 //!
 //! # What else goes wrong
 //!

@@ -1,9 +1,10 @@
-//! What to send when no access token can be had.
+//! The restricted access token: what the layer can send if it can obtain no access token.
 //!
-//! A *restricted access token* is a long-lived secret that the vendor binds to a list of addresses. The API takes it in
-//! the header `x-restricted-access-token`, where there is no access token. It helps over an outage of the token endpoint.
+//! A *restricted access token* is a long-lived secret that the vendor binds to a list of addresses.
+//! The API takes it in the header `x-restricted-access-token`, in place of an access token. It helps
+//! over an outage of the token endpoint.
 //!
-//! The layer uses one only if it is told to, and only where the request would fail for want of a token:
+//! The layer uses it only if it is set, and only for a request that would fail otherwise:
 //!
 //! ```
 //! use bytes::Bytes;
@@ -26,7 +27,8 @@
 //! turris.fault(Endpoint::Token, Fault::status(StatusCode::SERVICE_UNAVAILABLE));
 //! let api = layer.layer(tower::service_fn(|request: Request<Full<Bytes>>| async move {
 //!     let headers = request.headers();
-//!     assert!(headers.contains_key("x-restricted-access-token") && !headers.contains_key("authorization"));
+//!     assert!(headers.contains_key("x-restricted-access-token"));
+//!     assert!(!headers.contains_key("authorization"));
 //!     Ok::<_, BoxError>(Response::new(Full::<Bytes>::default()))
 //! }));
 //! let request = Request::get(environment.url("/v1/agencies")?).body(Full::default())?;
@@ -35,14 +37,15 @@
 //! # }
 //! ```
 //!
-//! What to know before turning it on:
+//! Know this before you set it:
 //!
-//! * It covers every [`TokenError`](crate::TokenError), wrong credentials too, and so hides them from callers. Watch
-//!   `turris_auth_token_fetches_total` and `turris_auth_restricted_access_token_total`, or the warnings in the log.
-//! * The first requests of an outage wait until the fetch has failed, which `token_timeout` bounds. While fetching cools
-//!   down, the others are sent at once.
-//! * Its answer is the caller's. A 401 for it is returned: there is no other token to try.
-//! * A client below the layer that follows redirects takes it along to other hosts: such clients know that
-//!   `Authorization` is not to be sent there, and know nothing of this header. Follow redirects above the layer only.
-//! * With a [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) around it nothing waits for a token any longer, since there is
-//!   no `TokenError` to wait out.
+//! * It covers every [`TokenError`](crate::TokenError), wrong credentials too, and so hides them
+//!   from callers. Watch `turris_auth_token_fetches_total` and
+//!   `turris_auth_restricted_access_token_total`, or the warnings in the log.
+//! * The first requests of an outage wait until the fetch has failed, which `token_timeout` bounds.
+//!   While fetching cools down, requests are sent at once.
+//! * A 401 to the restricted access token is returned: there is no other token to try.
+//! * If a client below the layer follows redirects, it takes this header to other hosts. Such clients
+//!   remove `Authorization`, and do not know this header. Follow redirects above the layer only.
+//! * No request waits for a token under a [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) any
+//!   longer, because there is no `TokenError` to wait out.

@@ -1,8 +1,9 @@
 //! A new client secret without a restart.
 //!
-//! The layer asks its [`CredentialsProvider`](crate::CredentialsProvider) before every fetch of a token, which is once an
-//! hour. [`CredentialsFile`](crate::CredentialsFile) is one that reads a file, or the two files of a mounted Kubernetes
-//! secret. Replace the file, and the next fetch uses what it says:
+//! The layer asks its [`CredentialsProvider`](crate::CredentialsProvider) before every fetch of a
+//! token, which is once an hour. The provider [`CredentialsFile`](crate::CredentialsFile) reads one
+//! JSON file, or the two files of a mounted Kubernetes secret. After you replace the file, the next
+//! fetch uses the new secret:
 //!
 //! ```
 //! use bytes::Bytes;
@@ -29,7 +30,8 @@
 //! turris.revoke_all_tokens();
 //! std::fs::write(&path, r#"{"clientId": "billing", "clientSecret": "new"}"#)?;
 //!
-//! let request = http::Request::get(environment.url("/v1/agencies")?).body(Full::<Bytes>::default())?;
+//! let url = environment.url("/v1/agencies")?;
+//! let request = http::Request::get(url).body(Full::<Bytes>::default())?;
 //! let response = layer.layer(turris.service()).oneshot(request).await?;
 //! assert_eq!(response.status(), 200);
 //! # std::fs::remove_dir_all(&folder)?;
@@ -37,21 +39,25 @@
 //! # }
 //! ```
 //!
-//! # In which order
+//! # The order of the steps
 //!
-//! Where old and new secret are good at the same time for a while, put the new one into the file in that time, and
-//! nobody notices anything. Where they are not, change the secret with the vendor first and the file right after it:
+//! If the old and the new secret are valid at the same time for a while, put the new one into the
+//! file in that time. No request notices. Otherwise change the secret with the vendor first, and the
+//! file right after it:
 //!
 //! * The current token stays in use; a secret is needed for the next fetch only.
-//! * A fetch with the old secret is refused. The provider is asked once more, and if its answer has changed the fetch is
-//!   repeated at once, with no error for anybody. That counts as a second request of the allowance.
-//! * If it has not changed, those who wait get a [`TokenError`](crate::TokenError) of the kind `InvalidCredentials`, and
-//!   fetching cools down: for up to a second at first, at most a minute. The first fetch after the file is right succeeds.
-//!   Nobody has to restart or reset anything.
+//! * If a fetch with the old secret is refused, the layer asks the provider once more. If the
+//!   credentials have changed, the fetch is repeated at once, and no request fails. The repetition
+//!   counts as a second request of the allowance.
+//! * If the credentials have not changed, the waiting requests get a
+//!   [`TokenError`](crate::TokenError) of the kind `InvalidCredentials`, and fetching cools down: for
+//!   up to a second at first, at most a minute. The first fetch after the file is right succeeds,
+//!   without a restart or a reset.
 //!
-//! Write the new file beside the old one and rename it over it, so that nobody reads half of it; Kubernetes does so by
-//! itself. A file that is missing or damaged is a `TokenError` of the kind `Credentials`, costs nothing of the
-//! allowance, and leaves the current token in use.
+//! Write the new file beside the old one and rename it over the old one, so that no fetch reads half
+//! a file. Kubernetes does so by itself. A file that is missing or damaged gives a `TokenError` of
+//! the kind `CredentialsProvider`, costs nothing of the allowance, and leaves the current token in
+//! use.
 //!
-//! Secrets that are not in files need a provider of your own; see [`CredentialsProvider`](crate::CredentialsProvider).
-//! It need not cache: it is asked once an hour.
+//! For secrets that are not in files, [`credentials_fn`](crate::credentials_fn) makes a provider of
+//! a closure. It need not cache: it is called once an hour.

@@ -1,11 +1,13 @@
 //! One program, several API clients: one layer for each client id.
 //!
-//! A layer is one API client: one token, one allowance of token requests. Make a layer for each, once, and keep it; all
-//! services made from one layer share its token, so a layer made per request would fetch a token per request. The
-//! connections need not be divided: all layers can wrap clones of one HTTP client.
+//! A layer is one API client: one token, one allowance of token requests, one queue for the rate
+//! limit. Make a layer for each client, once, and keep it. All services made from one layer share its
+//! token, so a layer made per request would fetch a token per request. All layers can wrap clones of
+//! one HTTP client and so share its connections.
 //!
-//! The API counts requests per client as well, and so should the backoff. Give each client a
-//! [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) of its own, or have one client's 429 hold up the others.
+//! [`TurrisLayer`](crate::TurrisLayer) has all of it. With the two layers of which it is made, give
+//! each client a [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) of its own: the API counts the
+//! requests of each client, and under a shared layer one client's 429 would hold up the others.
 //!
 //! ```
 //! use std::collections::HashMap;
@@ -13,24 +15,22 @@
 //! use bytes::Bytes;
 //! use http_body_util::Full;
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-//! use tower::{ServiceBuilder, ServiceExt};
-//! use turris_auth::{Credentials, Environment, TurrisAuthLayer, TurrisBackoffLayer};
+//! use tower::{Layer, ServiceExt};
+//! use turris_auth::{Credentials, Environment, TurrisLayer};
 //! use turris_emulator::Emulator;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), turris_auth::BoxError> {
-//! let clients = [Credentials::new("billing", "billing's secret")?, Credentials::new("reports", "reports' secret")?];
+//! let billing = Credentials::new("billing", "billing's secret")?;
+//! let reports = Credentials::new("reports", "reports' secret")?;
 //! # let turris =
 //! #     Emulator::builder().client("billing", "billing's secret").client("reports", "reports' secret").start().await?;
 //! # let environment = Environment::custom(turris.base_url())?;
 //! // One pool of connections for all.
 //! let connections = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
 //! let mut apis = HashMap::new();
-//! for client in clients {
-//!     let api = ServiceBuilder::new()
-//!         .layer(TurrisBackoffLayer::new())
-//!         .layer(TurrisAuthLayer::new(client.clone(), environment.clone()))
-//!         .service(connections.clone());
+//! for client in [billing, reports] {
+//!     let api = TurrisLayer::new(client.clone(), environment.clone()).layer(connections.clone());
 //!     apis.insert(client.client_id().to_owned(), api);
 //! }
 //!

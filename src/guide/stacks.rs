@@ -1,11 +1,13 @@
-//! Stacks: in which order the layers stand, how a stack is named or boxed, and which versions go together.
+//! Stacks: in which order the layers stand, how a stack is named or boxed, and which versions go
+//! together.
 //!
 //! # The order
 //!
 //! From the outside in:
 //!
 //! 1. the caller's patience (`TimeoutLayer`),
-//! 2. the identity of the request (`SetRequestIdLayer` for an idempotency key), which all attempts share,
+//! 2. the identity of the request (`SetRequestIdLayer` for an idempotency key), which all attempts
+//!    share,
 //! 3. a body that can be sent twice ([`ReplayBodyLayer`](crate::replay::ReplayBodyLayer)),
 //! 4. [`TurrisLayer`](crate::TurrisLayer),
 //! 5. what describes single attempts (`TraceLayer`) or bounds them (`TimeoutLayer`),
@@ -19,7 +21,8 @@
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! use tower::{ServiceBuilder, ServiceExt, timeout::TimeoutLayer};
 //! use tower_http::{request_id::{MakeRequestUuid, SetRequestIdLayer}, trace::TraceLayer};
-//! use turris_auth::{BoxError, Credentials, Environment, TurrisLayer, replay::{ReplayBody, ReplayBodyLayer}};
+//! use turris_auth::replay::{ReplayBody, ReplayBodyLayer};
+//! use turris_auth::{BoxError, Credentials, Environment, TurrisLayer};
 //!
 //! // Any body, streams too. (Its error is a concrete one: see `guide::compile_errors`.)
 //! type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -70,8 +73,8 @@
 //! }
 //! ```
 //!
-//! Layers such as `TraceLayer` change the type of the response's body. Below [`TurrisLayer`](crate::TurrisLayer) such a stack
-//! can still be named:
+//! Layers such as `TraceLayer` change the type of the response's body. Below
+//! [`TurrisLayer`](crate::TurrisLayer) such a stack can still be named:
 //!
 //! ```
 //! # use bytes::Bytes;
@@ -91,8 +94,8 @@
 //! # Ok::<(), ConfigError>(())
 //! ```
 //!
-//! If the type becomes too long, box the stack. `BoxCloneSyncService` can be cloned and shared between threads, and the body of
-//! the response is boxed with it:
+//! If the type becomes too long, box the stack. `BoxCloneSyncService` can be cloned and shared
+//! between threads, and the body of the response is boxed with it:
 //!
 //! ```
 //! use bytes::Bytes;
@@ -104,14 +107,17 @@
 //! # use hyper_util::{client::legacy::{Client, connect::HttpConnector}, rt::TokioExecutor};
 //! # use turris_auth::{ConfigError, Credentials, Environment};
 //!
-//! type Boxed = BoxCloneSyncService<Request<Full<Bytes>>, Response<UnsyncBoxBody<Bytes, BoxError>>, BoxError>;
+//! type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
+//! type Boxed = BoxCloneSyncService<Request<Full<Bytes>>, Response<AnyBody>, BoxError>;
 //!
 //! fn boxed(layer: TurrisLayer, client: Client<HttpConnector, Full<Bytes>>) -> Boxed {
 //!     let stack = ServiceBuilder::new()
 //!         .layer(TraceLayer::new_for_http())
 //!         .layer(layer)
 //!         .service(client)
-//!         .map_response(|response| response.map(|body| body.map_err(BoxError::from).boxed_unsync()))
+//!         .map_response(|response| {
+//!             response.map(|body| body.map_err(BoxError::from).boxed_unsync())
+//!         })
 //!         .map_err(BoxError::from);
 //!     BoxCloneSyncService::new(stack)
 //! }
@@ -120,8 +126,9 @@
 //! # Ok::<(), ConfigError>(())
 //! ```
 //!
-//! The allocation for each request is small beside the request itself. Take the [handle](crate::Turris::handle) before the stack
-//! is boxed, or from the layer, if it has a token service of its own.
+//! The allocation for each request is small beside the request itself. Take the
+//! [handle](crate::Turris::handle) before the stack is boxed, or from the layer, if it has a token
+//! service of its own.
 //!
 //! # What you have
 //!
@@ -145,5 +152,6 @@
 //! | `tonic` 0.14 | feature `tonic` | needs prost 0.14 |
 //! | `reqwest` 0.13 | feature `reqwest` | reqwest-middleware 0.5 uses |
 //!
-//! Versions of `http` before 1, and so hyper 0.14, axum 0.6, tonic 0.11 and reqwest 0.11, have other types. Two versions of one
-//! crate in a program show as the error "expected `Request`, found `Request`": `cargo tree --duplicates` finds them.
+//! Versions of `http` before 1, and so hyper 0.14, axum 0.6, tonic 0.11 and reqwest 0.11, have
+//! other types. Two versions of one crate in a program show as the error "expected `Request`, found
+//! `Request`": `cargo tree --duplicates` finds them.

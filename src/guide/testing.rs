@@ -1,70 +1,85 @@
 //! Your own code against the emulator.
 //!
-//! The crate [`turris-emulator`](https://docs.rs/turris-emulator) is an embedded Turris: real tokens that expire and can be
-//! revoked, the documented limits, faults on request, and counters. Add it for tests only:
+//! The crate [`turris-emulator`](https://docs.rs/turris-emulator) is an embedded Turris: real
+//! tokens that expire and can be revoked, the documented limits, faults on request, and counters.
+//! Add it for tests only:
 //!
 //! ```toml
 //! [dev-dependencies]
 //! turris-emulator = "0.1"
 //! ```
 //!
-//! Let your code take the service and the [`Environment`](crate::Environment) from outside, and a test can give it the
-//! emulator's:
+//! Let your code take the service and the [`Environment`](crate::Environment) as arguments, and a
+//! test can give it the emulator's:
 //!
 //! ```
+//! use std::time::Duration;
 //! use bytes::Bytes;
 //! use http::{Request, Response, StatusCode};
 //! use http_body::Body;
 //! use http_body_util::{BodyExt, Full};
-//! use tower::{BoxError, Layer, Service, ServiceExt};
-//! use turris_auth::{Credentials, Environment, TurrisAuthLayer};
+//! use tower::{Layer, Service, ServiceExt};
+//! use turris_auth::{BoxError, Credentials, Environment, TokenError, TokenErrorKind, TurrisLayer};
 //! use turris_emulator::{Emulator, Endpoint, Fault};
 //!
 //! /// The code to be tested.
 //! async fn agencies<S, B>(api: S, environment: &Environment) -> Result<Bytes, BoxError>
 //! where
-//!     S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = BoxError>,
+//!     S: Service<Request<Full<Bytes>>, Response = Response<B>, Error: Into<BoxError>>,
 //!     B: Body<Error: Into<BoxError>>,
 //! {
 //!     let request = Request::get(environment.url("/v1/agencies")?).body(Full::default())?;
-//!     let response = api.oneshot(request).await?;
+//!     let response = api.oneshot(request).await.map_err(Into::into)?;
 //!     match response.status() {
-//!         StatusCode::OK => Ok(response.into_body().collect().await.map_err(Into::into)?.to_bytes()),
-//!         status => Err(format!("the agencies are not to be had: {status}").into()),
+//!         StatusCode::OK => {
+//!             Ok(response.into_body().collect().await.map_err(Into::into)?.to_bytes())
+//!         }
+//!         status => Err(format!("the API answered {status}").into()),
 //!     }
 //! }
 //!
 //! // In a test: `#[tokio::test(start_paused = true)]`. Time passes as fast as the test can go.
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), BoxError> {
-//! let turris = Emulator::builder().build()?;
-//! let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
-//! let environment = Environment::custom(turris.base_url())?;
-//! let layer = TurrisAuthLayer::new(credentials, environment.clone());
-//! let api = layer.layer(turris.service());
+//! let emulator = Emulator::builder().build()?;
+//! let credentials = Credentials::new(emulator.client_id(), emulator.client_secret())?;
+//! let environment = Environment::custom(emulator.base_url())?;
+//! let api = TurrisLayer::new(credentials, environment.clone()).layer(emulator.service());
 //!
-//! // What you expect of every day.
+//! // An ordinary day.
 //! assert!(agencies(api.clone(), &environment).await?.starts_with(b"{"));
 //!
-//! // A token that is revoked under you: the caller sees nothing of it.
-//! turris.revoke_all_tokens();
+//! // 401: the token is revoked. Your code does not notice.
+//! emulator.revoke_all_tokens();
 //! agencies(api.clone(), &environment).await?;
-//! assert_eq!(turris.counters().unauthorized, 1);
+//! assert_eq!(emulator.counters().unauthorized, 1);
 //!
-//! // A token that has expired.
-//! tokio::time::advance(std::time::Duration::from_secs(2 * 60 * 60)).await;
+//! // 429: a rate limit. Your code waits.
+//! let refused = Fault::status(StatusCode::TOO_MANY_REQUESTS).times(1);
+//! emulator.fault(Endpoint::prefix("/v1/agencies"), refused);
 //! agencies(api.clone(), &environment).await?;
-//! assert_eq!(turris.counters().token_requests, 3);
+//!
+//! // An outage of the token endpoint, while the token expires. Your code gets an error in the end.
+//! emulator.fault(Endpoint::Token, Fault::status(StatusCode::SERVICE_UNAVAILABLE));
+//! tokio::time::advance(Duration::from_secs(2 * 60 * 60)).await;
+//! let error = agencies(api.clone(), &environment).await.unwrap_err();
+//! let token_error = TokenError::find_in(&*error).expect("it is for want of a token");
+//! assert_eq!(token_error.kind(), TokenErrorKind::Unavailable);
+//!
+//! // The outage ends. The next request gets a new token.
+//! emulator.clear_faults();
+//! agencies(api.clone(), &environment).await?;
 //!
 //! // An API that fails.
-//! turris.fault(Endpoint::prefix("/v1/agencies"), Fault::status(StatusCode::BAD_GATEWAY).times(1));
+//! let failed = Fault::status(StatusCode::BAD_GATEWAY).times(1);
+//! emulator.fault(Endpoint::prefix("/v1/agencies"), failed);
 //! let error = agencies(api, &environment).await.unwrap_err();
-//! assert_eq!(error.to_string(), "the agencies are not to be had: 502 Bad Gateway");
+//! assert_eq!(error.to_string(), "the API answered 502 Bad Gateway");
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! In memory, as here, the emulator obeys paused time. To test the HTTP client as well,
-//! [`Emulator::start`](https://docs.rs/turris-emulator/latest/turris_emulator/struct.Emulator.html#method.start) serves on a
-//! loopback port; leave time alone there. Other languages, and you by hand, can use
-//! `cargo run -p turris-emulator`.
+//! [`Emulator::start`](https://docs.rs/turris-emulator/latest/turris_emulator/struct.Emulator.html#method.start)
+//! serves on a loopback port; do not pause time there. For programs in other languages, and by hand,
+//! `cargo run -p turris-emulator` in this repository serves it.

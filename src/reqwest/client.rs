@@ -10,17 +10,19 @@ use tower_layer::Layer;
 use super::ReqwestService;
 use crate::{CredentialsProvider, Environment, TokenHandle, Turris, TurrisLayer, turris};
 
-/// reqwest's client with the whole stack: requests are made, and answers are read, with reqwest's own types.
+/// reqwest's client with the whole stack: requests are made, and answers are read, with reqwest's
+/// own types.
 ///
-/// [`get`](Self::get) and its like start a request to a path of the environment, reqwest's [`RequestBuilder`] completes it,
-/// and [`send`](Self::send) sends it through the layers. A clone shares the connections, the token and the limits. Make one
-/// for each API client, and keep it.
+/// [`get`](Self::get) and its like start a request to a path of the environment, reqwest's
+/// [`RequestBuilder`] completes it, and [`send`](Self::send) sends it through the layers. A clone
+/// shares the connections, the token and the limits. Make one for each API client, and keep it.
 ///
-/// **`RequestBuilder::send` bypasses the layers**, so its request carries no token and gets a 401. Give the builder to
-/// [`send`](Self::send) instead.
+/// **`RequestBuilder::send` bypasses the layers**, so its request carries no token and gets a 401.
+/// Give the builder to [`send`](Self::send) instead.
 ///
-/// Bodies in memory (`.json(..)`, `.form(..)`, `.body("..")`) are sent again after a 401 or a 429. For streams put the layers
-/// around [`ReqwestService`] yourself, with a [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer).
+/// Bodies in memory (`.json(..)`, `.form(..)`, `.body("..")`) are sent again after a 401 or a 429.
+/// For streams put the layers around [`ReqwestService`] yourself, with a
+/// [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer).
 ///
 /// # Examples
 ///
@@ -82,8 +84,11 @@ impl ReqwestClient {
     ///
     /// # fn main() -> Result<(), turris_auth::BoxError> {
     /// let credentials = Credentials::new("m2m-client-abc123", "secret")?;
-    /// let layer = TurrisLayer::builder(credentials, Environment::Sandbox).max_wait(Duration::from_secs(20)).build()?;
-    /// let turris = ReqwestClient::with_layer(reqwest::Client::builder(), &layer, Environment::Sandbox)?;
+    /// let layer = TurrisLayer::builder(credentials, Environment::Sandbox)
+    ///     .max_wait(Duration::from_secs(20))
+    ///     .build()?;
+    /// let builder = reqwest::Client::builder();
+    /// let turris = ReqwestClient::with_layer(builder, &layer, Environment::Sandbox)?;
     /// # let _ = turris;
     /// # Ok(())
     /// # }
@@ -133,14 +138,16 @@ impl ReqwestClient {
     ///
     /// # Errors
     ///
-    /// A [`turris::Error`]. Its [kind](turris::Error::kind) is `Token` if no token can be had; nothing was sent then. If it is
-    /// `Client`, the source is a [`reqwest::Error`](Error): the request cannot be made, or its connection failed.
+    /// A [`turris::Error`]. Its [kind](turris::Error::kind) is `Token` if no token can be had;
+    /// nothing was sent then. If it is `Client`, the source is a [`reqwest::Error`](Error): the
+    /// request cannot be made, or its connection failed.
     ///
     /// An answer of any status is a [`Response`]; see [`Response::error_for_status`].
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the request up. A token that is being fetched for it arrives for the next request.
+    /// Dropping the future gives the request up. A token that is being fetched for it arrives for
+    /// the next request.
     pub async fn send(&self, request: RequestBuilder) -> Result<Response, turris::Error> {
         self.execute(request.build().map_err(turris::Error::client)?).await
     }

@@ -20,8 +20,8 @@ use crate::{BoxError, TokenError, engine::Part};
 ///
 /// fn explain(error: &Error) -> String {
 ///     match (error.kind(), error.token_error()) {
-///         (_, Some(token)) => format!("no token ({}), try again in {:?}", token.kind(), token.retry_after()),
-///         (ErrorKind::Client, None) => format!("the API cannot be reached: {:?}", std::error::Error::source(error)),
+///         (_, Some(token)) => format!("no token: {}", token.kind()),
+///         (ErrorKind::Client, None) => "the API cannot be reached".to_owned(),
 ///         _ => error.to_string(),
 ///     }
 /// }

@@ -34,7 +34,8 @@ use crate::{
 /// use tower::Layer;
 /// use turris_auth::{Credentials, Environment, TurrisLayer};
 ///
-/// let layer = TurrisLayer::new(Credentials::new("m2m-client-abc123", "secret")?, Environment::Sandbox);
+/// let credentials = Credentials::new("m2m-client-abc123", "secret")?;
+/// let layer = TurrisLayer::new(credentials, Environment::Sandbox);
 /// let turris = layer.layer(Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>());
 /// # let _ = turris;
 /// # Ok::<(), turris_auth::ConfigError>(())
@@ -118,7 +119,10 @@ impl<T> fmt::Debug for Settings<'_, T> {
 ///     .build()?;
 /// # let _ = layer;
 ///
-/// let error = TurrisLayer::builder(credentials, Environment::Sandbox).max_wait(Duration::ZERO).build().unwrap_err();
+/// let error = TurrisLayer::builder(credentials, Environment::Sandbox)
+///     .max_wait(Duration::ZERO)
+///     .build()
+///     .unwrap_err();
 /// assert_eq!(error.setting(), "max_wait");
 /// # Ok::<(), turris_auth::ConfigError>(())
 /// ```

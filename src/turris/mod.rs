@@ -62,7 +62,8 @@
 //!     .build()?;
 //! layer.handle().warm_up().await?;
 //!
-//! let request = http::Request::get(environment.url("/v1/agencies")?).body(Full::<Bytes>::default())?;
+//! let url = environment.url("/v1/agencies")?;
+//! let request = http::Request::get(url).body(Full::<Bytes>::default())?;
 //! let response = layer.layer(turris.service()).oneshot(request).await?;
 //! assert_eq!(response.status(), 200);
 //! # Ok(())
