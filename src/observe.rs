@@ -71,6 +71,8 @@
 //! | `turris_auth_store_calls_total` | counter | calls to the fleet's store | `call`; `outcome`: `ok`, `failed`, `timeout`, `skipped` (the breaker is open) |
 //! | `turris_auth_store_seconds` | histogram | how long a call to the fleet's store took | |
 //! | `turris_auth_store_available` | gauge | 0 from the loss of the fleet's store until it answers again, then 1 | |
+//! | `turris_auth_store_processes` | gauge | how many processes share the pace, as the store counted them last | |
+//! | `turris_auth_permits_total` | counter | requests that left in the pace of a fleet | `source`: `store` (with a permit), `alone` (the store did not answer) |
 //! | `turris_auth_unauthorized_total` | counter | 401s, by reaction | `action`: `token_replaced`, `newer_token`, `older_token`, `in_vain`, `paused`, `no_fetch_possible` |
 //! | `turris_auth_restricted_access_token_total` | counter | requests sent with the restricted access token | |
 //! | `turris_auth_rate_limited_total` | counter | 429s, by reaction | `action`: `retried`, `returned` |
@@ -86,7 +88,7 @@
 //!   last fetched. Several processes share the client id, or a program invalidates tokens. The
 //!   remaining fetches are reserved for recovery from 401s.
 //! * `turris_auth_store_available` is 0 for some minutes. Each process fetches its own tokens, with
-//!   its share of the allowance. A deployment that starts many processes now may use up the
+//!   its share of the allowance, and sends with its share of the pace. A deployment that starts many processes now may use up the
 //!   allowance.
 //! * `turris_auth_token_wait_seconds_count` rises in a process that is not starting. Requests wait
 //!   for tokens, because refreshes fail, refreshes come too late, or tokens are refused.
@@ -200,6 +202,8 @@ pub fn describe_metrics() {
     describe_counter!("turris_auth_store_calls_total", Unit::Count, "Calls to the fleet's store, by outcome");
     describe_histogram!("turris_auth_store_seconds", Unit::Seconds, "Time that a call to the fleet's store took");
     describe_gauge!("turris_auth_store_available", Unit::Count, "Whether the fleet's store answers: 1 or 0");
+    describe_gauge!("turris_auth_store_processes", Unit::Count, "Processes that share the pace of a fleet");
+    describe_counter!("turris_auth_permits_total", Unit::Count, "Requests that left in the pace of a fleet, by source");
     describe_counter!("turris_auth_unauthorized_total", Unit::Count, "401s, by what was done about them");
     describe_counter!(
         "turris_auth_restricted_access_token_total",

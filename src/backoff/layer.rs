@@ -143,6 +143,20 @@ impl TurrisBackoffLayerBuilder {
         self
     }
 
+    /// Shares the pace of [`WRITES`](RequestClass::WRITES) with the other processes of a fleet. Default: it is not shared.
+    ///
+    /// The store grants permits, so that all processes together keep to one limit. A refusal of one process closes the
+    /// gate of all. While the store does not answer, this layer goes on alone, with its share of the limit: see
+    /// [`fleet`](crate::fleet). Nothing is shared with [`pacing`](Self::pacing) turned off.
+    ///
+    /// `fleet` has to be made for the API client that the requests are made for.
+    #[cfg(feature = "fleet")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "fleet")))]
+    pub fn shared(mut self, fleet: &crate::SharedState) -> Self {
+        self.settings.fleet = Some(fleet.clone());
+        self
+    }
+
     /// Sets which requests share a limit. Default: [`RequestClass::of`] the method.
     ///
     /// The closure is called for every request. Requests to different authorities never share a limit.

@@ -1,12 +1,10 @@
-//! Sharing between processes: one token and one allowance of fetches for a whole fleet.
+//! Sharing between processes: one token, one allowance of fetches and one pace for a whole fleet.
 //!
 //! The Turris API counts per API client, not per process: fifty pods that start at once make fifty token requests, of which
 //! forty are refused. With a store that all processes reach, they act as one client: one of them fetches a token, and the
 //! others take it over, sealed so that only they can read it. The fetches of all count against one allowance, and the
-//! failure of one makes all pause. [The guide](crate::guide::fleet) says what an operator sets.
-//!
-//! The contract of the store also covers permits for requests, so that a fleet can keep one pace. The backoff layer does not
-//! ask for them yet.
+//! failure of one makes all pause. Requests that change something leave with permits from the store, so that all processes
+//! together keep to the limit. [The guide](crate::guide::fleet) says what an operator sets.
 //!
 //! [`RedisStore`] keeps all that in Redis or Valkey (feature `redis`), [`MemoryStore`] in this process, and [`SharedStore`]
 //! is the contract for a store of your own. [`SharedState`] is what the layers are given.
@@ -19,11 +17,11 @@
 //! By default, only the client and the store are named:
 //!
 //! ```
-//! use turris_auth::{Credentials, Environment, SharedState, TurrisAuthLayer, fleet::MemoryStore};
+//! use turris_auth::{Credentials, Environment, SharedState, TurrisLayer, fleet::MemoryStore};
 //!
 //! let (credentials, environment) = (Credentials::new("m2m-client-abc123", "secret")?, Environment::Sandbox);
 //! let fleet = SharedState::builder(MemoryStore::new(), credentials.client_id(), &environment).build()?;
-//! let layer = TurrisAuthLayer::builder(credentials, environment).shared(&fleet).build()?;
+//! let layer = TurrisLayer::builder(credentials, environment).shared(&fleet).build()?;
 //! # let _ = layer;
 //! # Ok::<(), turris_auth::ConfigError>(())
 //! ```
@@ -33,7 +31,6 @@
 mod breaker;
 mod member;
 mod memory;
-#[allow(dead_code, reason = "the gate does not ask for permits yet, and the tests do not ask for all")]
 mod permits;
 #[cfg(feature = "redis")]
 mod redis;
@@ -44,7 +41,12 @@ mod store;
 
 #[cfg(feature = "redis")]
 pub use self::redis::{RedisStore, RunScript, Script, ScriptReply};
-pub(crate) use self::{member::Member, share::FlightShare};
+pub(crate) use self::{
+    member::Member,
+    permits::{Fate, Next, Permits},
+    share::FlightShare,
+    state::random_number,
+};
 pub use self::{
     memory::MemoryStore,
     state::{SharedState, SharedStateBuilder},

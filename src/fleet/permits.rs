@@ -3,11 +3,13 @@
 //! Pure: the clock comes in as an argument, and the gate makes the calls that [`Permits::next`] asks for.
 //!
 //! 1. A request that leaves takes a permit, or is counted as sent without one while the store does not answer.
-//! 2. One exchange is under way at most. Nothing is asked for beyond what stands in line, so that no process hoards.
+//! 2. One exchange is under way at most. Nothing is asked for beyond what stands in line, and permits that no request waits
+//!    for go back, so that no process hoards.
 //! 3. A group of answers is told until the store has confirmed an exchange that told it. It keeps the number of the first
 //!    such exchange, so that a store that carried it out, and whose answer was lost, skips the group.
 //! 4. All answers of the last window are remembered. A store with another epoch has forgotten them and is told all.
 //! 5. What the store should know at once (a refusal, a stated limit, a new epoch) does not wait for anything else.
+//! 6. A request that is not answered counts as answered after a quarter of the window, so that it holds no permit for ever.
 
 use std::{collections::VecDeque, mem, time::Duration};
 
@@ -19,16 +21,24 @@ use super::store::{ExchangeAsk, Exchanged, Stated, Used};
 const SETTLE: Duration = Duration::from_millis(500);
 /// How soon the store is asked again after it did not answer. While the breaker is open that costs nothing.
 const RETRY: Duration = Duration::from_millis(250);
+/// A time that the store tells is believed up to here: no server asks for a longer wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(5 * 60);
 /// Answers this close together, as a part of the window, are one group.
 const GROUPS_PER_WINDOW: u32 = 60;
+/// A request that is not answered counts as answered after this part of the window, as in the limiter of one process.
+const UNANSWERED_DIVISOR: u32 = 4;
 
 /// The stock. See the invariants above.
 #[derive(Debug)]
-pub(super) struct Permits {
+pub(crate) struct Permits {
+    /// What the settings or the server's answers to this process say.
     limit: u32,
+    /// What the store said last, which may know more.
+    fleet_limit: u32,
     window: Duration,
     stock: u32,
-    in_flight: u32,
+    /// When the requests in flight were sent, oldest first.
+    in_flight: VecDeque<Instant>,
     /// Answers that the store may not know.
     untold: VecDeque<Group>,
     /// All answers of the last window.
@@ -66,7 +76,7 @@ struct News {
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     /// It was answered, or given up: the server may have counted it.
     Counted,
     /// It did not reach the server.
@@ -75,7 +85,7 @@ pub(super) enum Fate {
 
 /// What the gate is to do.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(crate) enum Next {
     /// Make this exchange now, and call [`Permits::exchanged`] with its end.
     Exchange(ExchangeAsk),
     /// Ask again at this time, or when something has changed.
@@ -86,12 +96,13 @@ pub(super) enum Next {
 
 impl Permits {
     /// Returns an empty stock at a gate of which `limit` requests in a `window` are known.
-    pub(super) fn new(limit: u32, window: Duration) -> Self {
+    pub(crate) fn new(limit: u32, window: Duration) -> Self {
         Self {
             limit,
+            fleet_limit: limit,
             window,
             stock: 0,
-            in_flight: 0,
+            in_flight: VecDeque::new(),
             untold: VecDeque::new(),
             recent: VecDeque::new(),
             tell_since: None,
@@ -106,86 +117,144 @@ impl Permits {
         }
     }
 
-    /// Takes a permit for a request that leaves now. Returns whether there was one.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
-        if self.stock == 0 || self.closed_until(now).is_some() {
-            return false;
-        }
-        self.stock -= 1;
-        self.in_flight += 1;
-        true
+    /// How many permits are left.
+    pub(crate) fn stock(&self) -> u32 {
+        self.stock
     }
 
-    /// Counts a request that leaves without a permit, because the store does not answer.
-    pub(super) fn leave_alone(&mut self) {
-        self.in_flight += 1;
+    /// A request leaves: with a permit, if the store answers and there is one. Returns whether it took one.
+    pub(crate) fn leave(&mut self, now: Instant) -> bool {
+        let has_permit = self.connected && self.stock > 0;
+        self.stock -= u32::from(has_permit);
+        // Most often the last place: threads may meet under the gate's lock in another order than they read the clock.
+        let at = self.in_flight.partition_point(|sent| *sent <= now);
+        self.in_flight.insert(at, now);
+        has_permit
     }
 
-    /// A request that left has come back, or never will.
-    pub(super) fn returned(&mut self, fate: Fate, now: Instant) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+    /// A request that left at `sent_at` has come back, or never will.
+    pub(crate) fn returned(&mut self, sent_at: Instant, fate: Fate, now: Instant) {
+        // A request that was late with its answer has been counted already.
+        let Ok(at) = self.in_flight.binary_search(&sent_at) else { return };
+        self.in_flight.remove(at);
         match fate {
             Fate::NotSent => self.stock += 1,
-            Fate::Counted => {
-                let gap = self.window / GROUPS_PER_WINDOW;
-                add(&mut self.recent, now, gap);
-                add(&mut self.untold, now, gap);
-                self.forget(now);
-            }
+            Fate::Counted => self.count(now),
         }
         self.tell_since.get_or_insert(now);
     }
 
+    fn count(&mut self, now: Instant) {
+        let gap = self.window / GROUPS_PER_WINDOW;
+        add(&mut self.recent, now, gap);
+        add(&mut self.untold, now, gap);
+        self.forget(now);
+    }
+
+    /// Counts requests as answered that should have been.
+    fn settle(&mut self, now: Instant) {
+        while self.in_flight.front().is_some_and(|sent| *sent + self.window / UNANSWERED_DIVISOR <= now) {
+            self.in_flight.pop_front();
+            self.count(now);
+            self.tell_since.get_or_insert(now);
+        }
+    }
+
     /// The server wants no request for this long.
-    pub(super) fn refused(&mut self, wait: Duration, now: Instant) {
+    pub(crate) fn refused(&mut self, wait: Duration, now: Instant) {
         let until = now + wait;
         self.closed_until = self.closed_until.max(Some(until));
         self.news.closed_until = self.news.closed_until.max(Some(until));
         self.news.urgent = true;
     }
 
-    /// The server stated its limit. It is told at once if it is new.
-    pub(super) fn limit_stated(&mut self, limit: u32, window: Duration) {
+    /// The server stated its limit, and perhaps its window. It is told at once if it is new.
+    pub(crate) fn limit_stated(&mut self, limit: u32, window: Option<Duration>) {
+        let window = window.unwrap_or(self.window);
         self.news.urgent |= (limit, window) != (self.limit, self.window);
         (self.limit, self.window) = (limit, window);
         self.news.limit = Some((limit, window));
     }
 
     /// The server stated what is left of its window. It is told with the next exchange.
-    pub(super) fn window_stated(&mut self, stated: Stated, now: Instant) {
+    pub(crate) fn window_stated(&mut self, stated: Stated, now: Instant) {
         self.news.stated = Some((stated, now));
     }
 
     /// Whether the store answered last. If not, the process is alone.
-    pub(super) fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         self.connected
     }
 
     /// How many processes share the gate, as the store said last. Zero if it never did.
-    pub(super) fn processes(&self) -> u32 {
+    pub(crate) fn processes(&self) -> u32 {
         self.processes
     }
 
+    /// Until when a process that is alone has used up its share of the window. `expected` is the number of processes, if the
+    /// store has never told it.
+    pub(crate) fn share_used_until(&mut self, expected: u32, now: Instant) -> Option<Instant> {
+        let processes = if self.processes == 0 { expected } else { self.processes };
+        if processes <= 1 {
+            return None;
+        }
+        self.settle(now);
+        self.forget(now);
+        let answered = self.recent.iter().fold(0, |sum: u32, group| sum.saturating_add(group.count));
+        if answered.saturating_add(self.count_in_flight()) < (self.fleet_limit / processes).max(1) {
+            return None;
+        }
+        let first_free = self.recent.front().map(|group| group.at + self.window);
+        // With everything in flight the next answer decides.
+        Some(first_free.unwrap_or(now + self.window / UNANSWERED_DIVISOR))
+    }
+
+    /// Whether nothing would be lost with this stock.
+    pub(crate) fn is_idle(&mut self, now: Instant) -> bool {
+        self.settle(now);
+        self.forget(now);
+        self.stock == 0
+            && self.in_flight.is_empty()
+            && self.recent.is_empty()
+            && self.untold.is_empty()
+            && self.closed_until(now).is_none()
+    }
+
+    fn count_in_flight(&self) -> u32 {
+        u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX)
+    }
+
     /// Until when nothing may be sent, whatever the stock.
-    pub(super) fn closed_until(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn closed_until(&self, now: Instant) -> Option<Instant> {
         self.closed_until.filter(|until| *until > now)
     }
 
-    /// What is to be done now, with `line` requests that wait for a permit. `number` is the number of the exchange, if it is
-    /// made.
-    pub(super) fn next(&mut self, line: u32, process: u64, number: impl FnOnce() -> u64, now: Instant) -> Next {
+    /// When there is something to ask or to tell, with `line` requests that wait for a permit. `None` if there is nothing,
+    /// or an exchange is under way.
+    pub(crate) fn due(&mut self, line: u32, now: Instant) -> Option<Instant> {
+        self.settle(now);
+        if self.stock > line {
+            self.tell_since.get_or_insert(now);
+        }
         if self.under_way {
-            return Next::Idle;
+            return None;
         }
         let tell_at = self.tell_since.map(|since| since + SETTLE);
         let ask_at = (line > self.stock).then(|| self.ask_at.map_or(now, |at| at.max(now)));
         let urgent_at = self.news.urgent.then_some(now);
-        let Some(at) = [tell_at, ask_at, urgent_at].into_iter().flatten().min() else { return Next::Idle };
-        let at = if self.connected { at } else { at.max(self.ask_at.unwrap_or(now)) };
-        if at > now {
-            return Next::At(at);
+        let settle_at = self.in_flight.front().map(|sent| *sent + self.window / UNANSWERED_DIVISOR);
+        let at = [tell_at, ask_at, urgent_at, settle_at].into_iter().flatten().min()?;
+        Some(if self.connected { at } else { at.max(self.ask_at.unwrap_or(now)) })
+    }
+
+    /// What is to be done now, with `line` requests that wait for a permit. `number` is the number of the exchange, if it is
+    /// made.
+    pub(crate) fn next(&mut self, line: u32, process: u64, number: impl FnOnce() -> u64, now: Instant) -> Next {
+        match self.due(line, now) {
+            None => Next::Idle,
+            Some(at) if at > now => Next::At(at),
+            Some(_) => Next::Exchange(self.exchange(line, process, number(), now)),
         }
-        Next::Exchange(self.exchange(line, process, number(), now))
     }
 
     fn exchange(&mut self, line: u32, process: u64, number: u64, now: Instant) -> ExchangeAsk {
@@ -202,7 +271,7 @@ impl Permits {
         ask.limit = self.limit;
         ask.window = self.window;
         ask.want = line - self.stock;
-        ask.held = self.stock + self.in_flight;
+        ask.held = self.stock.saturating_add(self.count_in_flight());
         ask.used = self
             .untold
             .iter_mut()
@@ -217,33 +286,42 @@ impl Permits {
             reset: stated.reset.saturating_sub(now.saturating_duration_since(at)),
             ..stated
         });
-        ask.closed = news.closed_until.map(|until| until.saturating_duration_since(now));
+        ask.closed = news.closed_until.filter(|until| *until > now).map(|until| until - now);
         ask
     }
 
-    /// An exchange has ended: with the store's answer, or without one.
-    pub(super) fn exchanged(&mut self, ask: &ExchangeAsk, answer: Option<Exchanged>, now: Instant) {
+    /// An exchange has ended without an answer, or none can be made.
+    pub(crate) fn unanswered(&mut self, ask: Option<&ExchangeAsk>, now: Instant) {
         self.under_way = false;
-        let Some(answer) = answer else {
-            self.connected = false;
-            self.ask_at = Some(now + RETRY);
-            if !self.untold.is_empty() {
-                self.tell_since.get_or_insert(now);
-            }
-            // What the store did not hear it has to hear.
-            self.news.urgent |= ask.closed.is_some() || ask.limit_stated.is_some();
+        self.connected = false;
+        self.ask_at = Some(now + RETRY);
+        // An idle process stops asking when a window is over: there is nothing left to tell then.
+        self.forget(now);
+        if !self.untold.is_empty() {
+            self.tell_since.get_or_insert(now);
+        }
+        if let Some(ask) = ask {
             self.news.limit = self.news.limit.or(ask.limit_stated);
-            self.news.closed_until = self.news.closed_until.max(ask.closed.map(|closed| now + closed));
-            return;
-        };
+            if ask.closed.is_some() {
+                self.news.closed_until = self.news.closed_until.max(self.closed_until(now));
+            }
+        }
+        self.news.urgent = self.news.closed_until.is_some_and(|until| until > now);
+    }
+
+    /// An exchange has ended: with the store's answer, or without one.
+    pub(crate) fn exchanged(&mut self, ask: &ExchangeAsk, answer: Option<Exchanged>, now: Instant) {
+        let Some(answer) = answer else { return self.unanswered(Some(ask), now) };
+        self.under_way = false;
         self.connected = true;
-        self.stock += answer.granted;
+        // What comes from the store is bounded: it may be garbage.
+        self.stock = self.stock.saturating_add(answer.granted.min(ask.want));
         self.processes = answer.processes;
-        self.others = (answer.others, Some(now + answer.others_for));
-        self.limit = answer.limit;
-        self.ask_at = (!answer.ask_again.is_zero()).then(|| now + answer.ask_again);
+        self.others = (answer.others, Some(now + answer.others_for.min(LONGEST_WAIT)));
+        self.fleet_limit = answer.limit;
+        self.ask_at = (!answer.ask_again.is_zero()).then(|| now + answer.ask_again.min(LONGEST_WAIT));
         if !answer.closed.is_zero() {
-            self.closed_until = self.closed_until.max(Some(now + answer.closed));
+            self.closed_until = self.closed_until.max(Some(now + answer.closed.min(LONGEST_WAIT)));
         }
         self.untold.retain(|group| group.since.is_none());
         if self.epoch != 0 && answer.epoch != self.epoch {

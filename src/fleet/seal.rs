@@ -89,10 +89,10 @@ impl SealKey {
     }
 }
 
-/// The tag of an API client: 16 bytes of a hash over its token URL and its client id.
-pub(super) fn client_tag(token_url: &str, client_id: &str) -> [u8; 16] {
+/// A name for `parts` that reveals none of them: 16 bytes of a hash.
+pub(super) fn tag(parts: &[&[u8]]) -> [u8; 16] {
     let mut hash = Sha256::new();
-    for part in [token_url, client_id] {
+    for part in parts {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }

@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 
 use super::{
     breaker::{Breaker, Change},
-    seal::{SCHEMA, SealKey, client_tag, hexadecimal},
-    store::{SharedStore, StoreFuture},
+    seal::{SCHEMA, SealKey, hexadecimal, tag},
+    store::{Gate, SharedStore, StoreFuture},
 };
 use crate::{ConfigError, Environment, observe};
 
@@ -26,7 +26,7 @@ const PROCESS_BITS: u32 = 53;
 /// One process's share in a fleet: the processes with one client id and one store.
 ///
 /// All layers that are given clones of it share with each other and with the other processes: one token, one allowance of
-/// fetches. Make one for each API client. See [`fleet`](crate::fleet) for what that means and for an example.
+/// fetches, one pace. Make one for each API client. See [`fleet`](crate::fleet) for what that means and for an example.
 #[derive(Clone)]
 pub struct SharedState {
     shared: Arc<Shared>,
@@ -90,7 +90,7 @@ impl SharedState {
     ) -> SharedStateBuilder {
         SharedStateBuilder {
             store: Box::new(store),
-            tag: client_tag(&environment.token_url().to_string(), client_id.as_ref()),
+            tag: tag(&[environment.token_url().to_string().as_bytes(), client_id.as_ref().as_bytes()]),
             namespace: DEFAULT_NAMESPACE.to_owned(),
             deadline: DEFAULT_DEADLINE,
             lease: DEFAULT_LEASE,
@@ -107,7 +107,7 @@ impl SharedState {
         self.shared.process
     }
 
-    pub(super) fn deadline(&self) -> Duration {
+    pub(crate) fn deadline(&self) -> Duration {
         self.shared.deadline
     }
 
@@ -115,7 +115,7 @@ impl SharedState {
         self.shared.lease
     }
 
-    pub(super) fn expected_processes(&self) -> Option<u32> {
+    pub(crate) fn expected_processes(&self) -> Option<u32> {
         self.shared.expected_processes
     }
 
@@ -124,10 +124,15 @@ impl SharedState {
         SealKey::derive(self.shared.tag, client_secret, self.shared.encryption_key.as_deref())
     }
 
+    /// The name of the gate of one class of requests to one authority. It reveals neither.
+    pub(crate) fn gate(&self, authority: &str, class: u64) -> Gate {
+        Gate::new(self.client(), hexadecimal(&tag(&[authority.as_bytes(), &class.to_be_bytes()])))
+    }
+
     /// Makes one call to the store, unless the breaker is open. `None` if the store did not answer in time.
     ///
     /// What is asked carries [`deadline`](Self::deadline) as the time that the caller waits.
-    pub(super) async fn call<'a, T>(
+    pub(crate) async fn call<'a, T>(
         &'a self,
         name: &'static str,
         call: impl FnOnce(&'a dyn SharedStore) -> StoreFuture<'a, T>,
@@ -241,7 +246,7 @@ impl SharedStateBuilder {
 }
 
 /// A number that no other process has.
-fn random_number() -> u64 {
+pub(crate) fn random_number() -> u64 {
     let mut bytes = [0; 8];
     // Without random bytes of the system the sequence of the program does: the number is no secret.
     let number = getrandom::fill(&mut bytes).map_or_else(|_| fastrand::u64(..), |()| u64::from_be_bytes(bytes));

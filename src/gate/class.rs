@@ -1,12 +1,17 @@
 //! [`RequestClass`]: which requests share a limit.
 
+#[cfg(not(feature = "fleet"))]
+use std::hash::DefaultHasher as KeyHasher;
 use std::{
     fmt,
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::{Hash, Hasher},
     sync::Arc,
 };
 
 use http::{HeaderMap, Method, Uri};
+// Programs that were built with different versions of Rust have to mean the same gate by the same key.
+#[cfg(feature = "fleet")]
+use siphasher::sip::SipHasher13 as KeyHasher;
 
 /// Class of requests that share a limit.
 ///
@@ -50,7 +55,7 @@ impl RequestClass {
     ///
     /// The class keeps a hash of the key only, and never shows it.
     pub fn with(self, key: impl Hash) -> Self {
-        let mut hasher = DefaultHasher::new();
+        let mut hasher = KeyHasher::new();
         (self, key).hash(&mut hasher);
         Self(hasher.finish() & !Self::PACED | self.0 & Self::PACED)
     }

@@ -9,6 +9,7 @@
 //! | `limiter/` | how many requests may leave, and when, so that the limit is met without being hit |
 //! | `notice.rs` | when to tell that requests are held back |
 //! | `guards.rs` | what a request holds of its gate, in flight and in the queue |
+//! | `shared.rs` | with the feature `fleet`: permits from the fleet's store, and the task that asks for them |
 //! | `registry.rs` | authority and class to gate |
 //! | `class.rs`, `settings.rs` | which requests share a gate, and what the layer has set |
 //!
@@ -32,6 +33,8 @@ mod notice;
 mod queue;
 mod registry;
 mod settings;
+#[cfg(feature = "fleet")]
+mod shared;
 
 use std::{
     fmt,
@@ -113,6 +116,8 @@ pub(crate) struct Gate {
     state: AtomicU64,
     settings: Arc<Settings>,
     parts: Mutex<Parts>,
+    #[cfg(feature = "fleet")]
+    fleet: Option<shared::Fleet>,
 }
 
 /// What the gate's lock protects.
@@ -123,13 +128,23 @@ struct Parts {
     /// `None` with pacing turned off.
     limiter: Option<Limiter>,
     notice: Notice,
+    /// Set if the pace is that of a fleet.
+    #[cfg(feature = "fleet")]
+    pace: Option<Box<shared::SharedPace>>,
 }
 
 impl Parts {
     /// `None` if the head may send, otherwise the time until which it may not.
     #[inline]
     fn wait(&mut self, now: Instant) -> Option<Instant> {
-        self.cooldown.wait(now).or_else(|| self.limiter.as_mut()?.wait(now))
+        self.cooldown.wait(now).or_else(|| {
+            let limiter = self.limiter.as_mut()?;
+            #[cfg(feature = "fleet")]
+            if let Some(pace) = &mut self.pace {
+                return pace.wait(limiter, now);
+            }
+            limiter.wait(now)
+        })
     }
 
     /// The head is held back until `until`. Returns when it looks again, and whether that it waits is to be told now. A
@@ -149,6 +164,10 @@ impl Parts {
     fn send(&mut self, number: u64, now: Instant) -> (SendRecord, bool) {
         if let Some(limiter) = &mut self.limiter {
             limiter.sent(now);
+        }
+        #[cfg(feature = "fleet")]
+        if let Some(pace) = &mut self.pace {
+            pace.sent(now);
         }
         self.queue.sent();
         let (ticket, is_first) = self.cooldown.sent(now);
@@ -173,7 +192,13 @@ impl Gate {
         let limiter = settings.pacing.then(|| Limiter::new(settings.allowance, class.is_paced(), settings.max_wait));
         let mut parts = Parts { limiter, ..Parts::default() };
         let counted = !parts.is_free(Instant::now());
-        Self { state: AtomicU64::new(u64::from(counted)), settings, parts: Mutex::new(parts) }
+        Self {
+            state: AtomicU64::new(u64::from(counted)),
+            settings,
+            parts: Mutex::new(parts),
+            #[cfg(feature = "fleet")]
+            fleet: None,
+        }
     }
 
     /// The settings of the layer. They are here so that a request needs to hold nothing but its gate.
@@ -210,6 +235,7 @@ impl Gate {
         parts.queue.insert(position, Waker::noop().clone(), &mut after);
         drop(parts);
         after.run();
+        self.drive();
         Entered::Wait(position)
     }
 
@@ -221,6 +247,7 @@ impl Gate {
         self.publish(&mut parts, Instant::now());
         drop(parts);
         after.run();
+        self.drive();
     }
 
     /// Asks whether it is the turn of `position`, which has joined the queue before.
@@ -251,6 +278,7 @@ impl Gate {
         if let Some((waiting, wait)) = told {
             observe::requests_held_back(waiting, wait);
         }
+        self.drive();
         turn
     }
 
@@ -262,6 +290,7 @@ impl Gate {
             parts.queue.insert(position, waker, &mut after);
             drop(parts);
             after.run();
+            self.drive();
             return None;
         }
         let (record, is_first) = parts.send(position.number, now);
@@ -284,6 +313,7 @@ impl Gate {
         self.publish(&mut parts, Instant::now());
         drop(parts);
         after.run();
+        self.drive();
     }
 
     /// A counted request came back with anything but a refusal, or never will.
@@ -293,6 +323,10 @@ impl Gate {
         let mut parts = self.lock();
         let is_last = parts.queue.is_empty();
         parts.cooldown.returned(ticket, matches!(outcome, Outcome::Accepted(_)), is_last);
+        #[cfg(feature = "fleet")]
+        if let Some(pace) = &mut parts.pace {
+            pace.returned(&outcome, sent_at, now);
+        }
         if let Some(limiter) = &mut parts.limiter {
             limiter.returned(outcome, sent_at, now, fastrand::f64);
         }
@@ -300,6 +334,7 @@ impl Gate {
         parts.queue.wake_head(&mut after);
         drop(parts);
         after.run();
+        self.drive();
     }
 
     /// A request was not sent, or not processed. Returns its position before the newcomers.
@@ -329,11 +364,16 @@ impl Gate {
         });
         let asked = cooldown::asked(limits);
         let closing = parts.cooldown.refused(record.ticket, asked, found, max_wait, now, fastrand::f64());
+        #[cfg(feature = "fleet")]
+        if let Some(pace) = &mut parts.pace {
+            pace.refused(limits, closing.wait, sent_at, now);
+        }
         self.publish(parts, now);
         // What the head waits for may have come nearer: an answer that is still out counts no more.
         parts.queue.wake_head(&mut after);
         drop(guard);
         after.run();
+        self.drive();
         if let Some(wait) = closing.wait {
             observe::gate_closed(wait);
         }
@@ -343,9 +383,22 @@ impl Gate {
     /// Whether nothing would be lost with this gate.
     fn is_idle(&self, now: Instant) -> bool {
         let mut parts = self.lock();
+        #[cfg(feature = "fleet")]
+        if parts.pace.as_mut().is_some_and(|pace| !pace.is_idle(now)) {
+            return false;
+        }
         parts.queue.is_empty()
             && parts.cooldown.is_idle(now)
             && parts.limiter.as_mut().is_none_or(|limiter| limiter.is_idle(now))
+    }
+
+    /// Something has changed that the fleet's store may have to know. To be called without the lock.
+    #[inline]
+    fn drive(&self) {
+        #[cfg(feature = "fleet")]
+        if let Some(fleet) = &self.fleet {
+            fleet.drive(self);
+        }
     }
 
     #[inline]

@@ -100,7 +100,6 @@ impl GateRegistry {
 
     #[cold]
     fn find_or_insert(&self, key: Key) -> Arc<Gate> {
-        let new = |class| Arc::new(Gate::new(class, Arc::clone(&self.settings)));
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(gate) = all.by_key.get(&key) {
             return Arc::clone(gate);
@@ -111,11 +110,21 @@ impl GateRegistry {
             all.by_key.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.is_idle(now));
             all.swept_at = (2 * all.by_key.len()).clamp(SWEPT_FROM, MOST);
         }
-        let class = key.class;
         if all.by_key.len() >= MOST {
-            return new(class);
+            return Arc::new(Gate::new(key.class, Arc::clone(&self.settings)));
         }
-        Arc::clone(all.by_key.entry(key).or_insert_with(|| new(class)))
+        let gate = self.make(&key);
+        Arc::clone(all.by_key.entry(key).or_insert(gate))
+    }
+
+    fn make(&self, key: &Key) -> Arc<Gate> {
+        let settings = Arc::clone(&self.settings);
+        // Only a pace is shared: what is not paced asks for no permits.
+        #[cfg(feature = "fleet")]
+        if let Some(fleet) = settings.fleet.clone().filter(|_| settings.pacing && key.class.is_paced()) {
+            return Gate::of_fleet(&fleet, &key.authority, key.class, settings);
+        }
+        Arc::new(Gate::new(key.class, settings))
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) budget: Option<Arc<dyn Budget + Send + Sync>>,
     pub(crate) pacing: bool,
     pub(crate) allowance: Allowance,
+    #[cfg(feature = "fleet")]
+    pub(crate) fleet: Option<crate::SharedState>,
 }
 
 impl Default for Settings {
@@ -45,20 +47,25 @@ impl Default for Settings {
             budget: None,
             pacing: true,
             allowance: DOCUMENTED,
+            #[cfg(feature = "fleet")]
+            fleet: None,
         }
     }
 }
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
+        let mut fields = f.debug_struct("Settings");
+        fields
             .field("max_retries", &self.max_retries)
             .field("max_wait", &self.max_wait)
             .field("pacing", &self.pacing)
             .field("allowance", &self.allowance)
             .field("classify", &self.classifier)
             .field("classify_responses", &self.responses)
-            .field("retry_budget", &self.budget.is_some())
-            .finish()
+            .field("retry_budget", &self.budget.is_some());
+        #[cfg(feature = "fleet")]
+        fields.field("shared", &self.fleet.is_some());
+        fields.finish()
     }
 }

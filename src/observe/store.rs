@@ -25,6 +25,22 @@ pub(crate) fn store_back() {
     metric!(gauge!("turris_auth_store_available").set(1.0));
 }
 
+/// Requests have left with a permit of the store, or without one because it does not answer.
+pub(crate) fn permits(with_permit: u64, alone: u64) {
+    for (source, count) in [("store", with_permit), ("alone", alone)] {
+        if count > 0 {
+            metric!(counter!("turris_auth_permits_total", "source" => source).increment(count));
+        }
+        let _ = source;
+    }
+}
+
+/// The store has told how many processes share a gate.
+pub(crate) fn store_processes(processes: u32) {
+    metric!(gauge!("turris_auth_store_processes").set(f64::from(processes)));
+    let _ = processes;
+}
+
 /// A record in the store was sealed with another secret, or was changed later.
 pub(crate) fn store_record_unreadable() {
     event!(WARN, "a token in the fleet's store cannot be read, it will be replaced");

@@ -154,13 +154,14 @@ impl<T> TurrisLayerBuilder<T> {
         Self { auth: self.auth.token_requests_per_minute(limit), ..self }
     }
 
-    /// Shares the token and the allowance of fetches with the other processes of a fleet. Default: they are not shared.
+    /// Shares the token, the allowance of fetches and the pace with the other processes of a fleet. Default: they are not
+    /// shared.
     ///
-    /// See [`TurrisAuthLayerBuilder::shared`].
+    /// See [`TurrisAuthLayerBuilder::shared`] and [`TurrisBackoffLayerBuilder::shared`].
     #[cfg(feature = "fleet")]
     #[cfg_attr(docsrs, doc(cfg(feature = "fleet")))]
     pub fn shared(self, fleet: &crate::SharedState) -> Self {
-        Self { auth: self.auth.shared(fleet), ..self }
+        Self { auth: self.auth.shared(fleet), backoff: self.backoff.shared(fleet) }
     }
 
     /// Attaches the token to requests for this origin too, such as `https://uploads.example`. Default: the environment's

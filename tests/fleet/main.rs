@@ -6,5 +6,6 @@
     reason = "a panic in a helper fails the test, as it should"
 )]
 
+mod pace;
 mod support;
 mod token;

@@ -4,7 +4,7 @@ use std::{
     future::{pending, ready},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -34,11 +34,18 @@ pub struct Network {
     cut: Arc<AtomicBool>,
     hostile: Arc<Mutex<Option<Answer>>>,
     slot: Arc<Mutex<Option<Slot>>>,
+    exchanges: Arc<AtomicU64>,
 }
 
 impl Network {
     pub fn to(store: &Arc<MemoryStore>) -> Self {
-        Self { store: Arc::clone(store), cut: Arc::default(), hostile: Arc::default(), slot: Arc::default() }
+        Self {
+            store: Arc::clone(store),
+            cut: Arc::default(),
+            hostile: Arc::default(),
+            slot: Arc::default(),
+            exchanges: Arc::default(),
+        }
     }
 
     pub fn cut(&self) {
@@ -57,6 +64,11 @@ impl Network {
     /// Every process that asks for a token is given this answer, whatever the store has.
     pub fn answer_always(&self, answer: Option<Answer>) {
         *self.hostile.lock().unwrap() = answer;
+    }
+
+    /// How many exchanges of permits the process has asked for.
+    pub fn exchanges(&self) -> u64 {
+        self.exchanges.load(Ordering::Relaxed)
     }
 
     /// Calls over a cut network are never answered.
@@ -89,6 +101,7 @@ impl SharedStore for Network {
         self.carry(self.store.invalidate(slot, ask))
     }
     fn exchange<'a>(&'a self, gate: &'a Gate, ask: &'a ExchangeAsk) -> StoreFuture<'a, Exchanged> {
+        self.exchanges.fetch_add(1, Ordering::Relaxed);
         self.carry(self.store.exchange(gate, ask))
     }
 }

@@ -48,13 +48,23 @@ struct Process {
     permits: Permits,
     exchanges: u64,
     answers: VecDeque<Instant>,
+    /// When the requests on their way left.
+    sent_at: VecDeque<Instant>,
     sent: Vec<Instant>,
 }
 
 impl Process {
     fn new(number: u64, line: u32) -> Self {
         let permits = Permits::new(60, WINDOW);
-        Self { number, line, permits, exchanges: 0, answers: VecDeque::new(), sent: Vec::new() }
+        Self {
+            number,
+            line,
+            permits,
+            exchanges: 0,
+            answers: VecDeque::new(),
+            sent_at: VecDeque::new(),
+            sent: Vec::new(),
+        }
     }
 }
 
@@ -64,7 +74,6 @@ enum Store {
     Answers,
     /// Carries it out, and the answer is lost.
     LosesAnswers,
-    Dead,
 }
 
 /// Runs until all lines are empty, or for `longest`. Returns the time of the last request that left.
@@ -87,11 +96,18 @@ async fn run(
         for process in rest.iter_mut().chain(first) {
             while process.answers.front().is_some_and(|at| *at <= now) {
                 process.answers.pop_front();
-                process.permits.returned(Fate::Counted, now);
+                process.permits.returned(*process.sent_at.front().unwrap(), Fate::Counted, now);
+                process.sent_at.pop_front();
             }
             loop {
-                while process.line > 0 && process.permits.take(now) {
+                while process.line > 0
+                    && process.permits.is_connected()
+                    && process.permits.closed_until(now).is_none()
+                    && process.permits.stock() > 0
+                {
+                    assert!(process.permits.leave(now));
                     process.line -= 1;
+                    process.sent_at.push_back(now);
                     process.sent.push(now);
                     process.answers.push_back(now + latency);
                     server.count(now + latency / 2);
@@ -101,10 +117,7 @@ async fn run(
                     Next::Exchange(ask) => {
                         process.exchanges += 1;
                         let health = health(now - start, process.exchanges);
-                        let answer = match health {
-                            Store::Dead => None,
-                            _ => store.exchange(&gate, &ask).await.ok().filter(|_| health == Store::Answers),
-                        };
+                        let answer = store.exchange(&gate, &ask).await.ok().filter(|_| health == Store::Answers);
                         process.permits.exchanged(&ask, answer, now);
                     }
                     Next::At(at) => {
@@ -261,7 +274,7 @@ async fn a_refusal_closes_the_gate_of_all_at_once() {
     let Next::Exchange(ask) = other.next(1, 2, || 1, now) else { panic!("a request stands in line") };
     other.exchanged(&ask, store.exchange(&gate, &ask).await.ok(), now);
     assert_eq!(other.closed_until(now), Some(now + seconds(20.0)));
-    assert!(!other.take(now));
+    assert_eq!(other.stock(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -272,8 +285,8 @@ async fn a_permit_of_a_request_that_was_not_sent_goes_back() {
     let now = Instant::now();
     let Next::Exchange(ask) = permits.next(1, 1, || 1, now) else { panic!("a request stands in line") };
     permits.exchanged(&ask, store.exchange(&gate, &ask).await.ok(), now);
-    assert!(permits.take(now));
-    permits.returned(Fate::NotSent, now);
+    assert!(permits.leave(now));
+    permits.returned(now, Fate::NotSent, now);
     let Next::Exchange(ask) = permits.next(0, 1, || 2, now + SETTLE) else { panic!("a permit is left over") };
     assert_eq!((ask.held, ask.want, ask.used.len()), (0, 0, 0));
 }
@@ -316,4 +329,124 @@ async fn waiters_are_told_to_come_when_it_is_their_turn_and_none_gets_the_place_
     assert_eq!(store.exchange(&gate, &ask(3, 2, 1)).await.unwrap().granted, 0);
     assert_eq!(store.exchange(&gate, &ask(2, 2, 1)).await.unwrap().granted, 0);
     assert_eq!(store.exchange(&gate, &ask(1, 2, 1)).await.unwrap().granted, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn permits_of_requests_that_gave_up_go_back() {
+    let store = MemoryStore::new();
+    let gate = Gate::new("test:1:{client}", "writes");
+    let mut permits = Permits::new(60, WINDOW);
+    let now = Instant::now();
+    let Next::Exchange(ask) = permits.next(3, 1, || 1, now) else { panic!("requests stand in line") };
+    permits.exchanged(&ask, store.exchange(&gate, &ask).await.ok(), now);
+    assert_eq!(permits.stock(), 3);
+    // Two of the three are gone.
+    assert!(matches!(permits.next(1, 1, || 2, now), Next::At(at) if at == now + SETTLE));
+    let Next::Exchange(ask) = permits.next(1, 1, || 2, now + SETTLE) else { panic!("two permits are left over") };
+    assert_eq!((ask.held, ask.want), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_never_answered_holds_its_permit_for_a_quarter_of_a_window() {
+    let store = MemoryStore::new();
+    let gate = Gate::new("test:1:{client}", "writes");
+    let mut permits = Permits::new(60, WINDOW);
+    let now = Instant::now();
+    let Next::Exchange(ask) = permits.next(1, 1, || 1, now) else { panic!("a request stands in line") };
+    permits.exchanged(&ask, store.exchange(&gate, &ask).await.ok(), now);
+    assert!(permits.leave(now));
+    let late = now + WINDOW / 4;
+    assert!(matches!(permits.next(0, 1, || 2, now), Next::At(at) if at == late));
+    assert!(matches!(permits.next(0, 1, || 2, late), Next::At(at) if at == late + SETTLE));
+    let Next::Exchange(ask) = permits.next(0, 1, || 2, late + SETTLE) else { panic!("it counts as answered") };
+    assert_eq!((ask.held, ask.used.len()), (0, 1));
+    permits.exchanged(&ask, store.exchange(&gate, &ask).await.ok(), late + SETTLE);
+    // Its answer changes nothing any longer.
+    permits.returned(now, Fate::Counted, late + WINDOW);
+    assert!(permits.is_idle(late + WINDOW));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_process_stops_asking_a_store_that_is_gone() {
+    let mut permits = Permits::new(60, WINDOW);
+    let (start, mut now, mut exchanges) = (Instant::now(), Instant::now(), 0);
+    permits.leave(now);
+    permits.returned(now, Fate::Counted, now);
+    permits.refused(seconds(20.0), now);
+    permits.limit_stated(30, None);
+    loop {
+        match permits.next(0, 1, || exchanges + 1, now) {
+            Next::Exchange(ask) => {
+                exchanges += 1;
+                permits.exchanged(&ask, None, now);
+            }
+            Next::At(at) => now = at,
+            Next::Idle => break,
+        }
+        assert!(now - start <= WINDOW + SETTLE, "{exchanges} exchanges");
+    }
+    assert!(exchanges > 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_is_alone_keeps_to_its_share() {
+    let mut permits = Permits::new(60, WINDOW);
+    let now = Instant::now();
+    let Next::Exchange(ask) = permits.next(1, 1, || 1, now) else { panic!("a request stands in line") };
+    permits.exchanged(&ask, None, now);
+    assert_eq!(permits.share_used_until(1, now), None);
+    for _ in 0..15 {
+        assert_eq!(permits.share_used_until(4, now), None);
+        assert!(!permits.leave(now));
+    }
+    assert_eq!(permits.share_used_until(4, now), Some(now + WINDOW / 4));
+    permits.returned(now, Fate::Counted, now + SETTLE);
+    assert_eq!(permits.share_used_until(4, now + SETTLE), Some(now + SETTLE + WINDOW));
+    // More processes than a window carries have one request each.
+    assert_eq!(Permits::new(3, WINDOW).share_used_until(8, now), None);
+    assert_eq!(permits.share_used_until(4, now + SETTLE + WINDOW), None);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_answer_of_a_store_makes_the_stock_panic_or_grant_more_than_was_asked_for(
+        answers in proptest::collection::vec(proptest::option::of(proptest::array::uniform8(proptest::prelude::any::<u64>())), 1..20),
+        lines in proptest::collection::vec(0..100_u32, 20),
+    ) {
+        let mut permits = Permits::new(60, WINDOW);
+        let (start, mut number) = (Instant::now(), 0);
+        let mut now = start;
+        for (answer, line) in answers.into_iter().zip(lines) {
+            let ask = match permits.next(line, 1, || number + 1, now) {
+                Next::Exchange(ask) => ask,
+                Next::At(at) => {
+                    now = at;
+                    continue;
+                }
+                Next::Idle => continue,
+            };
+            number += 1;
+            let (before, want) = (permits.stock(), ask.want);
+            let count = |number: u64| (number % (1 << 33)) as u32;
+            let answer = answer.map(|[granted, ask_again, closed, epoch, others, others_for, processes, limit]| Exchanged {
+                granted: count(granted),
+                ask_again: Duration::from_millis(ask_again),
+                closed: Duration::from_millis(closed),
+                epoch,
+                others: count(others),
+                others_for: Duration::from_millis(others_for),
+                processes: count(processes),
+                limit: count(limit),
+            });
+            permits.exchanged(&ask, answer, now);
+            proptest::prop_assert!(permits.stock() <= before.saturating_add(want));
+            proptest::prop_assert!(permits.closed_until(now).is_none_or(|until| until <= now + LONGEST_WAIT));
+            if permits.stock() > 0 {
+                permits.leave(now);
+                permits.returned(now, Fate::Counted, now + seconds(0.1));
+            }
+            permits.share_used_until(8, now);
+            proptest::prop_assert!(permits.due(line, now).is_none_or(|at| at <= now + LONGEST_WAIT));
+        }
+    }
 }

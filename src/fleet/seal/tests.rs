@@ -56,10 +56,10 @@ fn a_token_too_long_for_a_record_is_not_sealed_and_one_too_long_is_not_opened() 
 #[test]
 fn two_clients_have_one_tag_only_if_both_parts_are_equal() {
     let tags = [
-        client_tag("https://a/v1/auth/jwt", "client"),
-        client_tag("https://a/v1/auth/jw", "tclient"),
-        client_tag("https://b/v1/auth/jwt", "client"),
-        client_tag("https://a/v1/auth/jwt", "client2"),
+        tag(&[b"https://a/v1/auth/jwt", b"client"]),
+        tag(&[b"https://a/v1/auth/jw", b"tclient"]),
+        tag(&[b"https://b/v1/auth/jwt", b"client"]),
+        tag(&[b"https://a/v1/auth/jwt", b"client2"]),
     ];
     for (index, tag) in tags.iter().enumerate() {
         assert_eq!(tags.iter().filter(|other| *other == tag).count(), 1, "{index}");

@@ -85,6 +85,12 @@ impl Limiter {
         }
     }
 
+    /// As [`wait`](Self::wait), by the found rate alone: the windows are counted elsewhere.
+    #[cfg(feature = "fleet")]
+    pub(super) fn rate_wait(&mut self, now: Instant) -> Option<Instant> {
+        self.rate.as_mut()?.wait(now)
+    }
+
     /// A request leaves.
     #[inline]
     pub(super) fn sent(&mut self, now: Instant) {

@@ -1,0 +1,325 @@
+//! The pace of a fleet at one gate: permits from the fleet's store, and the task that asks for them.
+//!
+//! 1. While the store answers, a request leaves with a permit. The limiter only counts: it is the memory for a time without
+//!    the store. It still holds requests back if the server refuses without stating a window, since the store finds no rates.
+//! 2. While the store does not answer, the limiter decides, and the process keeps to its share of the limit.
+//! 3. The store is called by a task of the gate, the *driver*, never under the lock. It runs while there is something to ask
+//!    or to tell, and holds the gate weakly while it sleeps.
+//! 4. At most one driver is current. A driver that is late by [`GRACE`] is superseded, since its runtime may have stopped;
+//!    its answer is then ignored. The process is alone until the new driver has been answered.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    Gate, Parts, RequestClass, Settings,
+    limiter::{Limiter, Outcome},
+    queue::Afterwards,
+};
+use crate::{
+    SharedState,
+    api::limits::RateLimits,
+    fleet::{self, ExchangeAsk, Exchanged, Fate, Next, Permits, Stated},
+    observe,
+};
+
+/// How late a driver may be.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What a gate knows of its fleet.
+pub(super) struct Fleet {
+    state: SharedState,
+    name: fleet::Gate,
+    /// Wakes the driver.
+    wake: Arc<Notify>,
+    gate: Weak<Gate>,
+}
+
+/// The part of the pace that the gate's lock protects.
+pub(super) struct SharedPace {
+    permits: Permits,
+    /// Number of this gate among all that share its name: two layers of one process are two.
+    member: u64,
+    expected_processes: u32,
+    exchanges: u64,
+    driver: Option<Driver>,
+    drivers: u64,
+    /// Requests that left since the last exchange.
+    left: Left,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Left {
+    with_permit: u64,
+    alone: u64,
+}
+
+/// The current driver.
+struct Driver {
+    number: u64,
+    /// When it acts next, if it is not woken.
+    acts_at: Instant,
+    /// When it has done so at the latest.
+    due: Instant,
+    /// The exchange that is under way.
+    asked: Option<Arc<ExchangeAsk>>,
+}
+
+/// What a driver does next.
+enum Step {
+    Exchange(Arc<ExchangeAsk>),
+    Sleep(Instant),
+    End,
+}
+
+impl SharedPace {
+    fn new(fleet: &SharedState, settings: &Settings) -> Self {
+        let limit = u32::try_from(settings.allowance.requests).unwrap_or(u32::MAX);
+        Self {
+            permits: Permits::new(limit, settings.allowance.window),
+            member: fleet::random_number(),
+            expected_processes: fleet.expected_processes().unwrap_or(1),
+            exchanges: 0,
+            driver: None,
+            drivers: 0,
+            left: Left::default(),
+        }
+    }
+
+    /// `None` if the next request may leave, otherwise when to ask again.
+    pub(super) fn wait(&mut self, limiter: &mut Limiter, now: Instant) -> Option<Instant> {
+        if let Some(until) = self.permits.closed_until(now) {
+            return Some(until);
+        }
+        if !self.permits.is_connected() {
+            return limiter.wait(now).max(self.permits.share_used_until(self.expected_processes, now));
+        }
+        if self.permits.stock() == 0 {
+            // The driver wakes the head before then, unless it has to be superseded.
+            let due = self.driver.as_ref().map_or(now, |driver| driver.due);
+            return Some(due.max(now) + GRACE);
+        }
+        limiter.rate_wait(now)
+    }
+
+    /// A request leaves.
+    pub(super) fn sent(&mut self, now: Instant) {
+        let with_permit = self.permits.leave(now);
+        *if with_permit { &mut self.left.with_permit } else { &mut self.left.alone } += 1;
+    }
+
+    /// A request came back with anything but a refusal, or never will.
+    pub(super) fn returned(&mut self, outcome: &Outcome, sent_at: Instant, now: Instant) {
+        let fate = if matches!(outcome, Outcome::NotSent) { Fate::NotSent } else { Fate::Counted };
+        self.permits.returned(sent_at, fate, now);
+        if let Outcome::Accepted(Some(limits)) = outcome {
+            self.learn(limits, now);
+        }
+    }
+
+    /// A request came back refused, and the gate closed for `wait`, if it did.
+    pub(super) fn refused(&mut self, limits: &RateLimits, wait: Option<Duration>, sent_at: Instant, now: Instant) {
+        self.permits.returned(sent_at, Fate::Counted, now);
+        self.learn(limits, now);
+        if let Some(wait) = wait {
+            self.permits.refused(wait, now);
+        }
+    }
+
+    fn learn(&mut self, limits: &RateLimits, now: Instant) {
+        let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        if let Some(limit) = limits.limit.filter(|limit| *limit > 0) {
+            self.permits.limit_stated(count(limit), limits.window);
+        }
+        // What ends within the second may have ended: nothing can be told from it.
+        if let (Some(remaining), Some(reset)) = (limits.remaining, limits.reset_after)
+            && !reset.is_zero()
+        {
+            let reset = reset.saturating_add(limits.reset_margin);
+            self.permits.window_stated(Stated { remaining: count(remaining), reset }, now);
+        }
+    }
+
+    /// Whether nothing would be lost with it.
+    pub(super) fn is_idle(&mut self, now: Instant) -> bool {
+        self.driver.is_none() && self.permits.is_idle(now)
+    }
+
+    /// The exchange of the current driver has ended without an answer, or never began.
+    fn give_up(&mut self, now: Instant) {
+        let asked = self.driver.take().and_then(|driver| driver.asked);
+        self.permits.unanswered(asked.as_deref(), now);
+    }
+}
+
+impl Fleet {
+    /// Starts or wakes the driver, if there is something to do before it acts by itself.
+    pub(super) fn drive(&self, gate: &Gate) {
+        let now = Instant::now();
+        let mut guard = gate.lock();
+        let Parts { queue, pace: Some(pace), .. } = &mut *guard else { return };
+        let line = u32::try_from(queue.len()).unwrap_or(u32::MAX);
+        let due = pace.permits.due(line, now);
+        let mut after = Afterwards::default();
+        match &mut pace.driver {
+            Some(driver) if now <= driver.due + GRACE => {
+                if due.is_some_and(|due| due < driver.acts_at) {
+                    (driver.acts_at, driver.due) = (now, now + self.state.deadline());
+                    self.wake.notify_one();
+                }
+                return;
+            }
+            Some(_) => {
+                pace.give_up(now);
+                queue.wake_head(&mut after);
+            }
+            None if due.is_none() => return,
+            None => {}
+        }
+        let driver = match Handle::try_current() {
+            Ok(runtime) => {
+                pace.drivers += 1;
+                let number = pace.drivers;
+                pace.driver = Some(Driver { number, acts_at: now, due: now + self.state.deadline(), asked: None });
+                Some((runtime, Running { gate: Weak::clone(&self.gate), number }))
+            }
+            // Without a runtime the store cannot be asked.
+            Err(_) => {
+                pace.give_up(now);
+                queue.wake_head(&mut after);
+                None
+            }
+        };
+        drop(guard);
+        after.run();
+        if let Some((runtime, running)) = driver {
+            runtime.spawn(running.run());
+        }
+    }
+}
+
+/// A driver. Dropped before its end, because its runtime stops or the store's code panics, it leaves its place to another.
+struct Running {
+    gate: Weak<Gate>,
+    number: u64,
+}
+
+impl Running {
+    async fn run(self) {
+        loop {
+            let Some(gate) = self.gate.upgrade() else { return };
+            let Some(Fleet { state, name, wake, .. }) = &gate.fleet else { return };
+            match gate.next_step(self.number, state.deadline()) {
+                Step::Exchange(ask) => {
+                    let answer = state.call("exchange", |store| store.exchange(name, &ask)).await;
+                    gate.exchanged(self.number, &ask, answer);
+                }
+                Step::Sleep(until) => {
+                    let wake = Arc::clone(wake);
+                    drop(gate);
+                    let _ = timeout_at(until, wake.notified()).await;
+                }
+                Step::End => return,
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Some(gate) = self.gate.upgrade() else { return };
+        let mut after = Afterwards::default();
+        let mut guard = gate.lock();
+        let Parts { queue, pace: Some(pace), .. } = &mut *guard else { return };
+        if pace.driver.as_ref().is_some_and(|driver| driver.number == self.number) {
+            pace.give_up(Instant::now());
+            queue.wake_head(&mut after);
+        }
+        drop(guard);
+        after.run();
+    }
+}
+
+impl Gate {
+    /// Returns the gate of `class` at `authority`, whose pace is that of a fleet.
+    pub(super) fn of_fleet(
+        fleet: &SharedState,
+        authority: &str,
+        class: RequestClass,
+        settings: Arc<Settings>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|gate| {
+            let mut new = Self::new(class, settings);
+            let pace = SharedPace::new(fleet, &new.settings);
+            new.lock().pace = Some(Box::new(pace));
+            new.fleet = Some(Fleet {
+                name: fleet.gate(authority, class.key()),
+                state: fleet.clone(),
+                wake: Arc::default(),
+                gate: Weak::clone(gate),
+            });
+            new
+        })
+    }
+
+    fn next_step(&self, driver: u64, deadline: Duration) -> Step {
+        let now = Instant::now();
+        let mut guard = self.lock();
+        let Parts { queue, pace: Some(pace), .. } = &mut *guard else { return Step::End };
+        let SharedPace { permits, member, exchanges, driver: current, .. } = &mut **pace;
+        let Some(current_driver) = current.as_mut().filter(|current| current.number == driver) else {
+            return Step::End;
+        };
+        let line = u32::try_from(queue.len()).unwrap_or(u32::MAX);
+        let next = permits.next(
+            line,
+            *member,
+            || {
+                *exchanges += 1;
+                *exchanges
+            },
+            now,
+        );
+        match next {
+            Next::Exchange(mut ask) => {
+                ask.within = deadline;
+                let ask = Arc::new(ask);
+                (current_driver.acts_at, current_driver.due) = (now, now + deadline);
+                current_driver.asked = Some(Arc::clone(&ask));
+                Step::Exchange(ask)
+            }
+            Next::At(at) => {
+                (current_driver.acts_at, current_driver.due) = (at, at + deadline);
+                Step::Sleep(at)
+            }
+            Next::Idle => {
+                *current = None;
+                Step::End
+            }
+        }
+    }
+
+    fn exchanged(&self, driver: u64, ask: &ExchangeAsk, answer: Option<Exchanged>) {
+        let mut after = Afterwards::default();
+        let mut guard = self.lock();
+        let Parts { queue, pace: Some(pace), .. } = &mut *guard else { return };
+        let Some(current) = pace.driver.as_mut().filter(|current| current.number == driver) else { return };
+        current.asked = None;
+        pace.permits.exchanged(ask, answer, Instant::now());
+        let Left { with_permit, alone } = std::mem::take(&mut pace.left);
+        let processes = pace.permits.processes();
+        queue.wake_head(&mut after);
+        drop(guard);
+        after.run();
+        observe::permits(with_permit, alone);
+        observe::store_processes(processes);
+    }
+}
