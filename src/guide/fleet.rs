@@ -1,11 +1,13 @@
-//! A fleet: one token and one allowance of fetches for all processes with one client id.
+//! A fleet: one token, one allowance of fetches and one pace for all processes with one client id.
 //!
-//! Use it if several processes (pods, workers, cron jobs) share one client id. The API allows 10 token requests a minute for
-//! the client, not for each process: fifty pods that start at once would make fifty, and forty are refused.
+//! Use it if several processes (pods, workers, cron jobs) share one client id. The API limits the client, not each process:
+//!
+//! * 10 token requests a minute: fifty pods that start at once would make fifty, and forty are refused;
+//! * 60 requests a minute that change something: four workers that each keep to 60 send four times as many as are allowed.
 //!
 //! ```
 //! # #[cfg(feature = "redis")] {
-//! use turris_auth::{Credentials, Environment, SharedState, TurrisAuthLayer, fleet::RedisStore};
+//! use turris_auth::{Credentials, Environment, SharedState, TurrisLayer, fleet::RedisStore};
 //!
 //! # fn main() -> Result<(), turris_auth::ConfigError> {
 //! let credentials = Credentials::new("m2m-client-abc123", "the client's secret")?;
@@ -15,7 +17,7 @@
 //! let store = RedisStore::open("redis://fleet:password@redis.internal:6379")?;
 //! let fleet = SharedState::builder(store, credentials.client_id(), &environment).expected_processes(8).build()?;
 //!
-//! let layer = TurrisAuthLayer::builder(credentials, environment).shared(&fleet).build()?;
+//! let layer = TurrisLayer::builder(credentials, environment).shared(&fleet).build()?;
 //! # let _ = layer;
 //! # Ok(())
 //! # }
@@ -23,14 +25,21 @@
 //! # }
 //! ```
 //!
+//! With the two layers apart, give the same `fleet` to both:
+//! [`TurrisAuthLayerBuilder::shared`](crate::auth::TurrisAuthLayerBuilder::shared) and
+//! [`TurrisBackoffLayerBuilder::shared`](crate::backoff::TurrisBackoffLayerBuilder::shared). To see it work with eight
+//! processes and a real server: `cargo run --release -p fleet`.
+//!
 //! # What is shared
 //!
 //! | shared | not shared |
 //! | --- | --- |
 //! | the token of each client secret | the token's early refresh: each process looks for a newer token at its own time |
-//! | the allowance of fetches, of all secrets of a client together | rate limits and the pace of requests |
+//! | the allowance of fetches, of all secrets of a client together | limits of requests that are not paced, such as `GET` |
 //! | the cool-down after a failed fetch | requests and their retries |
-//! | the pause after forced refreshes that cured no 401 | |
+//! | the pause after forced refreshes that cured no 401 | the queue: requests of one process are in order, and processes are served in the order in which they came |
+//! | the pace of requests that change something, for each authority and [class](crate::backoff::RequestClass): a request leaves with a permit from the store | a rate that was found because the server states no window |
+//! | a 429: it closes the gate of all processes | |
 //! | [`TokenHandle::invalidate`](crate::TokenHandle::invalidate): no process adopts the token any longer; a process that has it already keeps it until its next refresh or 401 | |
 //!
 //! # Without the store
@@ -38,11 +47,25 @@
 //! No request fails because the store is slow, frozen, gone or empty. A call that is not answered within
 //! [`deadline`](crate::fleet::SharedStateBuilder::deadline) (250 ms) opens a circuit breaker. Until the store answers again:
 //!
-//! * a valid token stays in use, and no request asks the store for anything;
+//! * a valid token stays in use, and no request waits for the store;
 //! * a process that needs a token fetches it for itself;
-//! * the allowance is divided by the number of processes that the store counted last. A process that has never reached the
-//!   store divides it by [`expected_processes`](crate::fleet::SharedStateBuilder::expected_processes), so set that to the
-//!   largest number of processes that you run.
+//! * a process sends its share of the pace: the limit divided by the number of processes;
+//! * the allowance of fetches is divided in the same way.
+//!
+//! When the store is back, each process reports what it has sent in the last window. A store that was restarted empty
+//! grants nothing for a sixtieth of the window, so that all processes can report first.
+//!
+//! # How many processes
+//!
+//! The number of processes is the one that the store counted last. A process that has never reached the store takes
+//! [`expected_processes`](crate::fleet::SharedStateBuilder::expected_processes), so set that to the largest number of
+//! processes that you run, the ones of a rolling deployment included. Each layer that shares a pace counts as a process.
+//! With more processes than a window allows requests, each still sends one in a window while the store is gone: the
+//! server refuses some, and they are waited out.
+//!
+//! A process calls the store about once for each group of requests that wait together, and once within half a second of
+//! their answers. An idle process makes no calls. A process that is killed with permits in hand blocks them for one window
+//! and 30 s.
 //!
 //! # What an operator sets
 //!
@@ -64,10 +87,23 @@
 //! Each secret has a token of its own in the store. Roll the new secret out in any order and at any speed: the processes
 //! with the old one and those with the new one do not disturb each other.
 //!
+//! # What to watch
+//!
+//! | metric | alert |
+//! | --- | --- |
+//! | `turris_auth_store_available` | 0 for some minutes: each process is alone with its share |
+//! | `turris_auth_store_calls_total{outcome="timeout"}` | rises while the store is up: `deadline` is too short, or the store is far away |
+//! | `turris_auth_store_seconds` | more than 50 ms: each paced request waits that long for its permit |
+//! | `turris_auth_store_processes` | more than `expected_processes`: shares without the store are too large |
+//! | `turris_auth_permits_total{source="alone"}` | rises while the store is up |
+//! | `turris_auth_rate_limited_total` | rises: some client outside of the fleet uses the same client id |
+//!
+//! A lost store is also told as a `WARN` event, once, and its return as an `INFO` event.
+//!
 //! # Who can do what
 //!
 //! | who | can | cannot |
 //! | --- | --- | --- |
 //! | a reader of the store | see hashes, times, counts and how often fetches fail | read a token or a secret; test guesses of the client secret, if an [`encryption_key`](crate::fleet::SharedStateBuilder::encryption_key) is set. Without one, a guess can be tested against the name of a slot: a generated secret cannot be guessed |
-//! | a writer of the store | delay or deny fetches, and so requests once the current token has expired; make processes fetch anew; put an older token of the fleet back | plant a token; make a process send its token elsewhere; make a process panic, or hang for longer than `token_timeout` |
+//! | a writer of the store | delay or deny fetches, and so requests once the current token has expired; hold paced requests back, up to 5 minutes for each answer, or let more of them leave than the limit allows, which the server then refuses; make processes fetch anew; put an older token of the fleet back | plant a token; make a process send its token elsewhere; make a process panic, or hang for longer than `token_timeout` |
 //! | a holder of the client secret | all of it, and fetch tokens anyway | |
