@@ -128,7 +128,7 @@ impl Limiter {
                 } else if is_news {
                     let windows = &self.windows;
                     let rate = self.rate.get_or_insert_with(|| {
-                        FoundRate::new(sent_at, windows.documented_length(), windows.answered())
+                        FoundRate::new(sent_at, windows.documented_length(), windows.answered(), windows.max_wait())
                     });
                     return rate.refused(sent_at, now, share());
                 }

@@ -10,6 +10,8 @@
 //!    with a burst of one, an earlier pulse. In vain, it is done half as often the next time, but once in two minutes.
 //! 4. A pulse that came earlier than before and did not carry its burst was too soon. One that came no earlier lowers the
 //!    burst to what was accepted. A time that was soon enough and is no longer is given up.
+//! 5. If nothing was accepted for longer than any pulse waits, something else was the cause, such as another process. What was
+//!    known is then out of date: the first pulse that is accepted asks for more, and the time between pulses is searched anew.
 
 use std::time::Duration;
 
@@ -40,6 +42,8 @@ pub(super) struct FoundRate {
     was_found: bool,
     /// The period to try before anything is known: the length of a documented window.
     expected: Option<Duration>,
+    /// The longest period.
+    longest: Duration,
     /// Pulses that were refused whole since `soon_enough` was known.
     misses: u32,
     /// Pulses until more is asked for, and how many that were the last time.
@@ -63,8 +67,8 @@ struct Pulse {
 
 impl FoundRate {
     /// A request that left at `sent_at` was refused, and nothing is known but the length of a documented window, and how
-    /// many requests were accepted in it.
-    pub(super) fn new(sent_at: Instant, expected: Option<Duration>, accepted: u64) -> Self {
+    /// many requests were accepted in it. No pulse waits for longer than `max_wait`.
+    pub(super) fn new(sent_at: Instant, expected: Option<Duration>, accepted: u64, max_wait: Duration) -> Self {
         let pulse = Pulse { began: sent_at, sent: 0, accepted: 0, last: sent_at, is_over: true, exceeds: None };
         Self {
             anchor: sent_at,
@@ -74,6 +78,7 @@ impl FoundRate {
             soon_enough: None,
             was_found: false,
             expected,
+            longest: max_wait.min(LONGEST_QUIET),
             misses: 0,
             quiet: 1,
             quiet_for: 1,
@@ -103,7 +108,14 @@ impl FoundRate {
         if self.pulse.accepted > 0 {
             self.anchor = self.pulse.last;
         }
-        self.quiet = self.quiet.saturating_sub(1);
+        // A pulse that was refused whole says nothing of what more there is.
+        if self.pulse.accepted > 0 || self.pulse.sent == 0 {
+            self.quiet = self.quiet.saturating_sub(1);
+        }
+        let is_out_of_date = self.soon_enough.is_none() && now.saturating_duration_since(self.anchor) > self.longest;
+        if is_out_of_date {
+            (self.quiet, self.quiet_for, self.too_soon) = (0, 1, Duration::ZERO);
+        }
         let is_rising = self.quiet == 0;
         if is_rising {
             // In vain until proved otherwise.
@@ -154,6 +166,8 @@ impl FoundRate {
             }
             self.soon_enough = Some(waited);
             self.was_found = true;
+            // The time that this many pulses take may have become longer.
+            self.quiet = self.quiet.min(self.most_quiet());
         }
         if waited <= self.too_soon {
             self.too_soon = waited / 2;
@@ -226,14 +240,19 @@ impl FoundRate {
     fn period(&self) -> Option<Duration> {
         let soon_enough = self.soon_enough?;
         let is_found = self.too_soon >= soon_enough * 15 / 16;
-        Some(if is_found { soon_enough } else { (self.too_soon + soon_enough) / 2 })
+        let period = if is_found { soon_enough } else { (self.too_soon + soon_enough) / 2 };
+        Some(period.min(self.longest))
     }
 
     /// Asks for no more for so many pulses, but not for too long.
     fn rest(&mut self, pulses: u32) {
-        let period = self.soon_enough.unwrap_or_default().max(Duration::from_millis(1));
-        let most = (LONGEST_QUIET.as_millis() / period.as_millis().max(1)).clamp(1, u128::from(MOST_PULSES));
-        self.quiet_for = pulses.min(u32::try_from(most).unwrap_or(MOST_PULSES));
+        self.quiet_for = pulses.min(self.most_quiet());
         self.quiet = self.quiet_for;
+    }
+
+    fn most_quiet(&self) -> u32 {
+        let period = self.soon_enough.unwrap_or_default().max(Duration::from_millis(1));
+        let most = (LONGEST_QUIET.as_millis() / period.as_millis()).clamp(1, u128::from(MOST_PULSES));
+        u32::try_from(most).unwrap_or(MOST_PULSES)
     }
 }

@@ -52,6 +52,11 @@ impl UsedSlots {
         self.length
     }
 
+    /// How long after it was sent a request is taken to be answered, if it is not.
+    pub(super) fn patience(&self) -> Duration {
+        self.length / UNANSWERED_DIVISOR
+    }
+
     /// A window turns out to have another length.
     pub(super) fn set_length(&mut self, length: Duration) {
         self.length = length;
@@ -102,7 +107,7 @@ impl UsedSlots {
 
     /// Counts requests as answered that should have been.
     pub(super) fn settle(&mut self, now: Instant) {
-        let late = self.length / UNANSWERED_DIVISOR;
+        let late = self.patience();
         while let Some(batch) = self.in_flight.front().copied().filter(|batch| batch.last + late <= now) {
             self.in_flight.pop_front();
             self.in_flight_count -= batch.count;
@@ -115,7 +120,7 @@ impl UsedSlots {
 
     /// When [`settle`](Self::settle) has something to do.
     pub(super) fn next_settled_at(&self) -> Option<Instant> {
-        self.in_flight.front().map(|batch| batch.last + self.length / UNANSWERED_DIVISOR)
+        self.in_flight.front().map(|batch| batch.last + self.patience())
     }
 
     /// When the first slot of an answered request will be free.

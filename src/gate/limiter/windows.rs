@@ -124,6 +124,10 @@ impl Windows {
         self.documented.map(|_| self.documented_length)
     }
 
+    pub(super) fn max_wait(&self) -> Duration {
+        self.max_wait
+    }
+
     /// How many requests of the present window were answered.
     pub(super) fn answered(&self) -> u64 {
         self.slots.answered()
@@ -313,7 +317,9 @@ impl Windows {
         let reset = reset.min(self.max_wait);
         let is_short = reset < SHORT_RESET && self.slots.length() < 2 * SHORT_RESET;
         let prolonged = if is_short { Duration::ZERO } else { margin };
-        let (said, latest) = (now + reset, now + self.max_wait);
+        // The server has counted the request by then, as far as it matters (`UsedSlots`).
+        let said_at = now.min(sent_at + self.slots.patience());
+        let (said, latest) = (said_at + reset, now + self.max_wait);
         let mut ends = (said + prolonged).min(latest);
         let mut is_uncertain = prolonged < margin;
         // Whatever was answered before this request left was counted before it. A server that rounds up says up to a

@@ -205,3 +205,46 @@ fn what_was_found_is_forgotten_when_nothing_is_refused() {
     assert!(!limiter.is_unlimited(start + seconds(9.0)));
     assert!(limiter.is_unlimited(start + seconds(11.0)));
 }
+
+/// A limiter of a class that had one request accepted, and then all refused for three minutes.
+fn starved(max_wait: Duration, start: Instant) -> (Limiter, Instant) {
+    let mut limiter = Limiter::new(ALLOWANCE, false, max_wait);
+    limiter.sent(start);
+    answer(&mut limiter, accepted(), 1, start, start);
+    let mut now = start;
+    for pause in [1.0, 10.0, 50.0, 60.0, 60.0] {
+        limiter.sent(now);
+        answer(&mut limiter, refusal(RateLimits::default()), 1, now, now);
+        now += seconds(pause);
+    }
+    (limiter, now)
+}
+
+#[test]
+fn a_server_that_accepts_again_after_minutes_is_asked_for_more_at_once() {
+    let (mut limiter, now) = starved(MAX_WAIT, Instant::now());
+    limiter.sent(now);
+    answer(&mut limiter, accepted(), 1, now, now);
+    let mut more = Vec::new();
+    for _ in 0..6 {
+        let sent = burst(&mut limiter, now);
+        answer(&mut limiter, accepted(), sent, now, now);
+        more.push(sent);
+    }
+    assert_eq!(more, [1, 2, 4, 8, 16, 32]);
+}
+
+#[test]
+fn no_pulse_waits_for_longer_than_the_longest_wait() {
+    for max_wait in [seconds(5.0), MAX_WAIT] {
+        let (mut limiter, now) = starved(max_wait, Instant::now());
+        limiter.sent(now);
+        answer(&mut limiter, accepted(), 1, now, now);
+        let sent = burst(&mut limiter, now);
+        answer(&mut limiter, accepted(), sent, now, now);
+        let found = limiter.returned(refusal(RateLimits::default()), now, now, || 0.9);
+        assert!(found <= Some(now + max_wait.mul_f64(1.1)), "{:?}", found.map(|found| found - now));
+        limiter.sent(now + max_wait);
+        assert!(limiter.wait(now + max_wait) <= Some(now + 2 * max_wait));
+    }
+}
