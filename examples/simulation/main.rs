@@ -10,6 +10,8 @@
 //!   windows, in a sliding log or in token buckets, and state it in nine ways. With the argument
 //!   `all` it has a line for each job, otherwise for the jobs that took long. The exit code is 1 if
 //!   a bound is missed.
+//! - A `POST` keeps to the documented 60 a minute if the server does not state a limit. The last
+//!   line counts the jobs for which the server would have allowed more.
 #![allow(clippy::expect_used, clippy::indexing_slicing)]
 
 mod matrix;
@@ -46,11 +48,13 @@ async fn main() -> ExitCode {
 async fn run_matrix(all: bool) -> bool {
     println!("Bulk jobs: quota, counting, saying, method, requests; makespan, ideal, ratio, refused, failed");
     let jobs = matrix::Job::all();
-    let (mut good, mut tolerable) = (0, 0);
+    let (mut good, mut tolerable, mut held, mut good_beside_own) = (0, 0, 0, 0);
     for job in &jobs {
         let outcome = job.run().await;
         good += usize::from(outcome.is_good());
         tolerable += usize::from(outcome.is_tolerable());
+        held += usize::from(job.is_held_to_the_documentation());
+        good_beside_own += usize::from(outcome.is_good_beside(job.server.ideal(job.requests, None)));
         if all || !outcome.is_good() {
             println!("{job} {outcome}");
         }
@@ -58,6 +62,10 @@ async fn run_matrix(all: bool) -> bool {
     let count = jobs.len();
     println!(
         "{good} of {count} within 1.5 of the ideal, a window and 5 s; {tolerable} within 4, a window and a minute"
+    );
+    println!(
+        "{held} were held to the documented minute by a silent server that allows more; beside a client that knows its limit \
+         {good_beside_own} are within 1.5, a window and 5 s"
     );
     good >= matrix::LEAST_GOOD && tolerable == count
 }

@@ -50,11 +50,21 @@ impl Job {
     /// Returns the time of an obedient client. A `POST` keeps to the documented limit if the server
     /// does not state its own.
     pub(crate) fn ideal(&self) -> Duration {
-        let is_silent = matches!(
+        self.server.ideal(self.requests, (self.post && self.is_silent()).then_some(DOCUMENTED))
+    }
+
+    /// Returns whether the documented minute holds the job back at a silent server that allows more.
+    #[allow(dead_code, reason = "the tests do not print it")]
+    pub(crate) fn is_held_to_the_documentation(&self) -> bool {
+        self.ideal() > self.server.ideal(self.requests, None)
+    }
+
+    /// Returns whether the server states no limit. It may state when to ask again.
+    fn is_silent(&self) -> bool {
+        matches!(
             self.server.saying,
             Saying::Nothing | Saying::RetryAfterWhole | Saying::RetryAfterFraction | Saying::RetryAfterDate
-        );
-        self.server.ideal(self.requests, (self.post && is_silent).then_some(DOCUMENTED))
+        )
     }
 
     pub(crate) async fn run(&self) -> Outcome {
@@ -116,6 +126,12 @@ impl Outcome {
     /// Returns whether no request failed and the job took about its ideal time.
     pub(crate) fn is_good(&self) -> bool {
         self.failed == 0 && self.makespan <= self.ideal.mul_f64(1.5) + self.window + Duration::from_secs(5)
+    }
+
+    /// Like [`is_good`](Self::is_good), with another `ideal`.
+    #[allow(dead_code, reason = "the tests do not print it")]
+    pub(crate) fn is_good_beside(&self, ideal: Duration) -> bool {
+        Self { ideal, ..*self }.is_good()
     }
 
     /// Returns whether no request failed and the job took at most a few times its ideal time.

@@ -7,8 +7,15 @@ mod scenarios;
 #[path = "../../examples/simulation/servers.rs"]
 mod servers;
 
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::{Request, StatusCode};
+use http_body_util::Full;
 use scenarios::{Client, Outcome, Scenario};
-use tower::{Layer, util::BoxCloneSyncService};
+use servers::{Counting, Quota, Saying, Server};
+use tokio::time::{Instant, sleep};
+use tower::{Layer, ServiceExt, util::BoxCloneSyncService};
 use turris_auth::backoff::TurrisBackoffLayer;
 
 async fn run(scenario: Scenario) -> Outcome {
@@ -66,6 +73,72 @@ async fn a_limit_that_is_lowered_is_followed() {
     // 30 refusals are unavoidable.
     assert!(outcome.refused <= 30 + 5, "{outcome:?}");
     assert_makespan(Scenario::LowerLimit, &outcome, 1.10);
+}
+
+const A_MINUTE: Quota = Quota::new(60, 60);
+
+fn post() -> Request<servers::Body> {
+    Request::post("https://public.api.live.turrisfi.com/v1/agents").body(Full::from("{}")).unwrap()
+}
+
+/// Sends so many `POST`s at once. Returns how long that took.
+async fn send_all(client: &servers::Client, requests: usize) -> Duration {
+    let start = Instant::now();
+    let sent = (0..requests).map(|_| tokio::spawn(client.clone().oneshot(post())));
+    for answer in join_all(sent).await {
+        assert_eq!(answer.unwrap().unwrap().status(), StatusCode::OK);
+    }
+    start.elapsed()
+}
+
+/// How the servers of the next two tests count, and what they say.
+fn servers_of_sixty_a_minute() -> impl Iterator<Item = Server> {
+    let countings = [Counting::Fixed { phase: 0.3 }, Counting::Sliding];
+    let sayings = [Saying::Nothing, Saying::RetryAfterWhole, Saying::ResetEpoch, Saying::Draft8];
+    countings.into_iter().flat_map(move |counting| sayings.map(|saying| Server::new(A_MINUTE, counting, saying)))
+}
+
+/// The server counts a request when it arrives, and answers later.
+#[tokio::test(start_paused = true)]
+async fn slow_answers_do_not_slow_down_a_job() {
+    let mut slow = Vec::new();
+    for (seconds, server) in [10, 30, 60, 120]
+        .into_iter()
+        .flat_map(|seconds| servers_of_sixty_a_minute().map(move |server| (seconds, server)))
+    {
+        let server = Server { back: Duration::from_secs(seconds), ..server };
+        let client = BoxCloneSyncService::new(TurrisBackoffLayer::new().layer(server.start().client()));
+        let (took, ideal) = (send_all(&client, 300).await, server.ideal(300, Some(A_MINUTE)));
+        if took > ideal.mul_f64(1.3) {
+            slow.push(format!("{seconds} s, {}, {}: {took:?} of {ideal:?}", server.counting, server.saying));
+        }
+    }
+    assert!(slow.is_empty(), "{slow:#?}");
+}
+
+/// A process has a request every ten seconds, and shares the limit with one that has many. Then it has many, and the limit
+/// to itself.
+#[tokio::test(start_paused = true)]
+async fn a_neighbour_that_has_gone_is_forgotten_within_two_windows() {
+    let mut slow = Vec::new();
+    for server in servers_of_sixty_a_minute() {
+        let running = server.start();
+        let [busy, light] = [(); 2].map(|()| -> servers::Client {
+            BoxCloneSyncService::new(TurrisBackoffLayer::new().layer(running.client()))
+        });
+        let busy = tokio::spawn(async move { send_all(&busy, 300).await });
+        while !busy.is_finished() {
+            // It may be refused for as long as it must not be waited for: the busy one takes what there is.
+            let _ = light.clone().oneshot(post()).await.unwrap();
+            sleep(Duration::from_secs(10)).await;
+        }
+        busy.await.unwrap();
+        let (took, ideal) = (send_all(&light, 180).await, server.ideal(180, Some(A_MINUTE)));
+        if took > ideal + 2 * A_MINUTE.window {
+            slow.push(format!("{}, {}: {took:?} of {ideal:?}", server.counting, server.saying));
+        }
+    }
+    assert!(slow.is_empty(), "{slow:#?}");
 }
 
 /// The quick part of the matrix. `cargo run --example simulation` runs the whole matrix and checks
