@@ -1,6 +1,9 @@
 //! Tests of tokens and limits through nginx.
 
+use std::time::Duration;
+
 use http::Method;
+use tokio::time::timeout;
 use turris_auth_real_servers::{
     client::{Library, Wire, all_stacks, client, layered},
     jobs::{self, request, send},
@@ -85,4 +88,39 @@ async fn a_bucket_that_states_a_retry_after_fails_no_request() {
         ",
     )
     .await;
+}
+
+/// One a second, as `limit_req` is shown in nginx's documentation, and nothing is stated.
+const ONE_A_SECOND: &str = r#"
+    map $request_method $limited { GET ""; default all; }
+    map $uri $key { /v1/auth/jwt ""; default $limited; }
+    limit_req_zone $key zone=bucket:1m rate=1r/s;
+    limit_req_status 429;
+"#;
+
+/// The rate is found: the job would take minutes with a bucket taken for a window, and an hour without a burst.
+async fn a_job_at_one_a_second(location: &str, requests: usize) {
+    let upstream = Upstream::start().await;
+    let nginx = Nginx::start(upstream.address, ONE_A_SECOND, location);
+    let (library, wire) = (Library::HyperUtil, Wire::Http2);
+    let environment = nginx.environment(wire);
+    let url = environment.url("/v1/echo").unwrap().to_string();
+    let api = layered(upstream.credentials(), environment, client(library, wire, nginx.root()));
+    let job = jobs::run(&api, &Method::POST, &url, requests, requests, |_| {});
+    let outcome = timeout(Duration::from_secs(180), job).await.expect("the rate is found");
+    outcome.assert_all_processed_once(requests, &upstream.processed());
+    let refused = nginx.log().matches("limiting requests").count();
+    println!("{refused} refused");
+    // Those that came at once, and at most as many again until the rate is found.
+    assert!((1..=2 * requests).contains(&refused), "{refused} refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_bucket_with_a_burst_is_met() {
+    a_job_at_one_a_second("limit_req zone=bucket burst=9 nodelay;", 60).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_bucket_without_a_burst_is_met() {
+    a_job_at_one_a_second("limit_req zone=bucket;", 30).await;
 }
