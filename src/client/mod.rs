@@ -144,51 +144,153 @@ impl TurrisClient {
     /// # Errors
     ///
     /// If the operating system has no certificates of authorities, which TLS needs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use turris_auth::{ConfigError, Credentials, Environment, TurrisClient};
+    ///
+    /// fn client() -> Result<TurrisClient, ConfigError> {
+    ///     TurrisClient::new(Credentials::from_env()?, Environment::from_env()?)
+    /// }
+    /// ```
     pub fn new(credentials: impl CredentialsProvider, environment: Environment) -> Result<Self, ConfigError> {
         Self::builder(credentials, environment).build()
     }
 
     /// Returns a builder for a customised client.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use turris_auth::{Credentials, Environment, TurrisClient};
+    ///
+    /// let credentials = Credentials::from_env()?;
+    /// let turris = TurrisClient::builder(credentials, Environment::Sandbox)
+    ///     .attempt_timeout(Duration::from_secs(10))
+    ///     .build()?;
+    /// # Ok::<(), turris_auth::ConfigError>(())
+    /// ```
     pub fn builder(credentials: impl CredentialsProvider, environment: Environment) -> TurrisClientBuilder {
         TurrisClientBuilder::new(credentials, environment)
     }
 
     /// The handle of the token: to fetch it early, and to show its status in a health check.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn run(turris: turris_auth::TurrisClient) -> Result<(), turris_auth::BoxError> {
+    /// turris.handle().warm_up().await?;
+    /// println!("token: {}", turris.handle().status());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn handle(&self) -> TokenHandle {
         self.handle.clone()
     }
 
     /// The environment that paths are relative to.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn run(turris: turris_auth::TurrisClient) -> Result<(), turris_auth::BoxError> {
+    /// println!("asking {}", turris.environment());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn environment(&self) -> &Environment {
         &self.environment
     }
 
     /// Starts a `GET` of `path`, such as `/v1/agencies`.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn run(turris: turris_auth::TurrisClient) -> Result<(), turris_auth::BoxError> {
+    /// let answer = turris.get("/v1/agencies").query("page", 2).await?;
+    /// let agencies: serde_json::Value = answer.json().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn get(&self, path: impl Into<String>) -> RequestBuilder {
         self.request(Method::GET, path)
     }
 
     /// Starts a `POST` of `value` as JSON to `path`.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn run(turris: turris_auth::TurrisClient) -> Result<(), turris_auth::BoxError> {
+    /// let agent = serde_json::json!({"npn": "12345678"});
+    /// let created = turris.post_json("/v1/agents", &agent).await?;
+    /// println!("{}", created.status());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn post_json<T: Serialize + ?Sized>(&self, path: impl Into<String>, value: &T) -> RequestBuilder {
         self.request(Method::POST, path).json(value)
     }
 
     /// Starts a `PUT` of `value` as JSON to `path`.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn run(turris: turris_auth::TurrisClient) -> Result<(), turris_auth::BoxError> {
+    /// let agent = serde_json::json!({"npn": "12345678"});
+    /// turris.put_json("/v1/agents/agent-1", &agent).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn put_json<T: Serialize + ?Sized>(&self, path: impl Into<String>, value: &T) -> RequestBuilder {
         self.request(Method::PUT, path).json(value)
     }
 
     /// Starts a `PATCH` of `path` with `value` as JSON.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn run(turris: turris_auth::TurrisClient) -> Result<(), turris_auth::BoxError> {
+    /// let change = serde_json::json!({"email": "agent@example.com"});
+    /// turris.patch_json("/v1/agents/agent-1", &change).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn patch_json<T: Serialize + ?Sized>(&self, path: impl Into<String>, value: &T) -> RequestBuilder {
         self.request(Method::PATCH, path).json(value)
     }
 
     /// Starts a `DELETE` of `path`.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn run(turris: turris_auth::TurrisClient) -> Result<(), turris_auth::BoxError> {
+    /// turris.delete("/v1/agents/agent-1").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn delete(&self, path: impl Into<String>) -> RequestBuilder {
         self.request(Method::DELETE, path)
     }
 
     /// Starts a request with any method.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn run(turris: turris_auth::TurrisClient) -> Result<(), turris_auth::BoxError> {
+    /// let head = turris.request(http::Method::HEAD, "/v1/agencies").await?;
+    /// println!("{:?}", head.headers().get("etag"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn request(&self, method: Method, path: impl Into<String>) -> RequestBuilder {
         RequestBuilder::new(self.clone(), method, path.into())
     }
