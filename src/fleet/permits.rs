@@ -9,7 +9,9 @@
 //!    such exchange, so that a store that carried it out, and whose answer was lost, skips the group.
 //! 4. All answers of the last window are remembered. A store with another epoch has forgotten them and is told all.
 //! 5. What the store should know at once (a refusal, a stated limit, a new epoch) does not wait for anything else.
-//! 6. A request that is not answered counts as answered after a quarter of the window, so that it holds no permit for ever.
+//! 6. A process that has been alone keeps to its share for a while after the store is back: the breakers of other processes may
+//!    still be open, and the store does not know what those send. A process that is alone leaves the others what they had.
+//! 7. A request that is not answered counts as answered after a quarter of the window, so that it holds no permit for ever.
 
 use std::{collections::VecDeque, mem, time::Duration};
 
@@ -21,6 +23,10 @@ use super::store::{ExchangeAsk, Exchanged, Stated, Used};
 const SETTLE: Duration = Duration::from_millis(500);
 /// How soon the store is asked again after it did not answer. While the breaker is open that costs nothing.
 const RETRY: Duration = Duration::from_millis(250);
+/// How long a process keeps to its share after an outage: twice the outage, which is longer than another's breaker can stay
+/// open after it, up to the longest pause of a breaker; and the time until that process has told what it sent.
+const LONGEST_RECOVERY: Duration = Duration::from_secs(30);
+const REPORT: Duration = Duration::from_secs(1);
 /// A time that the store tells is believed up to here: no server asks for a longer wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(5 * 60);
 /// Answers this close together, as a part of the window, are one group.
@@ -50,6 +56,10 @@ pub(crate) struct Permits {
     under_way: bool,
     /// Whether the last exchange was answered.
     connected: bool,
+    /// Since when it has not been.
+    lost_at: Option<Instant>,
+    /// Until when the process keeps to its share although the store answers.
+    recovers_until: Option<Instant>,
     ask_at: Option<Instant>,
     closed_until: Option<Instant>,
     processes: u32,
@@ -110,6 +120,8 @@ impl Permits {
             epoch: 0,
             under_way: false,
             connected: true,
+            lost_at: None,
+            recovers_until: None,
             ask_at: None,
             closed_until: None,
             processes: 0,
@@ -186,6 +198,16 @@ impl Permits {
         self.connected
     }
 
+    /// Whether the store is about to be asked, although it did not answer last: it may be back.
+    pub(crate) fn is_retry_due(&self, now: Instant) -> bool {
+        self.ask_at.is_none_or(|at| at <= now)
+    }
+
+    /// Whether the process keeps to its share although the store answers.
+    pub(crate) fn is_recovering(&self, now: Instant) -> bool {
+        self.recovers_until.is_some_and(|until| until > now)
+    }
+
     /// How many processes share the gate, as the store said last. Zero if it never did.
     pub(crate) fn processes(&self) -> u32 {
         self.processes
@@ -201,7 +223,15 @@ impl Permits {
         self.settle(now);
         self.forget(now);
         let answered = self.recent.iter().fold(0, |sum: u32, group| sum.saturating_add(group.count));
-        if answered.saturating_add(self.count_in_flight()) < (self.fleet_limit / processes).max(1) {
+        let used = answered.saturating_add(self.count_in_flight());
+        let (others, others_until) = self.others;
+        if !self.connected && used.saturating_add(others) >= self.fleet_limit {
+            // What the others had taken when the store was lost.
+            if let Some(until) = others_until.filter(|until| *until > now) {
+                return Some(until);
+            }
+        }
+        if used < (self.fleet_limit / processes).max(1) {
             return None;
         }
         let first_free = self.recent.front().map(|group| group.at + self.window);
@@ -240,7 +270,8 @@ impl Permits {
             return None;
         }
         let tell_at = self.tell_since.map(|since| since + SETTLE);
-        let ask_at = (line > self.stock).then(|| self.ask_at.map_or(now, |at| at.max(now)));
+        let wants = line > self.stock || line > 0 && !self.connected;
+        let ask_at = wants.then(|| self.ask_at.map_or(now, |at| at.max(now)));
         let urgent_at = self.news.urgent.then_some(now);
         let settle_at = self.in_flight.front().map(|sent| *sent + self.window / UNANSWERED_DIVISOR);
         let at = [tell_at, ask_at, urgent_at, settle_at].into_iter().flatten().min()?;
@@ -293,7 +324,9 @@ impl Permits {
     /// An exchange has ended without an answer, or none can be made.
     pub(crate) fn unanswered(&mut self, ask: Option<&ExchangeAsk>, now: Instant) {
         self.under_way = false;
-        self.connected = false;
+        if mem::take(&mut self.connected) {
+            self.lost_at = Some(now);
+        }
         self.ask_at = Some(now + RETRY);
         // An idle process stops asking when a window is over: there is nothing left to tell then.
         self.forget(now);
@@ -314,6 +347,10 @@ impl Permits {
         let Some(answer) = answer else { return self.unanswered(Some(ask), now) };
         self.under_way = false;
         self.connected = true;
+        if let Some(lost_at) = self.lost_at.take() {
+            let outage = now.saturating_duration_since(lost_at);
+            self.recovers_until = Some(now + outage.saturating_mul(2).min(LONGEST_RECOVERY) + REPORT);
+        }
         // What comes from the store is bounded: it may be garbage.
         self.stock = self.stock.saturating_add(answer.granted.min(ask.want));
         self.processes = answer.processes;

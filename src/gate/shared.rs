@@ -2,7 +2,8 @@
 //!
 //! 1. While the store answers, a request leaves with a permit. The limiter only counts: it is the memory for a time without
 //!    the store. It still holds requests back if the server refuses without stating a window, since the store finds no rates.
-//! 2. While the store does not answer, the limiter decides, and the process keeps to its share of the limit.
+//! 2. While the store does not answer, the limiter decides, and the process keeps to its share of the limit. A request that
+//!    comes when the store is to be asked again waits for that: while the breaker is open it takes no time.
 //! 3. The store is called by a task of the gate, the *driver*, never under the lock. It runs while there is something to ask
 //!    or to tell, and holds the gate weakly while it sleeps.
 //! 4. At most one driver is current. A driver that is late by [`GRACE`] is superseded, since its runtime may have stopped;
@@ -99,15 +100,18 @@ impl SharedPace {
         if let Some(until) = self.permits.closed_until(now) {
             return Some(until);
         }
-        if !self.permits.is_connected() {
+        let is_connected = self.permits.is_connected();
+        if !is_connected && !self.permits.is_retry_due(now) {
             return limiter.wait(now).max(self.permits.share_used_until(self.expected_processes, now));
         }
-        if self.permits.stock() == 0 {
+        if !is_connected || self.permits.stock() == 0 {
             // The driver wakes the head before then, unless it has to be superseded.
             let due = self.driver.as_ref().map_or(now, |driver| driver.due);
             return Some(due.max(now) + GRACE);
         }
-        limiter.rate_wait(now)
+        let is_recovering = self.permits.is_recovering(now);
+        let share = is_recovering.then(|| self.permits.share_used_until(self.expected_processes, now)).flatten();
+        limiter.rate_wait(now).max(share)
     }
 
     /// A request leaves.

@@ -52,7 +52,8 @@
 //! * a process sends its share of the pace: the limit divided by the number of processes;
 //! * the allowance of fetches is divided in the same way.
 //!
-//! When the store is back, each process reports what it has sent in the last window. A store that was restarted empty
+//! When the store is back, each process reports what it has sent in the last window. It keeps to its share for a while
+//! longer, at most half a minute, until the circuit breakers of all processes have closed. A store that was restarted empty
 //! grants nothing for a sixtieth of the window, so that all processes can report first.
 //!
 //! # How many processes

@@ -176,6 +176,15 @@ async fn a_process_that_dies_while_it_fetches_holds_the_others_up_for_one_lease(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_fetch_that_takes_longer_than_a_lease_is_made_once() {
+    // Trap 3: a short lease has to be renewed while the fetch runs.
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    turris.fault(Endpoint::Token, Fault::delay(Duration::from_secs(8)));
+    all_work(&processes(&turris, &store, 5)).await;
+    assert_eq!(turris.counters().token_requests, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_secrets_of_one_client_have_a_token_each_and_one_allowance() {
     // Trap 4: in one slot each group would replace the token of the other again and again.
     let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));

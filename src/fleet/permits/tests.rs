@@ -450,3 +450,46 @@ proptest::proptest! {
         }
     }
 }
+
+fn answer(others: u32, others_for: Duration) -> Exchanged {
+    Exchanged {
+        granted: 0,
+        ask_again: Duration::ZERO,
+        closed: Duration::ZERO,
+        epoch: 1,
+        others,
+        others_for,
+        processes: 4,
+        limit: 60,
+    }
+}
+
+/// Makes the exchange that is due at `now`.
+fn exchange(permits: &mut Permits, answer: Option<Exchanged>, now: Instant) {
+    let Next::Exchange(ask) = permits.next(1, 1, || 1, now) else { panic!("a request stands in line") };
+    permits.exchanged(&ask, answer, now);
+}
+
+#[test]
+fn a_process_that_was_alone_keeps_to_its_share_until_the_breakers_of_all_have_closed() {
+    for (outage, recovery) in [(0.5, 2.0), (10.0, 21.0), (100.0, 31.0)] {
+        let (mut permits, start) = (Permits::new(60, WINDOW), Instant::now());
+        exchange(&mut permits, None, start);
+        assert!(!permits.is_connected() && !permits.is_retry_due(start) && permits.is_retry_due(start + RETRY));
+        let back = start + seconds(outage);
+        exchange(&mut permits, Some(answer(0, Duration::ZERO)), back);
+        assert!(permits.is_connected() && permits.is_recovering(back + seconds(recovery - 0.01)));
+        assert!(!permits.is_recovering(back + seconds(recovery)));
+    }
+}
+
+#[test]
+fn a_process_that_loses_the_store_leaves_the_others_what_they_had_taken() {
+    let (mut permits, now) = (Permits::new(60, WINDOW), Instant::now());
+    exchange(&mut permits, Some(answer(59, seconds(40.0))), now);
+    exchange(&mut permits, None, now);
+    assert_eq!(permits.share_used_until(4, now), None);
+    permits.leave(now);
+    assert_eq!(permits.share_used_until(4, now), Some(now + seconds(40.0)));
+    assert_eq!(permits.share_used_until(4, now + seconds(40.0)), None);
+}
