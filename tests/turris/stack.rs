@@ -257,6 +257,18 @@ fn debug_shows_the_settings_on_one_line_and_no_secret() {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     assert!(!shown.contains('\n') && !shown.contains("secret"), "{shown}");
+
+    let credentials = turris_auth::Credentials::new("m2m-client-abc123", "the secret").unwrap();
+    let layer = turris_auth::TurrisAuthLayer::new(credentials, turris_auth::Environment::Sandbox);
+    let shown = format!("{layer:?} {:?}", layer.layer(()));
+    assert_eq!(shown.matches("https://public.api.sandbox.turrisfi.com/v1/auth/jwt within 30s").count(), 2, "{shown}");
+    assert!(!shown.contains('\n') && !shown.contains("secret"), "{shown}");
+
+    let builder = turris_auth::TurrisBackoffLayer::builder().max_wait(Duration::from_secs(7));
+    let layer = builder.build().unwrap();
+    let shown = format!("{layer:?} {:?}", layer.layer(()));
+    assert_eq!(shown.matches("max_wait: 7s").count(), 2, "{shown}");
+    assert!(!shown.contains('\n'), "{shown}");
 }
 
 #[test]
