@@ -12,10 +12,7 @@ use std::{
 
 use http::{Request, StatusCode, header::UPGRADE};
 use hyper::{body::Incoming, service::service_fn, upgrade::OnUpgrade};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-};
+use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -65,8 +62,13 @@ impl Open {
         let service = EmulatorService::new(Arc::clone(&self.0));
         let service = service_fn(|request| answer(service.clone(), request, Arc::clone(&signals)));
         let socket = TokioIo::new(Socket { stream, signals: Arc::clone(&signals) });
-        let server = auto::Builder::new(TokioExecutor::new());
-        let mut connection = pin!(server.serve_connection_with_upgrades(socket, service));
+        #[cfg(feature = "http2")]
+        let server = hyper_util::server::conn::auto::Builder::new(hyper_util::rt::TokioExecutor::new());
+        #[cfg(feature = "http2")]
+        let connection = server.serve_connection_with_upgrades(socket, service);
+        #[cfg(not(feature = "http2"))]
+        let connection = hyper::server::conn::http1::Builder::new().serve_connection(socket, service).with_upgrades();
+        let mut connection = pin!(connection);
         loop {
             select! {
                 // All endings are treated alike, including a broken client: no answer can be sent
