@@ -37,19 +37,19 @@ const TOKEN_PATH: &str = "/v1/auth/jwt";
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Environment {
-    place: Place,
+    server: Server,
 }
 
 #[derive(Clone, PartialEq, Eq)]
-enum Place {
+enum Server {
     Production,
     Sandbox,
-    Custom(Arc<CustomPlace>),
+    Custom(Arc<CustomServer>),
 }
 
 /// A validated base URL.
 #[derive(PartialEq, Eq)]
-struct CustomPlace {
+struct CustomServer {
     // Invariant: both URLs have a scheme, an authority with a host, and a path without a final
     // slash and without a query.
     base_url: Uri,
@@ -59,9 +59,9 @@ struct CustomPlace {
 #[allow(non_upper_case_globals, reason = "they read as the variants that they once were")]
 impl Environment {
     /// The live API, `https://public.api.live.turrisfi.com`.
-    pub const Production: Self = Self { place: Place::Production };
+    pub const Production: Self = Self { server: Server::Production };
     /// The vendor's sandbox, `https://public.api.sandbox.turrisfi.com`.
-    pub const Sandbox: Self = Self { place: Place::Sandbox };
+    pub const Sandbox: Self = Self { server: Server::Sandbox };
 }
 
 impl Environment {
@@ -157,15 +157,15 @@ impl Environment {
         }
         let token_url = with_path(uri.clone(), &format!("{path}{TOKEN_PATH}")).ok_or_else(|| refused(ABSOLUTE))?;
         let base_url = with_path(uri, &path).ok_or_else(|| refused(ABSOLUTE))?;
-        Ok(Self { place: Place::Custom(Arc::new(CustomPlace { base_url, token_url })) })
+        Ok(Self { server: Server::Custom(Arc::new(CustomServer { base_url, token_url })) })
     }
 
     /// Returns the base URL. A path in it has no final slash.
     pub fn base_url(&self) -> Uri {
-        match &self.place {
-            Place::Production => Uri::from_static("https://public.api.live.turrisfi.com"),
-            Place::Sandbox => Uri::from_static("https://public.api.sandbox.turrisfi.com"),
-            Place::Custom(custom) => custom.base_url.clone(),
+        match &self.server {
+            Server::Production => Uri::from_static("https://public.api.live.turrisfi.com"),
+            Server::Sandbox => Uri::from_static("https://public.api.sandbox.turrisfi.com"),
+            Server::Custom(custom) => custom.base_url.clone(),
         }
     }
 
@@ -204,10 +204,10 @@ impl Environment {
 
     /// Returns the URL of the token endpoint: `/v1/auth/jwt` under the base URL.
     pub fn token_url(&self) -> Uri {
-        match &self.place {
-            Place::Production => Uri::from_static("https://public.api.live.turrisfi.com/v1/auth/jwt"),
-            Place::Sandbox => Uri::from_static("https://public.api.sandbox.turrisfi.com/v1/auth/jwt"),
-            Place::Custom(custom) => custom.token_url.clone(),
+        match &self.server {
+            Server::Production => Uri::from_static("https://public.api.live.turrisfi.com/v1/auth/jwt"),
+            Server::Sandbox => Uri::from_static("https://public.api.sandbox.turrisfi.com/v1/auth/jwt"),
+            Server::Custom(custom) => custom.token_url.clone(),
         }
     }
 }
@@ -267,10 +267,10 @@ impl TryFrom<Uri> for Environment {
 
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Place::Production => f.write_str("Production"),
-            Place::Sandbox => f.write_str("Sandbox"),
-            Place::Custom(custom) => f.debug_tuple("Custom").field(&custom.base_url).finish(),
+        match &self.server {
+            Server::Production => f.write_str("Production"),
+            Server::Sandbox => f.write_str("Sandbox"),
+            Server::Custom(custom) => f.debug_tuple("Custom").field(&custom.base_url).finish(),
         }
     }
 }

@@ -83,7 +83,7 @@
 //!     })
 //!     .build()?;
 //! let channel = ServiceBuilder::new()
-//!     .layer(ReplayBodyLayer::new().bound(4 * 1024 * 1024))
+//!     .layer(ReplayBodyLayer::new().limit(4 * 1024 * 1024))
 //!     .layer(layer)
 //!     .map_request(|request: http::Request<ReplayBody<Body>>| request.map(Body::new))
 //!     .service(Endpoint::from_static("https://grpc.example").connect_lazy());
@@ -95,7 +95,7 @@
 //! # Bodies and repeated calls
 //!
 //! tonic boxes the messages of a call, so the layer cannot copy them by itself. [`ReplayBodyLayer`]
-//! above the layer keeps the sent part, up to [a limit](crate::replay::DEFAULT_BOUND), and the
+//! above the layer keeps the sent part, up to [a limit](crate::replay::DEFAULT_LIMIT), and the
 //! `map_request` below the layer turns the kept part into a tonic body. This works for all four
 //! kinds of calls. The sent part of a stream is sent again, and the stream then continues. Both
 //! lines are optional. Without them a refused call goes back to its caller, and the next call has a

@@ -25,7 +25,7 @@
 //! | send one request without the token | `request.extensions_mut().insert(SkipAuth)` |
 //! | let a caller's own `Authorization` stand | `.keep_authorization()` |
 //! | send the token to a second origin | `.allow_origin("https://uploads.example")` |
-//! | share one client id between processes | `.token_requests_per_minute(3)`: divide the ten among the processes |
+//! | share one client id between processes | `.rate_limit(3, Duration::from_secs(60))`: divide the ten among the processes |
 //! | go through a gateway with another rate limit | `.rate_limit(600, Duration::from_secs(60))` |
 //! | read the secret from a file | [`CredentialsFile::json(path)`](crate::CredentialsFile::json) in place of the credentials |
 

@@ -253,6 +253,11 @@ pin_project! {
     /// # Cancel safety
     ///
     /// Dropping it gives the request up.
+    ///
+    /// # Panics
+    ///
+    /// If it is polled after it has completed.
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct ResponseFuture {
         #[pin]
         state: State,

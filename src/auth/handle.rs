@@ -10,8 +10,8 @@ use crate::{
     token_endpoint::TokenEndpoint,
 };
 
-/// Access to a layer's token outside its requests: to fetch it early, to use it for something that is not a request, to
-/// throw it away, and to see how it is.
+/// Access to a layer's token outside its requests: to fetch it early, to use it for something that
+/// is not a request, to throw it away, and to see how it is.
 ///
 /// A clone is the same handle. It keeps the token, and a fetch under way, alive as a service does.
 ///
@@ -49,12 +49,14 @@ impl TokenHandle {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves a fetch under way to itself: the token arrives for the next caller.
+    /// Dropping the future leaves a fetch under way to itself: the token arrives for the next
+    /// caller.
     pub async fn warm_up(&self) -> Result<(), TokenError> {
         self.acquire().await.map(drop)
     }
 
-    /// The token, for what is not an HTTP request through the layer: a WebSocket's handshake, a child process.
+    /// The token, for what is not an HTTP request through the layer: a WebSocket's handshake, a
+    /// child process.
     ///
     /// It is the one that requests carry, fetched if there is none.
     ///
@@ -72,8 +74,9 @@ impl TokenHandle {
 
     /// Throws the token away: the next request fetches a new one.
     ///
-    /// A fetch under way was perhaps answered before the reason for this call, so what it brings is thrown away too.
-    /// Each call can cost a fetch of the allowance; a 401 needs none, it invalidates by itself.
+    /// A fetch under way was perhaps answered before the reason for this call, so what it brings is
+    /// thrown away too. Each call can cost a fetch of the allowance; a 401 needs none, it
+    /// invalidates by itself.
     pub fn invalidate(&self) {
         self.cache.invalidate();
         self.endpoint.token_invalidated();
@@ -156,7 +159,8 @@ impl fmt::Debug for AccessToken {
 
 /// How a layer's token is: what a health endpoint shows.
 ///
-/// A valid token, a fetch under way and a failure do not exclude each other: a refresh that fails keeps the token.
+/// A valid token, a fetch under way and a failure do not exclude each other: a refresh that fails
+/// keeps the token.
 ///
 /// # Examples
 ///
@@ -209,8 +213,8 @@ impl TokenStatus {
     }
 }
 
-/// `valid_for_seconds` (a number or null), `fetching` and `healthy` (booleans) and `failure` (null, or `kind`, `message`,
-/// `request_id` and `retry_in_seconds`).
+/// `valid_for_seconds` (a number or null), `fetching` and `healthy` (booleans) and `failure` (null,
+/// or `kind`, `message`, `request_id` and `retry_in_seconds`).
 #[cfg(feature = "serde")]
 #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
 impl serde::Serialize for TokenStatus {

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    ops::RangeInclusive,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -22,7 +23,7 @@ use crate::fleet::{Member, SharedState};
 use crate::{
     BoxError, ConfigError, CredentialsProvider, Environment, ResponseClass, TokenService,
     classify::Classifier,
-    token::{DOCUMENTED_LIMIT, Settings, TokenCache},
+    token::{DOCUMENTED_LIMIT, DOCUMENTED_WINDOW, Settings, TokenCache},
     token_endpoint::TokenEndpoint,
 };
 
@@ -33,10 +34,14 @@ const LONGEST_REFRESH_BEFORE: Duration = Duration::from_secs(24 * 60 * 60);
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
 const LONGEST_TOKEN_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 const LARGEST_LIMIT: u32 = 1_000;
+/// A shorter period could not be kept over a network, and a longer one would outlive what is known
+/// of the server.
+const PERIODS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
 
-/// Sends the requests of a service with the access token of one Turris API client.
+/// Layer that sends the requests of a service with the access token of one Turris API client.
 ///
-/// All services made from one layer, or from its clones, share one token and one allowance of fetches.
+/// All services made from one layer, or from its clones, share one token and one allowance of
+/// fetches.
 ///
 /// See the [module](crate::auth) for examples.
 ///
@@ -61,15 +66,15 @@ pub struct TurrisAuthLayer<T = ThroughInner> {
 }
 
 impl TurrisAuthLayer {
-    /// A layer with all defaults, which fetches its tokens through the service that it wraps.
+    /// Returns a layer with all defaults, which fetches its tokens through the service that it wraps.
     ///
-    /// Its services have a [`handle`](TurrisAuth::handle) to the token. The layer itself has one only with a
-    /// [`token_service`](TurrisAuthLayerBuilder::token_service).
+    /// Its services have a [`handle`](TurrisAuth::handle) to the token. The layer itself has one
+    /// only with a [`token_service`](TurrisAuthLayerBuilder::token_service).
     pub fn new(credentials: impl CredentialsProvider, environment: Environment) -> Self {
         Self { shared: Arc::new(Self::builder(credentials, environment).into_shared()) }
     }
 
-    /// A layer of which something is to be set.
+    /// Returns a builder for a customised layer.
     pub fn builder(credentials: impl CredentialsProvider, environment: Environment) -> TurrisAuthLayerBuilder {
         TurrisAuthLayerBuilder {
             transport: ThroughInner,
@@ -79,6 +84,7 @@ impl TurrisAuthLayer {
                 refresh_before: REFRESH_BEFORE,
                 token_timeout: TOKEN_TIMEOUT,
                 limit: DOCUMENTED_LIMIT,
+                window: DOCUMENTED_WINDOW,
             },
             restricted: None,
             retry: true,
@@ -93,9 +99,10 @@ impl TurrisAuthLayer {
 }
 
 impl TurrisAuthLayer<TokenService> {
-    /// A handle to the token of this layer.
+    /// Returns a handle to the token of this layer.
     ///
-    /// A layer that fetches through the services it wraps has none of its own to fetch with; ask one of its services.
+    /// A layer that fetches through the services it wraps has none of its own to fetch with; ask
+    /// one of its services.
     pub fn handle(&self) -> TokenHandle {
         self.shared.own_handle()
     }
@@ -121,7 +128,7 @@ impl<T> fmt::Debug for TurrisAuthLayer<T> {
     }
 }
 
-/// Sets what a [`TurrisAuthLayer`] is to do. [`TurrisAuthLayer::builder`] makes it.
+/// Builder for a [`TurrisAuthLayer`]. [`TurrisAuthLayer::builder`] makes it.
 ///
 /// # Examples
 ///
@@ -162,13 +169,14 @@ pub struct TurrisAuthLayerBuilder<T = ThroughInner> {
 }
 
 impl<T> TurrisAuthLayerBuilder<T> {
-    /// How long before its expiry a token is renewed in the background. Five minutes by default, as the vendor suggests.
+    /// Sets how long before its expiry a token is renewed in the background. Default: 5 minutes, as the
+    /// vendor suggests.
     ///
-    /// It comes up to a quarter earlier, at random, so that the processes of a fleet do not renew as one; and it is never
-    /// more than a third of the token's lifetime, before that quarter. With zero a token is used until it expires, and
-    /// the next request waits.
+    /// The renewal comes up to a quarter earlier, at random, so that the processes of a fleet do not
+    /// renew together. The time is at most a third of the token's lifetime, before that quarter. With
+    /// zero a token is used until it expires, and the next request waits.
     ///
-    /// More than 24 hours is refused.
+    /// [`build`](Self::build) refuses more than 24 hours.
     pub fn refresh_before(mut self, margin: Duration) -> Self {
         if margin > LONGEST_REFRESH_BEFORE {
             self.refuse(ConfigError::new("refresh_before", format_args!("{margin:?}"), "at most 24 hours"));
@@ -177,12 +185,14 @@ impl<T> TurrisAuthLayerBuilder<T> {
         self
     }
 
-    /// How long a fetch takes at the most, all attempts and the pauses between them together. 30 seconds by default.
+    /// Sets how long a fetch takes at most, with all its attempts and the pauses between them. Default:
+    /// 30 seconds.
     ///
-    /// It bounds what a caller waits for a token too, but for two rare cases, in which it is about twice as long: the fetch
-    /// was started on a runtime that nobody drives any longer, or what it brings has been invalidated meanwhile.
+    /// It also bounds a caller's wait for a token. The wait can be about twice as long in two rare
+    /// cases: the fetch was started on a runtime that is no longer driven, or its token has been
+    /// invalidated meanwhile.
     ///
-    /// Zero, and more than an hour, are refused.
+    /// [`build`](Self::build) refuses zero and more than one hour.
     pub fn token_timeout(mut self, timeout: Duration) -> Self {
         if timeout.is_zero() || timeout > LONGEST_TOKEN_TIMEOUT {
             let expected = "more than zero and at most one hour";
@@ -192,25 +202,33 @@ impl<T> TurrisAuthLayerBuilder<T> {
         self
     }
 
-    /// How many tokens are fetched in any 60 seconds at the most. 10 by default, the documented limit of one API client.
+    /// Sets how many tokens are fetched in any period of this length at most. Default: 10 in 60 seconds,
+    /// the documented limit of one API client.
     ///
-    /// Where several processes use one client id, give each its share. A fifth of it, rounded down, is kept for
-    /// recovery from 401. What the server says of the allowance is obeyed besides.
+    /// If several processes use one client id, give each process its share, or
+    /// [share the token](crate::guide). A fifth of the limit, rounded down, is kept for recovery from a
+    /// 401. The layer also obeys what the server says of its limit.
     ///
-    /// Zero, and more than 1,000, are refused.
-    pub fn token_requests_per_minute(mut self, limit: u32) -> Self {
-        if limit == 0 || limit > LARGEST_LIMIT {
-            self.refuse(ConfigError::new("token_requests_per_minute", limit, "from 1 to 1000"));
+    /// [`build`](Self::build) refuses a limit of 0 or above 1,000, and a period below 1 second or above
+    /// 1 hour.
+    pub fn rate_limit(mut self, fetches: u64, per: Duration) -> Self {
+        match u32::try_from(fetches) {
+            Ok(limit @ 1..=LARGEST_LIMIT) => self.settings.limit = limit,
+            _ => self.refuse(ConfigError::new("rate_limit", fetches, "from 1 to 1000 fetches")),
         }
-        self.settings.limit = limit;
+        if !PERIODS.contains(&per) {
+            self.refuse(ConfigError::new("rate_limit", format_args!("{per:?}"), "a period from 1 second to 1 hour"));
+        }
+        self.settings.window = per;
         self
     }
 
-    /// Shares the token and the allowance of fetches with the other processes of a fleet. Not shared by default.
+    /// Shares the token and the allowance of fetches with the other processes of a fleet. Default: they
+    /// are not shared.
     ///
-    /// One process fetches a token, and the others take it over from the store. The failure of one fetch makes all processes
-    /// pause; a forced refresh and [`TokenHandle::invalidate`] count for all. While the store does not answer, this layer
-    /// goes on alone: see [`fleet`](crate::fleet).
+    /// One process fetches a token, and the others take it from the store. If a fetch fails, all
+    /// processes pause. A forced refresh and [`TokenHandle::invalidate`] count for all. While the store
+    /// does not answer, this layer goes on alone: see [`fleet`](crate::fleet).
     ///
     /// `fleet` has to be made for the same client id and environment as the layer.
     #[cfg(feature = "fleet")]
@@ -220,11 +238,12 @@ impl<T> TurrisAuthLayerBuilder<T> {
         self
     }
 
-    /// Attaches the token to requests for this origin too, such as `https://uploads.example`.
+    /// Attaches the token to requests for this origin too, such as `https://uploads.example`. Default:
+    /// the environment's own origin only.
     ///
-    /// By default only the environment's own origin gets it. An origin that is reached over plain HTTP is refused,
-    /// unless it is a loopback host. A request with a `Host` header that names another origin than its URI passes
-    /// through untouched, since a server of many hosts goes by that header.
+    /// [`build`](Self::build) refuses an origin over plain HTTP, unless it is a loopback host. A request
+    /// whose `Host` header names another origin than its URI passes through untouched, since a server of
+    /// many hosts goes by that header.
     pub fn allow_origin(mut self, origin: impl AsRef<str>) -> Self {
         match Origin::parse(origin.as_ref()) {
             Ok(origin) => self.origins.push(origin),
@@ -233,44 +252,50 @@ impl<T> TurrisAuthLayerBuilder<T> {
         self
     }
 
-    /// Attaches the token to requests whose URI is relative (`/v1/agencies`).
+    /// Attaches the token to requests whose URI is relative (`/v1/agencies`). Default: they pass through
+    /// untouched.
     ///
-    /// By default they pass through untouched: such a URI has no origin, so nothing shows where the token would go. For
-    /// a service that has only one place to send requests to, a tonic channel or a single connection, this says that it
-    /// is the right one.
+    /// A relative URI has no origin, so the layer cannot see where the token would go. Call this if the
+    /// wrapped service sends all requests to the API, as a tonic channel or a single connection does.
     pub fn authorize_relative_uris(mut self) -> Self {
         self.authorize_relative_uris = true;
         self
     }
 
-    /// Sends a request that has an `Authorization` header of its own as it is. By default the header is replaced.
+    /// Sends a request that has an `Authorization` header of its own as it is. Default: the header is
+    /// replaced.
     ///
-    /// A 401 for such a request is returned, and says nothing of this layer's token.
+    /// A 401 for such a request is returned, and says nothing about this layer's token.
     pub fn keep_authorization(mut self) -> Self {
         self.keep_authorization = true;
         self
     }
 
-    /// Whether a request that gets a 401 is sent once more, with a newer token. On by default.
+    /// Sets whether a request that gets a 401 is sent once more, with a newer token. Default: it is.
     ///
-    /// Without it the 401 goes back to the caller, and the next request gets a newer token. No copy of the request is
-    /// kept, which is cheaper.
+    /// If it is not, the 401 goes back to the caller, and the next request gets a newer token. No copy
+    /// of the request is kept, which is cheaper.
     pub fn retry_unauthorized(mut self, retry: bool) -> Self {
         self.retry = retry;
         self
     }
 
-    /// Sends a request with this restricted access token where no token can be had for it, instead of failing.
+    /// Sends a request with this restricted access token if no token can be obtained for it. Default: the
+    /// request fails.
     ///
-    /// It goes into `x-restricted-access-token`, marked sensitive, and only into requests that would have carried the
-    /// access token: to the environment's origin and those that [`allow_origin`](Self::allow_origin) added. Their
-    /// `Authorization` is removed. Every [`TokenError`](crate::TokenError) leads to it, after the wait for the token;
-    /// while the token endpoint cools down there is no wait. Tokens go on being fetched, and the first one ends the
-    /// fallback. The answer is the caller's, whatever it is: a 401 says that the server refuses this token too, and is
-    /// neither retried nor held against any other.
+    /// - The token goes into `x-restricted-access-token`, marked sensitive. The `Authorization` of the
+    ///   request is removed.
+    /// - Only requests that would have carried the access token get it: those to the environment's
+    ///   origin, and to the origins of [`allow_origin`](Self::allow_origin).
+    /// - Every [`TokenError`](crate::TokenError) leads to it, after the wait for the token. While the
+    ///   token endpoint cools down there is no wait.
+    /// - Tokens are fetched as before, and the first token ends the fallback.
+    /// - The answer goes to the caller. A 401 is not retried, and counts against no other token.
     ///
-    /// See [the guide](crate::guide::restricted_access_token) for an example. Off by default: it is a long-lived secret,
-    /// bound to a list of addresses. A text that is empty or has other than visible ASCII characters is refused.
+    /// See [the guide](crate::guide::restricted_access_token) for an example. It is off by default
+    /// because it is a long-lived secret, bound to a list of addresses.
+    ///
+    /// [`build`](Self::build) refuses a text that is empty or has other than visible ASCII characters.
     pub fn restricted_access_token(mut self, secret: impl Into<String>) -> Self {
         match RestrictedAccessToken::new(secret.into()) {
             Ok(token) => self.restricted = Some(token),
@@ -279,7 +304,9 @@ impl<T> TurrisAuthLayerBuilder<T> {
         self
     }
 
-    /// Judges responses by `classify` where [`ResponseClass::of`] does not fit. Only `Unauthorized` matters to this layer.
+    /// Judges responses with `classify`. Default: [`ResponseClass::of`].
+    ///
+    /// Only [`Unauthorized`](ResponseClass::Unauthorized) matters to this layer.
     pub fn classify_responses(
         mut self,
         classify: impl Fn(StatusCode, &HeaderMap) -> ResponseClass + Send + Sync + 'static,
@@ -288,14 +315,19 @@ impl<T> TurrisAuthLayerBuilder<T> {
         self
     }
 
-    /// Fetches tokens through `service`, not through the service that the layer wraps.
+    /// Fetches tokens through `service`. Default: through the service that the layer wraps.
     ///
-    /// It is for stacks whose requests are not plain HTTP (tonic), whose bodies are not `From<Bytes>`, or whose other
-    /// layers have no business with the secret. It is handed absolute URIs and must not follow redirects: the body of a
-    /// token request has the client secret in it.
+    /// Use it if
     ///
-    /// Over HTTP/2 it also keeps fetches going where callers hold many long answers that they do not read: those take up the
-    /// window of their connection, and what else goes over it waits.
+    /// - the requests of the stack are not plain HTTP (tonic),
+    /// - the request bodies are not `From<Bytes>`,
+    /// - the other layers must not see the secret.
+    ///
+    /// `service` gets absolute URIs. It must not follow redirects, since the body of a token request
+    /// contains the client secret.
+    ///
+    /// Over HTTP/2 it also keeps fetches going while callers hold many long answers unread. Those
+    /// answers use up the window of their connection, and everything else on it waits.
     pub fn token_service<S, ResBody>(self, service: S) -> TurrisAuthLayerBuilder<TokenService>
     where
         S: Service<Request<Full<Bytes>>, Response = Response<ResBody>> + Clone + Send + 'static,
@@ -321,10 +353,11 @@ impl<T> TurrisAuthLayerBuilder<T> {
         }
     }
 
-    /// The `User-Agent` of token requests. `turris-auth/` and the version of this crate by default.
+    /// Sets the `User-Agent` of token requests. Default: `turris-auth/` and the version of this crate.
     ///
-    /// Some firewalls refuse requests without one. Requests of the caller keep what the caller sets. A text that is
-    /// empty, or that cannot be a header value, is refused.
+    /// Some firewalls refuse requests without it. The requests of the caller keep what the caller sets.
+    ///
+    /// [`build`](Self::build) refuses a text that is empty or cannot be a header value.
     pub fn user_agent(mut self, user_agent: impl AsRef<str>) -> Self {
         let text = user_agent.as_ref();
         match HeaderValue::from_str(text) {
@@ -334,23 +367,24 @@ impl<T> TurrisAuthLayerBuilder<T> {
         self
     }
 
-    /// Sends token requests in the form for one bare HTTP/1.1 connection: the URI is a path, and there is a `Host` header
-    /// (RFC 9112, section 3.2.1).
+    /// Sends token requests in the form for one bare HTTP/1.1 connection: the URI is a path, and
+    /// there is a `Host` header (RFC 9112, section 3.2.1).
     ///
-    /// Use it if the token service is such a connection, for instance `hyper::client::conn::http1`, which sends a request
-    /// as it is. By default a token request has an absolute URI and no `Host`. That is right for every client that chooses
-    /// its connections, such as hyper-util's and reqwest: on HTTP/1.1 it adds `Host`, on HTTP/2 it sends `:authority`
-    /// instead, and some servers refuse a request that has both (nginx before 1.29.1).
+    /// Use it if the token service is such a connection, for instance `hyper::client::conn::http1`,
+    /// which sends a request as it is. By default a token request has an absolute URI and no
+    /// `Host`. That is right for every client that chooses its connections, such as hyper-util's
+    /// and reqwest: on HTTP/1.1 it adds `Host`, on HTTP/2 it sends `:authority` instead, and some
+    /// servers refuse a request that has both (nginx before 1.29.1).
     pub fn origin_form_token_requests(mut self) -> Self {
         self.endpoint.origin_form = true;
         self
     }
 
-    /// The layer.
+    /// Returns the layer.
     ///
     /// # Errors
     ///
-    /// The first setting that cannot work.
+    /// A [`ConfigError`] that names the first setting with a value that cannot work.
     pub fn build(self) -> Result<TurrisAuthLayer<T>, ConfigError> {
         Ok(TurrisAuthLayer { shared: Arc::new(self.build_shared()?) })
     }
@@ -368,8 +402,8 @@ impl<T> TurrisAuthLayerBuilder<T> {
         #[cfg(feature = "fleet")]
         let endpoint = {
             let mut endpoint = endpoint;
-            let Settings { limit, token_timeout, .. } = self.settings;
-            endpoint.fleet = self.fleet.as_ref().map(|fleet| Member::new(fleet, limit, token_timeout));
+            let Settings { limit, window, token_timeout, .. } = self.settings;
+            endpoint.fleet = self.fleet.as_ref().map(|fleet| Member::new(fleet, (limit, window), token_timeout));
             endpoint
         };
         let scope = Scope {

@@ -1,13 +1,13 @@
 //! Authentication: [`TurrisAuthLayer`] sends a service's requests with an access token.
 //!
-//! The token is fetched when the first request needs it, once for all callers, and renewed in the background before it
-//! expires. A request that gets a 401 is sent once more with a newer token. What is not a request to the Turris API
-//! passes through untouched.
+//! The token is fetched when the first request needs it, once for all callers, and renewed in the
+//! background before it expires. A request that gets a 401 is sent once more with a newer token.
+//! Requests to other servers pass through untouched.
 //!
 //! # Examples
 //!
-//! With all defaults. `client` is anything that implements `Service<http::Request<_>>`, and the token request goes through
-//! it as well:
+//! With all defaults. `client` is anything that implements `Service<http::Request<_>>`, and the
+//! token request goes through it as well:
 //!
 //! ```
 //! use http_body_util::Full;
@@ -34,7 +34,8 @@
 //! # }
 //! ```
 //!
-//! Customised: a token service of its own, a shorter wait, a second origin, and a handle to the token:
+//! Customised: a token service of its own, a shorter wait, a second origin, and a handle to the
+//! token:
 //!
 //! ```
 //! use std::time::Duration;
@@ -73,62 +74,84 @@
 //! | 429 | returns it: that is [`TurrisBackoffLayer`](crate::TurrisBackoffLayer)'s part |
 //! | anything else | returns it |
 //!
-//! A 401 is returned as it is, with its body unread, when the request's body cannot be sent twice (the token is replaced
-//! for the next request all the same), when the retry was refused too, when [`retry_unauthorized`] is off, and while
-//! replacing the token is paused. It is paused after a replacement that did not help: for one second, then two, up to a
-//! minute, until one helps. It is also put off while the allowance has no place for a fetch, or the token endpoint has
-//! just failed. In the meantime the token stays in use, since only some paths may refuse it.
+//! A 401 is returned as it is, with its body unread, if
 //!
-//! Where the request was not sent for want of a token, the error is a [`TokenError`](crate::TokenError).
-//! Errors of the wrapped service are passed on as they are, boxed.
+//! - the request's body cannot be sent twice (the next request gets a newer token all the same),
+//! - the retry was refused too,
+//! - [`retry_unauthorized`] is off,
+//! - a replacement has not helped, and the next is paused: for one second, then two, up to a minute,
+//!   until a replacement helps,
+//! - the allowance has no place for a fetch, or the token endpoint has just failed.
+//!
+//! In the last two cases the token stays in use, since perhaps only some paths refuse it.
+//!
+//! If no token can be obtained, the request is not sent, and the error is a
+//! [`TokenError`](crate::TokenError). Errors of the wrapped service are passed on as they are,
+//! boxed.
 //!
 //! # A 401, and no token was fetched
 //!
-//! Then the request was none of this layer's: its URI is relative, or its origin is not the environment's. `localhost` and
-//! `127.0.0.1` are different origins, and so are two ports. An event at `DEBUG` says so; see [`allow_origin`] and
+//! The layer skipped the request because its URI is relative, or because its origin is not the
+//! environment's. `localhost` and `127.0.0.1` are different origins, and so are two ports. An event
+//! at `DEBUG` says so. See [`allow_origin`] and
 //! [`authorize_relative_uris`](TurrisAuthLayerBuilder::authorize_relative_uris).
 //!
 //! # The allowance
 //!
-//! The token endpoint allows 10 requests a minute for a whole API client. The layer never makes more, whatever fails:
-//! it counts its own fetches ([`token_requests_per_minute`]), obeys the `X-RateLimit-*` headers of the endpoint's answers,
-//! which know of other processes too, and cools down after a failure: for up to a second at first, twice as long after
-//! each further one, at most 60 seconds. An endpoint that asks for more, with `Retry-After` or with the reset of a used-up
-//! window, is believed for at most five minutes: a `Date` that is behind that reset looks the same as a long window.
-//! Until then callers get the last error at once, and [`retry_after`](crate::TokenError::retry_after) says how long it
-//! is.
+//! The token endpoint allows 10 requests a minute for a whole API client. The layer never makes
+//! more, whatever fails:
 //!
-//! One fetch that fails because the endpoint cannot be reached, takes too long, or answers with a 5xx status is repeated
-//! up to twice before its callers see the error.
+//! - It counts its own fetches. [`rate_limit`] sets their number.
+//! - It obeys the `X-RateLimit-*` headers of the endpoint's answers, which count the fetches of other
+//!   processes too.
+//! - It cools down after a failure: for up to a second at first, then twice as long after each
+//!   failure, up to 60 seconds. It waits longer if the endpoint asks for it with `Retry-After` or with
+//!   the reset of a used-up window, but at most five minutes: a wrong `Date` can make a window look
+//!   long.
+//!
+//! Meanwhile callers get the last error at once, and [`retry_after`](crate::TokenError::retry_after)
+//! says how long the wait is.
+//!
+//! If the endpoint cannot be reached, takes too long, or answers with a 5xx status, the fetch is
+//! repeated up to twice before its callers see the error.
 //!
 //! # Cancellation, runtimes, time
 //!
-//! A fetch is a task of its own on the tokio runtime of the caller that started it. Dropping that caller's request leaves
-//! it alone; it ends early only when the last layer, service, handle and response future are gone. If its runtime is shut
-//! down, callers on other runtimes start another; if it is no longer driven, they do so after the
-//! [`token_timeout`]. A token that has to be fetched needs a runtime with timers
-//! (`enable_time`, which `#[tokio::main]` sets); a request that finds a valid token needs none. Without timers the fetch
-//! fails with [`Runtime`](crate::TokenErrorKind::Runtime). Tokio has no way to ask a runtime for its timers but to try one,
-//! which panics. That panic is caught, but the panic hook sees it, and a program with `panic = "abort"` ends there.
+//! A fetch is a task of its own on the tokio runtime of the caller that started it. It goes on if
+//! that caller's request is dropped. It is aborted when the last layer, service, handle and response
+//! future are gone.
 //!
-//! A request waits for as long as the service inside does: put a timeout around these layers, or one for each attempt
-//! below them. Not only a server makes it necessary. hyper's client (as of 1.12) can lose a request that is given to a
-//! connection just when that ends, and then waits for ever.
+//! - If its runtime is shut down, callers on other runtimes start another fetch. If its runtime is no
+//!   longer driven, they do so after the [`token_timeout`].
+//! - A fetch needs a runtime with timers (`enable_time`, which `#[tokio::main]` sets). A request that
+//!   finds a valid token needs none. Without timers the fetch fails with
+//!   [`Runtime`](crate::TokenErrorKind::Runtime).
+//! - Tokio has no way to ask a runtime for its timers except to try one, which panics. The layer
+//!   catches that panic, but the panic hook sees it, and a program with `panic = "abort"` ends there.
 //!
-//! Lifetimes are counted on the monotonic clock, from the moment the token request was sent. After a suspend, during which
-//! some systems stop that clock, the first request gets a 401 and is healed by it.
+//! A request waits as long as the service inside does, so put a timeout around these layers, or below
+//! them for each attempt. Slow servers are not the only reason: hyper's client (as of 1.12) can lose
+//! a request that it gives to a connection just as the connection ends, and then waits for ever.
+//!
+//! Lifetimes are counted on the monotonic clock, from the moment the token request was sent. Some
+//! systems stop that clock during a suspend. The first request after it then gets a 401 and a new
+//! token.
 //!
 //! # Redirects
 //!
-//! The token goes only to the environment's own origin, whatever the path, and to origins that [`allow_origin`] adds; not
-//! with a `TRACE`, whose answer shows the request (RFC 9110, section 9.3.8), nor with a `CONNECT`.
-//! A redirect that is followed above this layer comes through it again, so another origin gets no token. One that is
-//! followed *below* it, inside a client, is out of its sight: turn redirects off there. (hyper-util's client follows none.
-//! reqwest's does; the `ReqwestService` of the feature `reqwest` does not.) A redirect of the token endpoint itself is an
-//! error, for the token request has the secret in its body.
+//! The token goes only to the environment's own origin, whatever the path, and to the origins of
+//! [`allow_origin`]. It never goes out with a `TRACE`, whose answer shows the request (RFC 9110,
+//! section 9.3.8), or with a `CONNECT`.
+//!
+//! - A redirect that is followed above this layer passes through it again, so another origin gets no
+//!   token.
+//! - A redirect that is followed *below* it, inside a client, is out of its sight. Turn redirects off
+//!   there. hyper-util's client follows none. reqwest's client follows them, and the
+//!   `ReqwestService` of the feature `reqwest` does not.
+//! - A redirect of the token endpoint is an error, since the token request has the secret in its body.
 //!
 //! [`retry_unauthorized`]: TurrisAuthLayerBuilder::retry_unauthorized
-//! [`token_requests_per_minute`]: TurrisAuthLayerBuilder::token_requests_per_minute
+//! [`rate_limit`]: TurrisAuthLayerBuilder::rate_limit
 //! [`token_timeout`]: TurrisAuthLayerBuilder::token_timeout
 //! [`allow_origin`]: TurrisAuthLayerBuilder::allow_origin
 

@@ -12,8 +12,10 @@ use crate::{ConfigError, Environment};
 /// A scheme, a host and a port (RFC 6454), normalised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
-    scheme: Scheme,
-    /// In the one form that nearly every request uses, so that one comparison of bytes is all it costs.
+    /// The scheme: `https`, or else `http`.
+    is_https: bool,
+    /// In the one form that nearly every request uses, so that one comparison of bytes is all it
+    /// costs.
     authority: Box<str>,
     /// In lower case.
     host: Box<str>,
@@ -27,7 +29,7 @@ impl Origin {
 
     /// An origin that a user names.
     pub(super) fn parse(text: &str) -> Result<Self, ConfigError> {
-        const SETTING: &str = "allowed origin";
+        const SETTING: &str = "allow_origin";
         let expected = "an origin such as `https://files.example:8443`, over `https` or to a loopback host";
         // A query may hold a key.
         let shown = text.split(['?', '#']).next().unwrap_or_default();
@@ -45,29 +47,35 @@ impl Origin {
     fn from_uri(uri: &Uri) -> Option<Self> {
         let (scheme, authority) = (uri.scheme()?, uri.authority()?);
         Some(Self {
-            scheme: scheme.clone(),
+            is_https: is_https(scheme)?,
             authority: authority.as_str().into(),
             host: authority.host().to_ascii_lowercase().into(),
             port: port(scheme, authority)?,
         })
     }
 
-    /// Whether `uri`, an absolute one, has this origin.
+    /// Whether an absolute URI with this scheme and authority has this origin.
+    #[inline(always)]
     pub(super) fn matches(&self, scheme: &Scheme, authority: &Authority) -> bool {
-        if *scheme != self.scheme {
-            return false;
-        }
-        authority.as_str() == &*self.authority || self.matches_normalised(scheme, authority)
+        // The bytes of the authority come first: they are all that most comparisons need, and
+        // cheaper than the scheme.
+        (authority.as_str() == &*self.authority || self.matches_normalised(scheme, authority))
+            && is_https(scheme) == Some(self.is_https)
+    }
+
+    fn scheme(&self) -> Scheme {
+        if self.is_https { Scheme::HTTPS } else { Scheme::HTTP }
     }
 
     /// Whether `authority` has the host and port of this origin, under its scheme.
     pub(super) fn has_authority(&self, authority: &Authority) -> bool {
-        self.matches(&self.scheme, authority)
+        self.matches(&self.scheme(), authority)
     }
 
     #[cold]
     fn matches_normalised(&self, scheme: &Scheme, authority: &Authority) -> bool {
-        // RFC 9110, section 4.2.4: user information has no place here, and what a server makes of it is unknown.
+        // RFC 9110, section 4.2.4: user information has no place here, and what a server makes of
+        // it is unknown.
         !authority.as_str().contains('@')
             && authority.host().eq_ignore_ascii_case(&self.host)
             && port(scheme, authority) == Some(self.port)
@@ -76,12 +84,23 @@ impl Origin {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme, self.authority)
+        write!(f, "{}://{}", self.scheme(), self.authority)
     }
 }
 
-/// The port that is meant. `None` if what follows the host is neither a colon and digits nor nothing, or if there is no
-/// port and the scheme has no default (RFC 9110, section 4.2).
+/// `None` for a scheme that no origin has. Compared as constants, which costs half of what
+/// comparing two schemes does.
+#[inline]
+fn is_https(scheme: &Scheme) -> Option<bool> {
+    match scheme.as_str() {
+        "https" => Some(true),
+        "http" => Some(false),
+        _ => None,
+    }
+}
+
+/// The port that is meant. `None` if what follows the host is neither a colon and digits nor
+/// nothing, or if there is no port and the scheme has no default (RFC 9110, section 4.2).
 fn port(scheme: &Scheme, authority: &Authority) -> Option<u16> {
     // `Authority` itself takes text behind the bracket of an address, and a sign before a port.
     let after_host = authority.as_str().strip_prefix(authority.host())?;

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     BoxError, ResponseClass, TokenError, TokenService,
     classify::{Classifier, proves_token},
-    engine::{Admit, Entry, History, Part, Policy},
+    engine::{Admit, Held, History, Part, Policy},
     observe,
     token::{Acquire, AfterRefusal, Instant, Settings, Token, TokenCache, TokenSource},
     token_endpoint::TokenEndpoint,
@@ -58,13 +58,13 @@ pin_project! {
     pub(crate) struct TokenWait {
         #[pin]
         acquire: Acquire,
-        granted: Option<Granted>,
+        auth: Option<RequestAuth>,
         retrying: bool,
     }
 }
 
 /// What a request that has waited for a token is sent with.
-enum Granted {
+enum RequestAuth {
     Token(Arc<Token>),
     Restricted(RestrictedAccessToken),
 }
@@ -79,10 +79,13 @@ impl Shared<TokenService> {
 /// The settings on one line.
 impl<T> fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { refresh_before, token_timeout, limit } = self.settings;
+        let Settings { refresh_before, token_timeout, limit, window } = self.settings;
         let origins: Vec<_> = self.scope.origins.iter().map(ToString::to_string).collect();
         write!(f, "token from {}", self.endpoint.url)?;
-        write!(f, " within {token_timeout:?}, at most {limit} in 60s, refreshed {refresh_before:?} before expiry")?;
+        write!(
+            f,
+            " within {token_timeout:?}, at most {limit} in {window:?}, refreshed {refresh_before:?} before expiry"
+        )?;
         write!(f, "; for {}", origins.join(", "))?;
         if self.scope.authorize_relative_uris {
             f.write_str(" and relative URIs")?;
@@ -93,7 +96,7 @@ impl<T> fmt::Debug for Shared<T> {
 
 impl TokenWait {
     pub(crate) fn new(retrying: bool) -> Self {
-        Self { acquire: Acquire::default(), granted: None, retrying }
+        Self { acquire: Acquire::default(), auth: None, retrying }
     }
 }
 
@@ -116,7 +119,7 @@ impl<T> Shared<T> {
     }
 
     /// What a request that the layer does not cover is sent with. `None` if it covers the request.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn skipped<B>(&self, request: &Request<B>) -> Option<Carried> {
         match self.scope.coverage(request) {
             Coverage::Covered => None,
@@ -153,25 +156,25 @@ impl<T> Shared<T> {
         T: TokenTransport<S, B>,
     {
         let mut wait = wait.project();
-        if wait.granted.is_none() {
-            let granted = match ready!(wait.acquire.as_mut().poll(cx, &self.cache, || self.source(inner))) {
-                Ok(token) => Granted::Token(token),
+        if wait.auth.is_none() {
+            let auth = match ready!(wait.acquire.as_mut().poll(cx, &self.cache, || self.source(inner))) {
+                Ok(token) => RequestAuth::Token(token),
                 Err(error) => match &self.restricted {
                     Some(restricted) => {
                         observe::restricted_access_token_used(&error);
-                        Granted::Restricted(restricted.clone())
+                        RequestAuth::Restricted(restricted.clone())
                     }
                     None => return Poll::Ready(Err(error)),
                 },
             };
-            *wait.granted = Some(granted);
+            *wait.auth = Some(auth);
             wait.acquire.set(Acquire::default());
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Attaches the token that was waited for. After a delay it may have gone bad, then the wait starts anew. `keep` is
-    /// called before.
+    /// Attaches the token that was waited for. After a delay it may have gone bad, then the wait
+    /// starts anew. `keep` is called before.
     pub(crate) fn attach_awaited<B>(
         &self,
         wait: Pin<&mut TokenWait>,
@@ -180,19 +183,20 @@ impl<T> Shared<T> {
         keep: impl FnOnce(&Request<B>),
     ) -> Option<Result<Carried, BoxError>> {
         let wait = wait.project();
-        let granted = match wait.granted.take()? {
+        let auth = match wait.auth.take()? {
             // What this request has just waited for is used, however short its life.
-            Granted::Token(token) if delayed => Granted::Token(self.still_good(&token)?),
-            granted => granted,
+            RequestAuth::Token(token) if delayed => RequestAuth::Token(self.still_good(&token)?),
+            auth => auth,
         };
         keep(request);
-        Some(match granted {
-            Granted::Token(token) => attach(request, &token, *wait.retrying),
-            Granted::Restricted(token) => token.authorize(request).map(|()| Carried::Restricted),
+        Some(match auth {
+            RequestAuth::Token(token) => attach(request, &token, *wait.retrying),
+            RequestAuth::Restricted(token) => token.authorize(request).map(|()| Carried::Restricted),
         })
     }
 
-    /// The token to send after a wait for the inner service: the current one, else `token` if it has not gone bad.
+    /// The token to send after a wait for the inner service: the current one, else `token` if it
+    /// has not gone bad.
     fn still_good(&self, token: &Arc<Token>) -> Option<Arc<Token>> {
         let now = Instant::now();
         let current = self.cache.load();
@@ -203,11 +207,13 @@ impl<T> Shared<T> {
     /// Whether an answer of class `class` teaches nothing of the token.
     #[inline]
     pub(crate) fn teaches_nothing(&self, carried: &Carried, class: ResponseClass) -> bool {
-        let is_on_trial = matches!(carried, Carried::Token { unconfirmed, retrying, .. } if *unconfirmed | *retrying);
-        !is_on_trial && class != ResponseClass::Unauthorized
+        let is_unconfirmed =
+            matches!(carried, Carried::Token { unconfirmed, retrying, .. } if *unconfirmed | *retrying);
+        !is_unconfirmed && class != ResponseClass::Unauthorized
     }
 
-    /// What an answer of class `class` says of the token. Returns what to wait for if the request is to be sent again.
+    /// What an answer of class `class` says of the token. Returns what to wait for if the request
+    /// is to be sent again.
     pub(crate) fn judge<R>(
         &self,
         carried: &Carried,
@@ -242,7 +248,8 @@ impl<T> Shared<T> {
         let repeatable = self.retry && repeatable;
         let retrying = match self.cache.refuse(generation, repeatable) {
             AfterRefusal::ReturnResponse => return None,
-            // The newer token may not be known everywhere yet. A 401 to the older one is treated as any other.
+            // The newer token may not be known everywhere yet. A 401 to the older one is treated as
+            // any other.
             AfterRefusal::UseOlderToken => false,
             AfterRefusal::UseNewerToken => true,
         };
@@ -324,9 +331,14 @@ where
     T: TokenTransport<S, B>,
 {
     #[inline]
-    fn enter(&self, request: &mut Request<B>, inner: &S, keep: impl FnOnce(&Request<B>)) -> Entry<Self> {
+    fn enter(
+        &self,
+        request: &mut Request<B>,
+        inner: &S,
+        keep: impl FnOnce(&Request<B>),
+    ) -> Result<Carried, Box<Held<Self>>> {
         if let Some(carried) = self.0.skipped(request) {
-            return Entry::Go(carried);
+            return Ok(carried);
         }
         let keep = |request: &Request<B>| {
             if self.0.retry {
@@ -334,9 +346,9 @@ where
             }
         };
         match self.0.attach_current(request, inner, keep) {
-            Some(Ok(carried)) => Entry::Go(carried),
-            None => Entry::Wait(TokenWait::new(false)),
-            Some(Err(error)) => Entry::Fail(error),
+            Some(Ok(carried)) => Ok(carried),
+            None => Err(Box::new(Held::Wait(TokenWait::new(false)))),
+            Some(Err(error)) => Err(Box::new(Held::Fail(error))),
         }
     }
 

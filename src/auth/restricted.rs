@@ -6,10 +6,12 @@ use zeroize::Zeroizing;
 
 use crate::{BoxError, ConfigError};
 
-/// The vendor's header. It sends no `Authorization` beside it here, as there is no token to put there.
+/// The vendor's header. It sends no `Authorization` beside it here, as there is no token to put
+/// there.
 const RESTRICTED_ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-restricted-access-token");
 
-/// A restricted access token: a header value that is marked sensitive, and zeroised with its last copy.
+/// A restricted access token: a header value that is marked sensitive, and zeroised with its last
+/// copy.
 #[derive(Clone)]
 pub(super) struct RestrictedAccessToken(HeaderValue);
 

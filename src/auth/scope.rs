@@ -14,8 +14,9 @@ use http::{
 use super::origin::Origin;
 use crate::observe;
 
-/// As an extension of a request, it turns [`TurrisAuth`](crate::TurrisAuth) and the authentication of
-/// [`Turris`](crate::Turris) off for that request: it is sent without a token, and its answer is returned as it is.
+/// As an extension of a request, it turns [`TurrisAuth`](crate::TurrisAuth) and the authentication
+/// of [`Turris`](crate::Turris) off for that request: it is sent without a token, and its answer is
+/// returned as it is.
 ///
 /// # Examples
 ///
@@ -57,8 +58,8 @@ pub(super) struct Scope {
 impl Scope {
     #[inline]
     pub(super) fn coverage<B>(&self, request: &Request<B>) -> Coverage {
-        // RFC 9110, section 9.3.8: the answer to a `TRACE` shows its request, so that has nothing secret in it. A
-        // `CONNECT` is for the proxy on the way.
+        // RFC 9110, section 9.3.8: the answer to a `TRACE` shows its request, so that has nothing
+        // secret in it. A `CONNECT` is for the proxy on the way.
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             return Coverage::Skipped;
         }
@@ -66,35 +67,40 @@ impl Scope {
             observe::passed_without_token(request.uri());
             return if self.is_skipped(request) { Coverage::Skipped } else { Coverage::Foreign };
         }
-        // A request for a token cannot need one. With a token service that leads back through this layer it would wait
-        // for itself.
+        // A request for a token cannot need one. With a token service that leads back through this
+        // layer it would wait for itself.
         let skipped = *request.uri().path() == *self.token_path || self.is_skipped(request);
         if skipped { Coverage::Skipped } else { Coverage::Covered }
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_own_origin(&self, uri: &Uri, headers: &HeaderMap) -> bool {
         match (uri.scheme(), uri.authority()) {
             (Some(scheme), Some(authority)) => {
-                let origin = self.origins.iter().find(|origin| origin.matches(scheme, authority));
-                origin.is_some_and(|origin| {
-                    all_hosts(headers, |host| {
-                        host == authority.as_str().as_bytes()
-                            || Authority::try_from(host).is_ok_and(|host| origin.matches(scheme, &host))
-                    })
-                })
+                for origin in &self.origins {
+                    if origin.matches(scheme, authority) {
+                        return all_hosts(headers, |host| {
+                            host == authority.as_str().as_bytes()
+                                || Authority::try_from(host).is_ok_and(|host| origin.matches(scheme, &host))
+                        });
+                    }
+                }
+                false
             }
-            // The origin is not known, so a `Host` field may name any of the allowed ones.
-            (None, None) => {
-                self.authorize_relative_uris
-                    && all_hosts(headers, |host| {
-                        Authority::try_from(host)
-                            .is_ok_and(|host| self.origins.iter().any(|origin| origin.has_authority(&host)))
-                    })
-            }
+            (None, None) => self.authorize_relative_uris && self.is_own_host(headers),
             // The authority form, which only `CONNECT` uses.
             _ => false,
         }
+    }
+
+    /// Whether a relative URI leads to an origin of the layer. The origin is not known, so a `Host`
+    /// field may name any of the allowed ones.
+    #[cold]
+    #[inline(never)]
+    fn is_own_host(&self, headers: &HeaderMap) -> bool {
+        all_hosts(headers, |host| {
+            Authority::try_from(host).is_ok_and(|host| self.origins.iter().any(|origin| origin.has_authority(&host)))
+        })
     }
 
     #[inline]
@@ -103,7 +109,8 @@ impl Scope {
             || (!request.extensions().is_empty() && request.extensions().get::<SkipAuth>().is_some())
     }
 
-    /// A request to `uri`, which is not one of the layer's origins, got a 401. The log tells it once per origin.
+    /// A request to `uri`, which is not one of the layer's origins, got a 401. The log tells it
+    /// once per origin.
     #[cold]
     pub(super) fn refused_without_token(&self, uri: &Uri) {
         let origin = match (uri.scheme_str(), uri.authority()) {
@@ -127,10 +134,18 @@ impl Scope {
 
 /// Whether all `Host` fields agree with `agrees`. A request without one has none that disagrees.
 ///
-/// The connection goes where the URI says, but a server of many hosts (a gateway, a content delivery network) hands the
-/// request to the one that `Host` names.
+/// The connection goes where the URI says, but a server of many hosts (a gateway, a content
+/// delivery network) hands the request to the one that `Host` names.
 #[inline]
 fn all_hosts(headers: &HeaderMap, agrees: impl Fn(&[u8]) -> bool) -> bool {
-    // Most requests have none yet: clients add it last. To compare the names is cheaper than to hash one for a look-up.
-    !headers.keys().any(|name| *name == HOST) || headers.get_all(HOST).iter().all(|host| agrees(host.as_bytes()))
+    // Most requests have none yet: clients add it last. To compare the names is cheaper than to
+    // hash one for a look-up.
+    !headers.keys().any(|name| *name == HOST) || present_hosts(headers, agrees)
+}
+
+#[inline(never)]
+fn present_hosts(headers: &HeaderMap, agrees: impl Fn(&[u8]) -> bool) -> bool {
+    let mut hosts = headers.iter().filter(|(name, _)| **name == HOST).map(|(_, host)| agrees(host.as_bytes()));
+    // If no name occurs twice, the first `Host` is the only one.
+    if headers.len() == headers.keys_len() { hosts.next() != Some(false) } else { hosts.all(|agrees| agrees) }
 }

@@ -19,9 +19,11 @@ use super::{
 };
 use crate::{BoxError, TokenService, engine::Engine, replay::TryCloneBody};
 
-/// Service that attaches the access token to the requests of the service that it wraps, and renews the token.
+/// Service that attaches the access token to the requests of the service that it wraps, and renews
+/// the token.
 ///
-/// [`TurrisAuthLayer`](crate::TurrisAuthLayer) makes it; the [module](crate::auth) says what it does.
+/// [`TurrisAuthLayer`](crate::TurrisAuthLayer) makes it; the [module](crate::auth) says what it
+/// does.
 ///
 /// # Examples
 ///

@@ -10,9 +10,10 @@ use crate::{BoxError, TokenService};
 /// Tokens are fetched through the service that the layer wraps: the default `T` of
 /// [`TurrisAuthLayer`](crate::TurrisAuthLayer) and [`TurrisAuth`](crate::TurrisAuth).
 ///
-/// Its request body has to be `From<Bytes>`, and it has to be `Clone + Send + 'static`, since a fetch outlives the
-/// request that started it. It must not follow redirects by itself: what it makes of one that the token endpoint sends,
-/// and of an `Authorization` on the way, is its own affair.
+/// Its request body has to be `From<Bytes>`, and it has to be `Clone + Send + 'static`, since a
+/// fetch outlives the request that started it. It must not follow redirects by itself: what it
+/// makes of one that the token endpoint sends, and of an `Authorization` on the way, is its own
+/// affair.
 ///
 /// # Examples
 ///
@@ -26,7 +27,8 @@ use crate::{BoxError, TokenService};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ThroughInner;
 
-/// How a layer that wraps the service `S` reaches the token endpoint: [`ThroughInner`] or [`TokenService`].
+/// How a layer that wraps the service `S` reaches the token endpoint: [`ThroughInner`] or
+/// [`TokenService`].
 ///
 /// It is sealed; it is public because it stands in the bounds of [`TurrisAuth`](crate::TurrisAuth).
 #[diagnostic::on_unimplemented(

@@ -3,14 +3,13 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method, StatusCode, Uri};
-use tower::retry::budget::Budget;
 use tower_layer::Layer;
 
 use super::service::TurrisBackoff;
 use crate::{
     ConfigError, ResponseClass,
     classify::Classifier,
-    gate::{Allowance, GateRegistry, RequestClass, RequestClassifier, Settings},
+    gate::{Allowance, GateRegistry, RequestClass, RequestClassifier, RetryBudget, Settings},
 };
 
 /// Beyond this a setting is taken for a mistake, such as milliseconds in the place of seconds.
@@ -95,7 +94,7 @@ impl<S> Layer<S> for TurrisBackoffLayer {
 ///     .max_retries(5)
 ///     .max_wait(Duration::from_secs(30))
 ///     .rate_limit(120, Duration::from_secs(60))
-///     .classify_requests(|method, uri, _headers| RequestClass::of(method).with(uri.path()))
+///     .classify_requests(|method, uri, _headers| RequestClass::from_method(method).with_key(uri.path()))
 ///     .build()?;
 /// # Ok(()) }
 /// ```
@@ -157,7 +156,7 @@ impl TurrisBackoffLayerBuilder {
         self
     }
 
-    /// Sets which requests share a limit. Default: [`RequestClass::of`] the method.
+    /// Sets which requests share a limit. Default: [`RequestClass::from_method`].
     ///
     /// The closure is called for every request. Requests to different authorities never share a limit.
     pub fn classify_requests<F>(mut self, classify: F) -> Self
@@ -180,11 +179,10 @@ impl TurrisBackoffLayerBuilder {
         self
     }
 
-    /// Sets a [budget of Tower](tower::retry::budget) that bounds the share of repeated requests. Default: none.
+    /// Sets a budget that bounds the share of requests that are sent again. Default: no bound.
     ///
-    /// Every answer that is not a refusal makes a deposit, and every repetition a withdrawal. If the budget is overdrawn, the
-    /// 429 goes back.
-    pub fn retry_budget(mut self, budget: impl Budget + Send + Sync + 'static) -> Self {
+    /// See [`RetryBudget`] for an example.
+    pub fn retry_budget(mut self, budget: impl RetryBudget + 'static) -> Self {
         self.settings.budget = Some(Arc::new(budget));
         self
     }

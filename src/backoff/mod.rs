@@ -105,7 +105,6 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use tower::retry::budget::TpsBudget;
 //! use turris_auth::backoff::{RequestClass, TurrisBackoffLayer};
 //!
 //! # fn main() -> Result<(), turris_auth::ConfigError> {
@@ -114,9 +113,8 @@
 //!     .max_retries(5)
 //!     .rate_limit(600, Duration::from_secs(60))
 //!     .classify_requests(|method, _uri, headers| {
-//!         RequestClass::of(method).with(headers.get("x-tenant"))
+//!         RequestClass::from_method(method).with_key(headers.get("x-tenant"))
 //!     })
-//!     .retry_budget(TpsBudget::new(Duration::from_secs(10), 1, 0.2))
 //!     .build()?;
 //! # Ok(()) }
 //! ```
@@ -127,7 +125,7 @@ pub(crate) mod policy;
 pub(crate) mod report;
 mod service;
 
-pub use crate::gate::RequestClass;
+pub use crate::gate::{RequestClass, RetryBudget};
 pub use future::ResponseFuture;
 pub use layer::{TurrisBackoffLayer, TurrisBackoffLayerBuilder};
 pub use report::{BackoffReport, SkipBackoff};

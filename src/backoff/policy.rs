@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::report::{SkipBackoff, report};
 use crate::{
     BoxError, ResponseClass, TokenError,
-    engine::{Admit, Entry, History, Part, Policy},
+    engine::{Admit, Held, History, Part, Policy},
     gate::{self, GateRegistry, InFlightGuard, QueueGuard, Settings, Turn, cooldown},
     observe::{self, LimitTreatment},
     timer::{NoTimers, Timer},
@@ -198,18 +198,23 @@ impl Policy for LimitPolicy {
 
 impl<S, B> Admit<S, B> for LimitPolicy {
     #[inline]
-    fn enter(&self, request: &mut Request<B>, _inner: &S, keep: impl FnOnce(&Request<B>)) -> Entry<Self> {
+    fn enter(
+        &self,
+        request: &mut Request<B>,
+        _inner: &S,
+        keep: impl FnOnce(&Request<B>),
+    ) -> Result<Self::Permit, Box<Held<Self>>> {
         if request.extensions().get::<SkipBackoff>().is_some() {
-            return Entry::Go(None);
+            return Ok(None);
         }
         match gate::Entry::at(self.0.gate(request)) {
             gate::Entry::Send(in_flight) => {
                 if keeps_copy(in_flight.settings()) {
                     keep(request);
                 }
-                Entry::Go(Some(in_flight))
+                Ok(Some(in_flight))
             }
-            gate::Entry::Wait(queue) => Entry::Wait(LimitWait::new(queue)),
+            gate::Entry::Wait(queue) => Err(Box::new(Held::Wait(LimitWait::new(*queue)))),
         }
     }
 

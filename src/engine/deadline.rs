@@ -1,8 +1,8 @@
 //! The deadline of a gRPC call: one bound for all attempts and all waits together.
 //!
-//! A gRPC client sends how long it waits in `grpc-timeout`, and the gRPC proposal A6 has that time cover all attempts. So
-//! the engine ends a call whose time is over, a later attempt carries the time that is left, and
-//! `grpc-previous-rpc-attempts` counts the attempts before it.
+//! A gRPC client sends how long it waits in `grpc-timeout`, and the gRPC proposal A6 has that time
+//! cover all attempts. So the engine ends a call whose time is over, a later attempt carries the
+//! time that is left, and `grpc-previous-rpc-attempts` counts the attempts before it.
 
 use std::{
     error::Error,
@@ -37,7 +37,8 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    /// The deadline of `request`, counted from now. `None` for a request that is no gRPC call or has no usable timeout.
+    /// The deadline of `request`, counted from now. `None` for a request that is no gRPC call or
+    /// has no usable timeout.
     #[cold]
     pub(super) fn of<B>(request: &Request<B>) -> Option<Self> {
         // Every gRPC call is a `POST`.
@@ -53,7 +54,8 @@ impl Deadline {
         })
     }
 
-    /// Tells the server how much time is left, and that it is attempt number `attempts + 1` of this call.
+    /// Tells the server how much time is left, and that it is attempt number `attempts + 1` of this
+    /// call.
     ///
     /// A map that has no room for the two keeps the values of the first attempt.
     pub(super) fn write<B>(&self, request: &mut Request<B>, attempts: u32) {
@@ -66,7 +68,8 @@ impl Deadline {
         }
     }
 
-    /// Ready when the time is over. A runtime without timers never gets there: nothing could wake the caller.
+    /// Ready when the time is over. A runtime without timers never gets there: nothing could wake
+    /// the caller.
     pub(super) fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<BoxError> {
         match self.timer.poll_until(self.at, cx) {
             Poll::Ready(Ok(())) => Poll::Ready(error()),
@@ -98,7 +101,8 @@ fn parse(timeout: &str) -> Option<Duration> {
     Some(Duration::new(u64::try_from(nanoseconds / 1_000_000_000).ok()?, (nanoseconds % 1_000_000_000) as u32))
 }
 
-/// Writes a timeout in the finest unit that has room for it. A call that is sent has at least a nanosecond.
+/// Writes a timeout in the finest unit that has room for it. A call that is sent has at least a
+/// nanosecond.
 fn encode(timeout: Duration) -> HeaderValue {
     let nanoseconds = timeout.as_nanos().clamp(1, LARGEST * HOUR.1);
     let (unit, length) = UNITS.into_iter().find(|(_, length)| nanoseconds / length <= LARGEST).unwrap_or(HOUR);
@@ -122,9 +126,9 @@ fn error() -> BoxError {
 
 /// The deadline of a gRPC call was over before an answer came.
 ///
-/// The deadline is what the call's `grpc-timeout` says. It covers all attempts, and the waits for a token and for rate
-/// limits between them. With the feature `tonic` it is the source of a `tonic::Status` with the code `DEADLINE_EXCEEDED`;
-/// without it, it is the error itself.
+/// The deadline is what the call's `grpc-timeout` says. It covers all attempts, and the waits for a
+/// token and for rate limits between them. With the feature `tonic` it is the source of a
+/// `tonic::Status` with the code `DEADLINE_EXCEEDED`; without it, it is the error itself.
 ///
 /// # Examples
 ///

@@ -1,4 +1,5 @@
-//! Reading the rest of an answer that nobody wants, so that its connection can carry the next request.
+//! Reading the rest of an answer that nobody wants, so that its connection can carry the next
+//! request.
 
 use std::{
     fmt,
@@ -15,7 +16,8 @@ use tokio::time::Instant;
 
 use crate::timer::Timer;
 
-/// An error object of the Turris API has a few hundred bytes. Beyond this a new connection is cheaper than the rest.
+/// An error object of the Turris API has a few hundred bytes. Beyond this a new connection is
+/// cheaper than the rest.
 const MOST_BYTES: u64 = 64 * 1024;
 
 /// A connection that has not delivered an error object by then is not worth waiting for.
@@ -24,8 +26,9 @@ const MOST_TIME: Duration = Duration::from_secs(1);
 pin_project! {
     /// Reads a body to its end and discards it: at most 64 KiB, for at most one second.
     ///
-    /// Errors, and bodies beyond the bounds, are dropped where they stand: the connection is lost then, nothing else. A
-    /// body that is there at once is read without a timer. Where no timer can be had, an unfinished body is dropped too.
+    /// Errors, and bodies beyond the bounds, are dropped where they stand: the connection is lost
+    /// then, nothing else. A body that is there at once is read without a timer. Where no timer can
+    /// be had, an unfinished body is dropped too.
     pub(crate) struct Drain<B> {
         #[pin]
         body: B,

@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use super::{
     deadline::Deadline,
-    policy::{Admit, Entry, History, Part, Policy},
+    policy::{Admit, Held, History, Part, Policy},
     retry_copy::RetryCopy,
     unprocessed::is_unprocessed,
     waiting::Waiting,
@@ -22,28 +22,21 @@ use crate::{BoxError, ResponseClass, replay::TryCloneBody};
 
 pin_project! {
     /// The response of a request that goes through a layer with the policy `P`.
-    pub(crate) struct Engine<S, P, B, R>
+    ///
+    /// 1. A request starts in `Sent` or in `Waiting`. It goes from one to the other until its
+    ///    answer is the caller's.
+    /// 2. Readiness of the inner service is held by no state: `Waiting` acquires it and sends in
+    ///    the same poll.
+    /// 3. Every end is `Done`, which has let go of everything.
+    #[project = EngineProj]
+    #[project_replace = EngineOwn]
+    pub(crate) enum Engine<S, P, B, R>
     where
         S: Service<Request<B>>,
         P: Policy,
     {
-        #[pin]
-        state: State<S::Future, S, P, B, R>,
-    }
-}
-
-pin_project! {
-    /// 1. A request starts in `Sent` or in `Waiting`. It goes from one to the other until its answer is the caller's.
-    /// 2. Readiness of the inner service is held by no state: `Waiting` acquires it and sends in the same poll.
-    /// 3. Every end is `Done`, which has let go of everything.
-    #[project = StateProj]
-    #[project_replace = StateOwn]
-    enum State<F, S, P, B, R>
-    where
-        P: Policy,
-    {
         // An attempt is in flight.
-        Sent { #[pin] response: F, attempt: Attempt<S, P, B> },
+        Sent { #[pin] response: S::Future, attempt: Attempt<S, P, B> },
         // Nothing of the request is in flight.
         Waiting { waiting: Pin<Box<Waiting<S, P, B, R>>> },
         // The request could not be sent.
@@ -76,32 +69,42 @@ where
     R: Body,
 {
     /// Sends `request` on `inner`, which is ready, or lets it wait.
-    #[inline]
+    // Never inlined, and the values of a request that is sent come last: so they are written where
+    // they stay. Inlined they are put together elsewhere first, and moved.
+    #[inline(never)]
     pub(crate) fn call(inner: &mut S, policy: &P, mut request: Request<B>) -> Self {
         let mut copy = None;
-        match policy.enter(&mut request, inner, |request| copy = RetryCopy::of(request)) {
-            Entry::Go(permit) => {
-                // An attempt that no other one can follow is bounded by the client alone, which has the caller's timeout.
-                let history =
-                    copy.as_ref().filter(|copy| copy.may_have_grpc_timeout()).and_then(|_| with_deadline(&request));
-                let response = inner.call(request);
-                // A clone, which need not be ready: the service that was polled ready is the one that is called.
-                let copy = copy.map(|copy| (copy, inner.clone()));
-                Self {
-                    state: State::Sent { response, attempt: Attempt { policy: policy.clone(), permit, copy, history } },
-                }
+        let permit = match policy.enter(&mut request, inner, |request| copy = RetryCopy::of(request)) {
+            Ok(permit) => permit,
+            Err(held) => {
+                return match *held {
+                    Held::Wait(wait) => Self::Waiting { waiting: Self::wait(inner, policy, request, wait) },
+                    Held::Fail(error) => Self::Failed { error: Some(error) },
+                };
             }
-            Entry::Wait(wait) => {
-                // What readiness holds, a permit for instance, is not kept while the request waits: the service that
-                // was polled ready is dropped. The clones have never been polled.
-                let unready = inner.clone();
-                drop(std::mem::replace(inner, unready.clone()));
-                let history = Box::new(History { deadline: Deadline::of(&request), ..History::default() });
-                let waiting = Waiting::new(request, unready, policy.clone(), wait, None, history);
-                Self { state: State::Waiting { waiting } }
-            }
-            Entry::Fail(error) => Self { state: State::Failed { error: Some(error) } },
-        }
+        };
+        // An attempt that no other one can follow is bounded by the client alone, which has the
+        // caller's timeout.
+        let history = match &copy {
+            Some(copy) if copy.may_have_grpc_timeout() => with_deadline(&request),
+            _ => None,
+        };
+        // A clone, which need not be ready: the service that was polled ready is the one that is
+        // called.
+        let copy = copy.map(|copy| (copy, inner.clone()));
+        let attempt = Attempt { policy: policy.clone(), permit, copy, history };
+        Self::Sent { response: inner.call(request), attempt }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait(inner: &mut S, policy: &P, request: Request<B>, wait: P::Wait) -> Pin<Box<Waiting<S, P, B, R>>> {
+        // What readiness holds, a permit for instance, is not kept while the request waits: the
+        // service that was polled ready is dropped. The clones have never been polled.
+        let unready = inner.clone();
+        drop(std::mem::replace(inner, unready.clone()));
+        let history = Box::new(History { deadline: Deadline::of(&request), ..History::default() });
+        Waiting::new(request, unready, policy.clone(), wait, None, history)
     }
 }
 
@@ -122,14 +125,32 @@ where
 {
     type Output = Result<Response<R>, P::Error>;
 
+    /// The way of nearly all answers: sent once, and the caller's. They are large values, and moved
+    /// as seldom as can be.
     // Inlined always: as a call of its own it costs two more moves of a response.
     #[inline(always)]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().state.poll(cx)
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let EngineProj::Sent { response, attempt } = self.as_mut().project() else { return self.poll_rest(cx) };
+        let polled = response.poll(cx);
+        let class = match &polled {
+            Poll::Ready(Ok(response)) => attempt.policy.look(&mut attempt.permit, response),
+            Poll::Ready(Err(_)) => None,
+            Poll::Pending => return attempt.poll_deadline(cx).map(Err),
+        };
+        let goes_back = class.is_none() && attempt.history.is_none();
+        match polled {
+            Poll::Ready(Ok(response)) if goes_back => {
+                self.set(Self::Done);
+                Poll::Ready(Ok(response))
+            }
+            Poll::Ready(Ok(response)) => self.poll_judged(Ok((response, class)), cx),
+            Poll::Ready(Err(error)) => self.poll_judged(Err(error), cx),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 
-impl<S, P, B, R> State<S::Future, S, P, B, R>
+impl<S, P, B, R> Engine<S, P, B, R>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone,
     S::Error: Into<BoxError>,
@@ -137,24 +158,6 @@ where
     B: TryCloneBody,
     R: Body,
 {
-    /// The way of nearly all answers: sent once, and the caller's. They are large values, and moved as seldom as can be.
-    #[inline(always)]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response<R>, P::Error>> {
-        let StateProj::Sent { response, attempt } = self.as_mut().project() else { return self.poll_rest(cx) };
-        match response.poll(cx) {
-            Poll::Ready(Ok(response)) => {
-                let class = attempt.policy.look(&mut attempt.permit, &response);
-                if class.is_none() && attempt.history.is_none() {
-                    self.set(Self::Done);
-                    return Poll::Ready(Ok(response));
-                }
-                self.poll_judged(Ok((response, class)), cx)
-            }
-            Poll::Ready(Err(error)) => self.poll_judged(Err(error), cx),
-            Poll::Pending => attempt.poll_deadline(cx).map(Err),
-        }
-    }
-
     /// The way of an attempt that brought more than an answer for the caller.
     #[cold]
     #[inline(never)]
@@ -176,14 +179,15 @@ where
     fn poll_rest(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response<R>, P::Error>> {
         let error = loop {
             match self.as_mut().project() {
-                // Before each attempt but the first there is a wait, so this goes no deeper than the attempts.
-                StateProj::Sent { .. } => return self.poll(cx),
-                StateProj::Waiting { waiting } => match ready!(waiting.as_mut().poll_send(cx)) {
+                // Before each attempt but the first there is a wait, so this goes no deeper than
+                // the attempts.
+                EngineProj::Sent { .. } => return self.poll(cx),
+                EngineProj::Waiting { waiting } => match ready!(waiting.as_mut().poll_send(cx)) {
                     Ok((response, attempt)) => self.set(Self::Sent { response, attempt }),
                     Err(error) => break error,
                 },
-                StateProj::Failed { error } => break error.take().unwrap_or_else(|| polled_after_completion()),
-                StateProj::Done => polled_after_completion(),
+                EngineProj::Failed { error } => break error.take().unwrap_or_else(|| polled_after_completion()),
+                EngineProj::Done => polled_after_completion(),
             }
         };
         self.set(Self::Done);
@@ -201,16 +205,16 @@ impl<S, P: Policy, B> Attempt<S, P, B> {
     }
 }
 
-impl<F, S, P, B, R> State<F, S, P, B, R>
+impl<S, P, B, R> Engine<S, P, B, R>
 where
-    S: Clone,
+    S: Service<Request<B>> + Clone,
     P: Policy,
     B: TryCloneBody,
     R: Body,
 {
     /// Judges what an attempt brought.
     fn judge(self: Pin<&mut Self>, result: Result<Looked<R>, BoxError>) -> Judged<S, P, B, R> {
-        let StateOwn::Sent { attempt, .. } = self.project_replace(Self::Done) else { polled_after_completion() };
+        let EngineOwn::Sent { attempt, .. } = self.project_replace(Self::Done) else { polled_after_completion() };
         let Attempt { policy, permit, copy, history } = attempt;
         let mut history = history.unwrap_or_else(|| Box::new(History::of_first_attempt()));
         let repeatable = copy.as_ref().is_some_and(|(copy, _)| copy.is_replayable());

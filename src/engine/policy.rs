@@ -25,19 +25,22 @@ pub(crate) enum Part {
     Deadline,
 }
 
-/// The answer to "may it go?" when a request arrives.
-pub(crate) enum Entry<P: Policy> {
-    /// The request is sent at once. A policy that has nothing to do with it keeps no copy.
-    Go(P::Permit),
+/// Why a request that arrives is not sent at once. It is boxed where it is returned: few requests
+/// get one, and the permit of all the others is moved less.
+pub(crate) enum Held<P: Policy> {
+    /// It has to wait.
     Wait(P::Wait),
+    /// It cannot be sent.
     Fail(P::Error),
 }
 
-/// The rules of one layer for one request. A value of it is a reference to what all services of that layer share.
+/// The rules of one layer for one request. A value of it is a reference to what all services of
+/// that layer share.
 ///
-/// A request takes this way: [`enter`](Admit::enter), or [`poll_wait`](Admit::poll_wait) until it may
-/// [`leave`](Admit::leave); in flight with a [`Permit`](Policy::Permit); then [`look`](Policy::look),
-/// [`judge`](Policy::judge) or [`judge_error`](Policy::judge_error), which may make it wait again.
+/// A request takes this way: [`enter`](Admit::enter), or [`poll_wait`](Admit::poll_wait) until it
+/// may [`leave`](Admit::leave); in flight with a [`Permit`](Policy::Permit); then
+/// [`look`](Policy::look), [`judge`](Policy::judge) or [`judge_error`](Policy::judge_error), which
+/// may make it wait again.
 ///
 /// `repeatable` says that there is a copy of the request that can be sent.
 pub(crate) trait Policy: Clone {
@@ -48,12 +51,12 @@ pub(crate) trait Policy: Clone {
     /// The error of the service.
     type Error;
 
-    /// Looks at an answer. Returns its class if it has to be [judged](Self::judge), or `None` if it is the caller's and
-    /// teaches nothing but that it came.
+    /// Looks at an answer. Returns its class if it has to be [judged](Self::judge), or `None` if it
+    /// is the caller's and teaches nothing but that it came.
     fn look<R>(&self, permit: &mut Self::Permit, response: &Response<R>) -> Option<ResponseClass>;
 
-    /// Judges an answer by its class. Returns what the next attempt has to wait for, or `None` if the answer is the
-    /// caller's.
+    /// Judges an answer by its class. Returns what the next attempt has to wait for, or `None` if
+    /// the answer is the caller's.
     fn judge<R>(
         &self,
         permit: Self::Permit,
@@ -63,7 +66,8 @@ pub(crate) trait Policy: Clone {
         history: &mut History,
     ) -> Option<Self::Wait>;
 
-    /// Judges an attempt that ended in an error of the inner service, as [`judge`](Self::judge) judges an answer.
+    /// Judges an attempt that ended in an error of the inner service, as [`judge`](Self::judge)
+    /// judges an answer.
     fn judge_error(
         &self,
         permit: Self::Permit,
@@ -89,12 +93,18 @@ pub(crate) trait Policy: Clone {
 
 /// How a [`Policy`] lets requests go that are to be sent on `S`.
 pub(crate) trait Admit<S, B>: Policy {
-    /// Makes `request` one that can be sent, if it may go at once. A policy that wants a copy of it for a retry has `keep`
-    /// make it before it changes the request.
-    fn enter(&self, request: &mut Request<B>, inner: &S, keep: impl FnOnce(&Request<B>)) -> Entry<Self>;
+    /// Makes `request` one that can be sent, if it may go at once. A policy that wants a copy of it
+    /// for a retry has `keep` make it before it changes the request. A policy that has nothing to
+    /// do with a request keeps no copy.
+    fn enter(
+        &self,
+        request: &mut Request<B>,
+        inner: &S,
+        keep: impl FnOnce(&Request<B>),
+    ) -> Result<Self::Permit, Box<Held<Self>>>;
 
-    /// Waits until there is a point in making the inner service ready. It is polled before each poll of the service, so a
-    /// request that has to wait anew gives readiness back.
+    /// Waits until there is a point in making the inner service ready. It is polled before each
+    /// poll of the service, so a request that has to wait anew gives readiness back.
     fn poll_wait(
         &self,
         wait: Pin<&mut Self::Wait>,

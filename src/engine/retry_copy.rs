@@ -1,6 +1,7 @@
 //! The copy of a request that another attempt needs.
 //!
-//! Nearly every copy is thrown away unused, so making one has to be cheap, and unpacking it may cost more.
+//! Nearly every copy is thrown away unused, so making one has to be cheap, and unpacking it may
+//! cost more.
 
 use bytes::{Buf, Bytes};
 use http::{
@@ -18,7 +19,8 @@ pub(crate) struct RetryCopy<B> {
 }
 
 impl<B: TryCloneBody> RetryCopy<B> {
-    /// `None` if the body can be sent only once, or its HTTP version is one that nobody has heard of yet.
+    /// `None` if the body can be sent only once, or its HTTP version is one that nobody has heard
+    /// of yet.
     #[inline]
     pub(crate) fn of(request: &Request<B>) -> Option<Self> {
         Some(Self {
@@ -37,10 +39,11 @@ impl<B: TryCloneBody> RetryCopy<B> {
         self.body.is_replayable()
     }
 
-    /// The request, or `None` if its body can no longer be sent from its beginning. The first attempt, where it is still
-    /// being sent, ends here: it could go on to where this one can no longer be sent.
+    /// The request, or `None` if its body can no longer be sent from its beginning. The first
+    /// attempt, where it is still being sent, ends here: it could go on to where this one can no
+    /// longer be sent.
     pub(crate) fn into_request(self) -> Option<Request<B>> {
-        if !self.body.claim() {
+        if !self.body.begin_exclusive() {
             return None;
         }
         let mut request = self.head.unpack()?.map(|()| self.body);
@@ -51,22 +54,28 @@ impl<B: TryCloneBody> RetryCopy<B> {
 
 /// A method, a version, a URI and a header map in one block of memory.
 ///
-/// A clone of a map takes two blocks, and one more for each value that has not been shared yet. Here five
-/// numbers come first, then the URI's scheme, authority and path, and the method if it is none of the [`METHODS`]. A header
-/// is a [`Lengths`] word, the name, and the value, in the map's own order: appended in this order to an empty map, they
-/// make an equal one.
+/// A clone of a map takes two blocks, and one more for each value that has not been shared yet.
+/// Here five numbers come first, then the URI's authority and path, its scheme if it is neither
+/// `https` nor `http`, and the method if it is none of the [`METHODS`]. A header is a [`Lengths`]
+/// word, the name, and the value, in the map's own order: appended in this order to an empty map,
+/// they make an equal one.
 struct PackedHead(Vec<u8>);
 
-/// Which of the [`VERSIONS`] it is, with which of the [`METHODS`] above [`METHOD`] bits; and the lengths of the scheme,
-/// authority and path of the URI and of the method's name.
+/// Which of the [`VERSIONS`] it is, with which of the [`METHODS`] above [`METHOD`] bits; the length
+/// of the URI's scheme, or [`HTTPS`] or [`HTTP`]; and the lengths of the method's name, and of the
+/// authority and path of the URI.
 type Start = [u32; 5];
+
+/// In place of the length of a scheme. No scheme is that long.
+const HTTPS: u32 = u32::MAX;
+const HTTP: u32 = u32::MAX - 1;
 
 const METHOD: u32 = 8;
 
 const GRPC_TIMEOUT: &[u8; 12] = b"grpc-timeout";
 
-/// The place of a byte of the first number that neither the version nor the method takes, on machines of both byte orders:
-/// there are fewer than 256 of each.
+/// The place of a byte of the first number that neither the version nor the method takes, on
+/// machines of both byte orders: there are fewer than 256 of each.
 const MARKS: usize = if cfg!(target_endian = "little") { 3 } else { 0 };
 const MAY_HAVE_GRPC_TIMEOUT: u8 = 1;
 
@@ -88,8 +97,9 @@ const METHODS: [Method; 9] = [
 const TYPICAL_TARGET: usize = 128;
 const TYPICAL_HEADER: usize = 64;
 
-/// The length of a name in the upper 16 bits (a `HeaderName` has at most 65,535 bytes), whether the value is sensitive in
-/// the next, the length of the value in the lower 47 (no address space has more).
+/// The length of a name in the upper 16 bits (a `HeaderName` has at most 65,535 bytes), whether the
+/// value is sensitive in the next, the length of the value in the lower 47 (no address space has
+/// more).
 struct Lengths(u64);
 
 impl Lengths {
@@ -115,24 +125,31 @@ impl Lengths {
 }
 
 impl PackedHead {
-    #[inline]
+    #[inline(always)]
     fn pack(method: &Method, version: Version, uri: &Uri, headers: &HeaderMap) -> Option<Self> {
         let version = VERSIONS.iter().position(|known| *known == version)?;
         let known = METHODS.iter().position(|known| known == method);
         let (method, name) = known.map_or((METHODS.len(), method.as_str()), |method| (method, ""));
-        let target = [
-            uri.scheme_str().unwrap_or_default(),
-            uri.authority().map_or("", Authority::as_str),
-            uri.path_and_query().map_or("", PathAndQuery::as_str),
-            name,
-        ];
-        // A guess that most requests stay below: to add the lengths up first costs more than the rare second block.
+        let (scheme_length, scheme) = match uri.scheme_str() {
+            Some("https") => (HTTPS, ""),
+            Some("http") => (HTTP, ""),
+            scheme => (u32::try_from(scheme.map_or(0, str::len)).ok()?, scheme.unwrap_or_default()),
+        };
+        let target =
+            [uri.authority().map_or("", Authority::as_str), uri.path_and_query().map_or("", PathAndQuery::as_str)];
+        // A guess that most requests stay below: to add the lengths up first costs more than the
+        // rare second block.
         let mut packed = Vec::with_capacity(TYPICAL_TARGET + headers.len() * TYPICAL_HEADER);
-        let [scheme, authority, path, name] = target.map(|part| u32::try_from(part.len()).ok());
-        let start: Start = [version as u32 | (method as u32) << METHOD, scheme?, authority?, path?, name?];
+        let [authority, path] = target.map(|part| u32::try_from(part.len()).ok());
+        let name_length = u32::try_from(name.len()).ok()?;
+        let start: Start = [version as u32 | (method as u32) << METHOD, scheme_length, name_length, authority?, path?];
         packed.extend_from_slice(start.map(u32::to_ne_bytes).as_flattened());
         for part in target {
             packed.extend_from_slice(part.as_bytes());
+        }
+        if !(scheme.is_empty() && name.is_empty()) {
+            packed.extend_from_slice(scheme.as_bytes());
+            packed.extend_from_slice(name.as_bytes());
         }
         let mut may_have_grpc_timeout = false;
         for (name, value) in headers {
@@ -148,14 +165,15 @@ impl PackedHead {
         Some(Self(packed))
     }
 
-    /// Whether there may be a header `grpc-timeout`. It is noticed in passing, which costs less than a look-up.
+    /// Whether there may be a header `grpc-timeout`. It is noticed in passing, which costs less
+    /// than a look-up.
     #[inline]
     fn may_have_grpc_timeout(&self) -> bool {
         self.0.get(MARKS) == Some(&MAY_HAVE_GRPC_TIMEOUT)
     }
 
-    /// What was packed. Whatever was valid once is so again, so this is `None` for no request there can be; if it were, a
-    /// request with a part missing would be worse than none.
+    /// What was packed. Whatever was valid once is so again, so this is `None` for no request there
+    /// can be; if it were, a request with a part missing would be worse than none.
     fn unpack(self) -> Option<Request<()>> {
         let mut packed = Bytes::from(self.0);
         let mut parts = uri::Parts::default();
@@ -163,13 +181,20 @@ impl PackedHead {
         for number in &mut start {
             *number = packed.try_get_u32_ne().ok()?;
         }
-        let [version_and_method, lengths @ ..] = start;
-        let [scheme, authority, path_and_query, name] = lengths.map(|length| split(&mut packed, length as usize));
-        let (scheme, authority, path_and_query, name) = (scheme?, authority?, path_and_query?, name?);
-        // A URI with both of the others has a scheme, though it may be empty (`://host/`).
-        if !scheme.is_empty() || !authority.is_empty() && !path_and_query.is_empty() {
-            parts.scheme = Some(Scheme::try_from(&*scheme).ok()?);
-        }
+        let [version_and_method, scheme_length, name_length, authority, path_and_query] = start;
+        let authority = split(&mut packed, authority as usize)?;
+        let path_and_query = split(&mut packed, path_and_query as usize)?;
+        parts.scheme = match scheme_length {
+            HTTPS => Some(Scheme::HTTPS),
+            HTTP => Some(Scheme::HTTP),
+            length => {
+                let scheme = split(&mut packed, length as usize)?;
+                // A URI with both of the others has a scheme, though it may be empty (`://host/`).
+                let has_scheme = !scheme.is_empty() || !authority.is_empty() && !path_and_query.is_empty();
+                if has_scheme { Some(Scheme::try_from(&*scheme).ok()?) } else { None }
+            }
+        };
+        let name = split(&mut packed, name_length as usize)?;
         if !authority.is_empty() {
             parts.authority = Some(Authority::from_maybe_shared(authority).ok()?);
         }

@@ -22,26 +22,28 @@ use crate::replay::TryCloneBody;
 pin_project! {
     /// A request that waits. It lives on the heap: it is large, and most requests never wait.
     ///
-    /// 1. The service holds readiness only while `touched` is set, and only within one poll of a request that goes on.
-    /// 2. `unsent` is there until the request leaves, which is the end of this value.
+    /// 1. The service holds readiness only while `touched` is set, and only within one poll of a
+    ///    request that goes on.
+    /// 2. `queued` is there until the request leaves, which is the end of this value.
     pub(super) struct Waiting<S, P, B, R>
     where
         P: Policy,
     {
-        unsent: Option<Unsent<S, B>>,
+        queued: Option<QueuedRequest<S, B>>,
         policy: P,
         #[pin]
         wait: P::Wait,
         // The end of the refused answer, so that its connection can be used again.
         #[pin]
         drain: Option<Drain<R>>,
-        // The service has been polled since it was cloned, so it may hold readiness or a place in a queue.
+        // The service has been polled since it was cloned, so it may hold readiness or a place in a
+        // queue.
         touched: bool,
     }
 }
 
 /// A request, and what is needed to send it.
-struct Unsent<S, B> {
+struct QueuedRequest<S, B> {
     request: Request<B>,
     service: S,
     history: Box<History>,
@@ -64,7 +66,7 @@ impl<S, P: Policy, B, R> Waiting<S, P, B, R> {
         R: Body,
     {
         Box::pin(Self {
-            unsent: Some(Unsent { request, service, history }),
+            queued: Some(QueuedRequest { request, service, history }),
             policy,
             wait,
             drain: refused.map(Drain::new),
@@ -85,7 +87,7 @@ where
     pub(super) fn poll_send(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Sent<S, P, B>, P::Error>> {
         let mut this = self.project();
         loop {
-            let Some(Unsent { request, service, history }) = this.unsent.as_mut() else { already_sent() };
+            let Some(QueuedRequest { request, service, history }) = this.queued.as_mut() else { already_sent() };
             if let Some(deadline) = &mut history.deadline
                 && let Poll::Ready(error) = deadline.poll_over(cx)
             {
@@ -120,7 +122,7 @@ where
                 continue;
             };
             let permit = permit?;
-            let Some(Unsent { request, mut service, mut history }) = this.unsent.take() else { already_sent() };
+            let Some(QueuedRequest { request, mut service, mut history }) = this.queued.take() else { already_sent() };
             history.attempts = history.attempts.saturating_add(1);
             let response = service.call(request);
             let copy = copy.map(|copy| (copy, service));

@@ -26,7 +26,6 @@ use super::{
 use crate::{Credentials, TokenError, TokenErrorKind, api::limits::RateLimits, observe, token::IssuedToken};
 
 /// The window of the token endpoint's allowance.
-const WINDOW: Duration = Duration::from_secs(60);
 /// A token with less left than this is replaced, not adopted.
 const LEAST_REMAINING: Duration = Duration::from_secs(2);
 /// While another process fetches, the store is asked again after this time; it doubles up to the longest.
@@ -48,6 +47,7 @@ const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
 pub(crate) struct Member {
     fleet: SharedState,
     limit: u32,
+    window: Duration,
     token_timeout: Duration,
     known: Mutex<Known>,
 }
@@ -90,8 +90,8 @@ pub(super) enum Turn {
 }
 
 impl Member {
-    pub(crate) fn new(fleet: &SharedState, limit: u32, token_timeout: Duration) -> Arc<Self> {
-        Arc::new(Self { fleet: fleet.clone(), limit, token_timeout, known: Mutex::default() })
+    pub(crate) fn new(fleet: &SharedState, (limit, window): (u32, Duration), token_timeout: Duration) -> Arc<Self> {
+        Arc::new(Self { fleet: fleet.clone(), limit, window, token_timeout, known: Mutex::default() })
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -154,7 +154,7 @@ impl Member {
         let now = Instant::now();
         let mut known = self.known();
         known.slot = Some(slot.clone());
-        known.fetched.retain(|fetch| now.saturating_duration_since(fetch.ended_at) < WINDOW);
+        known.fetched.retain(|fetch| now.saturating_duration_since(fetch.ended_at) < self.window);
         let mut ask = AcquireAsk::new(self.fleet.process());
         ask.within = self.fleet.deadline();
         ask.lease = self.fleet.lease();
@@ -163,7 +163,7 @@ impl Member {
         ask.remaining = LEAST_REMAINING;
         ask.attempt = self.token_timeout;
         ask.limit = self.limit;
-        ask.window = WINDOW;
+        ask.window = self.window;
         ask.epoch = known.epoch;
         ask.fetched = known
             .fetched
@@ -224,7 +224,7 @@ impl Member {
     fn alone(self: &Arc<Self>) -> Result<AloneFetch, TokenError> {
         let now = Instant::now();
         let mut known = self.known();
-        known.fetched.retain(|fetch| now.saturating_duration_since(fetch.ended_at) < WINDOW);
+        known.fetched.retain(|fetch| now.saturating_duration_since(fetch.ended_at) < self.window);
         let processes = match known.processes {
             0 => self.fleet.expected_processes().unwrap_or(1),
             processes => processes,
@@ -232,7 +232,7 @@ impl Member {
         let share = usize::try_from((self.limit / processes.max(1)).max(1)).unwrap_or(usize::MAX);
         if let Some(excess) = known.fetched.len().checked_sub(share) {
             let ended_at = known.fetched.get(excess).map_or(now, |fetch| fetch.ended_at);
-            let wait = (ended_at + WINDOW).saturating_duration_since(now);
+            let wait = (ended_at + self.window).saturating_duration_since(now);
             let reason = "the fleet's store does not answer, and this process's share of the allowance is used up";
             return Err(TokenError::new(TokenErrorKind::RateLimited, reason).with_retry_after(Some(wait)));
         }
@@ -389,7 +389,7 @@ impl Lease {
         self.member.record_fetch(self.fence, self.sent);
         self.stated = limits.remaining.map(|remaining| Stated {
             remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
-            reset: limits.reset_after.unwrap_or(WINDOW),
+            reset: limits.reset_after.unwrap_or(self.member.window),
         });
     }
 

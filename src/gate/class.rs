@@ -26,9 +26,9 @@ use siphasher::sip::SipHasher13 as KeyHasher;
 /// use http::Method;
 /// use turris_auth::backoff::RequestClass;
 ///
-/// assert_eq!(RequestClass::of(&Method::HEAD), RequestClass::READS);
-/// assert_eq!(RequestClass::of(&Method::DELETE), RequestClass::WRITES);
-/// assert_ne!(RequestClass::WRITES.with("client-1"), RequestClass::WRITES.with("client-2"));
+/// assert_eq!(RequestClass::from_method(&Method::HEAD), RequestClass::READS);
+/// assert_eq!(RequestClass::from_method(&Method::DELETE), RequestClass::WRITES);
+/// assert_ne!(RequestClass::WRITES.with_key("client-1"), RequestClass::WRITES.with_key("client-2"));
 /// ```
 // A hash stands for the key: a class is compared on every request, and its key may be borrowed from the request. The
 // lowest bit says whether the class is paced.
@@ -47,14 +47,14 @@ impl RequestClass {
 
     /// Returns the class of a method: `GET`, `HEAD`, `OPTIONS` and `TRACE` are [`READS`](Self::READS), all others
     /// [`WRITES`](Self::WRITES).
-    pub fn of(method: &Method) -> Self {
+    pub fn from_method(method: &Method) -> Self {
         if method.is_safe() { Self::READS } else { Self::WRITES }
     }
 
     /// Returns the part of this class that `key` names, such as a path, a client id or a tenant.
     ///
     /// The class keeps a hash of the key only, and never shows it.
-    pub fn with(self, key: impl Hash) -> Self {
+    pub fn with_key(self, key: impl Hash) -> Self {
         let mut hasher = KeyHasher::new();
         (self, key).hash(&mut hasher);
         Self(hasher.finish() & !Self::PACED | self.0 & Self::PACED)
@@ -92,7 +92,7 @@ impl RequestClassifier {
 
     pub(crate) fn classify<B>(&self, request: &http::Request<B>) -> RequestClass {
         match &self.0 {
-            None => RequestClass::of(request.method()),
+            None => RequestClass::from_method(request.method()),
             Some(closure) => closure(request.method(), request.uri(), request.headers()),
         }
     }

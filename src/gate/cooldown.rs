@@ -33,12 +33,29 @@ const JITTER_DIVISOR: u32 = 10;
 const MOST_JITTER: Duration = Duration::from_secs(1);
 
 /// What a request takes along, so that its answer can be told from those of other epochs.
+///
+/// One number, as it is moved with every request: how many times the gate had closed, and in the lowest bit, whether the
+/// request left first after a closing whose end the server had stated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ticket {
-    /// How many times the gate had closed.
-    pub(super) epoch: u64,
-    /// It left first after a closing whose end the server had stated.
-    pub(super) trusts_server: bool,
+pub(super) struct Ticket(u64);
+
+impl Ticket {
+    const TRUSTS_SERVER: u64 = 1;
+
+    #[inline]
+    pub(super) fn new(epoch: u64, trusts_server: bool) -> Self {
+        Self(epoch << 1 | u64::from(trusts_server))
+    }
+
+    #[inline]
+    fn is_of(self, epoch: u64) -> bool {
+        self.0 | Self::TRUSTS_SERVER == epoch << 1 | Self::TRUSTS_SERVER
+    }
+
+    #[inline]
+    pub(super) fn trusts_server(self) -> bool {
+        self.0 & Self::TRUSTS_SERVER != 0
+    }
 }
 
 /// The effect of a refusal on the gate.
@@ -89,7 +106,7 @@ impl Cooldown {
         self.closed_until = None;
         self.in_flight += 1;
         self.last_sent = Some(now);
-        (Ticket { epoch: self.epoch, trusts_server }, is_first)
+        (Ticket::new(self.epoch, trusts_server), is_first)
     }
 
     /// A request came back with anything but a refusal, or never will. `is_last` says that the queue is empty.
@@ -98,7 +115,7 @@ impl Cooldown {
         if accepted {
             self.refused_since = None;
         }
-        if ticket.epoch == self.epoch {
+        if ticket.is_of(self.epoch) {
             self.in_flight = self.in_flight.saturating_sub(1);
             if accepted {
                 self.refusals = 0;
@@ -109,7 +126,7 @@ impl Cooldown {
 
     /// Whether a refusal of a request with this ticket tells news. Others that were sent with it may have told it before.
     pub(super) fn is_news(&self, ticket: Ticket) -> bool {
-        ticket.epoch == self.epoch
+        ticket.is_of(self.epoch)
     }
 
     /// A request came back refused. `found` is when the limiter expects the server to accept again.

@@ -12,16 +12,20 @@ use crate::api::limits::RateLimits;
 #[derive(Debug)]
 pub(crate) enum Entry {
     Send(InFlightGuard),
-    Wait(QueueGuard),
+    /// Boxed, so that the guards of those that send are moved less.
+    Wait(Box<QueueGuard>),
 }
 
 impl Entry {
     /// A request arrives at `gate`.
     #[inline]
     pub(crate) fn at(gate: Arc<Gate>) -> Self {
-        match gate.enter() {
+        if let Some(record) = gate.enter_uncounted() {
+            return Self::Send(InFlightGuard { gate, record: Some(record) });
+        }
+        match gate.enter_counted(Instant::now()) {
             Entered::Send(record) => Self::Send(InFlightGuard { gate, record: Some(record) }),
-            Entered::Wait(position) => Self::Wait(QueueGuard { gate, position, queued: true }),
+            Entered::Wait(position) => Self::Wait(Box::new(QueueGuard { gate, position, queued: true })),
         }
     }
 }

@@ -11,7 +11,7 @@
 //! | `guards.rs` | what a request holds of its gate, in flight and in the queue |
 //! | `shared.rs` | with the feature `fleet`: permits from the fleet's store, and the task that asks for them |
 //! | `registry.rs` | authority and class to gate |
-//! | `class.rs`, `settings.rs` | which requests share a gate, and what the layer has set |
+//! | `class.rs`, `budget.rs`, `settings.rs` | which requests share a gate, which share is sent again, what the layer has set |
 //!
 //! What holds at any time:
 //!
@@ -25,6 +25,7 @@
 //! 5. Wakers are not cloned, woken or dropped under the lock, and no subscriber runs under it: any of it may run a task, or
 //!    drop a task, which then gives up its own position.
 
+mod budget;
 mod class;
 pub(crate) mod cooldown;
 mod guards;
@@ -48,7 +49,7 @@ use std::{
 
 use tokio::time::Instant;
 
-pub use self::class::RequestClass;
+pub use self::{budget::RetryBudget, class::RequestClass};
 pub(crate) use self::{
     class::RequestClassifier,
     guards::{Entry, InFlightGuard, QueueGuard},
@@ -99,7 +100,7 @@ impl SendRecord {
     }
 
     fn trusts_server(&self) -> bool {
-        self.ticket.trusts_server
+        self.ticket.trusts_server()
     }
 }
 
@@ -137,14 +138,15 @@ impl Parts {
     /// `None` if the head may send, otherwise the time until which it may not.
     #[inline]
     fn wait(&mut self, now: Instant) -> Option<Instant> {
-        self.cooldown.wait(now).or_else(|| {
-            let limiter = self.limiter.as_mut()?;
-            #[cfg(feature = "fleet")]
-            if let Some(pace) = &mut self.pace {
-                return pace.wait(limiter, now);
-            }
-            limiter.wait(now)
-        })
+        if let Some(closed) = self.cooldown.wait(now) {
+            return Some(closed);
+        }
+        let limiter = self.limiter.as_mut()?;
+        #[cfg(feature = "fleet")]
+        if let Some(pace) = &mut self.pace {
+            return pace.wait(limiter, now);
+        }
+        limiter.wait(now)
     }
 
     /// The head is held back until `until`. Returns when it looks again, and whether that it waits is to be told now. A
@@ -207,18 +209,15 @@ impl Gate {
         &self.settings
     }
 
-    /// A request arrives.
+    /// A request arrives, and is sent without being counted if requests need not be.
     #[inline]
-    fn enter(&self) -> Entered {
+    fn enter_uncounted(&self) -> Option<SendRecord> {
         // Relaxed: the flag carries no data. A request that just misses a closing is one that left just before it.
         let state = self.state.load(Ordering::Relaxed);
-        if state & COUNTED == 0 {
-            let ticket = Ticket { epoch: state >> 1, trusts_server: false };
-            return Entered::Send(SendRecord { ticket, counted: None });
-        }
-        self.enter_counted(Instant::now())
+        (state & COUNTED == 0).then(|| SendRecord { ticket: Ticket::new(state >> 1, false), counted: None })
     }
 
+    /// A request arrives, and is counted.
     fn enter_counted(&self, now: Instant) -> Entered {
         let mut parts = self.lock();
         let number = parts.queue.take_number();

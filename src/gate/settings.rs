@@ -2,9 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tower::retry::budget::Budget;
-
-use super::class::RequestClassifier;
+use super::{budget::RetryBudget, class::RequestClassifier};
 use crate::classify::Classifier;
 
 /// The vendor's advice.
@@ -30,7 +28,7 @@ pub(crate) struct Settings {
     pub(crate) max_wait: Duration,
     pub(crate) classifier: RequestClassifier,
     pub(crate) responses: Classifier,
-    pub(crate) budget: Option<Arc<dyn Budget + Send + Sync>>,
+    pub(crate) budget: Option<Arc<dyn RetryBudget>>,
     pub(crate) pacing: bool,
     pub(crate) allowance: Allowance,
     #[cfg(feature = "fleet")]

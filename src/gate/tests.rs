@@ -33,15 +33,22 @@ fn paced(requests: u64) -> Gate {
     Gate::new(RequestClass::WRITES, Arc::new(Settings { allowance, ..Settings::default() }))
 }
 
+fn enter(gate: &Gate) -> Entered {
+    match gate.enter_uncounted() {
+        Some(record) => Entered::Send(record),
+        None => gate.enter_counted(Instant::now()),
+    }
+}
+
 fn leave(gate: &Gate) -> SendRecord {
-    match gate.enter() {
+    match enter(gate) {
         Entered::Send(record) => record,
         Entered::Wait(_) => panic!("it has to stand in queue"),
     }
 }
 
 fn stand(gate: &Gate) -> QueuePosition {
-    match gate.enter() {
+    match enter(gate) {
         Entered::Wait(position) => position,
         Entered::Send(_) => panic!("it may leave"),
     }

@@ -11,13 +11,13 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::{
     ReplayBodyError,
-    recording::{Begun, Leftovers, Recording, Turn, lock},
+    buffer::{Begun, Leftovers, ReplayBuffer, Turn, lock},
 };
 use crate::{BoxError, observe};
 
 /// One reading of a shared body, begun or not.
 pub(super) struct Attempt<B> {
-    recording: Arc<Mutex<Recording<B>>>,
+    buffer: Arc<Mutex<ReplayBuffer<B>>>,
     stage: Stage,
     /// How long the source said it was before anything was read.
     whole: SizeHint,
@@ -29,8 +29,8 @@ pub(super) struct Attempt<B> {
 enum Stage {
     /// Nothing has been read.
     Waiting,
-    /// Owns the source, unless a newer attempt has begun. `position` counts the kept frames that have been read again; it
-    /// stays at `kept_frames` while the source is read.
+    /// Owns the source, unless a newer attempt has begun. `position` counts the kept frames that
+    /// have been read again; it stays at `kept_frames` while the source is read.
     Begun { turn: Turn, position: usize, kept_frames: usize },
     /// The end has been returned.
     Ended,
@@ -39,20 +39,21 @@ enum Stage {
 impl<B> Attempt<B> {
     /// One that has not begun, if there is a point in it.
     pub(super) fn another(&self) -> Option<Self> {
-        lock(&self.recording).is_replayable().then(|| Self {
-            recording: Arc::clone(&self.recording),
+        lock(&self.buffer).is_replayable().then(|| Self {
+            buffer: Arc::clone(&self.buffer),
             stage: Stage::Waiting,
             whole: self.whole,
             read: 0,
         })
     }
 
-    /// Whether this one has not begun, and would if it were polled. If so, no other one has the source any more.
-    pub(super) fn claim(&self) -> bool {
+    /// Whether this one has not begun, and would if it were polled. If so, no other one has the
+    /// source any more.
+    pub(super) fn begin_exclusive(&self) -> bool {
         if !matches!(self.stage, Stage::Waiting) {
             return false;
         }
-        let claimed = lock(&self.recording).claim();
+        let claimed = lock(&self.buffer).begin_exclusive();
         let is_claimed = claimed.is_ok();
         if let Ok(Some(superseded)) = claimed {
             superseded.wake();
@@ -62,12 +63,13 @@ impl<B> Attempt<B> {
 
     /// Whether this one has not begun, and would if it were polled.
     pub(super) fn can_begin(&self) -> bool {
-        matches!(self.stage, Stage::Waiting) && lock(&self.recording).can_begin().is_ok()
+        matches!(self.stage, Stage::Waiting) && lock(&self.buffer).can_begin().is_ok()
     }
 
     fn rest_of_whole(&self) -> SizeHint {
         let mut rest = SizeHint::new();
-        // Neither call can panic in this order: as before, so after the subtraction the upper bound is not below the lower one.
+        // Neither call can panic in this order: as before, so after the subtraction the upper limit
+        // is not below the lower one.
         rest.set_lower(self.whole.lower().saturating_sub(self.read));
         if let Some(upper) = self.whole.upper() {
             rest.set_upper(upper.saturating_sub(self.read));
@@ -78,14 +80,14 @@ impl<B> Attempt<B> {
 
 impl<B: Body> Attempt<B> {
     /// The first one.
-    pub(super) fn new(body: B, bound: usize) -> Self {
+    pub(super) fn new(body: B, limit: usize) -> Self {
         let whole = body.size_hint();
-        let recording = Recording::new(body, bound);
-        if let Some(bound) = recording.outgrown() {
-            observe::body_not_kept(bound);
+        let buffer = ReplayBuffer::new(body, limit);
+        if let Some(limit) = buffer.outgrown() {
+            observe::body_not_kept(limit);
         }
-        let recording = Arc::new(Mutex::new(recording));
-        Self { recording, stage: Stage::Waiting, whole, read: 0 }
+        let buffer = Arc::new(Mutex::new(buffer));
+        Self { buffer, stage: Stage::Waiting, whole, read: 0 }
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
@@ -93,8 +95,8 @@ impl<B: Body> Attempt<B> {
             Stage::Waiting => false,
             // A superseded attempt must be polled again, to come upon its error.
             Stage::Begun { turn, position, kept_frames } => {
-                let recording = lock(&self.recording);
-                position == kept_frames && recording.is_newest(turn) && recording.source_has_ended()
+                let buffer = lock(&self.buffer);
+                position == kept_frames && buffer.is_newest(turn) && buffer.source_has_ended()
             }
             Stage::Ended => true,
         }
@@ -103,11 +105,12 @@ impl<B: Body> Attempt<B> {
     pub(super) fn size_hint(&self) -> SizeHint {
         match self.stage {
             Stage::Begun { turn, position, kept_frames } if position == kept_frames => {
-                let recording = lock(&self.recording);
-                if recording.is_newest(turn) { recording.source_size_hint() } else { self.rest_of_whole() }
+                let buffer = lock(&self.buffer);
+                if buffer.is_newest(turn) { buffer.source_size_hint() } else { self.rest_of_whole() }
             }
-            // Not what is kept plus what the source says by now. That would become exact for a body that at first was of
-            // unknown length: repeated over HTTP/1.1, it would lose the chunked framing, and its trailers with it.
+            // Not what is kept plus what the source says by now. That would become exact for a body
+            // that at first was of unknown length: repeated over HTTP/1.1, it would lose the
+            // chunked framing, and its trailers with it.
             Stage::Waiting | Stage::Begun { .. } => self.rest_of_whole(),
             Stage::Ended => SizeHint::with_exact(0),
         }
@@ -119,46 +122,47 @@ impl<B: Body> Attempt<B> {
     {
         // Before the lock, so that it is dropped after it.
         let mut leftovers = Leftovers::default();
-        let mut recording = lock(&self.recording);
-        let kept_before = recording.outgrown().is_none();
+        let mut buffer = lock(&self.buffer);
+        let kept_before = buffer.outgrown().is_none();
         let polled = loop {
             match &mut self.stage {
                 Stage::Waiting => {
-                    let (Begun { turn, kept_frames }, superseded) = match recording.begin() {
+                    let (Begun { turn, kept_frames }, superseded) = match buffer.begin() {
                         Ok(begun) => begun,
                         Err(error) => return Poll::Ready(Some(Err(error.into()))),
                     };
                     self.stage = Stage::Begun { turn, position: 0, kept_frames };
                     if let Some(superseded) = superseded {
                         // A waker may run anything, another attempt at this body included.
-                        drop(recording);
+                        drop(buffer);
                         superseded.wake();
-                        recording = lock(&self.recording);
+                        buffer = lock(&self.buffer);
                     }
                 }
-                Stage::Begun { turn, .. } if !recording.is_newest(*turn) => {
+                Stage::Begun { turn, .. } if !buffer.is_newest(*turn) => {
                     return Poll::Ready(Some(Err(ReplayBodyError::Superseded.into())));
                 }
                 Stage::Begun { position, kept_frames, .. } if *position < *kept_frames => {
-                    // Only a panic of the source can have taken from this attempt what was kept for it.
-                    let Some(frame) = recording.kept_frame(*position) else {
+                    // Only a panic of the source can have taken from this attempt what was kept for
+                    // it.
+                    let Some(frame) = buffer.kept_frame(*position) else {
                         return Poll::Ready(Some(Err(ReplayBodyError::SourceFailed.into())));
                     };
                     *position += 1;
                     break Poll::Ready(Some(Ok(frame)));
                 }
-                Stage::Begun { .. } if recording.source_has_failed() => {
+                Stage::Begun { .. } if buffer.source_has_failed() => {
                     return Poll::Ready(Some(Err(ReplayBodyError::SourceFailed.into())));
                 }
-                Stage::Begun { .. } => break recording.poll_source(cx, &mut leftovers),
+                Stage::Begun { .. } => break buffer.poll_source(cx, &mut leftovers),
                 Stage::Ended => return Poll::Ready(None),
             }
         };
-        let outgrown = recording.outgrown().filter(|_| kept_before);
-        drop(recording);
+        let outgrown = buffer.outgrown().filter(|_| kept_before);
+        drop(buffer);
         drop(leftovers);
-        if let Some(bound) = outgrown {
-            observe::body_not_kept(bound);
+        if let Some(limit) = outgrown {
+            observe::body_not_kept(limit);
         }
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {

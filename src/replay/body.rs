@@ -9,43 +9,55 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::{DEFAULT_BOUND, TryCloneBody, attempt::Attempt};
+use super::{DEFAULT_LIMIT, TryCloneBody, attempt::Attempt};
 use crate::BoxError;
 
-/// A request body that can be sent again, whatever its source.
+/// Request body that can be sent again, whatever its source.
 ///
-/// Its frames pass through as they are read. They are kept on the way, up to a bound, so that a copy made by
-/// [`try_clone`](TryCloneBody::try_clone) reads them again before it goes on with the source. Data is shared, not copied,
-/// where the source yields [`Bytes`]; frames of less than 256 bytes are copied together, and may come again as one frame.
-/// So a replay has the same bytes and trailers as the original in the same order, but not always the same frames.
+/// It keeps its frames as they are read, up to a limit. A copy made by
+/// [`try_clone`](TryCloneBody::try_clone) reads them again, and then goes on with the source. Data
+/// is shared, not copied, if the source yields [`Bytes`]. Frames below 256 bytes are copied together
+/// and may come again as one frame. So a replay has the same bytes and trailers in the same order,
+/// but not always the same frames.
 ///
 /// # Attempts
 ///
-/// Copies can be made at any time, before or after others are sent. A copy becomes an *attempt* when it is first polled.
-/// From then on, or from when it is [claimed](TryCloneBody::claim), the source is its own: every older attempt, held by a connection that is being given up, for
-/// instance, is woken and ends in [`ReplayBodyError::Superseded`], so that no server takes it for complete. An attempt
-/// that has been superseded cannot go on. Dropping an attempt, however far it got, takes nothing from the others.
+/// Copies can be made at any time, before or after others are sent. A copy becomes an *attempt* when
+/// it is first polled, or when [`begin_exclusive`](TryCloneBody::begin_exclusive) is called. From
+/// then on it owns the source. Every older attempt, for instance in a connection that is being given
+/// up, is woken and ends with [`ReplayBodyError::Superseded`], so that no server takes it for
+/// complete. A superseded attempt cannot go on. A dropped attempt takes nothing from the others.
 ///
 /// # When it cannot be repeated
 ///
-/// A body that proves to be longer than the bound streams on to its end, and what was kept of it is dropped. If its
-/// [`size_hint`](Body::size_hint) says so beforehand, nothing is kept at all. From then on `try_clone` returns `None`,
-/// and so it does after the source has failed or panicked. Copies that had been made and not begun are then without use:
-/// [`is_replayable`](TryCloneBody::is_replayable) is `false`, and polling one is an error, [`ReplayBodyError::BoundPassed`] or
-/// [`ReplayBodyError::SourceFailed`]. The error of the source itself, as it is, goes to the attempt that came upon it.
+/// If a body proves longer than the limit, it streams on to its end, and the kept frames are dropped.
+/// If its [`size_hint`](Body::size_hint) says so beforehand, no frame is kept. From then on, and after
+/// the source has failed or panicked,
+///
+/// - `try_clone` returns `None`,
+/// - [`is_replayable`](TryCloneBody::is_replayable) of earlier copies is `false`,
+/// - polling such a copy fails with [`ReplayBodyError::LimitExceeded`] or
+///   [`ReplayBodyError::SourceFailed`].
+///
+/// The attempt that polls the source gets the source's own error.
 ///
 /// # Size
 ///
-/// [`size_hint`](Body::size_hint) and [`is_end_stream`](Body::is_end_stream) are those of the source for every attempt, so
-/// `content-length` is sent with each of them.
+/// [`size_hint`](Body::size_hint) and [`is_end_stream`](Body::is_end_stream) are those of the
+/// source for every attempt, so `content-length` is sent with each of them.
 ///
 /// # Memory
 ///
-/// On the heap a request takes 136 bytes beside the source itself (on 64-bit targets), 32 more for each frame of 256 bytes or
-/// more (in a `Vec`, which starts with room for 4), and the bytes that are kept: these at most as many as the bound says,
-/// twice as many where they had to be copied together. A kept slice of a larger buffer keeps the whole of that buffer.
-/// Trailers count with their names and values. All copies, those of nested layers too, share all of it. A body that is at its
-/// end already, or was made from [`Bytes`], takes nothing.
+/// A request takes on the heap, on 64-bit targets and beside the source itself:
+///
+/// - 136 bytes,
+/// - 32 bytes for each frame of 256 bytes or more, in a `Vec` that starts with room for 4,
+/// - the kept bytes: at most as many as the limit, and twice as many if they had to be copied
+///   together. A kept slice of a larger buffer keeps the whole buffer. Trailers count with their names
+///   and values.
+///
+/// All copies share all of it, including those of nested layers. A body that is at its end already,
+/// or was made from [`Bytes`], takes nothing.
 ///
 /// # Panics
 ///
@@ -53,11 +65,11 @@ use crate::BoxError;
 ///
 /// # Threads
 ///
-/// Copies may be polled on different threads at once. The source is polled under a lock that they share, so a source that
-/// blocks in its `poll_frame` blocks the others as well.
+/// Copies may be polled on different threads at once. The source is polled under a lock that they
+/// share, so a source that blocks in its `poll_frame` blocks the others as well.
 ///
 /// [`ReplayBodyError::Superseded`]: super::ReplayBodyError::Superseded
-/// [`ReplayBodyError::BoundPassed`]: super::ReplayBodyError::BoundPassed
+/// [`ReplayBodyError::LimitExceeded`]: super::ReplayBodyError::LimitExceeded
 /// [`ReplayBodyError::SourceFailed`]: super::ReplayBodyError::SourceFailed
 pub struct ReplayBody<B> {
     inner: Inner<B>,
@@ -71,17 +83,17 @@ enum Inner<B> {
 }
 
 impl<B: Body> ReplayBody<B> {
-    /// Wraps a body, and keeps up to [`DEFAULT_BOUND`] bytes of it.
+    /// Wraps a body, and keeps up to [`DEFAULT_LIMIT`] bytes of it.
     pub fn new(body: B) -> Self {
-        Self::with_bound(body, DEFAULT_BOUND)
+        Self::with_limit(body, DEFAULT_LIMIT)
     }
 
-    /// Wraps a body, and keeps up to `bound` bytes of it.
-    pub fn with_bound(body: B, bound: usize) -> Self {
+    /// Wraps a body, and keeps up to `limit` bytes of it.
+    pub fn with_limit(body: B, limit: usize) -> Self {
         if body.is_end_stream() {
             return Self::default();
         }
-        Self { inner: Inner::Shared(Attempt::new(body, bound)) }
+        Self { inner: Inner::Shared(Attempt::new(body, limit)) }
     }
 }
 
@@ -92,7 +104,7 @@ impl<B> Default for ReplayBody<B> {
     }
 }
 
-/// A body that is in memory anyway, without a bound.
+/// A body that is in memory anyway, without a limit.
 impl<B> From<Bytes> for ReplayBody<B> {
     fn from(data: Bytes) -> Self {
         Self { inner: Inner::Buffered { data, is_read: false } }
@@ -109,7 +121,8 @@ impl<B> TryCloneBody for ReplayBody<B> {
         Some(Self { inner })
     }
 
-    /// Whether polling this copy now would begin an attempt. It is `false` for one that has begun already.
+    /// Whether polling this copy now would begin an attempt. It is `false` for one that has begun
+    /// already.
     fn is_replayable(&self) -> bool {
         match &self.inner {
             Inner::Buffered { is_read, .. } => !is_read,
@@ -118,10 +131,10 @@ impl<B> TryCloneBody for ReplayBody<B> {
     }
 
     /// Whether it would. If so, every attempt that has begun is superseded now.
-    fn claim(&self) -> bool {
+    fn begin_exclusive(&self) -> bool {
         match &self.inner {
             Inner::Buffered { is_read, .. } => !is_read,
-            Inner::Shared(attempt) => attempt.claim(),
+            Inner::Shared(attempt) => attempt.begin_exclusive(),
         }
     }
 }

@@ -2,16 +2,18 @@
 
 use std::{error::Error, fmt};
 
-/// Why an attempt at a [`ReplayBody`](super::ReplayBody) ended before its end, where the body itself is not to blame.
+/// Why an attempt at a [`ReplayBody`](super::ReplayBody) ended before its end, where the body
+/// itself is not to blame.
 ///
-/// The body's own errors are passed on as they are. Both come as a [`BoxError`](crate::BoxError), which can be downcast.
+/// The body's own errors are passed on as they are. Both come as a [`BoxError`](crate::BoxError),
+/// which can be downcast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReplayBodyError {
     /// A newer attempt has begun and goes on with the source.
     Superseded,
     /// The beginning of the body is not there any more: it was longer than could be kept.
-    BoundPassed,
+    LimitExceeded,
     /// The source of the body failed in an earlier attempt, with an error that was returned there.
     SourceFailed,
 }
@@ -22,9 +24,9 @@ impl fmt::Display for ReplayBodyError {
             Self::Superseded => {
                 "the request body is being sent by a newer attempt, which ends this one; await the newer attempt's response"
             }
-            Self::BoundPassed => {
+            Self::LimitExceeded => {
                 "the request body cannot be sent again, it is longer than what was kept of it; \
-                 raise the bound of `ReplayBodyLayer` or make a new request"
+                 raise the limit of `ReplayBodyLayer` or make a new request"
             }
             Self::SourceFailed => {
                 "the request body cannot be sent again, reading it failed in an earlier attempt; \

@@ -1,4 +1,5 @@
-//! [`TryCloneBody`](super::TryCloneBody) for the bodies of hyper, axum, tonic and reqwest, each behind its feature.
+//! [`TryCloneBody`](super::TryCloneBody) for the bodies of hyper, axum, tonic and reqwest, each
+//! behind its feature.
 
 /// Always `None`: it is a body that somebody else is sending.
 #[cfg(feature = "hyper")]
@@ -9,7 +10,8 @@ impl super::TryCloneBody for hyper::body::Incoming {
     }
 }
 
-/// `None`, unless the body is at its end before anything is read: then another empty one. What it holds is boxed.
+/// `None`, unless the body is at its end before anything is read: then another empty one. What it
+/// holds is boxed.
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 impl super::TryCloneBody for axum_core::body::Body {
@@ -18,7 +20,8 @@ impl super::TryCloneBody for axum_core::body::Body {
     }
 }
 
-/// `None`, unless the body is at its end before anything is read: then another empty one. What it holds is boxed.
+/// `None`, unless the body is at its end before anything is read: then another empty one. What it
+/// holds is boxed.
 #[cfg(feature = "tonic")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 impl super::TryCloneBody for tonic::body::Body {
@@ -27,7 +30,8 @@ impl super::TryCloneBody for tonic::body::Body {
     }
 }
 
-/// `None` for a stream. Of a body in memory the bytes are copied: reqwest lends them, but does not share them.
+/// `None` for a stream. Of a body in memory the bytes are copied: reqwest lends them, but does not
+/// share them.
 #[cfg(feature = "reqwest")]
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
 impl super::TryCloneBody for reqwest::Body {

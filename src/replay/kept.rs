@@ -4,15 +4,18 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Frame;
 
-/// Smaller frames are copied together instead of being kept one by one. An entry in the list is an eighth of this, and a
-/// shared slice keeps the whole buffer that it was cut from: both would make small frames cost a multiple of their bytes.
+/// Smaller frames are copied together instead of being kept one by one. An entry in the list is an
+/// eighth of this, and a shared slice keeps the whole buffer that it was cut from: both would make
+/// small frames cost a multiple of their bytes.
 const COPIED_BELOW: usize = 256;
 
 /// The frames of a body, from the first one without a gap.
 ///
-/// 1. `bytes` is the number of bytes in `frames` and `tail`; it has never passed the bound that was given.
+/// 1. `bytes` is the number of bytes in `frames` and `tail`; it has never passed the limit that was
+///    given.
 /// 2. Bytes in `tail` come after all of `frames`.
-/// 3. What is in `frames` does not change any more, so that a position in it means the same for ever.
+/// 3. What is in `frames` does not change any more, so that a position in it means the same for
+///    ever.
 #[derive(Default)]
 pub(super) struct Kept {
     frames: Vec<KeptFrame>,
@@ -22,18 +25,20 @@ pub(super) struct Kept {
 
 enum KeptFrame {
     Data(Bytes),
-    // Boxed because there is one at most in a sensible body, and it would treble the size of all the others.
+    // Boxed because there is one at most in a sensible body, and it would treble the size of all
+    // the others.
     Trailers(Box<HeaderMap>),
 }
 
-/// A frame was not kept: with it, there would have been more than the bound, or it is of a kind unknown here.
+/// A frame was not kept: with it, there would have been more than the limit, or it is of a kind
+/// unknown here.
 pub(super) struct NotKept;
 
 impl Kept {
     /// Keeps a copy of `frame`, at the end.
-    pub(super) fn push(&mut self, frame: &Frame<Bytes>, bound: usize) -> Result<(), NotKept> {
+    pub(super) fn push(&mut self, frame: &Frame<Bytes>, limit: usize) -> Result<(), NotKept> {
         if let Some(data) = frame.data_ref() {
-            self.make_room(data.len(), bound)?;
+            self.make_room(data.len(), limit)?;
             if data.len() < COPIED_BELOW {
                 self.tail.extend_from_slice(data);
             } else {
@@ -43,7 +48,7 @@ impl Kept {
             Ok(())
         } else if let Some(trailers) = frame.trailers_ref() {
             let size = trailers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-            self.make_room(size, bound)?;
+            self.make_room(size, limit)?;
             self.seal();
             self.frames.push(KeptFrame::Trailers(Box::new(trailers.clone())));
             Ok(())
@@ -52,12 +57,13 @@ impl Kept {
         }
     }
 
-    fn make_room(&mut self, size: usize, bound: usize) -> Result<(), NotKept> {
-        self.bytes = self.bytes.checked_add(size).filter(|bytes| *bytes <= bound).ok_or(NotKept)?;
+    fn make_room(&mut self, size: usize, limit: usize) -> Result<(), NotKept> {
+        self.bytes = self.bytes.checked_add(size).filter(|bytes| *bytes <= limit).ok_or(NotKept)?;
         Ok(())
     }
 
-    /// Makes one frame of the bytes that were copied together. Whoever is going to read by [`Kept::frame`] calls it first.
+    /// Makes one frame of the bytes that were copied together. Whoever is going to read by
+    /// [`Kept::frame`] calls it first.
     pub(super) fn seal(&mut self) {
         if !self.tail.is_empty() {
             self.frames.push(KeptFrame::Data(self.tail.split().freeze()));

@@ -2,12 +2,12 @@
 
 use tower_layer::Layer;
 
-use super::{DEFAULT_BOUND, ReplayBodyService};
+use super::{DEFAULT_LIMIT, ReplayBodyService};
 
 /// Makes every request body a [`ReplayBody`](super::ReplayBody), which can be sent again.
 ///
-/// It belongs above the layers that repeat requests. One is enough for all of them: they share what it keeps.
-/// See the [module](super) for examples.
+/// It belongs above the layers that repeat requests. One is enough for all of them: they share what
+/// it keeps. See the [module](super) for examples.
 ///
 /// # Examples
 ///
@@ -16,27 +16,27 @@ use super::{DEFAULT_BOUND, ReplayBodyService};
 /// use turris_auth::replay::ReplayBodyLayer;
 ///
 /// // Keeps up to a megabyte of a request for a second attempt.
-/// let layer = ReplayBodyLayer::new().bound(1024 * 1024);
+/// let layer = ReplayBodyLayer::new().limit(1024 * 1024);
 /// # let _ = layer;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplayBodyLayer {
-    bound: usize,
+    limit: usize,
 }
 
 impl ReplayBodyLayer {
-    /// A layer that keeps up to [`DEFAULT_BOUND`] bytes of each body.
+    /// A layer that keeps up to [`DEFAULT_LIMIT`] bytes of each body.
     pub const fn new() -> Self {
-        Self { bound: DEFAULT_BOUND }
+        Self { limit: DEFAULT_LIMIT }
     }
 
     /// Sets how many bytes are kept of each body.
     ///
-    /// Default: [`DEFAULT_BOUND`]. Every number works: with 0, only bodies without content can be repeated; with
-    /// [`usize::MAX`], all of them can, for as much memory as they take.
+    /// Default: [`DEFAULT_LIMIT`]. Every number works: with 0, only bodies without content can be
+    /// repeated; with [`usize::MAX`], all of them can, for as much memory as they take.
     #[must_use]
-    pub const fn bound(mut self, bytes: usize) -> Self {
-        self.bound = bytes;
+    pub const fn limit(mut self, bytes: usize) -> Self {
+        self.limit = bytes;
         self
     }
 }
@@ -51,6 +51,6 @@ impl<S> Layer<S> for ReplayBodyLayer {
     type Service = ReplayBodyService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ReplayBodyService::new(inner, self.bound)
+        ReplayBodyService::new(inner, self.limit)
     }
 }

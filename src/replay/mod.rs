@@ -1,16 +1,18 @@
 //! Bodies that can be sent twice.
 //!
-//! To repeat a request, a layer needs a second copy of its body. [`TryCloneBody`] is how it asks for one. Bodies in memory,
-//! such as `http_body_util::Full`, have it at once and need nothing from here: put no layer above them, there is nothing to
-//! gain. For all others, streams above all, [`ReplayBodyLayer`] makes a [`ReplayBody`] of whatever comes: it keeps the
-//! frames as they pass, up to a bound, and reads them to the next attempt before it goes on with the source.
+//! To repeat a request, a layer needs a second copy of its body, which [`TryCloneBody`] gives it.
+//! Bodies in memory, such as `http_body_util::Full`, can be copied as they are and need nothing from
+//! this module. [`ReplayBodyLayer`] makes any other request body replayable, including streams: its
+//! [`ReplayBody`] keeps the frames as they pass, up to a limit, and a copy reads them again before it
+//! goes on with the source.
 //!
-//! A body longer than the bound is sent all the same. It then cannot be repeated, which the layers below find out with
-//! [`TryCloneBody::is_replayable`]: they return the response that they would else have repeated the request for.
+//! A body above the limit is sent all the same, but cannot be repeated. The layers below learn that
+//! from [`TryCloneBody::is_replayable`], and return the answer for which they would have repeated the
+//! request.
 //!
-//! Place it above the layers that repeat. Two of them, such as [`auth`](crate::auth) under [`backoff`](crate::backoff), make
-//! their copies of one and the same [`ReplayBody`] and share what it keeps. A second `ReplayBodyLayer` is of no use, and
-//! little harm: it shares the bytes too, and only its list of frames comes on top.
+//! Put the layer above the layers that repeat. Two of them, such as [`auth`](crate::auth) under
+//! [`backoff`](crate::backoff), copy the same [`ReplayBody`] and share its frames. A second
+//! `ReplayBodyLayer` adds nothing but a list of frames.
 //!
 //! # Examples
 //!
@@ -29,7 +31,7 @@
 //! # async fn main() -> Result<(), BoxError> {
 //! let mut client = ServiceBuilder::new().layer(ReplayBodyLayer::new()).service(service_fn(
 //!     async |request: Request<ReplayBody<Stream>>| {
-//!         let copy = request.body().try_clone().expect("nothing has passed the bound yet");
+//!         let copy = request.body().try_clone().expect("nothing has passed the limit yet");
 //!         // The first attempt gets no further than the first frame.
 //!         let mut first = request.into_body();
 //!         let _ = first.frame().await;
@@ -50,22 +52,22 @@
 //! # }
 //! ```
 //!
-//! With a bound of its own, for documents of up to 8 MiB:
+//! With a limit of its own, for documents of up to 8 MiB:
 //!
 //! ```
 //! use turris_auth::replay::ReplayBodyLayer;
 //!
-//! let layer = ReplayBodyLayer::new().bound(8 * 1024 * 1024);
+//! let layer = ReplayBodyLayer::new().limit(8 * 1024 * 1024);
 //! # let _ = layer;
 //! ```
 
 mod attempt;
 mod body;
+mod buffer;
 mod error;
 mod foreign;
 mod kept;
 mod layer;
-mod recording;
 mod service;
 mod try_clone;
 
@@ -77,5 +79,6 @@ pub use try_clone::TryCloneBody;
 
 /// How many bytes are kept of each body, unless set otherwise: 64 KiB.
 ///
-/// Enough for the JSON of an ordinary API request, and little enough for a thousand of them at once.
-pub const DEFAULT_BOUND: usize = 64 * 1024;
+/// Enough for the JSON of an ordinary API request, and little enough for a thousand of them at
+/// once.
+pub const DEFAULT_LIMIT: usize = 64 * 1024;

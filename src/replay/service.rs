@@ -10,17 +10,17 @@ use super::ReplayBody;
 
 /// The service of a [`ReplayBodyLayer`](super::ReplayBodyLayer).
 ///
-/// It hands the request on with a [`ReplayBody`] in the place of its body. All else, readiness, response, error and future, is
-/// the inner service's own.
+/// It hands the request on with a [`ReplayBody`] in the place of its body. All else, readiness,
+/// response, error and future, is the inner service's own.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplayBodyService<S> {
     inner: S,
-    bound: usize,
+    limit: usize,
 }
 
 impl<S> ReplayBodyService<S> {
-    pub(super) fn new(inner: S, bound: usize) -> Self {
-        Self { inner, bound }
+    pub(super) fn new(inner: S, limit: usize) -> Self {
+        Self { inner, limit }
     }
 
     /// The wrapped service.
@@ -53,6 +53,6 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        self.inner.call(request.map(|body| ReplayBody::with_bound(body, self.bound)))
+        self.inner.call(request.map(|body| ReplayBody::with_limit(body, self.limit)))
     }
 }

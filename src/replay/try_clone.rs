@@ -11,10 +11,11 @@ use http_body_util::{
 
 /// A request body of which another copy can be had, so that the request can be sent a second time.
 ///
-/// It is implemented for the bodies of `http-body-util`, and behind features of their names for those of hyper, axum,
-/// tonic and reqwest. Bodies that hold their content can be copied. Boxed and streaming ones cannot, unless they have
-/// nothing to send: [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) makes them so. It also helps where a body has no
-/// implementation at all, such as `MapErr` around a stream that is not `Clone`.
+/// It is implemented for the bodies of `http-body-util`, and behind features of their names for
+/// those of hyper, axum, tonic and reqwest. Bodies that hold their content can be copied. Boxed and
+/// streaming ones cannot, unless they have nothing to send:
+/// [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) makes them so. It also helps where a body
+/// has no implementation at all, such as `MapErr` around a stream that is not `Clone`.
 ///
 /// # Examples
 ///
@@ -34,27 +35,32 @@ use http_body_util::{
 pub trait TryCloneBody: Sized {
     /// A copy of this body, or `None` if there is no way to have one.
     ///
-    /// As long as nothing has been read of `self`, the copy yields what `self` yields: the same bytes, then the same
-    /// trailers. So the time to ask is before the body is sent. Of a body that has been read from in part, most copies
-    /// only have the rest; that of a [`ReplayBody`](crate::replay::ReplayBody) always begins with the first byte.
+    /// As long as nothing has been read of `self`, the copy yields what `self` yields: the same
+    /// bytes, then the same trailers. So the time to ask is before the body is sent. Of a body that
+    /// has been read from in part, most copies only have the rest; that of a
+    /// [`ReplayBody`](crate::replay::ReplayBody) always begins with the first byte.
     ///
     /// `None` is no error. The body itself can still be sent, once.
     fn try_clone(&self) -> Option<Self>;
 
-    /// Whether this copy, of which nothing has been read, can still be read from its beginning, as far as is known.
+    /// Whether this copy, of which nothing has been read, can still be read from its beginning, as
+    /// far as is known.
     ///
-    /// It is for whoever took a copy and thinks of sending it. Where copies hold their content, as most do, the answer
-    /// is always `true`. Copies of a [`ReplayBody`](crate::replay::ReplayBody) share what was kept while another one
-    /// was sent, and that may have turned out to be too long to keep.
+    /// It is for whoever took a copy and thinks of sending it. Where copies hold their content, as
+    /// most do, the answer is always `true`. Copies of a [`ReplayBody`](crate::replay::ReplayBody)
+    /// share what was kept while another one was sent, and that may have turned out to be too long
+    /// to keep.
     fn is_replayable(&self) -> bool {
         true
     }
 
-    /// The same for whoever has decided to send this copy, now or after a wait: if it is `true`, it stays so.
+    /// The same for whoever has decided to send this copy, now or after a wait: if it is `true`, it
+    /// stays so.
     ///
-    /// An earlier copy of a [`ReplayBody`](crate::replay::ReplayBody) that a connection is still sending, the answer
-    /// notwithstanding, ends here. It could go on to where the body is too long to keep.
-    fn claim(&self) -> bool {
+    /// An earlier copy of a [`ReplayBody`](crate::replay::ReplayBody) that a connection is still
+    /// sending, the answer notwithstanding, ends here. It could go on to where the body is too long
+    /// to keep.
+    fn begin_exclusive(&self) -> bool {
         self.is_replayable()
     }
 }
@@ -70,8 +76,8 @@ macro_rules! by_clone {
     )*};
 }
 
-// `Limited` shows nothing of the body in it. Its own `Clone` cannot be relied on for just any body: that of a
-// `StreamBody` may be another handle of the same queue. Hence these, by name.
+// `Limited` shows nothing of the body in it. Its own `Clone` cannot be relied on for just any body:
+// that of a `StreamBody` may be another handle of the same queue. Hence these, by name.
 by_clone! {
     [] (),
     [] Bytes,
@@ -121,8 +127,9 @@ macro_rules! if_ended {
 
 if_ended!(BoxBody, UnsyncBoxBody);
 
-/// Adapters with a function. The function can only be had together with the body, by `Clone`; but the body in the copy
-/// is the one that its own [`TryCloneBody`] makes, since not every clone is a copy.
+/// Adapters with a function. The function can only be had together with the body, by `Clone`; but
+/// the body in the copy is the one that its own [`TryCloneBody`] makes, since not every clone is a
+/// copy.
 macro_rules! with_function {
     ($($body:ident),*) => {$(
         impl<B: TryCloneBody + Clone, F: Clone> TryCloneBody for $body<B, F> {
@@ -137,8 +144,8 @@ macro_rules! with_function {
                 self.get_ref().is_replayable()
             }
 
-            fn claim(&self) -> bool {
-                self.get_ref().claim()
+            fn begin_exclusive(&self) -> bool {
+                self.get_ref().begin_exclusive()
             }
         }
     )*};
@@ -161,10 +168,10 @@ impl<L: TryCloneBody, R: TryCloneBody> TryCloneBody for Either<L, R> {
         }
     }
 
-    fn claim(&self) -> bool {
+    fn begin_exclusive(&self) -> bool {
         match self {
-            Self::Left(body) => body.claim(),
-            Self::Right(body) => body.claim(),
+            Self::Left(body) => body.begin_exclusive(),
+            Self::Right(body) => body.begin_exclusive(),
         }
     }
 }
@@ -178,8 +185,8 @@ impl<B: TryCloneBody> TryCloneBody for Box<B> {
         (**self).is_replayable()
     }
 
-    fn claim(&self) -> bool {
-        (**self).claim()
+    fn begin_exclusive(&self) -> bool {
+        (**self).begin_exclusive()
     }
 }
 
@@ -192,7 +199,7 @@ impl<B: TryCloneBody> TryCloneBody for Pin<Box<B>> {
         (**self).is_replayable()
     }
 
-    fn claim(&self) -> bool {
-        (**self).claim()
+    fn begin_exclusive(&self) -> bool {
+        (**self).begin_exclusive()
     }
 }

@@ -34,7 +34,7 @@ pub(crate) use self::{
     acquire::Acquire,
     cache::{AfterRefusal, TokenCache},
     fetch::until,
-    quota::DOCUMENTED_LIMIT,
+    quota::{DOCUMENTED_LIMIT, DOCUMENTED_WINDOW},
     source::{Answer, FetchPermit, SourceFuture, TokenSource},
     state::Settings,
     sync::Instant,

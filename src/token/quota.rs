@@ -7,7 +7,7 @@ use super::sync::Instant;
 use crate::api::limits::RateLimits;
 
 /// The endpoint's documented window.
-pub(crate) const WINDOW: Duration = Duration::from_secs(60);
+pub(crate) const DOCUMENTED_WINDOW: Duration = Duration::from_secs(60);
 /// The endpoint's documented limit in one window. All processes with one client id share it.
 pub(crate) const DOCUMENTED_LIMIT: u32 = 10;
 /// One place in this many is reserved for a fetch after a 401.
@@ -26,14 +26,15 @@ pub(super) enum Purpose {
 
 /// A count of the fetches.
 ///
-/// 1. A fetch holds a place from before it is sent until [`WINDOW`] after the last moment at which
-///    it can have arrived. The server's window that counted it is over by then.
+/// 1. A fetch holds a place from before it is sent until a whole window after the last moment at
+///    which it can have arrived. The server's window that counted it is over by then.
 /// 2. A fetch begins only with a free place, so in any window at most `limit` fetches arrive.
 /// 3. The server's statements only ever lower the number of fetches that may be sent, and only
 ///    until the server's window ends.
 #[derive(Debug)]
 pub(super) struct Quota {
     limit: usize,
+    window: Duration,
     under_way: usize,
     /// When the places of the ended fetches become free, in ascending order.
     taken_until: VecDeque<Instant>,
@@ -47,9 +48,9 @@ struct ServerCount {
 }
 
 impl Quota {
-    pub(super) fn new(limit: u32) -> Self {
+    pub(super) fn new(limit: u32, window: Duration) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).max(1);
-        Self { limit, under_way: 0, taken_until: VecDeque::new(), server: None }
+        Self { limit, window, under_way: 0, taken_until: VecDeque::new(), server: None }
     }
 
     /// Returns how long until a place is free for a fetch with this purpose. Zero means now.
@@ -65,7 +66,9 @@ impl Quota {
         // under way end last.
         let own = match taken.checked_sub(usable) {
             None => Duration::ZERO,
-            Some(excess) => self.taken_until.get(excess).map_or(WINDOW, |until| until.saturating_duration_since(now)),
+            Some(excess) => {
+                self.taken_until.get(excess).map_or(self.window, |until| until.saturating_duration_since(now))
+            }
         };
         let servers = match &self.server {
             Some(server) if server.remaining == 0 => server.until.saturating_duration_since(now),
@@ -86,7 +89,7 @@ impl Quota {
     /// in the future.
     pub(super) fn end(&mut self, last_arrival: Instant) {
         self.under_way = self.under_way.saturating_sub(1);
-        let free_at = last_arrival + WINDOW;
+        let free_at = last_arrival + self.window;
         let later = self.taken_until.partition_point(|until| *until <= free_at);
         self.taken_until.insert(later, free_at);
     }
@@ -94,7 +97,7 @@ impl Quota {
     /// Learns the count of the fetches of all processes from an answer of the endpoint.
     pub(super) fn learn(&mut self, now: Instant, limits: &RateLimits) {
         if let Some(remaining) = limits.remaining {
-            let window = limits.reset_after.unwrap_or(WINDOW).min(LONGEST_WINDOW);
+            let window = limits.reset_after.unwrap_or(self.window).min(LONGEST_WINDOW);
             self.server = Some(ServerCount { remaining, until: now + window });
         }
     }

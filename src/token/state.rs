@@ -18,8 +18,9 @@ use crate::{TokenError, TokenErrorKind, observe::Reason};
 pub(crate) struct Settings {
     pub(crate) refresh_before: Duration,
     pub(crate) token_timeout: Duration,
-    /// The number of fetches in any 60 s.
+    /// The number of fetches in any `window`.
     pub(crate) limit: u32,
+    pub(crate) window: Duration,
 }
 
 pub(super) struct State {
@@ -107,7 +108,7 @@ impl State {
         Self {
             generation: 0,
             under_way: None,
-            quota: Quota::new(settings.limit),
+            quota: Quota::new(settings.limit, settings.window),
             cooldown: Cooldown::default(),
             refusals: Refusals::default(),
             handover: Handover::default(),

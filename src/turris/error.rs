@@ -6,12 +6,12 @@ use crate::{BoxError, TokenError, engine::Part};
 
 /// Error of [`Turris`](super::Turris): no answer came for a request.
 ///
-/// [`kind`](Self::kind) says which part failed. The [source](StdError::source) is the error of that part as it was: a
-/// [`TokenError`], which [`token_error`](Self::token_error) finds, or the error of your client. For a gRPC call and with the
-/// feature `tonic` it is a `tonic::Status`.
+/// [`kind`](Self::kind) says which part failed. The [source](StdError::source) is the error of that
+/// part as it was: a [`TokenError`], which [`token_error`](Self::token_error) finds, or the error
+/// of your client. For a gRPC call and with the feature `tonic` it is a `tonic::Status`.
 ///
-/// `?` converts it into `anyhow::Error`, `eyre::Report` and Tower's [`BoxError`]. Its text does not repeat the text of the
-/// source, so print the chain: `{:#}` with anyhow.
+/// `?` converts it into `anyhow::Error`, `eyre::Report` and Tower's [`BoxError`]. Its text does not
+/// repeat the text of the source, so print the chain: `{:#}` with anyhow.
 ///
 /// # Examples
 ///
@@ -46,14 +46,16 @@ pub struct Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// No access token could be obtained, so the request was not sent. The source is a [`TokenError`].
+    /// No access token could be obtained, so the request was not sent. The source is a
+    /// [`TokenError`].
     Token,
-    /// The request has to wait for a rate limit, and there is no tokio runtime with timers to wait on. It was not sent.
+    /// The request has to wait for a rate limit, and there is no tokio runtime with timers to wait
+    /// on. It was not sent.
     Limit,
     /// The client failed. The source is its error.
     Client,
-    /// The deadline of a gRPC call was over before an answer came. The source is, or has as its source, a
-    /// [`DeadlineExceeded`](crate::DeadlineExceeded).
+    /// The deadline of a gRPC call was over before an answer came. The source is, or has as its
+    /// source, a [`DeadlineExceeded`](crate::DeadlineExceeded).
     Deadline,
 }
 
@@ -84,7 +86,8 @@ impl Error {
         TokenError::find_in(&*self.source)
     }
 
-    /// Takes the error of the part that failed out, for instance to downcast it to the error of your client.
+    /// Takes the error of the part that failed out, for instance to downcast it to the error of
+    /// your client.
     pub fn into_source(self) -> BoxError {
         self.source
     }

@@ -14,14 +14,14 @@ use crate::{
     BoxError, ConfigError, CredentialsProvider, Environment, ResponseClass, TokenHandle, TokenService, TurrisAuthLayer,
     TurrisBackoffLayer,
     auth::{ThroughInner, TurrisAuthLayerBuilder},
-    backoff::{RequestClass, TurrisBackoffLayerBuilder},
+    backoff::{RequestClass, RetryBudget, TurrisBackoffLayerBuilder},
     gate::GateRegistry,
 };
 
 /// Layer that puts the whole stack around a client: rate limits outside, authentication inside.
 ///
-/// All services made from one layer, or from its clones, share one token, one allowance of fetches, and one gate per
-/// authority and class of requests. Make one layer for each API client.
+/// All services made from one layer, or from its clones, share one token, one allowance of fetches,
+/// and one gate per authority and class of requests. Make one layer for each API client.
 ///
 /// See the [module](super) for examples.
 ///
@@ -46,10 +46,11 @@ pub struct TurrisLayer<T = ThroughInner> {
 }
 
 impl TurrisLayer {
-    /// Returns a layer with all defaults, which fetches its tokens through the client that it wraps.
+    /// Returns a layer with all defaults, which fetches its tokens through the client that it
+    /// wraps.
     ///
-    /// The services that it makes have a [`handle`](Turris::handle) to the token. The layer itself has one only with a
-    /// [`token_service`](TurrisLayerBuilder::token_service).
+    /// The services that it makes have a [`handle`](Turris::handle) to the token. The layer itself
+    /// has one only with a [`token_service`](TurrisLayerBuilder::token_service).
     pub fn new(credentials: impl CredentialsProvider, environment: Environment) -> Self {
         let auth = TurrisAuthLayer::builder(credentials, environment).into_shared();
         Self { shared: Arc::new(Shared { auth, gates: GateRegistry::new(Default::default()) }) }
@@ -67,8 +68,8 @@ impl TurrisLayer {
 impl TurrisLayer<TokenService> {
     /// Returns a handle to the token of this layer.
     ///
-    /// A layer that fetches through the services it wraps has no service to fetch with; ask one of its
-    /// [services](Turris::handle) for a handle.
+    /// A layer that fetches through the services it wraps has no service to fetch with; ask one of
+    /// its [services](Turris::handle) for a handle.
     pub fn handle(&self) -> TokenHandle {
         self.shared.auth.own_handle()
     }
@@ -147,15 +148,17 @@ impl<T> TurrisLayerBuilder<T> {
         Self { auth: self.auth.token_timeout(timeout), ..self }
     }
 
-    /// Sets how many tokens are fetched in any 60 seconds at most. Default: 10, the documented limit.
+    /// Sets how many tokens are fetched in any period of this length at most. Default: 10 in 60
+    /// seconds, the documented limit.
     ///
-    /// See [`TurrisAuthLayerBuilder::token_requests_per_minute`].
-    pub fn token_requests_per_minute(self, limit: u32) -> Self {
-        Self { auth: self.auth.token_requests_per_minute(limit), ..self }
+    /// See [`TurrisAuthLayerBuilder::rate_limit`]. The limit of the requests themselves is
+    /// [`rate_limit`](Self::rate_limit).
+    pub fn token_rate_limit(self, fetches: u64, per: Duration) -> Self {
+        Self { auth: self.auth.rate_limit(fetches, per), ..self }
     }
 
-    /// Shares the token, the allowance of fetches and the pace with the other processes of a fleet. Default: they are not
-    /// shared.
+    /// Shares the token, the allowance of fetches and the pace with the other processes of a fleet.
+    /// Default: they are not shared.
     ///
     /// See [`TurrisAuthLayerBuilder::shared`] and [`TurrisBackoffLayerBuilder::shared`].
     #[cfg(feature = "fleet")]
@@ -164,36 +167,40 @@ impl<T> TurrisLayerBuilder<T> {
         Self { auth: self.auth.shared(fleet), backoff: self.backoff.shared(fleet) }
     }
 
-    /// Attaches the token to requests for this origin too, such as `https://uploads.example`. Default: the environment's
-    /// origin only.
+    /// Attaches the token to requests for this origin too, such as `https://uploads.example`.
+    /// Default: the environment's origin only.
     ///
     /// See [`TurrisAuthLayerBuilder::allow_origin`].
     pub fn allow_origin(self, origin: impl AsRef<str>) -> Self {
         Self { auth: self.auth.allow_origin(origin), ..self }
     }
 
-    /// Attaches the token to requests whose URI is relative. Default: they are sent without a token.
+    /// Attaches the token to requests whose URI is relative. Default: they are sent without a
+    /// token.
     ///
     /// See [`TurrisAuthLayerBuilder::authorize_relative_uris`].
     pub fn authorize_relative_uris(self) -> Self {
         Self { auth: self.auth.authorize_relative_uris(), ..self }
     }
 
-    /// Sends a request that has an `Authorization` header of its own as it is. Default: the header is replaced.
+    /// Sends a request that has an `Authorization` header of its own as it is. Default: the header
+    /// is replaced.
     ///
     /// See [`TurrisAuthLayerBuilder::keep_authorization`].
     pub fn keep_authorization(self) -> Self {
         Self { auth: self.auth.keep_authorization(), ..self }
     }
 
-    /// Sets whether a request that gets a 401 is sent once more, with a newer token. Default: it is.
+    /// Sets whether a request that gets a 401 is sent once more, with a newer token. Default: it
+    /// is.
     ///
     /// See [`TurrisAuthLayerBuilder::retry_unauthorized`].
     pub fn retry_unauthorized(self, retry: bool) -> Self {
         Self { auth: self.auth.retry_unauthorized(retry), ..self }
     }
 
-    /// Sends a request with this restricted access token if no token can be had for it. Default: it fails.
+    /// Sends a request with this restricted access token if no token can be had for it. Default: it
+    /// fails.
     ///
     /// See [`TurrisAuthLayerBuilder::restricted_access_token`].
     pub fn restricted_access_token(self, secret: impl Into<String>) -> Self {
@@ -215,7 +222,8 @@ impl<T> TurrisLayerBuilder<T> {
         TurrisLayerBuilder { auth: self.auth.token_service(service), backoff: self.backoff }
     }
 
-    /// Sets how often a request is repeated, after 429 and after a failed token together. Default: 3.
+    /// Sets how often a request is repeated, after 429 and after a failed token together. Default:
+    /// 3.
     ///
     /// The retry after a 401 is not counted. See [`TurrisBackoffLayerBuilder::max_retries`].
     pub fn max_retries(self, max_retries: u32) -> Self {
@@ -229,7 +237,8 @@ impl<T> TurrisLayerBuilder<T> {
         Self { backoff: self.backoff.max_wait(max_wait), ..self }
     }
 
-    /// Sets whether requests are held back so that the limit is met without being hit. Default: they are.
+    /// Sets whether requests are held back so that the limit is met without being hit. Default:
+    /// they are.
     ///
     /// See [`TurrisBackoffLayerBuilder::pacing`].
     pub fn pacing(self, pacing: bool) -> Self {
@@ -253,7 +262,8 @@ impl<T> TurrisLayerBuilder<T> {
         Self { backoff: self.backoff.classify_requests(classify), ..self }
     }
 
-    /// Sets what responses mean: a refused token, a met limit, or neither. Default: [`ResponseClass::of`].
+    /// Sets what responses mean: a refused token, a met limit, or neither. Default:
+    /// [`ResponseClass::of`].
     pub fn classify_responses<F>(self, classify: F) -> Self
     where
         F: Fn(StatusCode, &HeaderMap) -> ResponseClass + Send + Sync + 'static,
@@ -265,7 +275,7 @@ impl<T> TurrisLayerBuilder<T> {
     /// Bounds the share of requests that are repeated after a 429. Default: none.
     ///
     /// See [`TurrisBackoffLayerBuilder::retry_budget`].
-    pub fn retry_budget(self, budget: impl tower::retry::budget::Budget + Send + Sync + 'static) -> Self {
+    pub fn retry_budget(self, budget: impl RetryBudget + 'static) -> Self {
         Self { backoff: self.backoff.retry_budget(budget), ..self }
     }
 

@@ -1,16 +1,19 @@
 //! The whole stack as one layer: [`TurrisLayer`] around any client, with [`Turris`] as its service.
 //!
-//! A request is held back while a rate limit is closed, gets an access token, and is sent. A 429 is waited out. A 401 is
-//! cured by one fresh token and one retry. The parts are those of [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) and
-//! [`TurrisAuthLayer`](crate::TurrisAuthLayer), in the right order and on one copy of the request, which costs less than
-//! two layers. Their modules, [`backoff`](crate::backoff) and [`auth`](crate::auth), describe each part.
+//! A request is held back while a rate limit is closed, gets an access token, and is sent. A 429 is
+//! waited out. A 401 is cured by one fresh token and one retry. The parts are those of
+//! [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) and
+//! [`TurrisAuthLayer`](crate::TurrisAuthLayer), in the right order and on one copy of the request,
+//! which costs less than two layers. Their modules, [`backoff`](crate::backoff) and
+//! [`auth`](crate::auth), describe each part.
 //!
-//! Use it if one client talks to the Turris API. Use the two layers if another layer has to stand between them.
+//! Use it if one client talks to the Turris API. Use the two layers if another layer has to stand
+//! between them.
 //!
 //! # Examples
 //!
-//! With the defaults. The client is anything that implements `Service<http::Request<_>>` and is `Clone`; tokens are fetched
-//! through it as well:
+//! With the defaults. The client is anything that implements `Service<http::Request<_>>` and is
+//! `Clone`; tokens are fetched through it as well:
 //!
 //! ```
 //! use bytes::Bytes;
@@ -37,8 +40,8 @@
 //! # }
 //! ```
 //!
-//! Customised: a token service of its own, so that the layer has a handle; other limits; and a token before the first
-//! request:
+//! Customised: a token service of its own, so that the layer has a handle; other limits; and a
+//! token before the first request:
 //!
 //! ```
 //! use std::time::Duration;
@@ -72,19 +75,20 @@
 //!
 //! # Bodies
 //!
-//! A request is sent again only if its body can be, as [`TryCloneBody`](crate::replay::TryCloneBody) says. A body in memory,
-//! such as `http_body_util::Full`, can. For a stream put a [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) above this
-//! layer.
+//! A request is sent again only if its body can be, as
+//! [`TryCloneBody`](crate::replay::TryCloneBody) says. A body in memory, such as
+//! `http_body_util::Full`, can. For a stream put a
+//! [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) above this layer.
 //!
 //! # Errors
 //!
-//! The service's error is [`Error`]. Its [kind](Error::kind) says which part failed: the token, the limit, the client, or
-//! the deadline of a gRPC call.
+//! The service's error is [`Error`]. Its [kind](Error::kind) says which part failed: the token, the
+//! limit, the client, or the deadline of a gRPC call.
 //!
 //! # Requests that skip a part
 //!
-//! A request with [`SkipAuth`](crate::SkipAuth) among its extensions is sent without a token. One with
-//! [`SkipBackoff`](crate::SkipBackoff) is neither held back nor repeated after a 429.
+//! A request with [`SkipAuth`](crate::SkipAuth) among its extensions is sent without a token. One
+//! with [`SkipBackoff`](crate::SkipBackoff) is neither held back nor repeated after a 429.
 
 mod error;
 mod future;

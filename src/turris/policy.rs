@@ -1,7 +1,9 @@
-//! The policy of the whole stack: the limit's, and below it the token's, on one copy of the request.
+//! The policy of the whole stack: the limit's, and below it the token's, on one copy of the
+//! request.
 //!
-//! A request passes its gate first and gets its token then, so that a request that has waited a minute leaves with a fresh
-//! token. While it waits for a token it holds its place in flight at the gate, as it does with two layers.
+//! A request passes its gate first and gets its token then, so that a request that has waited a
+//! minute leaves with a fresh token. While it waits for a token it holds its place in flight at the
+//! gate, as it does with two layers.
 
 use std::{
     error::Error as StdError,
@@ -25,7 +27,7 @@ use crate::{
         report::report,
     },
     classify::Classifier,
-    engine::{Admit, Entry, History, Part, Policy},
+    engine::{Admit, Held, History, Part, Policy},
     gate::{self, GateRegistry, InFlightGuard},
 };
 
@@ -90,7 +92,7 @@ impl<T> StackPolicy<T> {
         request: &mut Request<B>,
         inner: &S,
         keep: impl FnOnce(&Request<B>),
-    ) -> Entry<Self>
+    ) -> Result<StackPermit, Box<Held<Self>>>
     where
         T: TokenTransport<S, B>,
     {
@@ -98,7 +100,7 @@ impl<T> StackPolicy<T> {
             if self.keeps_copy_for_limit(in_flight.as_ref()) {
                 keep(request);
             }
-            return Entry::Go(StackPermit { in_flight, carried });
+            return Ok(StackPermit { in_flight, carried });
         }
         let keep_if = |request: &Request<B>| {
             if self.keeps_copy(in_flight.as_ref()) {
@@ -106,9 +108,9 @@ impl<T> StackPolicy<T> {
             }
         };
         match self.0.auth.attach_current(request, inner, keep_if) {
-            Some(Ok(carried)) => Entry::Go(StackPermit { in_flight, carried }),
-            Some(Err(error)) => Entry::Fail(Error::new(Part::Token, error)),
-            None => Entry::Wait(StackWait::for_token(in_flight, false)),
+            Some(Ok(carried)) => Ok(StackPermit { in_flight, carried }),
+            Some(Err(error)) => Err(Box::new(Held::Fail(Error::new(Part::Token, error)))),
+            None => Err(Box::new(Held::Wait(StackWait::for_token(in_flight, false)))),
         }
     }
 }
@@ -123,7 +125,8 @@ impl<T> Policy for StackPolicy<T> {
         let class = self.responses().classify(response);
         match class {
             ResponseClass::RateLimited => return Some(class),
-            // The gate is told once it is known whether the request is sent again: it is one request to the gate.
+            // The gate is told once it is known whether the request is sent again: it is one
+            // request to the gate.
             ResponseClass::Unauthorized => return Some(class),
             ResponseClass::Ordinary => {
                 if let Some(in_flight) = &mut permit.in_flight {
@@ -199,14 +202,21 @@ where
     T: TokenTransport<S, B>,
 {
     #[inline]
-    fn enter(&self, request: &mut Request<B>, inner: &S, keep: impl FnOnce(&Request<B>)) -> Entry<Self> {
+    fn enter(
+        &self,
+        request: &mut Request<B>,
+        inner: &S,
+        keep: impl FnOnce(&Request<B>),
+    ) -> Result<StackPermit, Box<Held<Self>>> {
         let skips_limit = !request.extensions().is_empty() && request.extensions().get::<SkipBackoff>().is_some();
         let in_flight = if skips_limit {
             None
         } else {
             match gate::Entry::at(self.0.gates.gate(request)) {
                 gate::Entry::Send(in_flight) => Some(in_flight),
-                gate::Entry::Wait(queue) => return Entry::Wait(StackWait::Limit { wait: LimitWait::new(queue) }),
+                gate::Entry::Wait(queue) => {
+                    return Err(Box::new(Held::Wait(StackWait::Limit { wait: LimitWait::new(*queue) })));
+                }
             }
         };
         self.attach(in_flight, request, inner, keep)
@@ -253,10 +263,13 @@ where
         match wait.as_mut().project() {
             StackWaitProj::Limit { wait: queued } => {
                 let in_flight = queued.try_send(history, cx)?;
-                match self.attach(Some(in_flight), request, inner, keep) {
-                    Entry::Go(permit) => Some(Ok(permit)),
-                    Entry::Fail(error) => Some(Err(error)),
-                    Entry::Wait(next) => {
+                let held = match self.attach(Some(in_flight), request, inner, keep) {
+                    Ok(permit) => return Some(Ok(permit)),
+                    Err(held) => held,
+                };
+                match *held {
+                    Held::Fail(error) => Some(Err(error)),
+                    Held::Wait(next) => {
                         wait.set(next);
                         None
                     }

@@ -24,10 +24,11 @@ use crate::{
     replay::TryCloneBody,
 };
 
-/// Service that sends the requests of your client to the Turris API: with an access token, and within its rate limits.
+/// Service that sends the requests of your client to the Turris API: with an access token, and
+/// within its rate limits.
 ///
-/// [`TurrisLayer`](super::TurrisLayer) makes it; the [module](super) says what it does. A clone is cheap and shares the
-/// token and the limits.
+/// [`TurrisLayer`](super::TurrisLayer) makes it; the [module](super) says what it does. A clone is
+/// cheap and shares the token and the limits.
 ///
 /// # Examples
 ///
@@ -57,7 +58,8 @@ impl<S, T> Turris<S, T> {
         &self.inner
     }
 
-    /// Returns the wrapped client, mutably. Requests that are made through it get no token and are not counted.
+    /// Returns the wrapped client, mutably. Requests that are made through it get no token and are
+    /// not counted.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }

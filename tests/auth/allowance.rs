@@ -168,7 +168,7 @@ async fn absurd_values_hold_nobody_up_for_longer_than_five_minutes() {
 async fn without_a_place_for_another_attempt_the_first_ones_failure_is_told_at_once() {
     let (script, switch) = Script::switched(Duration::ZERO);
     switch.to(Answering::Status(503));
-    let layer = builder().token_requests_per_minute(1).token_service(script.clone()).build().unwrap();
+    let layer = builder().rate_limit(1, MINUTE).token_service(script.clone()).build().unwrap();
     let begun = Instant::now();
     let error = layer.handle().warm_up().await.unwrap_err();
     assert_eq!((error.kind(), begun.elapsed()), (TokenErrorKind::Unavailable, Duration::ZERO));
@@ -291,11 +291,13 @@ async fn a_401_is_healed_although_ordinary_fetches_have_used_their_part_up() {
 #[tokio::test(start_paused = true)]
 async fn the_limit_can_be_set() {
     for limit in [1, 2, 5, 100] {
-        let script = Script::issuing(Duration::ZERO);
-        let layer = builder().token_requests_per_minute(limit).token_service(script.clone()).build().unwrap();
-        greedy(&layer, 3 * MINUTE).await;
-        let most = script.most_in_any(MINUTE);
-        assert_eq!(most, (limit - limit / 5) as usize, "limit {limit}");
+        for per in [MINUTE, 20 * SECOND, 10 * MINUTE] {
+            let script = Script::issuing(Duration::ZERO);
+            let layer = builder().rate_limit(limit, per).token_service(script.clone()).build().unwrap();
+            greedy(&layer, 3 * per).await;
+            let most = script.most_in_any(per);
+            assert_eq!(most, (limit - limit / 5) as usize, "{limit} in {per:?}");
+        }
     }
 }
 
@@ -359,7 +361,7 @@ async fn a_place_is_taken_until_a_minute_after_the_fetch_ended() {
     // The server may have counted a slow fetch at its end.
     let script = Script::issuing(Duration::from_secs(20));
     let layer =
-        builder().token_requests_per_minute(1).token_timeout(2 * MINUTE).token_service(script.clone()).build().unwrap();
+        builder().rate_limit(1, MINUTE).token_timeout(2 * MINUTE).token_service(script.clone()).build().unwrap();
     let handle = layer.handle();
     handle.warm_up().await.unwrap();
     handle.invalidate();

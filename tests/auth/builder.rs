@@ -26,6 +26,8 @@ fn assert_names(error: &ConfigError, setting: &str, value: &str, expected: &str)
 }
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const INSTANT: Duration = Duration::from_nanos(1);
 
@@ -54,12 +56,23 @@ fn a_token_timeout_of_nothing_or_of_more_than_an_hour() {
 
 #[test]
 fn an_allowance_of_nothing_or_beyond_reason() {
-    for (limit, shown) in [(0, "`0`"), (1_001, "`1001`"), (u32::MAX, "`4294967295`")] {
-        let error = refused(|builder| builder.token_requests_per_minute(limit));
-        assert_names(&error, "token_requests_per_minute", shown, "from 1 to 1000");
+    for (limit, shown) in [(0, "`0`"), (1_001, "`1001`"), (u64::MAX, "`18446744073709551615`")] {
+        let error = refused(|builder| builder.rate_limit(limit, MINUTE));
+        assert_names(&error, "rate_limit", shown, "from 1 to 1000 fetches");
     }
-    accepted(|builder| builder.token_requests_per_minute(1));
-    accepted(|builder| builder.token_requests_per_minute(1_000));
+    for (per, shown) in [
+        (Duration::ZERO, "`0ns`"),
+        (SECOND - INSTANT, "`999.999999ms`"),
+        (HOUR + INSTANT, "`3600.000000001s`"),
+        (Duration::MAX, "18446744073709551615"),
+    ] {
+        let error = refused(|builder| builder.rate_limit(10, per));
+        assert_names(&error, "rate_limit", shown, "a period from 1 second to 1 hour");
+    }
+    accepted(|builder| builder.rate_limit(1, SECOND));
+    accepted(|builder| builder.rate_limit(1_000, HOUR));
+    accepted(|builder| builder.rate_limit(1, MINUTE));
+    accepted(|builder| builder.rate_limit(1_000, MINUTE));
 }
 
 #[test]
@@ -80,7 +93,7 @@ fn an_origin_that_is_none() {
     ];
     for origin in cases {
         let error = refused(|builder| builder.allow_origin(origin));
-        assert_names(&error, "allowed origin", origin, "an origin such as `https://files.example:8443`");
+        assert_names(&error, "allow_origin", origin, "an origin such as `https://files.example:8443`");
         assert!(error.to_string().contains("loopback"), "{error}");
     }
     accepted(|builder| builder.allow_origin("https://uploads.example/").allow_origin("http://localhost:1"));
@@ -94,14 +107,14 @@ fn a_refused_origin_shows_no_password_and_no_key() {
         "https://uploads.example#hunter2",
     ] {
         let error = refused(|builder| builder.allow_origin(origin));
-        assert_eq!(error.setting(), "allowed origin");
+        assert_eq!(error.setting(), "allow_origin");
         assert!(!error.to_string().contains("hunter2") && !format!("{error:?}").contains("hunter2"), "{error:?}");
     }
 }
 
 #[test]
 fn the_first_of_several_is_named() {
-    let both = |builder: TurrisAuthLayerBuilder| builder.token_timeout(Duration::ZERO).token_requests_per_minute(0);
+    let both = |builder: TurrisAuthLayerBuilder| builder.token_timeout(Duration::ZERO).rate_limit(0, MINUTE);
     assert_eq!(refused(both).setting(), "token_timeout");
     // A later valid value does not repair an invalid one, because such a caller has made a mistake.
     let twice = |builder: TurrisAuthLayerBuilder| builder.token_timeout(Duration::ZERO).token_timeout(HOUR);
@@ -111,7 +124,7 @@ fn the_first_of_several_is_named() {
 #[tokio::test(start_paused = true)]
 async fn a_smaller_allowance_is_kept_to() {
     let script = Script::issuing(Duration::ZERO);
-    let handle = builder().token_requests_per_minute(3).token_service(script.clone()).build().unwrap().handle();
+    let handle = builder().rate_limit(3, MINUTE).token_service(script.clone()).build().unwrap().handle();
     for _ in 0..10 {
         handle.invalidate();
         let _ = handle.warm_up().await;

@@ -140,7 +140,7 @@ impl World {
     fn new() -> Self {
         let (script, switch) = Script::switched(Duration::from_millis(70));
         let layer = builder()
-            .token_requests_per_minute(LIMIT)
+            .rate_limit(LIMIT.into(), Duration::from_secs(60))
             .token_timeout(TOKEN_TIMEOUT)
             .token_service(script.clone())
             .build()

@@ -94,7 +94,7 @@ async fn tokens_of_a_second_are_each_sent_while_they_are_valid_and_none_after_a_
         noting.lock().unwrap().push(Instant::now());
         async move { Ok(issued(&format!("token-{n}"), "1")) }
     });
-    let layer = builder().token_requests_per_minute(1_000).token_service(script.clone()).build().unwrap();
+    let layer = builder().rate_limit(1_000, Duration::from_secs(60)).token_service(script.clone()).build().unwrap();
     let mut service = layer.layer(Api::accepting_all());
     let mut newest = 0;
     let start = Instant::now();

@@ -100,7 +100,7 @@ async fn a_provider_that_fails_is_an_error_with_its_source_and_costs_none_of_the
     let vault = Vault::new(|n| if n <= 20 { Err("the vault is sealed".into()) } else { Ok("secret") });
     let script = Script::issuing(Duration::ZERO);
     let layer = TurrisAuthLayer::builder(Arc::clone(&vault), Environment::Production)
-        .token_requests_per_minute(1)
+        .rate_limit(1, Duration::from_secs(60))
         .token_service(script.clone())
         .build()
         .unwrap();

@@ -45,7 +45,7 @@ impl Server {
                 Ok(token(n))
             }
         });
-        builder().token_requests_per_minute(limit).token_service(endpoint).build().unwrap()
+        builder().rate_limit(limit.into(), Duration::from_secs(60)).token_service(endpoint).build().unwrap()
     }
 
     fn api(&self) -> Recorder {

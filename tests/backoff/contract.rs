@@ -353,8 +353,8 @@ fn the_futures_size_is_that_of_its_parts() {
 
 #[test]
 fn nothing_is_shown_of_the_requests_or_of_the_inner_services_secrets() {
-    let layer =
-        TurrisBackoffLayer::builder().classify_requests(|method, _, _| turris_auth::backoff::RequestClass::of(method));
+    let layer = TurrisBackoffLayer::builder()
+        .classify_requests(|method, _, _| turris_auth::backoff::RequestClass::from_method(method));
     let shown = format!("{layer:?}");
     assert!(shown.contains("max_wait: 120s"), "{shown}");
     let service = layer.build().unwrap().layer(());

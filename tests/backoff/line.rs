@@ -112,7 +112,9 @@ async fn a_closure_can_classify_otherwise() {
         _ => ok(),
     });
     let layer = TurrisBackoffLayer::builder()
-        .classify_requests(|method, uri, headers| RequestClass::of(method).with((uri.path(), headers.get("x-client"))))
+        .classify_requests(|method, uri, headers| {
+            RequestClass::from_method(method).with_key((uri.path(), headers.get("x-client")))
+        })
         .build()
         .unwrap();
     let service = server.layered(&layer);

@@ -14,10 +14,13 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody, combinators::BoxBody};
-use tower::{Layer, ServiceExt, retry::budget::TpsBudget};
+use tower::{
+    Layer, ServiceExt,
+    retry::budget::{Budget, TpsBudget},
+};
 use turris_auth::{
     BoxError, ResponseClass,
-    backoff::{SkipBackoff, TurrisBackoffLayer},
+    backoff::{RetryBudget, SkipBackoff, TurrisBackoffLayer},
     replay::{ReplayBody, ReplayBodyLayer},
 };
 
@@ -169,7 +172,7 @@ async fn a_body_that_its_connection_goes_on_sending_after_the_refusal_is_still_r
             Ok(refused(&[("retry-after", "5")]))
         }
     });
-    let layers = (ReplayBodyLayer::new().bound(50), TurrisBackoffLayer::new());
+    let layers = (ReplayBodyLayer::new().limit(50), TurrisBackoffLayer::new());
     let frames = (0..10).map(|_| Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"0123456789"))));
     let request = post("/").map(|_| StreamBody::new(futures_util::stream::iter(frames)));
     let response = layers.layer(inner).oneshot(request).await.unwrap();
@@ -199,13 +202,25 @@ async fn a_request_can_opt_out() {
     assert!(server.times()[2] < seconds(0.1));
 }
 
+struct TowerBudget(TpsBudget);
+
+impl RetryBudget for TowerBudget {
+    fn deposit(&self) {
+        self.0.deposit();
+    }
+
+    fn withdraw(&self) -> bool {
+        self.0.withdraw()
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_budget_bounds_the_share_of_retries() {
     let server = Server::answering(|_| refused(&[("retry-after", "1")]));
     // Two retries are allowed without deposits.
     let layer = TurrisBackoffLayer::builder()
         .max_retries(100)
-        .retry_budget(TpsBudget::new(Duration::from_secs(10), 0, 0.1))
+        .retry_budget(TowerBudget(TpsBudget::new(Duration::from_secs(10), 0, 0.1)))
         .build()
         .unwrap();
     let service = server.layered(&layer);
@@ -216,7 +231,7 @@ async fn a_budget_bounds_the_share_of_retries() {
     let server = Server::answering(|seen| if seen.path == "/bad" { refused(&[("retry-after", "1")]) } else { ok() });
     let layer = TurrisBackoffLayer::builder()
         .max_retries(100)
-        .retry_budget(TpsBudget::new(Duration::from_secs(60), 0, 0.1))
+        .retry_budget(Arc::new(TowerBudget(TpsBudget::new(Duration::from_secs(60), 0, 0.1))))
         .build()
         .unwrap();
     let service = server.layered(&layer);

@@ -105,7 +105,7 @@ impl Process {
 fn configure<T>(builder: TurrisAuthLayerBuilder<T>, plan: &ProcessPlan) -> TurrisAuthLayerBuilder<T> {
     builder
         .token_timeout(plan.token_timeout)
-        .token_requests_per_minute(plan.token_requests)
+        .rate_limit(plan.token_requests.into(), Duration::from_secs(60))
         .refresh_before(plan.refresh_before)
         .allow_origin(format!("https://{FILES}"))
 }

@@ -62,7 +62,11 @@ async fn a_401_to_a_request_without_a_token_is_a_warning_once_per_origin() {
 #[tokio::test(start_paused = true)]
 async fn a_401_without_a_place_in_the_allowance_keeps_the_token() {
     let (capture, _guard) = Capture::start();
-    let layer = builder().token_requests_per_minute(1).token_service(Script::issuing(Duration::ZERO)).build().unwrap();
+    let layer = builder()
+        .rate_limit(1, Duration::from_secs(60))
+        .token_service(Script::issuing(Duration::ZERO))
+        .build()
+        .unwrap();
     carried(&layer.layer(Api::accepting(|_| false))).await.unwrap_err();
     assert_eq!(
         beside_fetches(&capture),

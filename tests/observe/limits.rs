@@ -99,7 +99,7 @@ async fn send<B>(body: B)
 where
     B: http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
 {
-    let service = ReplayBodyLayer::new().bound(8).layer(tower::service_fn(
+    let service = ReplayBodyLayer::new().limit(8).layer(tower::service_fn(
         |request: Request<turris_auth::replay::ReplayBody<B>>| async {
             request.into_body().collect().await?;
             Ok::<_, tower::BoxError>(http::Response::new(Body::default()))

@@ -116,7 +116,11 @@ async fn a_401_is_counted_by_what_was_done_about_it() {
     carried(&in_vain).await.unwrap_err();
     assert_eq!(only(&snapshotter), ["paused"]);
 
-    let one = builder().token_requests_per_minute(1).token_service(Script::issuing(Duration::ZERO)).build().unwrap();
+    let one = builder()
+        .rate_limit(1, Duration::from_secs(60))
+        .token_service(Script::issuing(Duration::ZERO))
+        .build()
+        .unwrap();
     carried(&one.layer(Api::accepting(|_| false))).await.unwrap_err();
     assert_eq!(only(&snapshotter), ["no_fetch_possible"]);
 

@@ -261,26 +261,26 @@ fn is_replayable_is_about_reading_from_the_beginning() {
 #[test]
 fn a_claim_ends_the_attempt_that_has_the_source_before_it_passes_the_bound() {
     let source = Source::stream([data("one "), Step::Pending, data("two")]);
-    let body = ReplayBody::with_bound(source, 5);
+    let body = ReplayBody::with_limit(source, 5);
     let copy = body.try_clone().unwrap();
     let mut older = attempt(body);
     next(&mut older);
     assert!(poll(&mut older).is_pending());
-    assert!(copy.claim() && copy.claim());
+    assert!(copy.begin_exclusive() && copy.begin_exclusive());
     assert!(older.is_woken());
     fails_with(poll(&mut older), ReplayBodyError::Superseded);
-    assert!(!older.claim(), "it has begun");
+    assert!(!older.begin_exclusive(), "it has begun");
     assert!(copy.is_replayable());
     assert_eq!(read(copy).unwrap().0, b"one two");
 }
 
 #[test]
 fn a_claim_of_what_cannot_be_read_again_takes_nothing_from_the_attempt_that_streams() {
-    let body = ReplayBody::with_bound(Source::stream([data("one "), data("two")]), 3);
+    let body = ReplayBody::with_limit(Source::stream([data("one "), data("two")]), 3);
     let copy = body.try_clone().unwrap();
     let mut older = attempt(body);
     next(&mut older);
-    assert!(!copy.claim());
+    assert!(!copy.begin_exclusive());
     assert_eq!(rest(older).unwrap(), b"two");
 }
 

@@ -139,11 +139,11 @@ fn boxed_and_streaming_bodies() {
 #[test]
 fn is_replayable_and_claim_look_through() {
     let around = |body| Box::new(Box::pin(Either::<_, Empty<Bytes>>::Left(body)));
-    let body = ReplayBody::with_bound(stream(), 3);
+    let body = ReplayBody::with_limit(stream(), 3);
     let copy = around(body.try_clone().unwrap());
-    assert!(copy.is_replayable() && copy.claim());
+    assert!(copy.is_replayable() && copy.begin_exclusive());
     tokio_test::block_on(body.collect()).unwrap();
-    assert!(!copy.is_replayable() && !copy.claim());
+    assert!(!copy.is_replayable() && !copy.begin_exclusive());
     assert!(!Either::<Empty<Bytes>, _>::Right(copy).is_replayable());
 }
 
@@ -154,7 +154,7 @@ fn a_claim_reaches_the_body_inside() {
         let copy = around(body.try_clone().unwrap());
         let mut first = Box::pin(body);
         tokio_test::block_on(first.frame()).unwrap().unwrap();
-        assert!(copy.claim());
+        assert!(copy.begin_exclusive());
         assert!(!first.is_end_stream(), "it is superseded, and has to be polled again to be told");
     }
     ends_the_first(|body| body);

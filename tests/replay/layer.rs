@@ -42,8 +42,8 @@ async fn the_bound_is_settable() {
         }));
         service.oneshot(Request::new(Source::stream([data("0123456789")]))).await.unwrap()
     }
-    assert!(is_kept(ReplayBodyLayer::new().bound(10)).await);
-    assert!(!is_kept(ReplayBodyLayer::new().bound(9)).await);
+    assert!(is_kept(ReplayBodyLayer::new().limit(10)).await);
+    assert!(!is_kept(ReplayBodyLayer::new().limit(9)).await);
     assert!(is_kept(ReplayBodyLayer::default()).await);
 }
 
@@ -79,7 +79,7 @@ impl<S> Layer<S> for Inner {
 async fn two_layers_do_no_harm() {
     let mut service = ServiceBuilder::new()
         .layer(ReplayBodyLayer::new())
-        .layer(ReplayBodyLayer::new().bound(2))
+        .layer(ReplayBodyLayer::new().limit(2))
         .service(service_fn(async |request: Request<ReplayBody<ReplayBody<Source>>>| {
             let body = request.into_body();
             let copy = body.try_clone();

@@ -5,9 +5,9 @@
 
 mod attempts;
 mod bodies;
-mod bound;
 mod http1;
 mod layer;
+mod limit;
 mod memory;
 mod model;
 mod source;

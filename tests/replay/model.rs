@@ -89,7 +89,7 @@ struct Model {
     steps: Vec<Step>,
     whole: Content,
     exact: bool,
-    bound: usize,
+    limit: usize,
     /// The number of steps that the source has made, by the results of its polls.
     made: usize,
     newest: usize,
@@ -97,11 +97,11 @@ struct Model {
 }
 
 impl Model {
-    fn new(steps: Vec<Step>, exact: bool, bound: usize) -> Self {
+    fn new(steps: Vec<Step>, exact: bool, limit: usize) -> Self {
         let source = if exact { Source::exact(steps.clone()) } else { Source::stream(steps.clone()) };
-        let body = attempt(ReplayBody::with_bound(source, bound));
+        let body = attempt(ReplayBody::with_limit(source, limit));
         let first = Copy { body, turn: None, read: Content::default(), ended: false };
-        Self { whole: Content::of(&steps), steps, exact, bound, made: 0, newest: 0, copies: vec![first] }
+        Self { whole: Content::of(&steps), steps, exact, limit, made: 0, newest: 0, copies: vec![first] }
     }
 
     /// Returns the content that is kept, or was kept while it could be.
@@ -119,7 +119,7 @@ impl Model {
     }
 
     fn is_kept(&self) -> bool {
-        self.announced() <= self.bound && self.passed().size() <= self.bound
+        self.announced() <= self.limit && self.passed().size() <= self.limit
     }
 
     /// Returns whether the source is empty from the start. Such a source is a body in memory, and
@@ -135,7 +135,7 @@ impl Model {
         match *action {
             Action::Copy(index) => self.copy(index % self.copies.len())?,
             Action::Poll(index) => self.poll(index % self.copies.len())?,
-            Action::Claim(index) => self.claim(index % self.copies.len())?,
+            Action::Claim(index) => self.begin_exclusive(index % self.copies.len())?,
             Action::Drop(index) => {
                 self.copies.swap_remove(index % self.copies.len());
             }
@@ -152,13 +152,13 @@ impl Model {
         Ok(())
     }
 
-    fn claim(&mut self, index: usize) -> Result<(), TestCaseError> {
+    fn begin_exclusive(&mut self, index: usize) -> Result<(), TestCaseError> {
         let body = &self.copies[index].body;
         let is_replayable = body.is_replayable();
-        prop_assert_eq!(body.claim(), is_replayable);
+        prop_assert_eq!(body.begin_exclusive(), is_replayable);
         prop_assert_eq!(body.is_replayable(), is_replayable, "the copy itself stays as it is");
         // All attempts that have begun are older. Before the first one nothing has been read that a
-        // claim could preserve.
+        // begin_exclusive could preserve.
         self.newest += usize::from(is_replayable && self.newest > 0);
         Ok(())
     }
@@ -175,7 +175,7 @@ impl Model {
         } else if copy.turn.is_none() && self.has_failed() {
             prop_assert_eq!(error, Some(Some(ReplayBodyError::SourceFailed)));
         } else if copy.turn.is_none() && self.newest > 0 && !self.is_kept() {
-            prop_assert_eq!(error, Some(Some(ReplayBodyError::BoundPassed)));
+            prop_assert_eq!(error, Some(Some(ReplayBodyError::LimitExceeded)));
         } else {
             let turn = *copy.turn.get_or_insert_with(|| {
                 self.newest += 1;
@@ -293,10 +293,10 @@ proptest! {
     fn a_permitted_replay_equals_the_original(
         steps in steps(),
         exact in any::<bool>(),
-        bound in prop_oneof![2 => 0..100_usize, 2 => 100..2000_usize, 3 => Just(65_536)],
+        limit in prop_oneof![2 => 0..100_usize, 2 => 100..2000_usize, 3 => Just(65_536)],
         actions in actions(),
     ) {
-        let mut model = Model::new(steps, exact, bound);
+        let mut model = Model::new(steps, exact, limit);
         for action in &actions {
             model.act(action)?;
         }

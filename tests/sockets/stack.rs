@@ -29,7 +29,7 @@ use tower_http::request_id::{MakeRequestUuid, SetRequestIdLayer};
 use turris_auth::{
     Credentials, Environment, TurrisAuthLayer, TurrisBackoffLayer,
     backoff::BackoffReport,
-    replay::{DEFAULT_BOUND, ReplayBody, ReplayBodyLayer},
+    replay::{DEFAULT_LIMIT, ReplayBody, ReplayBodyLayer},
 };
 use turris_emulator::{Emulator, Endpoint, Fault, Limits};
 use turris_test_support::EmulatorExt;
@@ -284,7 +284,7 @@ async fn past_the_bound(stack: &Stack, emulator: &Emulator, version: Version) ->
     let (mut sender, body) = Channel::<Bytes, io::Error>::new(1);
     let uri = emulator.environment().url("/v1/echo").unwrap();
     let answer = tokio::spawn(stack.clone().oneshot(Request::post(uri).body(Body::new(body)).unwrap()));
-    sender.send(Frame::data(vec![b'x'; DEFAULT_BOUND + 1].into())).await.unwrap();
+    sender.send(Frame::data(vec![b'x'; DEFAULT_LIMIT + 1].into())).await.unwrap();
     // There is room for this frame only after the previous one was read.
     sender.send(Frame::data("and".into())).await.unwrap();
     emulator.clear_faults();

@@ -31,9 +31,9 @@ type Polled = Poll<Option<Result<Frame<Bytes>, BoxError>>>;
 /// steps, and then one action for each byte.
 pub fn replay(data: &[u8]) {
     let Some((&[flags, low, high], data)) = data.split_first_chunk() else { return };
-    let bound = if flags & 2 == 0 { usize::from(u16::from_le_bytes([low, high])) % 2048 } else { 64 * 1024 };
+    let limit = if flags & 2 == 0 { usize::from(u16::from_le_bytes([low, high])) % 2048 } else { 64 * 1024 };
     let (script, actions) = Script::read(data, flags & 1 == 1);
-    let mut readers = Readers::new(script, bound);
+    let mut readers = Readers::new(script, limit);
     for action in actions {
         readers.act(*action);
     }
@@ -71,7 +71,7 @@ enum Stage {
 struct Readers {
     readers: Vec<Reader>,
     whole: Content,
-    bound: usize,
+    limit: usize,
     /// A source without any frames is a body in memory.
     is_empty: bool,
     has_failed: bool,
@@ -107,15 +107,15 @@ impl Reader {
 }
 
 impl Readers {
-    fn new(script: Script, bound: usize) -> Self {
+    fn new(script: Script, limit: usize) -> Self {
         Self {
             whole: script.whole(),
-            bound,
+            limit,
             is_empty: script.is_end_stream(),
             has_failed: false,
             is_spent: false,
             pending_left: script.pending(),
-            readers: vec![Reader::new(ReplayBody::with_bound(script, bound))],
+            readers: vec![Reader::new(ReplayBody::with_limit(script, limit))],
         }
     }
 
@@ -127,7 +127,7 @@ impl Readers {
         match action & 7 {
             0..=3 => self.poll(index),
             4 => self.copy(index),
-            5 => self.claim(index),
+            5 => self.begin_exclusive(index),
             6 => drop(self.readers.swap_remove(index)),
             _ => (0..8).for_each(|_| self.poll(index)),
         }
@@ -136,8 +136,8 @@ impl Readers {
 
     fn copy(&mut self, index: usize) {
         let copy = self.readers[index].body.try_clone();
-        let is_due = self.is_empty || (self.whole.announced.max(self.whole.size()) <= self.bound && !self.has_failed);
-        assert!(copy.is_some() || !is_due, "no copy of a body that is within the bound");
+        let is_due = self.is_empty || (self.whole.announced.max(self.whole.size()) <= self.limit && !self.has_failed);
+        assert!(copy.is_some() || !is_due, "no copy of a body that is within the limit");
         assert!(copy.is_none() || !self.is_spent, "a copy of a body that could not be repeated before");
         match copy {
             Some(body) => self.readers.push(Reader::new(body)),
@@ -145,11 +145,11 @@ impl Readers {
         }
     }
 
-    fn claim(&mut self, index: usize) {
+    fn begin_exclusive(&mut self, index: usize) {
         let body = &self.readers[index].body;
         let is_replayable = body.is_replayable();
-        assert_eq!(body.claim(), is_replayable);
-        assert_eq!(body.is_replayable(), is_replayable, "a claim changes nothing for the one that made it");
+        assert_eq!(body.begin_exclusive(), is_replayable);
+        assert_eq!(body.is_replayable(), is_replayable, "a begin_exclusive changes nothing for the one that made it");
         if is_replayable && !self.is_empty {
             self.readers.iter_mut().for_each(Reader::is_superseded);
         }
@@ -203,8 +203,8 @@ impl Readers {
         match (before, error) {
             (Stage::Superseded | Stage::Failed, ReplayBodyError::Superseded) => {}
             (Stage::Waiting | Stage::Begun | Stage::Failed, ReplayBodyError::SourceFailed) => assert!(self.has_failed),
-            (Stage::Waiting, ReplayBodyError::BoundPassed) => {
-                assert!(self.whole.announced.max(self.whole.size()) > self.bound);
+            (Stage::Waiting, ReplayBodyError::LimitExceeded) => {
+                assert!(self.whole.announced.max(self.whole.size()) > self.limit);
             }
             _ => panic!("the reader {index} was {before:?}, and then {error:?}"),
         }

@@ -12,7 +12,8 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 const FEW: u64 = 1_000;
 const MANY: u64 = 3_000;
 
-/// The instructions of one request. The difference of two runs has neither the start of the process nor the setup in it.
+/// The instructions of one request. The difference of two runs has neither the start of the process
+/// nor the setup in it.
 pub fn instructions(contender: &str) -> Result<u64, Error> {
     let few = total(&profile(contender, FEW)?)?;
     let many = total(&profile(contender, MANY)?)?;
@@ -35,7 +36,8 @@ pub fn functions(contender: &str, inclusive: bool) -> Result<BTreeMap<String, u6
     let mut functions = BTreeMap::<String, u64>::new();
     for (function, count) in String::from_utf8(output.stdout)?.lines().filter_map(function) {
         let entry = functions.entry(function.to_owned()).or_default();
-        // A function has one line for each file that was inlined into it. Of the inclusive ones each has parts of the others.
+        // A function has one line for each file that was inlined into it. Of the inclusive ones
+        // each has parts of the others.
         *entry = if inclusive { count.max(*entry) } else { *entry + count };
     }
     functions.values_mut().for_each(|count| *count /= REQUESTS);

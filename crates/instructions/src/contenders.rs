@@ -162,7 +162,8 @@ fn sender<S>(mut service: S, request: fn() -> Request<Content>) -> Runner
 where
     S: Service<Request<Content>, Response = Response<Content>> + 'static,
 {
-    // Where the allocator finds room depends on what was freed before. So every process sets up a layer and its token.
+    // Where the allocator finds room depends on what was freed before. So every process sets up a
+    // layer and its token.
     let same_heap = auth(true);
     Box::new(move |requests| {
         let _ = &same_heap;
@@ -170,7 +171,8 @@ where
     })
 }
 
-/// Calls a clone for each request, as `service.clone().oneshot(request)` does. [`Inner`] need not be polled ready.
+/// Calls a clone for each request, as `service.clone().oneshot(request)` does. [`Inner`] need not
+/// be polled ready.
 struct Cloned<S>(S);
 
 impl<S: Service<Request<Content>> + Clone> Service<Request<Content>> for Cloned<S> {
@@ -211,7 +213,8 @@ pub fn auth(retry: bool) -> TurrisAuthLayer<TokenService> {
     layer
 }
 
-/// The whole stack, paced as by default, with an allowance that no run uses up and a token that outlives the run.
+/// The whole stack, paced as by default, with an allowance that no run uses up and a token that
+/// outlives the run.
 fn turris() -> TurrisLayer<TokenService> {
     let layer =
         TurrisLayer::builder(Credentials::new("client", "secret").expect("valid credentials"), Environment::Production)
@@ -237,7 +240,8 @@ fn issue(_: Request<Content>) -> Ready<Result<Response<Content>, Infallible>> {
     std::future::ready(Ok(Response::builder().status(201).body(answer.into()).expect("a valid answer")))
 }
 
-/// What everybody pays who is to be able to retry: a copy of the request, with whatever its body needs for one.
+/// What everybody pays who is to be able to retry: a copy of the request, with whatever its body
+/// needs for one.
 #[derive(Clone, Copy, Debug)]
 pub struct CloneAndGiveUp;
 

@@ -1,5 +1,5 @@
-//! `cargo run --release -p turris-auth-instructions`: what a request costs in each layer, and whether
-//! that is still within its limits.
+//! `cargo run --release -p turris-auth-instructions`: what a request costs in each layer, and
+//! whether that is still within its limits.
 
 use std::process::ExitCode;
 

@@ -22,8 +22,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 const CONTENT: &[u8] = br#"{"name":"Example Insurance Services","npn":"12345678","states":["CA","NV","OR"]}"#;
 
-/// A `POST` with six headers and a small body: three headers are the same in every request of a program, three are made
-/// for this one. So are the URI and the body, as in programs.
+/// A `POST` with six headers and a small body: three headers are the same in every request of a
+/// program, three are made for this one. So are the URI and the body, as in programs.
 #[inline(never)]
 pub fn request() -> Request<Content> {
     request_to(URI)
@@ -37,19 +37,23 @@ pub fn read() -> Request<Content> {
     request
 }
 
-/// The first one with a `Host` field, as programs have it that set one, and proxies that pass one on.
+/// The first one with a `Host` field, as programs have it that set one, and proxies that pass one
+/// on. It is in the place of another field: with seven fields the map would have room for an
+/// eighth, and a static header would cost a fifth.
 #[inline(never)]
 pub fn request_with_host() -> Request<Content> {
-    let mut request = request_to(URI);
-    request.headers_mut().insert(header::HOST, HeaderValue::from_static("public.api.live.turrisfi.com"));
-    request
+    request_with(URI, header::HOST, HeaderValue::from_static("public.api.live.turrisfi.com"))
 }
 
 pub fn request_to(uri: &str) -> Request<Content> {
+    request_with(uri, header::USER_AGENT, HeaderValue::from_static("example/1.0"))
+}
+
+fn request_with(uri: &str, name: HeaderName, value: HeaderValue) -> Request<Content> {
     Request::post(uri)
         .header(header::ACCEPT, HeaderValue::from_static("application/json"))
         .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
-        .header(header::USER_AGENT, HeaderValue::from_static("example/1.0"))
+        .header(name, value)
         .header(IDEMPOTENCY_KEY, "0196f2c5-8d0c-7c5e-9b5e-0d4c9a2f6b11")
         .header(REQUEST_ID, "0196f2c5-8d0d-7a11-8f2e-5b7d3c1e9a42")
         .header(TRACE_PARENT, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
@@ -79,7 +83,8 @@ impl<B> Service<Request<B>> for Inner {
         Poll::Ready(Ok(()))
     }
 
-    // Neither this nor `request` is inlined, so that both cost the same in every contender and drop out.
+    // Neither this nor `request` is inlined, so that both cost the same in every contender and drop
+    // out.
     #[inline(never)]
     fn call(&mut self, request: Request<B>) -> Self::Future {
         drop(black_box(request));
@@ -111,7 +116,8 @@ impl<B: Body + Unpin> Service<Request<B>> for ReadingInner {
     }
 }
 
-/// Sends `requests` requests that `request` makes, one after another. Returns the size of the service's future.
+/// Sends `requests` requests that `request` makes, one after another. Returns the size of the
+/// service's future.
 #[inline(never)]
 pub fn drive<S>(service: &mut S, request: fn() -> Request<Content>, requests: u64) -> usize
 where

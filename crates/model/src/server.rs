@@ -22,6 +22,8 @@ use crate::{
     },
 };
 
+/// The documented window of the token endpoint.
+const WINDOW: Duration = Duration::from_secs(60);
 pub(crate) const LIFETIME: Duration = Duration::from_secs(600);
 pub(crate) const REFRESH_BEFORE: Duration = Duration::from_secs(60);
 pub(crate) const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -66,7 +68,7 @@ pub(crate) fn start(limit: u32, answers: &'static [Answer]) -> (Arc<TokenCache>,
 }
 
 pub(crate) fn start_with(limit: u32, answers: &'static [Answer], one_at_a_time: bool) -> (Arc<TokenCache>, Server) {
-    let settings = Settings { refresh_before: REFRESH_BEFORE, token_timeout: TOKEN_TIMEOUT, limit };
+    let settings = Settings { refresh_before: REFRESH_BEFORE, token_timeout: TOKEN_TIMEOUT, limit, window: WINDOW };
     let cache = TokenCache::new(settings);
     let inner = Inner {
         history: History::of(&cache, answers),

@@ -46,7 +46,7 @@ pub fn builder(source: &Source) -> TurrisAuthLayerBuilder<TokenService> {
     let credentials = Credentials::new("client", "secret").expect("valid credentials");
     TurrisAuthLayer::builder(credentials, Environment::Production)
         .token_service(source.clone())
-        .token_requests_per_minute(1_000)
+        .rate_limit(1_000, Duration::from_secs(60))
 }
 
 pub fn auth(source: &Source) -> TurrisAuth<Inner, TokenService> {

@@ -94,7 +94,7 @@ impl ApiClient {
         let secrets = Arc::new(Secrets { current: Mutex::new(secret), sealed: AtomicBool::new(false) });
         let auth = TurrisAuthLayer::builder(Arc::clone(&secrets), environment)
             .token_timeout(TOKEN_TIMEOUT)
-            .token_requests_per_minute(fetches_per_minute)
+            .rate_limit(fetches_per_minute.into(), Duration::from_secs(60))
             .build()?;
         let backoff = TurrisBackoffLayer::builder()
             .max_wait(MAX_WAIT)

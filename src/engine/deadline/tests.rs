@@ -72,7 +72,8 @@ proptest! {
         prop_assert!(written.len() <= MOST_DIGITS + 1);
         let read = parse(written.to_str().unwrap()).unwrap();
         prop_assert!(read <= timeout.max(Duration::from_nanos(1)));
-        // Nothing is lost but digits behind the eighth, or behind the unit below which there is none.
+        // Nothing is lost but digits behind the eighth, or behind the unit below which there is
+        // none.
         prop_assert!(timeout.as_nanos() - read.as_nanos().min(timeout.as_nanos()) <= timeout.as_nanos() / 20_000);
     }
 }

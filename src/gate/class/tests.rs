@@ -9,8 +9,8 @@ const MANY: u64 = 200;
 fn a_part_of_a_class_is_paced_where_the_class_is_however_it_is_divided() {
     for (whole, paced) in [(RequestClass::READS, false), (RequestClass::WRITES, true)] {
         for key in 0..MANY {
-            let part = whole.with(key);
-            assert_eq!((part.is_paced(), part.with("again").is_paced()), (paced, paced), "{key}");
+            let part = whole.with_key(key);
+            assert_eq!((part.is_paced(), part.with_key("again").is_paced()), (paced, paced), "{key}");
         }
     }
 }
@@ -20,9 +20,9 @@ fn parts_are_apart_from_each_other_and_from_the_whole() {
     let wholes = [RequestClass::READS, RequestClass::WRITES];
     let parts = wholes
         .into_iter()
-        .flat_map(|whole| (0..MANY).flat_map(move |key| [whole.with(key), whole.with(key).with(key)]));
+        .flat_map(|whole| (0..MANY).flat_map(move |key| [whole.with_key(key), whole.with_key(key).with_key(key)]));
     let classes: HashSet<_> = wholes.into_iter().chain(parts).map(RequestClass::key).collect();
     assert_eq!(classes.len() as u64, 2 + 4 * MANY);
-    assert_eq!(RequestClass::WRITES.with("key"), RequestClass::WRITES.with(String::from("key")));
-    assert_eq!(format!("{:?}", RequestClass::WRITES.with("key")), "RequestClass { paced: true, .. }");
+    assert_eq!(RequestClass::WRITES.with_key("key"), RequestClass::WRITES.with_key(String::from("key")));
+    assert_eq!(format!("{:?}", RequestClass::WRITES.with_key("key")), "RequestClass { paced: true, .. }");
 }

@@ -26,7 +26,7 @@ fn one_gate_for_each_authority_and_class_however_it_is_spelled() {
         assert!(!Arc::ptr_eq(&first, &find(&gates, other, RequestClass::WRITES)), "{other}");
     }
     assert!(!Arc::ptr_eq(&first, &find(&gates, "https://api.example/", RequestClass::READS)));
-    assert!(!Arc::ptr_eq(&first, &find(&gates, "https://api.example/", RequestClass::WRITES.with(1))));
+    assert!(!Arc::ptr_eq(&first, &find(&gates, "https://api.example/", RequestClass::WRITES.with_key(1))));
     assert!(Arc::ptr_eq(&first, &find(&gates, "https://api.example/", RequestClass::WRITES)));
 }
 

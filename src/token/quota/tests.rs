@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::*;
+use super::{DOCUMENTED_WINDOW as WINDOW, *};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -33,7 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #[test]
     fn no_window_has_more_fetches_than_the_limit(limit in 1_u32..15, steps in prop::collection::vec(step(), 1..200)) {
-        let mut quota = Quota::new(limit);
+        let mut quota = Quota::new(limit, WINDOW);
         let limit = limit as usize;
         let mut now = Instant::now();
         let mut under_way = VecDeque::new();
@@ -79,7 +79,7 @@ proptest! {
         limit in 1_u32..15,
         fetches in prop::collection::vec((0_u64..20, 0_u64..20), 1..60),
     ) {
-        let mut quota = Quota::new(limit);
+        let mut quota = Quota::new(limit, WINDOW);
         let mut now = Instant::now();
         for (pause, length) in fetches {
             now += Duration::from_secs(pause);
@@ -101,7 +101,7 @@ proptest! {
 #[test]
 fn recovery_has_places_of_its_own() {
     let now = Instant::now();
-    let mut quota = Quota::new(DOCUMENTED_LIMIT);
+    let mut quota = Quota::new(DOCUMENTED_LIMIT, WINDOW);
     for _ in 0..8 {
         assert!(quota.wait(now, Purpose::Supply).is_zero());
         quota.begin(now);
@@ -119,7 +119,7 @@ fn recovery_has_places_of_its_own() {
 #[test]
 fn a_server_whose_window_is_a_day_is_asked_again_after_five_minutes() {
     let now = Instant::now();
-    let mut quota = Quota::new(DOCUMENTED_LIMIT);
+    let mut quota = Quota::new(DOCUMENTED_LIMIT, WINDOW);
     let day = Some(Duration::from_secs(24 * 60 * 60));
     quota.learn(now, &RateLimits { remaining: Some(1), reset_after: day, ..RateLimits::default() });
     assert!(quota.wait(now, Purpose::Supply).is_zero());
@@ -131,7 +131,7 @@ fn a_server_whose_window_is_a_day_is_asked_again_after_five_minutes() {
 #[test]
 fn what_is_free_is_the_lesser_of_the_own_places_and_the_servers() {
     let now = Instant::now();
-    let mut quota = Quota::new(DOCUMENTED_LIMIT);
+    let mut quota = Quota::new(DOCUMENTED_LIMIT, WINDOW);
     assert_eq!(quota.free(now), 10);
     quota.begin(now);
     quota.end(now);
@@ -147,7 +147,7 @@ fn what_is_free_is_the_lesser_of_the_own_places_and_the_servers() {
 #[test]
 fn a_fetch_under_way_has_its_place_for_as_long_as_it_takes() {
     let now = Instant::now();
-    let mut quota = Quota::new(1);
+    let mut quota = Quota::new(1, WINDOW);
     quota.begin(now);
     let hours_later = now + Duration::from_secs(10_000);
     assert_eq!(quota.wait(hours_later, Purpose::Recovery), WINDOW);

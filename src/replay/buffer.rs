@@ -27,15 +27,16 @@ pub(super) struct Begun {
 
 /// The shared side of a [`ReplayBody`](super::ReplayBody).
 ///
-/// 1. The attempt whose turn is `newest` owns the source: no other one is given frames. After a claim there is none until
-///    the next one begins.
+/// 1. The attempt whose turn is `newest` owns the source: no other one is given frames. After an
+///    exclusive begin there is none until the next one begins.
 /// 2. While `kept` is there, it is all that the source has yielded.
-/// 3. Once gone, `kept` does not come back; a source that has finished or failed is not polled again.
+/// 3. Once gone, `kept` does not come back; a source that has finished or failed is not polled
+///    again.
 /// 4. `waker` is of the attempt that owns the source, or there is none.
-pub(super) struct Recording<B> {
+pub(super) struct ReplayBuffer<B> {
     source: Source<B>,
     kept: Option<Kept>,
-    bound: usize,
+    limit: usize,
     newest: Turn,
     waker: Option<Waker>,
 }
@@ -47,24 +48,26 @@ enum Source<B> {
     Failed,
 }
 
-/// Locks a recording.
+/// Locks a buffer.
 ///
-/// The source is polled under this lock, so that a newer attempt can take it over between two polls on any thread. Polls
-/// do not block, hence neither does the lock for long. A panic of the source is a failure of it.
-pub(super) fn lock<B>(recording: &Mutex<Recording<B>>) -> MutexGuard<'_, Recording<B>> {
-    recording.lock().unwrap_or_else(|poisoned| {
+/// The source is polled under this lock, so that a newer attempt can take it over between two polls
+/// on any thread. Polls do not block, hence neither does the lock for long. A panic of the source
+/// is a failure of it.
+pub(super) fn lock<B>(buffer: &Mutex<ReplayBuffer<B>>) -> MutexGuard<'_, ReplayBuffer<B>> {
+    buffer.lock().unwrap_or_else(|poisoned| {
         let mut leftovers = Leftovers::default();
         let mut guard = poisoned.into_inner();
         guard.fail(&mut leftovers);
         drop(guard);
         drop(leftovers);
         // What has failed stays failed, so that there is nothing left to drop now.
-        recording.lock().unwrap_or_else(PoisonError::into_inner)
+        buffer.lock().unwrap_or_else(PoisonError::into_inner)
     })
 }
 
-/// What a recording has done with. It is dropped after the lock has been let go of: the drop of a source, of a waker and
-/// of bytes with an owner is foreign code, which may come back to a copy of the same body.
+/// What a buffer has done with. It is dropped after the lock has been let go of: the drop of a
+/// source, of a waker and of bytes with an owner is foreign code, which may come back to a copy of
+/// the same body.
 pub(super) struct Leftovers<B> {
     source: Option<Source<B>>,
     kept: Option<Kept>,
@@ -77,25 +80,27 @@ impl<B> Default for Leftovers<B> {
     }
 }
 
-impl<B> Recording<B> {
+impl<B> ReplayBuffer<B> {
     /// Whether a new attempt can be made, now or later, in addition to those that there are.
     pub(super) fn is_replayable(&self) -> bool {
         self.kept.is_some() && !matches!(self.source, Source::Failed)
     }
 
-    /// Whether an attempt that has not begun can begin: the very first one needs nothing that was kept.
+    /// Whether an attempt that has not begun can begin: the very first one needs nothing that was
+    /// kept.
     pub(super) fn can_begin(&self) -> Result<(), ReplayBodyError> {
         match self.source {
             Source::Failed => Err(ReplayBodyError::SourceFailed),
-            _ if self.newest > 0 && self.kept.is_none() => Err(ReplayBodyError::BoundPassed),
+            _ if self.newest > 0 && self.kept.is_none() => Err(ReplayBodyError::LimitExceeded),
             _ => Ok(()),
         }
     }
 
     /// Ends the attempt that has the source, if there is one, so that what is kept stays kept.
     ///
-    /// The caller wakes the waker after it has let go of the lock: that attempt may be waiting for the source.
-    pub(super) fn claim(&mut self) -> Result<Option<Waker>, ReplayBodyError> {
+    /// The caller wakes the waker after it has let go of the lock: that attempt may be waiting for
+    /// the source.
+    pub(super) fn begin_exclusive(&mut self) -> Result<Option<Waker>, ReplayBodyError> {
         self.can_begin()?;
         if self.newest > 0 {
             self.newest += 1;
@@ -105,7 +110,8 @@ impl<B> Recording<B> {
 
     /// Begins an attempt: the source is its own from here on.
     ///
-    /// The caller wakes the waker after it has let go of the lock: the attempt that had the source may be waiting for it.
+    /// The caller wakes the waker after it has let go of the lock: the attempt that had the source
+    /// may be waiting for it.
     pub(super) fn begin(&mut self) -> Result<(Begun, Option<Waker>), ReplayBodyError> {
         self.can_begin()?;
         let kept_frames = self.kept.as_mut().map_or(0, |kept| {
@@ -118,7 +124,7 @@ impl<B> Recording<B> {
 
     /// What would be too long to be kept, if something was.
     pub(super) fn outgrown(&self) -> Option<usize> {
-        (self.kept.is_none() && !matches!(self.source, Source::Failed)).then_some(self.bound)
+        (self.kept.is_none() && !matches!(self.source, Source::Failed)).then_some(self.limit)
     }
 
     pub(super) fn is_newest(&self, turn: Turn) -> bool {
@@ -136,11 +142,11 @@ impl<B> Recording<B> {
     }
 }
 
-impl<B: Body> Recording<B> {
-    pub(super) fn new(body: B, bound: usize) -> Self {
-        // A body that says it is longer than the bound is not kept even in part.
-        let fits = usize::try_from(body.size_hint().lower()).is_ok_and(|lower| lower <= bound);
-        Self { source: Source::Open(Box::pin(body)), kept: fits.then(Kept::default), bound, newest: 0, waker: None }
+impl<B: Body> ReplayBuffer<B> {
+    pub(super) fn new(body: B, limit: usize) -> Self {
+        // A body that says it is longer than the limit is not kept even in part.
+        let fits = usize::try_from(body.size_hint().lower()).is_ok_and(|lower| lower <= limit);
+        Self { source: Source::Open(Box::pin(body)), kept: fits.then(Kept::default), limit, newest: 0, waker: None }
     }
 
     pub(super) fn source_has_ended(&self) -> bool {
@@ -189,7 +195,7 @@ impl<B: Body> Recording<B> {
                 // No copy where the data is `Bytes` already.
                 let frame = frame.map_data(|mut data| data.copy_to_bytes(data.remaining()));
                 if let Some(kept) = &mut self.kept
-                    && let Err(NotKept) = kept.push(&frame, self.bound)
+                    && let Err(NotKept) = kept.push(&frame, self.limit)
                 {
                     leftovers.kept = self.kept.take();
                 }

@@ -10,13 +10,13 @@ type Allocated<T> = (AtomicUsize, AtomicUsize, T);
 #[test]
 #[cfg(target_pointer_width = "64")]
 fn a_request_takes_the_documented_heap() {
-    assert_eq!(size_of::<Allocated<Mutex<Recording<Empty<Bytes>>>>>(), 136);
+    assert_eq!(size_of::<Allocated<Mutex<ReplayBuffer<Empty<Bytes>>>>>(), 136);
     // Nothing of the body is in there: its own box holds it.
-    assert_eq!(size_of::<Recording<[u8; 1000]>>(), size_of::<Recording<()>>());
+    assert_eq!(size_of::<ReplayBuffer<[u8; 1000]>>(), size_of::<ReplayBuffer<()>>());
 }
 
 #[test]
 fn a_recording_is_send_and_sync_where_the_body_is_send() {
     fn assert<T: Send + Sync>() {}
-    assert::<Arc<Mutex<Recording<std::cell::Cell<u8>>>>>();
+    assert::<Arc<Mutex<ReplayBuffer<std::cell::Cell<u8>>>>>();
 }

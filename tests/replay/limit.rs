@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http_body::Body;
-use turris_auth::replay::{DEFAULT_BOUND, ReplayBody, ReplayBodyError, TryCloneBody};
+use turris_auth::replay::{DEFAULT_LIMIT, ReplayBody, ReplayBodyError, TryCloneBody};
 
 use super::{
     attempt, fails_with, next, poll, read, rest,
@@ -15,10 +15,10 @@ fn block(size: usize) -> Step {
 
 #[test]
 fn the_default_bound_is_64_kib() {
-    assert_eq!(DEFAULT_BOUND, 65_536);
+    assert_eq!(DEFAULT_LIMIT, 65_536);
     let mut body = attempt(ReplayBody::new(Source::stream([block(65_536), block(1)])));
     next(&mut body);
-    assert!(body.try_clone().is_some(), "the bound itself is within it");
+    assert!(body.try_clone().is_some(), "the limit itself is within it");
     next(&mut body);
     assert!(body.try_clone().is_none());
 }
@@ -26,7 +26,7 @@ fn the_default_bound_is_64_kib() {
 #[test]
 fn past_the_bound_the_body_streams_to_its_end_with_its_trailers() {
     let steps = (0..100).map(|_| data("0123456789")).chain([Step::Trailers(trailers("1"))]);
-    let body = ReplayBody::with_bound(Source::stream(steps), 95);
+    let body = ReplayBody::with_limit(Source::stream(steps), 95);
     let copy = body.try_clone().unwrap();
     let (bytes, trailing) = read(body).unwrap();
     assert_eq!(bytes, b"0123456789".repeat(100));
@@ -35,14 +35,14 @@ fn past_the_bound_the_body_streams_to_its_end_with_its_trailers() {
     assert!(copy.try_clone().is_none());
     let mut copy = attempt(copy);
     for _ in 0..2 {
-        fails_with(poll(&mut copy), ReplayBodyError::BoundPassed);
+        fails_with(poll(&mut copy), ReplayBodyError::LimitExceeded);
         assert!(!copy.is_end_stream());
     }
 }
 
 #[test]
 fn a_second_attempt_that_passes_the_bound_streams_on_too() {
-    let body = ReplayBody::with_bound(Source::stream([data("12345"), data("678"), data("90")]), 8);
+    let body = ReplayBody::with_limit(Source::stream([data("12345"), data("678"), data("90")]), 8);
     let copy = body.try_clone().unwrap();
     let mut first = attempt(body);
     next(&mut first);
@@ -57,18 +57,18 @@ fn a_second_attempt_that_passes_the_bound_streams_on_too() {
 
 #[test]
 fn polling_a_copy_in_vain_takes_nothing_from_the_attempt_that_streams() {
-    let body = ReplayBody::with_bound(Source::stream([data("12345"), data("678")]), 3);
+    let body = ReplayBody::with_limit(Source::stream([data("12345"), data("678")]), 3);
     let copy = body.try_clone().unwrap();
     let mut first = attempt(body);
     next(&mut first);
-    fails_with(poll(&mut attempt(copy)), ReplayBodyError::BoundPassed);
+    fails_with(poll(&mut attempt(copy)), ReplayBodyError::LimitExceeded);
     assert_eq!(rest(first).unwrap(), b"678");
 }
 
 #[test]
 fn what_was_kept_is_dropped_at_the_bound() {
     let large = Bytes::from(vec![b'x'; 1000]);
-    let body = ReplayBody::with_bound(Source::stream([Step::Data(large.clone()), data("1")]), 1000);
+    let body = ReplayBody::with_limit(Source::stream([Step::Data(large.clone()), data("1")]), 1000);
     let mut first = attempt(body);
     drop(next(&mut first));
     assert!(!large.is_unique(), "kept, and shared rather than copied");
@@ -89,7 +89,7 @@ fn what_was_kept_is_dropped_when_the_source_fails() {
 #[test]
 fn a_body_that_says_it_is_longer_is_not_kept_at_all() {
     let large = Bytes::from(vec![b'x'; 1000]);
-    let body = ReplayBody::with_bound(Source::exact([Step::Data(large.clone()), data("1")]), 1000);
+    let body = ReplayBody::with_limit(Source::exact([Step::Data(large.clone()), data("1")]), 1000);
     assert!(body.try_clone().is_none());
     assert!(body.is_replayable(), "it can be sent, once");
     let mut first = attempt(body);
@@ -100,23 +100,23 @@ fn a_body_that_says_it_is_longer_is_not_kept_at_all() {
 
 #[test]
 fn a_bound_of_zero_keeps_nothing_and_the_largest_one_everything() {
-    let none = attempt(ReplayBody::with_bound(Source::stream([data("")]), 0));
+    let none = attempt(ReplayBody::with_limit(Source::stream([data("")]), 0));
     let copy = none.try_clone().unwrap();
     read(none.into_inner()).unwrap();
     assert_eq!(read(copy).unwrap().0, b"");
 
-    let mut one = attempt(ReplayBody::with_bound(Source::stream([data("1")]), 0));
+    let mut one = attempt(ReplayBody::with_limit(Source::stream([data("1")]), 0));
     next(&mut one);
     assert!(one.try_clone().is_none());
 
-    let all = ReplayBody::with_bound(Source::stream([block(1_000_000)]), usize::MAX);
+    let all = ReplayBody::with_limit(Source::stream([block(1_000_000)]), usize::MAX);
     let copy = all.try_clone().unwrap();
     assert_eq!(read(all).unwrap(), read(copy).unwrap());
 }
 
 #[test]
 fn trailers_that_do_not_fit_pass_all_the_same() {
-    let body = ReplayBody::with_bound(Source::stream([data("12345"), Step::Trailers(trailers("1"))]), 5);
+    let body = ReplayBody::with_limit(Source::stream([data("12345"), Step::Trailers(trailers("1"))]), 5);
     let copy = body.try_clone().unwrap();
     assert_eq!(read(body).unwrap().1, Some(trailers("1")));
     assert!(!copy.is_replayable());
