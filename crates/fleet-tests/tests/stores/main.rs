@@ -11,6 +11,7 @@
 mod blocking;
 mod differential;
 mod failures;
+mod flushed;
 
 use turris_auth::fleet::{Gate, Slot};
 
