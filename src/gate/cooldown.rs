@@ -5,7 +5,7 @@
 //! 1. A refusal closes the gate. Of requests that were sent together (one *epoch*) the first refusal closes it; a later one
 //!    counts only if it asks for more time.
 //! 2. The server's own time comes first, then the time that the [limiter](super::limiter) has found, then an exponential
-//!    delay with full jitter.
+//!    delay with full jitter. That delay stays [in proportion](in_proportion) to the time of the refusals.
 //! 3. After a closing the gate opens by degrees (*slow start*): one request may be in flight, and one more for every
 //!    success, until the queue is empty. A request that is not answered holds up the next one for [`PATIENCE`] at most.
 //! 4. Whether the gate is open is tried at the gate's expense. A refusal uses a retry of its request only if it is the
@@ -147,7 +147,10 @@ impl Cooldown {
                 Some(with_jitter(asked, max_wait, share))
             }
             (None, Some(found)) if is_news => Some(found.saturating_duration_since(now).min(max_wait)),
-            (None, None) if is_news => Some(exponential(self.refusals, BASE, max_wait, share)),
+            (None, None) if is_news => {
+                let most = max_wait.min(in_proportion(now.saturating_duration_since(since)));
+                Some(exponential(self.refusals, BASE, most, share))
+            }
             _ => None,
         };
         if let Some(wait) = wait {
@@ -204,6 +207,12 @@ pub(crate) fn asked(limits: &RateLimits) -> Option<Duration> {
 pub(crate) fn with_jitter(asked: Duration, max_wait: Duration, share: f64) -> Duration {
     let most = (asked / JITTER_DIVISOR).min(MOST_JITTER);
     asked.saturating_add(most.mul_f64(share)).min(max_wait)
+}
+
+/// The longest delay after a server has refused everything for this long without saying when it accepts again. A few short
+/// delays in a row, which full jitter brings, do not lead to a long one.
+pub(super) fn in_proportion(refused_for: Duration) -> Duration {
+    refused_for.saturating_mul(2).max(4 * BASE)
 }
 
 /// Exponential delay with full jitter, for the refusal that follows `refusals` others without success between them.

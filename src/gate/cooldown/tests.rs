@@ -46,6 +46,21 @@ fn the_exponential_delay_doubles_to_a_minute() {
     assert_eq!(exponential(9, BASE, seconds(5), 0.0), seconds(0));
 }
 
+#[test]
+fn the_exponential_delay_stays_in_proportion_to_the_time_of_the_refusals() {
+    let mut cooldown = Cooldown::default();
+    let start = Instant::now();
+    let mut now = start;
+    // The jitter is next to nothing for ten refusals, and whole for the next ones.
+    for share in [0.001; 10].into_iter().chain([1.0; 3]) {
+        let (ticket, _) = cooldown.sent(now);
+        let wait = cooldown.refused(ticket, None, None, seconds(120), now, share).wait.unwrap();
+        assert!(wait <= (2 * (now - start)).max(seconds(4)), "{wait:?} after {:?}", now - start);
+        now += wait;
+    }
+    assert!(now - start > seconds(30));
+}
+
 fn any_duration() -> impl Strategy<Value = Duration> {
     prop_oneof![
         Just(Duration::ZERO),

@@ -17,6 +17,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::gate::cooldown;
+
 /// The rate is forgotten when there was no refusal for this many periods.
 const MEMORY: u32 = 5;
 const SHORTEST_MEMORY: Duration = Duration::from_secs(10);
@@ -206,7 +208,8 @@ impl FoundRate {
             // The exponential delay comes first: a documented window is waited for when its end is the nearer.
             let expected = anchor + self.expected?;
             let step = Duration::from_secs(1u64.checked_shl(self.misses - 1).unwrap_or(u64::MAX).min(60));
-            return Some(expected).filter(|expected| *expected > now && *expected <= now + step);
+            let most = step.min(cooldown::in_proportion(now - anchor));
+            return Some(expected).filter(|expected| *expected > now && *expected <= now + most);
         };
         let next = anchor + period + period.mul_f64(share / 32.0);
         Some(next.max(now + (period / 16).max(SHORTEST_WAIT)))
