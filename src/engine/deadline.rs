@@ -1,8 +1,11 @@
 //! The deadline of a gRPC call: one bound for all attempts and all waits together.
 //!
-//! A gRPC client sends how long it waits in `grpc-timeout`, and the gRPC proposal A6 has that time
-//! cover all attempts. So the engine ends a call whose time is over, a later attempt carries the
-//! time that is left, and `grpc-previous-rpc-attempts` counts the attempts before it.
+//! A gRPC client states in `grpc-timeout` how long it waits. By the gRPC proposal A6 that time
+//! covers all attempts. So
+//!
+//! - the engine ends a call whose time is over,
+//! - a later attempt carries the time that is left,
+//! - `grpc-previous-rpc-attempts` counts the attempts before it.
 
 use std::{
     error::Error,
@@ -29,7 +32,7 @@ const HOUR: (char, u128) = ('H', 3_600 * 1_000_000_000);
 const UNITS: [(char, u128); 6] =
     [('n', 1), ('u', 1_000), ('m', 1_000_000), ('S', 1_000_000_000), ('M', 60 * 1_000_000_000), HOUR];
 
-/// When a gRPC call has to be over, and the attempts that its caller has already made.
+/// The deadline of one gRPC call, and the number of attempts that its caller has already made.
 pub(super) struct Deadline {
     at: Instant,
     timer: Timer,
@@ -37,8 +40,8 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    /// The deadline of `request`, counted from now. `None` for a request that is no gRPC call or
-    /// has no usable timeout.
+    /// Returns the deadline of `request`, counted from now. `None` if the request is not a gRPC
+    /// call or has no usable timeout.
     #[cold]
     pub(super) fn of<B>(request: &Request<B>) -> Option<Self> {
         // Every gRPC call is a `POST`.
@@ -57,7 +60,7 @@ impl Deadline {
     /// Tells the server how much time is left, and that it is attempt number `attempts + 1` of this
     /// call.
     ///
-    /// A map that has no room for the two keeps the values of the first attempt.
+    /// If the header map has no room for the two fields, it keeps the values of the first attempt.
     pub(super) fn write<B>(&self, request: &mut Request<B>, attempts: u32) {
         let left = self.at.saturating_duration_since(Instant::now());
         let headers = request.headers_mut();
@@ -68,8 +71,7 @@ impl Deadline {
         }
     }
 
-    /// Ready when the time is over. A runtime without timers never gets there: nothing could wake
-    /// the caller.
+    /// Ready when the time is over. Without timers it stays pending: nothing could wake the caller.
     pub(super) fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<BoxError> {
         match self.timer.poll_until(self.at, cx) {
             Poll::Ready(Ok(())) => Poll::Ready(error()),
@@ -124,11 +126,11 @@ fn error() -> BoxError {
     DeadlineExceeded.into()
 }
 
-/// The deadline of a gRPC call was over before an answer came.
+/// Error of a gRPC call whose deadline was over before an answer came.
 ///
-/// The deadline is what the call's `grpc-timeout` says. It covers all attempts, and the waits for a
-/// token and for rate limits between them. With the feature `tonic` it is the source of a
-/// `tonic::Status` with the code `DEADLINE_EXCEEDED`; without it, it is the error itself.
+/// The call's `grpc-timeout` states the deadline. It covers all attempts, and the waits for a token
+/// and for rate limits between them. With the feature `tonic` this type is the source of a
+/// `tonic::Status` with the code `DEADLINE_EXCEEDED`. Without the feature it is the error itself.
 ///
 /// # Examples
 ///

@@ -1,5 +1,4 @@
-//! Reading the rest of an answer that nobody wants, so that its connection can carry the next
-//! request.
+//! Reads the rest of a refused answer, so that its connection can carry the next request.
 
 use std::{
     fmt,
@@ -16,19 +15,19 @@ use tokio::time::Instant;
 
 use crate::timer::Timer;
 
-/// An error object of the Turris API has a few hundred bytes. Beyond this a new connection is
-/// cheaper than the rest.
+/// An error object of the Turris API has a few hundred bytes. Beyond this size a new connection is
+/// cheaper than reading on.
 const MOST_BYTES: u64 = 64 * 1024;
 
-/// A connection that has not delivered an error object by then is not worth waiting for.
+/// A connection that takes longer to deliver an error object is not worth the wait.
 const MOST_TIME: Duration = Duration::from_secs(1);
 
 pin_project! {
     /// Reads a body to its end and discards it: at most 64 KiB, for at most one second.
     ///
-    /// Errors, and bodies beyond the bounds, are dropped where they stand: the connection is lost
-    /// then, nothing else. A body that is there at once is read without a timer. Where no timer can
-    /// be had, an unfinished body is dropped too.
+    /// The rest is dropped after an error, or if the body exceeds a bound. Only the connection is
+    /// lost then. A body that is there at once is read without a timer. If there is no timer, an
+    /// unfinished body is dropped too.
     pub(crate) struct Drain<B> {
         #[pin]
         body: B,
@@ -63,7 +62,7 @@ impl<B: Body> Future for Drain<B> {
             }
         }
         let deadline = *this.deadline.get_or_insert_with(|| Instant::now() + MOST_TIME);
-        // Without a timer the body is dropped where it stands.
+        // Without a timer the body is dropped at once.
         this.timer.poll_until(deadline, cx).map(drop)
     }
 }

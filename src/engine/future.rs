@@ -21,13 +21,13 @@ use super::{
 use crate::{BoxError, ResponseClass, replay::TryCloneBody};
 
 pin_project! {
-    /// The response of a request that goes through a layer with the policy `P`.
+    /// Response future of a request that goes through a layer with the policy `P`.
     ///
     /// 1. A request starts in `Sent` or in `Waiting`. It goes from one to the other until its
-    ///    answer is the caller's.
-    /// 2. Readiness of the inner service is held by no state: `Waiting` acquires it and sends in
-    ///    the same poll.
-    /// 3. Every end is `Done`, which has let go of everything.
+    ///    answer goes to the caller.
+    /// 2. No state holds readiness of the inner service: `Waiting` acquires it and sends in the
+    ///    same poll.
+    /// 3. Every request ends in `Done`, which holds nothing.
     #[project = EngineProj]
     #[project_replace = EngineOwn]
     pub(crate) enum Engine<S, P, B, R>
@@ -45,7 +45,7 @@ pin_project! {
     }
 }
 
-/// What is known of an attempt in flight.
+/// An attempt in flight.
 pub(super) struct Attempt<S, P: Policy, B> {
     pub(super) policy: P,
     pub(super) permit: P::Permit,
@@ -69,8 +69,8 @@ where
     R: Body,
 {
     /// Sends `request` on `inner`, which is ready, or lets it wait.
-    // Never inlined, and the values of a request that is sent come last: so they are written where
-    // they stay. Inlined they are put together elsewhere first, and moved.
+    // Never inlined, and the values of a sent request come last, so they are written in their final
+    // place. Inlined, they are built elsewhere first and then moved.
     #[inline(never)]
     pub(crate) fn call(inner: &mut S, policy: &P, mut request: Request<B>) -> Self {
         let mut copy = None;
@@ -83,14 +83,13 @@ where
                 };
             }
         };
-        // An attempt that no other one can follow is bounded by the client alone, which has the
-        // caller's timeout.
+        // If no other attempt can follow, the client alone bounds this attempt: it has the caller's
+        // timeout.
         let history = match &copy {
             Some(copy) if copy.may_have_grpc_timeout() => with_deadline(&request),
             _ => None,
         };
-        // A clone, which need not be ready: the service that was polled ready is the one that is
-        // called.
+        // The clone need not be ready: the call goes to the service that was polled ready.
         let copy = copy.map(|copy| (copy, inner.clone()));
         let attempt = Attempt { policy: policy.clone(), permit, copy, history };
         Self::Sent { response: inner.call(request), attempt }
@@ -99,8 +98,8 @@ where
     #[cold]
     #[inline(never)]
     fn wait(inner: &mut S, policy: &P, request: Request<B>, wait: P::Wait) -> Pin<Box<Waiting<S, P, B, R>>> {
-        // What readiness holds, a permit for instance, is not kept while the request waits: the
-        // service that was polled ready is dropped. The clones have never been polled.
+        // Readiness may hold a permit, so it is given back while the request waits: the service
+        // that was polled ready is dropped. The clones have never been polled.
         let unready = inner.clone();
         drop(std::mem::replace(inner, unready.clone()));
         let history = Box::new(History { deadline: Deadline::of(&request), ..History::default() });
@@ -125,8 +124,8 @@ where
 {
     type Output = Result<Response<R>, P::Error>;
 
-    /// The way of nearly all answers: sent once, and the caller's. They are large values, and moved
-    /// as seldom as can be.
+    /// The path of nearly all answers: the request is sent once, and its answer goes to the caller.
+    /// Answers are large values, so they are moved as rarely as possible.
     // Inlined always: as a call of its own it costs two more moves of a response.
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -158,7 +157,7 @@ where
     B: TryCloneBody,
     R: Body,
 {
-    /// The way of an attempt that brought more than an answer for the caller.
+    /// The path of all other attempts: an error, a classified answer, or a request with a history.
     #[cold]
     #[inline(never)]
     fn poll_judged(
@@ -173,14 +172,14 @@ where
         self.poll_rest(cx)
     }
 
-    /// All states but `Sent`, and what comes of them.
+    /// Polls all states but `Sent`.
     #[cold]
     #[inline(never)]
     fn poll_rest(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response<R>, P::Error>> {
         let error = loop {
             match self.as_mut().project() {
-                // Before each attempt but the first there is a wait, so this goes no deeper than
-                // the attempts.
+                // A wait comes before each attempt but the first, so the recursion is no deeper
+                // than the number of attempts.
                 EngineProj::Sent { .. } => return self.poll(cx),
                 EngineProj::Waiting { waiting } => match ready!(waiting.as_mut().poll_send(cx)) {
                     Ok((response, attempt)) => self.set(Self::Sent { response, attempt }),
@@ -212,7 +211,7 @@ where
     B: TryCloneBody,
     R: Body,
 {
-    /// Judges what an attempt brought.
+    /// Judges the result of an attempt.
     fn judge(self: Pin<&mut Self>, result: Result<Looked<R>, BoxError>) -> Judged<S, P, B, R> {
         let EngineOwn::Sent { attempt, .. } = self.project_replace(Self::Done) else { polled_after_completion() };
         let Attempt { policy, permit, copy, history } = attempt;
@@ -229,7 +228,7 @@ where
             }
             Err(error) => (policy.judge_error(permit, &*error, repeatable, &mut history), Err(error)),
         };
-        // The copy may turn out to be of no use only now: its body can be in use on another thread.
+        // The copy may have become useless by now: its body can be in use on another thread.
         let again = wait.and_then(|wait| {
             let (copy, service) = copy?;
             Some((wait, copy.into_request()?, service))

@@ -1,10 +1,14 @@
 //! The engine of the three services: send a request, judge the answer, perhaps send it again.
 //!
 //! [`TurrisAuth`](crate::TurrisAuth), [`TurrisBackoff`](crate::TurrisBackoff) and
-//! [`Turris`](crate::Turris) differ in their [`Policy`] alone. The engine owns the rest: it keeps
-//! one copy of the request, reads a refused answer to its end, gives the readiness of the inner
-//! service back while a request waits, makes a clone ready for the next attempt, holds the deadline
-//! of a gRPC call, and repeats a request that an HTTP/2 server did not process.
+//! [`Turris`](crate::Turris) differ in their [`Policy`] alone. The engine owns the rest:
+//!
+//! - it keeps one copy of the request,
+//! - it reads a refused answer to its end,
+//! - it gives the readiness of the inner service back while a request waits, and makes a clone
+//!   ready for the next attempt,
+//! - it holds the deadline of a gRPC call,
+//! - it repeats a request that an HTTP/2 server did not process.
 //!
 //! | file | |
 //! | --- | --- |

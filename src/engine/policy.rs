@@ -1,4 +1,4 @@
-//! What an engine asks, and what it tells: the trait [`Policy`] and its parts.
+//! The trait [`Policy`] and its parts: the questions that the engine asks.
 
 use std::{
     error::Error,
@@ -12,7 +12,7 @@ use http::{Request, Response};
 use super::deadline::Deadline;
 use crate::{BoxError, ResponseClass};
 
-/// Which part of the stack an error came from.
+/// The part of the stack that an error came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     /// No access token could be obtained or attached.
@@ -25,8 +25,8 @@ pub(crate) enum Part {
     Deadline,
 }
 
-/// Why a request that arrives is not sent at once. It is boxed where it is returned: few requests
-/// get one, and the permit of all the others is moved less.
+/// The reason why an arriving request is not sent at once. Functions return it boxed: few requests
+/// get one, and the permits of all other requests are moved less.
 pub(crate) enum Held<P: Policy> {
     /// It has to wait.
     Wait(P::Wait),
@@ -34,8 +34,8 @@ pub(crate) enum Held<P: Policy> {
     Fail(P::Error),
 }
 
-/// The rules of one layer for one request. A value of it is a reference to what all services of
-/// that layer share.
+/// The rules of one layer for one request. A value is a reference to the state that all services of
+/// the layer share.
 ///
 /// A request takes this way: [`enter`](Admit::enter), or [`poll_wait`](Admit::poll_wait) until it
 /// may [`leave`](Admit::leave); in flight with a [`Permit`](Policy::Permit); then
@@ -44,19 +44,19 @@ pub(crate) enum Held<P: Policy> {
 ///
 /// `repeatable` says that there is a copy of the request that can be sent.
 pub(crate) trait Policy: Clone {
-    /// What a request in flight holds. Dropped, it says that no answer came.
+    /// State of a request in flight. A dropped permit says that no answer came.
     type Permit;
-    /// What a request waits for. Dropped, it gives up its place.
+    /// State of a waiting request. A dropped wait gives up its place.
     type Wait;
     /// The error of the service.
     type Error;
 
     /// Looks at an answer. Returns its class if it has to be [judged](Self::judge), or `None` if it
-    /// is the caller's and teaches nothing but that it came.
+    /// goes to the caller and teaches nothing beyond its arrival.
     fn look<R>(&self, permit: &mut Self::Permit, response: &Response<R>) -> Option<ResponseClass>;
 
-    /// Judges an answer by its class. Returns what the next attempt has to wait for, or `None` if
-    /// the answer is the caller's.
+    /// Judges an answer by its class. Returns the wait before the next attempt, or `None` if the
+    /// answer goes to the caller.
     fn judge<R>(
         &self,
         permit: Self::Permit,
@@ -76,26 +76,27 @@ pub(crate) trait Policy: Clone {
         history: &mut History,
     ) -> Option<Self::Wait>;
 
-    /// The request was not processed and is sent again. Returns what it has to wait for.
+    /// Returns the wait before a request that was not processed is sent again. `None` if the
+    /// request skips the layer.
     fn resend(&self, permit: Self::Permit) -> Option<Self::Wait>;
 
-    /// Takes a place in the queue while there is still a refused answer to read.
+    /// Takes a place in the queue while the refused answer is still being read.
     fn join_queue(&self, wait: Pin<&mut Self::Wait>, cx: &mut Context<'_>) {
         let _ = (wait, cx);
     }
 
-    /// Adds what the request went through to an answer that goes to the caller.
+    /// Adds a report of the request's history to an answer that goes to the caller.
     fn report<R>(&self, history: &History, response: &mut Response<R>);
 
-    /// Makes an error of one part the error of the service.
+    /// Turns an error of one part into the error of the service.
     fn error(part: Part, error: BoxError) -> Self::Error;
 }
 
-/// How a [`Policy`] lets requests go that are to be sent on `S`.
+/// How a [`Policy`] admits requests that are sent on the service `S`.
 pub(crate) trait Admit<S, B>: Policy {
-    /// Makes `request` one that can be sent, if it may go at once. A policy that wants a copy of it
-    /// for a retry has `keep` make it before it changes the request. A policy that has nothing to
-    /// do with a request keeps no copy.
+    /// Prepares `request` for sending, if it may go at once. A policy that needs a copy for a retry
+    /// calls `keep` before it changes the request. A policy keeps no copy of a request that skips
+    /// it.
     fn enter(
         &self,
         request: &mut Request<B>,
@@ -103,8 +104,8 @@ pub(crate) trait Admit<S, B>: Policy {
         keep: impl FnOnce(&Request<B>),
     ) -> Result<Self::Permit, Box<Held<Self>>>;
 
-    /// Waits until there is a point in making the inner service ready. It is polled before each
-    /// poll of the service, so a request that has to wait anew gives readiness back.
+    /// Waits until the inner service is worth making ready. It is polled before each poll of the
+    /// service, so a request that has to wait anew gives readiness back.
     fn poll_wait(
         &self,
         wait: Pin<&mut Self::Wait>,
@@ -114,8 +115,8 @@ pub(crate) trait Admit<S, B>: Policy {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Self::Error>>;
 
-    /// The same for a request that has waited and whose service is ready. `None` if it has to wait
-    /// again.
+    /// As [`enter`](Self::enter), for a request that has waited and whose service is ready. `None`
+    /// if the request has to wait again.
     fn leave(
         &self,
         wait: Pin<&mut Self::Wait>,
@@ -127,26 +128,27 @@ pub(crate) trait Admit<S, B>: Policy {
     ) -> Option<Result<Self::Permit, Self::Error>>;
 }
 
-/// What one request has been through. A request whose first attempt has not had to wait has none.
+/// The history of one request. A first attempt that was sent at once and has no deadline has none.
 #[derive(Default)]
 pub(crate) struct History {
-    /// How many times it was handed to the inner service.
+    /// How many times the request was handed to the inner service.
     pub(crate) attempts: u32,
-    /// A limit has refused it before.
+    /// A limit has refused the request before.
     pub(crate) refused: bool,
     /// How many of the retries that the limits allow are used up.
     pub(crate) limit_retries: u32,
-    /// The time that it was held back by a limit.
+    /// How long a limit has held the request back.
     pub(crate) waited: Duration,
-    /// Time has passed since the policy let it go: the service was not ready then.
+    /// Time has passed since the policy let the request go, because the service was not ready.
     pub(crate) delayed: bool,
-    /// It was sent again because it had not been processed. That happens once.
+    /// The request was sent again because the server had not processed it. That happens once at
+    /// most.
     pub(super) resent: bool,
     pub(super) deadline: Option<Deadline>,
 }
 
 impl History {
-    /// Of a request that is in flight for the first time.
+    /// The history of a request that is in flight for the first time.
     pub(super) fn of_first_attempt() -> Self {
         Self { attempts: 1, ..Self::default() }
     }

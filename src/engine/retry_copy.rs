@@ -1,7 +1,6 @@
 //! The copy of a request that another attempt needs.
 //!
-//! Nearly every copy is thrown away unused, so making one has to be cheap, and unpacking it may
-//! cost more.
+//! Nearly every copy is dropped unused, so packing has to be cheap, and unpacking may cost more.
 
 use bytes::{Buf, Bytes};
 use http::{
@@ -19,8 +18,7 @@ pub(crate) struct RetryCopy<B> {
 }
 
 impl<B: TryCloneBody> RetryCopy<B> {
-    /// `None` if the body can be sent only once, or its HTTP version is one that nobody has heard
-    /// of yet.
+    /// `None` if the body can be sent only once, or if its HTTP version is unknown.
     #[inline]
     pub(crate) fn of(request: &Request<B>) -> Option<Self> {
         Some(Self {
@@ -39,9 +37,9 @@ impl<B: TryCloneBody> RetryCopy<B> {
         self.body.is_replayable()
     }
 
-    /// The request, or `None` if its body can no longer be sent from its beginning. The first
-    /// attempt, where it is still being sent, ends here: it could go on to where this one can no
-    /// longer be sent.
+    /// Returns the request, or `None` if its body can no longer be sent from its beginning. If the
+    /// first attempt is still being sent, it ends here: if it read on, the copy could become
+    /// unusable.
     pub(crate) fn into_request(self) -> Option<Request<B>> {
         if !self.body.begin_exclusive() {
             return None;
@@ -54,16 +52,20 @@ impl<B: TryCloneBody> RetryCopy<B> {
 
 /// A method, a version, a URI and a header map in one block of memory.
 ///
-/// A clone of a map takes two blocks, and one more for each value that has not been shared yet.
-/// Here five numbers come first, then the URI's authority and path, its scheme if it is neither
-/// `https` nor `http`, and the method if it is none of the [`METHODS`]. A header is a [`Lengths`]
-/// word, the name, and the value, in the map's own order: appended in this order to an empty map,
-/// they make an equal one.
+/// A clone of a map takes two blocks, and one more for each value that has not been shared yet. In
+/// a packed head five numbers come first, then the URI's authority and path, its scheme if it is
+/// neither `https` nor `http`, and the method if it is none of the [`METHODS`]. A header is a
+/// [`Lengths`] word, the name, and the value, in the map's own order: appended in this order to an
+/// empty map, they make an equal one.
 struct PackedHead(Vec<u8>);
 
-/// Which of the [`VERSIONS`] it is, with which of the [`METHODS`] above [`METHOD`] bits; the length
-/// of the URI's scheme, or [`HTTPS`] or [`HTTP`]; and the lengths of the method's name, and of the
-/// authority and path of the URI.
+/// The five numbers of a packed head:
+///
+/// 1. the index in [`VERSIONS`], and above [`METHOD`] bits the index in [`METHODS`],
+/// 2. the length of the URI's scheme, or [`HTTPS`] or [`HTTP`],
+/// 3. the length of the method's name,
+/// 4. the length of the URI's authority,
+/// 5. the length of the URI's path.
 type Start = [u32; 5];
 
 /// In place of the length of a scheme. No scheme is that long.
@@ -74,8 +76,8 @@ const METHOD: u32 = 8;
 
 const GRPC_TIMEOUT: &[u8; 12] = b"grpc-timeout";
 
-/// The place of a byte of the first number that neither the version nor the method takes, on
-/// machines of both byte orders: there are fewer than 256 of each.
+/// The index of a byte of the first number that neither the version nor the method uses, on
+/// machines of both byte orders. There are fewer than 256 versions and methods.
 const MARKS: usize = if cfg!(target_endian = "little") { 3 } else { 0 };
 const MAY_HAVE_GRPC_TIMEOUT: u8 = 1;
 
@@ -137,8 +139,8 @@ impl PackedHead {
         };
         let target =
             [uri.authority().map_or("", Authority::as_str), uri.path_and_query().map_or("", PathAndQuery::as_str)];
-        // A guess that most requests stay below: to add the lengths up first costs more than the
-        // rare second block.
+        // Most requests stay below this guess. To add the lengths up first costs more than the rare
+        // second block.
         let mut packed = Vec::with_capacity(TYPICAL_TARGET + headers.len() * TYPICAL_HEADER);
         let [authority, path] = target.map(|part| u32::try_from(part.len()).ok());
         let name_length = u32::try_from(name.len()).ok()?;
@@ -165,15 +167,15 @@ impl PackedHead {
         Some(Self(packed))
     }
 
-    /// Whether there may be a header `grpc-timeout`. It is noticed in passing, which costs less
-    /// than a look-up.
+    /// Whether there may be a header `grpc-timeout`. Packing notices it in passing, which costs
+    /// less than a look-up.
     #[inline]
     fn may_have_grpc_timeout(&self) -> bool {
         self.0.get(MARKS) == Some(&MAY_HAVE_GRPC_TIMEOUT)
     }
 
-    /// What was packed. Whatever was valid once is so again, so this is `None` for no request there
-    /// can be; if it were, a request with a part missing would be worse than none.
+    /// Returns the packed request. Parts that were valid once are valid again, so it is never
+    /// `None`. If it were, no request would be better than a request with a part missing.
     fn unpack(self) -> Option<Request<()>> {
         let mut packed = Bytes::from(self.0);
         let mut parts = uri::Parts::default();
@@ -189,7 +191,7 @@ impl PackedHead {
             HTTP => Some(Scheme::HTTP),
             length => {
                 let scheme = split(&mut packed, length as usize)?;
-                // A URI with both of the others has a scheme, though it may be empty (`://host/`).
+                // A URI with an authority and a path has a scheme, which may be empty (`://host/`).
                 let has_scheme = !scheme.is_empty() || !authority.is_empty() && !path_and_query.is_empty();
                 if has_scheme { Some(Scheme::try_from(&*scheme).ok()?) } else { None }
             }

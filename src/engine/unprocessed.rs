@@ -1,5 +1,5 @@
-//! Errors that say that a request was not processed, so that it can be sent again whatever its
-//! method.
+//! Errors of requests that the server did not process. Such a request can be sent again, whatever
+//! its method.
 
 use std::error::Error;
 
@@ -8,7 +8,7 @@ use std::error::Error;
 /// last stream comes before this one (section 6.8).
 ///
 /// The error of the HTTP/2 library is looked for behind the errors of the clients that wrap it. A
-/// stream that the GOAWAY includes does not end with that error, it goes on.
+/// stream that the GOAWAY includes goes on, and does not end with that error.
 #[cfg(feature = "http2")]
 pub(super) fn is_unprocessed(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);

@@ -22,8 +22,8 @@ use crate::replay::TryCloneBody;
 pin_project! {
     /// A request that waits. It lives on the heap: it is large, and most requests never wait.
     ///
-    /// 1. The service holds readiness only while `touched` is set, and only within one poll of a
-    ///    request that goes on.
+    /// 1. The service holds readiness only while `touched` is set, and only within one poll: the
+    ///    request leaves in that poll or gives readiness back.
     /// 2. `queued` is there until the request leaves, which is the end of this value.
     pub(super) struct Waiting<S, P, B, R>
     where
@@ -53,7 +53,7 @@ struct QueuedRequest<S, B> {
 pub(super) type Sent<S, P, B> = (<S as Service<Request<B>>>::Future, Attempt<S, P, B>);
 
 impl<S, P: Policy, B, R> Waiting<S, P, B, R> {
-    /// `refused` is the body of the answer that the attempt before got.
+    /// `refused` is the body of the previous attempt's answer.
     pub(super) fn new(
         request: Request<B>,
         service: S,
@@ -83,7 +83,7 @@ where
     B: TryCloneBody,
     R: Body,
 {
-    /// Ready when the request has been sent. It must not be polled again then.
+    /// Ready when the request has been sent. It must not be polled after that.
     pub(super) fn poll_send(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Sent<S, P, B>, P::Error>> {
         let mut this = self.project();
         loop {
@@ -132,7 +132,7 @@ where
     }
 }
 
-/// A fresh clone takes the place of a service that may hold readiness.
+/// Replaces a service that may hold readiness with a fresh clone.
 fn give_readiness_back<S: Clone>(service: &mut S, touched: &mut bool) {
     if std::mem::take(touched) {
         *service = service.clone();

@@ -41,7 +41,7 @@ async fn only_grpc_calls_have_a_deadline() {
     assert!(Deadline::of(&call(&[("content-type", "application/json"), ("grpc-timeout", "5S")])).is_none());
     assert!(Deadline::of(&call(&[("grpc-timeout", "5S")])).is_none());
     assert!(Deadline::of(&call(&[GRPC])).is_none());
-    // Of two nobody knows which one counts.
+    // Two values are ambiguous.
     assert!(Deadline::of(&call(&[GRPC, ("grpc-timeout", "5S"), ("grpc-timeout", "6S")])).is_none());
     let mut read = call(&[GRPC, ("grpc-timeout", "5S")]);
     *read.method_mut() = Method::GET;
@@ -72,8 +72,7 @@ proptest! {
         prop_assert!(written.len() <= MOST_DIGITS + 1);
         let read = parse(written.to_str().unwrap()).unwrap();
         prop_assert!(read <= timeout.max(Duration::from_nanos(1)));
-        // Nothing is lost but digits behind the eighth, or behind the unit below which there is
-        // none.
+        // Only digits after the eighth are lost, and digits below the smallest unit.
         prop_assert!(timeout.as_nanos() - read.as_nanos().min(timeout.as_nanos()) <= timeout.as_nanos() / 20_000);
     }
 }
