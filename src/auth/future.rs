@@ -20,8 +20,8 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the request. A token fetch that it waited for goes on for the other
-    /// requests.
+    /// Dropping it drops the request. A token fetch that the request waited for goes on for the
+    /// other requests.
     ///
     /// # Panics
     ///

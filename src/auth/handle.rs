@@ -10,10 +10,15 @@ use crate::{
     token_endpoint::TokenEndpoint,
 };
 
-/// Access to a layer's token outside its requests: to fetch it early, to use it for something that
-/// is not a request, to throw it away, and to see how it is.
+/// Handle to a layer's token, for use outside of the layer's requests. It can
 ///
-/// A clone is the same handle. It keeps the token, and a fetch under way, alive as a service does.
+/// - fetch the token early,
+/// - hand the token out, for instance for a WebSocket,
+/// - throw the token away,
+/// - show the status of the token.
+///
+/// A clone is the same handle. Like a service, a handle keeps the token and a fetch under way
+/// alive.
 ///
 /// # Examples
 ///
@@ -41,7 +46,7 @@ pub struct TokenHandle {
 }
 
 impl TokenHandle {
-    /// Sees to it that there is a valid token, so that the first request need not wait for one.
+    /// Fetches a token if there is no valid one, so that the first request need not wait.
     ///
     /// # Errors
     ///
@@ -55,10 +60,9 @@ impl TokenHandle {
         self.acquire().await.map(drop)
     }
 
-    /// The token, for what is not an HTTP request through the layer: a WebSocket's handshake, a
-    /// child process.
+    /// Returns the token, for use outside of the layer: a WebSocket's handshake, a child process.
     ///
-    /// It is the one that requests carry, fetched if there is none.
+    /// It is the token that requests carry. If there is none, it is fetched.
     ///
     /// # Errors
     ///
@@ -74,21 +78,21 @@ impl TokenHandle {
 
     /// Throws the token away: the next request fetches a new one.
     ///
-    /// A fetch under way was perhaps answered before the reason for this call, so what it brings is
-    /// thrown away too. Each call can cost a fetch of the allowance; a 401 needs none, it
-    /// invalidates by itself.
+    /// The result of a fetch under way is thrown away too, since it may be older than the reason
+    /// for this call. Each call can cost a fetch of the allowance. After a 401 no call is needed:
+    /// the layer replaces the token by itself.
     pub fn invalidate(&self) {
         self.cache.invalidate();
         self.endpoint.token_invalidated();
     }
 
-    /// How the token is right now. It fetches nothing and waits for nothing.
+    /// Returns the status of the token right now, without a fetch or a wait.
     pub fn status(&self) -> TokenStatus {
         let snapshot = self.cache.snapshot();
         TokenStatus { valid_for: snapshot.valid_for, fetching: snapshot.fetching, failure: snapshot.failure }
     }
 
-    /// The current token, if there is one. It fetches nothing.
+    /// Returns the current token, if there is one, without a fetch.
     #[cfg(feature = "client")]
     pub(crate) fn current(&self) -> Option<AccessToken> {
         let token = self.cache.load().as_ref().cloned()?;
@@ -134,18 +138,18 @@ pub struct AccessToken {
 }
 
 impl AccessToken {
-    /// The token itself, a secret.
+    /// Returns the token itself, which is a secret.
     pub fn as_str(&self) -> &str {
         // Built from `Bearer ` and a token of visible ASCII characters, so neither step fails.
         self.authorization.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default()
     }
 
-    /// The whole `Authorization` value (RFC 6750, section 2.1), marked sensitive.
+    /// Returns the whole `Authorization` value (RFC 6750, section 2.1), marked sensitive.
     pub fn authorization(&self) -> &HeaderValue {
         &self.authorization
     }
 
-    /// How long the server accepts it, counted from when it was handed out.
+    /// Returns how long the server accepts the token, counted from when it was handed out.
     pub fn expires_in(&self) -> Duration {
         self.expires_in
     }
@@ -157,10 +161,10 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-/// How a layer's token is: what a health endpoint shows.
+/// Status of a layer's token, for a health endpoint.
 ///
-/// A valid token, a fetch under way and a failure do not exclude each other: a refresh that fails
-/// keeps the token.
+/// A valid token, a fetch under way and a failure can be there together: a refresh that fails keeps
+/// the token.
 ///
 /// # Examples
 ///
@@ -187,27 +191,27 @@ pub struct TokenStatus {
 }
 
 impl TokenStatus {
-    /// How much longer requests carry the current token, or `None` if there is none.
+    /// Returns how much longer requests carry the current token, or `None` if there is none.
     pub fn valid_for(&self) -> Option<Duration> {
         self.valid_for
     }
 
-    /// Whether a token is being fetched right now, the first one or a newer one.
+    /// Returns whether a token is being fetched right now, the first one or a newer one.
     pub fn is_fetching(&self) -> bool {
         self.fetching
     }
 
-    /// Why the last fetch failed, unless it succeeded.
+    /// Returns the error of the last fetch, or `None` if it succeeded.
     pub fn failure(&self) -> Option<&TokenError> {
         self.failure.as_ref().map(|(error, _)| error)
     }
 
-    /// After a failed fetch, how long until the next request may fetch again. Zero when it may now.
+    /// Returns, after a failed fetch, how long until a request may fetch again. Zero if it may now.
     pub fn retry_in(&self) -> Option<Duration> {
         self.failure.as_ref().map(|(_, wait)| *wait)
     }
 
-    /// Whether requests can be sent: there is a token, or nothing speaks against fetching one.
+    /// Returns whether requests can be sent: there is a token, or the last fetch has not failed.
     pub fn is_healthy(&self) -> bool {
         self.valid_for.is_some() || self.failure.is_none()
     }

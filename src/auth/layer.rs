@@ -27,18 +27,18 @@ use crate::{
     token_endpoint::TokenEndpoint,
 };
 
-/// What the vendor suggests: to renew a token about five minutes before it expires.
+/// The vendor's advice: renew a token about five minutes before it expires.
 const REFRESH_BEFORE: Duration = Duration::from_secs(5 * 60);
-/// A longer margin than any token lives could only be a mistake.
+/// A margin that is longer than any token lives is taken for a mistake.
 const LONGEST_REFRESH_BEFORE: Duration = Duration::from_secs(24 * 60 * 60);
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
 const LONGEST_TOKEN_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 const LARGEST_LIMIT: u32 = 1_000;
-/// A shorter period could not be kept over a network, and a longer one would outlive what is known
-/// of the server.
+/// A shorter period cannot be kept over a network. A longer one outlives what is known of the
+/// server.
 const PERIODS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
 
-/// Layer that sends the requests of a service with the access token of one Turris API client.
+/// Layer that attaches the access token of one Turris API client to the requests of a service.
 ///
 /// All services made from one layer, or from its clones, share one token and one allowance of
 /// fetches.
@@ -66,7 +66,8 @@ pub struct TurrisAuthLayer<T = ThroughInner> {
 }
 
 impl TurrisAuthLayer {
-    /// Returns a layer with all defaults, which fetches its tokens through the service that it wraps.
+    /// Returns a layer with all defaults, which fetches its tokens through the service that it
+    /// wraps.
     ///
     /// Its services have a [`handle`](TurrisAuth::handle) to the token. The layer itself has one
     /// only with a [`token_service`](TurrisAuthLayerBuilder::token_service).
@@ -101,8 +102,8 @@ impl TurrisAuthLayer {
 impl TurrisAuthLayer<TokenService> {
     /// Returns a handle to the token of this layer.
     ///
-    /// A layer that fetches through the services it wraps has none of its own to fetch with; ask
-    /// one of its services.
+    /// A layer that fetches through the services it wraps has no service to fetch with; ask one of
+    /// its [services](TurrisAuth::handle) for a handle.
     pub fn handle(&self) -> TokenHandle {
         self.shared.own_handle()
     }
@@ -162,19 +163,19 @@ pub struct TurrisAuthLayerBuilder<T = ThroughInner> {
     keep_authorization: bool,
     authorize_relative_uris: bool,
     classifier: Classifier,
-    /// The first value that was refused; `build` reports it.
+    /// The error of the first refused value; `build` returns it.
     refused: Option<ConfigError>,
     #[cfg(feature = "fleet")]
     fleet: Option<SharedState>,
 }
 
 impl<T> TurrisAuthLayerBuilder<T> {
-    /// Sets how long before its expiry a token is renewed in the background. Default: 5 minutes, as the
-    /// vendor suggests.
+    /// Sets how long before its expiry a token is renewed in the background. Default: 5 minutes, as
+    /// the vendor suggests.
     ///
-    /// The renewal comes up to a quarter earlier, at random, so that the processes of a fleet do not
-    /// renew together. The time is at most a third of the token's lifetime, before that quarter. With
-    /// zero a token is used until it expires, and the next request waits.
+    /// The time is at most a third of the token's lifetime. The renewal comes up to a quarter
+    /// earlier than that, at random, so that the processes of a fleet renew at different times.
+    /// With zero a token is used until it expires, and the next request waits.
     ///
     /// [`build`](Self::build) refuses more than 24 hours.
     pub fn refresh_before(mut self, margin: Duration) -> Self {
@@ -185,8 +186,8 @@ impl<T> TurrisAuthLayerBuilder<T> {
         self
     }
 
-    /// Sets how long a fetch takes at most, with all its attempts and the pauses between them. Default:
-    /// 30 seconds.
+    /// Sets how long a fetch takes at most, with all its attempts and the pauses between them.
+    /// Default: 30 seconds.
     ///
     /// It also bounds a caller's wait for a token. The wait can be about twice as long in two rare
     /// cases: the fetch was started on a runtime that is no longer driven, or its token has been
@@ -202,15 +203,15 @@ impl<T> TurrisAuthLayerBuilder<T> {
         self
     }
 
-    /// Sets how many tokens are fetched in any period of this length at most. Default: 10 in 60 seconds,
-    /// the documented limit of one API client.
+    /// Sets how many tokens are fetched in any period of length `per` at most. Default: 10 in 60
+    /// seconds, the documented limit of one API client.
     ///
-    /// If several processes use one client id, give each process its share, or
-    /// [share the token](crate::guide). A fifth of the limit, rounded down, is kept for recovery from a
-    /// 401. The layer also obeys what the server says of its limit.
+    /// If several processes use one client id, give each process its share, or [share the
+    /// token](crate::guide). A fifth of the limit, rounded down, is kept for recovery from a
+    /// 401. The layer also obeys the limit that the server states.
     ///
-    /// [`build`](Self::build) refuses a limit of 0 or above 1,000, and a period below 1 second or above
-    /// 1 hour.
+    /// [`build`](Self::build) refuses a limit of 0 or above 1,000, and a period below 1 second or
+    /// above 1 hour.
     pub fn rate_limit(mut self, fetches: u64, per: Duration) -> Self {
         match u32::try_from(fetches) {
             Ok(limit @ 1..=LARGEST_LIMIT) => self.settings.limit = limit,
@@ -223,12 +224,12 @@ impl<T> TurrisAuthLayerBuilder<T> {
         self
     }
 
-    /// Shares the token and the allowance of fetches with the other processes of a fleet. Default: they
-    /// are not shared.
+    /// Shares the token and the allowance of fetches with the other processes of a fleet. Default:
+    /// they are not shared.
     ///
     /// One process fetches a token, and the others take it from the store. If a fetch fails, all
-    /// processes pause. A forced refresh and [`TokenHandle::invalidate`] count for all. While the store
-    /// does not answer, this layer goes on alone: see [`fleet`](crate::fleet).
+    /// processes pause. A forced refresh and [`TokenHandle::invalidate`] count for all. If the
+    /// store does not answer, this layer goes on alone: see [`fleet`](crate::fleet).
     ///
     /// `fleet` has to be made for the same client id and environment as the layer.
     #[cfg(feature = "fleet")]
@@ -238,12 +239,12 @@ impl<T> TurrisAuthLayerBuilder<T> {
         self
     }
 
-    /// Attaches the token to requests for this origin too, such as `https://uploads.example`. Default:
-    /// the environment's own origin only.
+    /// Attaches the token to requests for this origin too, such as `https://uploads.example`.
+    /// Default: the environment's own origin only.
     ///
-    /// [`build`](Self::build) refuses an origin over plain HTTP, unless it is a loopback host. A request
-    /// whose `Host` header names another origin than its URI passes through untouched, since a server of
-    /// many hosts goes by that header.
+    /// [`build`](Self::build) refuses an origin over plain HTTP, unless it is a loopback host. A
+    /// request whose `Host` header names another origin than its URI passes through untouched,
+    /// since a server of many hosts obeys that header.
     pub fn allow_origin(mut self, origin: impl AsRef<str>) -> Self {
         match Origin::parse(origin.as_ref()) {
             Ok(origin) => self.origins.push(origin),
@@ -252,50 +253,53 @@ impl<T> TurrisAuthLayerBuilder<T> {
         self
     }
 
-    /// Attaches the token to requests whose URI is relative (`/v1/agencies`). Default: they pass through
-    /// untouched.
+    /// Attaches the token to requests whose URI is relative (`/v1/agencies`). Default: they pass
+    /// through untouched.
     ///
-    /// A relative URI has no origin, so the layer cannot see where the token would go. Call this if the
-    /// wrapped service sends all requests to the API, as a tonic channel or a single connection does.
+    /// A relative URI has no origin, so the layer cannot see which server gets the token. Call this
+    /// if the wrapped service sends all requests to the API, as a tonic channel or a single
+    /// connection does.
     pub fn authorize_relative_uris(mut self) -> Self {
         self.authorize_relative_uris = true;
         self
     }
 
-    /// Sends a request that has an `Authorization` header of its own as it is. Default: the header is
-    /// replaced.
+    /// Sends a request that has an `Authorization` header of its own as it is. Default: the header
+    /// is replaced.
     ///
-    /// A 401 for such a request is returned, and says nothing about this layer's token.
+    /// A 401 for such a request is returned, and has no effect on the layer's token.
     pub fn keep_authorization(mut self) -> Self {
         self.keep_authorization = true;
         self
     }
 
-    /// Sets whether a request that gets a 401 is sent once more, with a newer token. Default: it is.
+    /// Sets whether a request that gets a 401 is sent once more, with a newer token. Default: it
+    /// is.
     ///
-    /// If it is not, the 401 goes back to the caller, and the next request gets a newer token. No copy
-    /// of the request is kept, which is cheaper.
+    /// With `false`, the 401 goes back to the caller, and the next request gets a newer token. The
+    /// layer then keeps no copy of a request, which is cheaper.
     pub fn retry_unauthorized(mut self, retry: bool) -> Self {
         self.retry = retry;
         self
     }
 
-    /// Sends a request with this restricted access token if no token can be obtained for it. Default: the
-    /// request fails.
+    /// Sends a request with this restricted access token if no token can be obtained for it.
+    /// Default: the request fails.
     ///
-    /// - The token goes into `x-restricted-access-token`, marked sensitive. The `Authorization` of the
-    ///   request is removed.
+    /// - The token goes into `x-restricted-access-token`, marked sensitive. The `Authorization` of
+    ///   the request is removed.
     /// - Only requests that would have carried the access token get it: those to the environment's
     ///   origin, and to the origins of [`allow_origin`](Self::allow_origin).
-    /// - Every [`TokenError`](crate::TokenError) leads to it, after the wait for the token. While the
-    ///   token endpoint cools down there is no wait.
+    /// - Every [`TokenError`](crate::TokenError) leads to the fallback, after the wait for the
+    ///   token. During a cool-down of the token endpoint there is no wait.
     /// - Tokens are fetched as before, and the first token ends the fallback.
     /// - The answer goes to the caller. A 401 is not retried, and counts against no other token.
     ///
-    /// See [the guide](crate::guide::restricted_access_token) for an example. It is off by default
-    /// because it is a long-lived secret, bound to a list of addresses.
+    /// See [the guide](crate::guide::restricted_access_token) for an example. The fallback is off
+    /// by default, because the token is a long-lived secret, bound to a list of addresses.
     ///
-    /// [`build`](Self::build) refuses a text that is empty or has other than visible ASCII characters.
+    /// [`build`](Self::build) refuses a text that is empty or has characters other than visible
+    /// ASCII.
     pub fn restricted_access_token(mut self, secret: impl Into<String>) -> Self {
         match RestrictedAccessToken::new(secret.into()) {
             Ok(token) => self.restricted = Some(token),
@@ -323,11 +327,12 @@ impl<T> TurrisAuthLayerBuilder<T> {
     /// - the request bodies are not `From<Bytes>`,
     /// - the other layers must not see the secret.
     ///
-    /// `service` gets absolute URIs. It must not follow redirects, since the body of a token request
-    /// contains the client secret.
+    /// `service` gets absolute URIs. It must not follow redirects, since the body of a token
+    /// request contains the client secret.
     ///
-    /// Over HTTP/2 it also keeps fetches going while callers hold many long answers unread. Those
-    /// answers use up the window of their connection, and everything else on it waits.
+    /// Over HTTP/2 a token service of its own also keeps fetches going while callers hold many long
+    /// answers unread. Those answers use up the window of their connection, and all other requests
+    /// on that connection wait.
     pub fn token_service<S, ResBody>(self, service: S) -> TurrisAuthLayerBuilder<TokenService>
     where
         S: Service<Request<Full<Bytes>>, Response = Response<ResBody>> + Clone + Send + 'static,
@@ -353,9 +358,11 @@ impl<T> TurrisAuthLayerBuilder<T> {
         }
     }
 
-    /// Sets the `User-Agent` of token requests. Default: `turris-auth/` and the version of this crate.
+    /// Sets the `User-Agent` of token requests. Default: `turris-auth/` and the version of this
+    /// crate.
     ///
-    /// Some firewalls refuse requests without it. The requests of the caller keep what the caller sets.
+    /// Some firewalls refuse requests without it. The requests of the caller keep what the caller
+    /// sets.
     ///
     /// [`build`](Self::build) refuses a text that is empty or cannot be a header value.
     pub fn user_agent(mut self, user_agent: impl AsRef<str>) -> Self {
@@ -373,8 +380,8 @@ impl<T> TurrisAuthLayerBuilder<T> {
     /// Use it if the token service is such a connection, for instance `hyper::client::conn::http1`,
     /// which sends a request as it is. By default a token request has an absolute URI and no
     /// `Host`. That is right for every client that chooses its connections, such as hyper-util's
-    /// and reqwest: on HTTP/1.1 it adds `Host`, on HTTP/2 it sends `:authority` instead, and some
-    /// servers refuse a request that has both (nginx before 1.29.1).
+    /// and reqwest. On HTTP/1.1 such a client adds `Host`. On HTTP/2 it sends `:authority` instead,
+    /// and some servers refuse a request that has both (nginx before 1.29.1).
     pub fn origin_form_token_requests(mut self) -> Self {
         self.endpoint.origin_form = true;
         self
@@ -389,7 +396,7 @@ impl<T> TurrisAuthLayerBuilder<T> {
         Ok(TurrisAuthLayer { shared: Arc::new(self.build_shared()?) })
     }
 
-    /// What the services of a layer share.
+    /// Returns the state that the services of a layer share, if all settings can work.
     pub(crate) fn build_shared(mut self) -> Result<Shared<T>, ConfigError> {
         match self.refused.take() {
             Some(error) => Err(error),

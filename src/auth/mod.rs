@@ -1,4 +1,4 @@
-//! Authentication: [`TurrisAuthLayer`] sends a service's requests with an access token.
+//! Middleware that sends requests with an access token: [`TurrisAuthLayer`].
 //!
 //! The token is fetched when the first request needs it, once for all callers, and renewed in the
 //! background before it expires. A request that gets a 401 is sent once more with a newer token.
@@ -69,8 +69,8 @@
 //!
 //! | the API answers | this layer |
 //! | --- | --- |
-//! | 401 | replaces the token and sends the request once more; see below for when it does not |
-//! | 403 | returns it: the token is good, the caller may not do this, and no new token changes that |
+//! | 401 | replaces the token and sends the request once more; the exceptions are below |
+//! | 403 | returns it: the token is good, but the client lacks the permission, and a new token changes nothing |
 //! | 429 | returns it: that is [`TurrisBackoffLayer`](crate::TurrisBackoffLayer)'s part |
 //! | anything else | returns it |
 //!
@@ -79,15 +79,15 @@
 //! - the request's body cannot be sent twice (the next request gets a newer token all the same),
 //! - the retry was refused too,
 //! - [`retry_unauthorized`] is off,
-//! - a replacement has not helped, and the next is paused: for one second, then two, up to a minute,
-//!   until a replacement helps,
+//! - a replacement has not helped, and the next one is paused: for one second, then two, up to a
+//!   minute, until a replacement helps,
 //! - the allowance has no place for a fetch, or the token endpoint has just failed.
 //!
-//! In the last two cases the token stays in use, since perhaps only some paths refuse it.
+//! In the last two cases the token stays in use, since other paths may accept it.
 //!
 //! If no token can be obtained, the request is not sent, and the error is a
-//! [`TokenError`](crate::TokenError). Errors of the wrapped service are passed on as they are,
-//! boxed.
+//! [`TokenError`](crate::TokenError). Errors of the wrapped service are boxed and otherwise
+//! unchanged.
 //!
 //! # A 401, and no token was fetched
 //!
@@ -99,18 +99,18 @@
 //! # The allowance
 //!
 //! The token endpoint allows 10 requests a minute for a whole API client. The layer never makes
-//! more, whatever fails:
+//! more, even if fetches fail:
 //!
 //! - It counts its own fetches. [`rate_limit`] sets their number.
-//! - It obeys the `X-RateLimit-*` headers of the endpoint's answers, which count the fetches of other
-//!   processes too.
+//! - It obeys the `X-RateLimit-*` headers of the endpoint's answers, which count the fetches of
+//!   other processes too.
 //! - It cools down after a failure: for up to a second at first, then twice as long after each
-//!   failure, up to 60 seconds. It waits longer if the endpoint asks for it with `Retry-After` or with
-//!   the reset of a used-up window, but at most five minutes: a wrong `Date` can make a window look
-//!   long.
+//!   failure, up to 60 seconds. It waits longer if the endpoint asks for it with `Retry-After` or
+//!   with the reset of a used-up window, but at most five minutes: a wrong `Date` can make a window
+//!   look long.
 //!
-//! Meanwhile callers get the last error at once, and [`retry_after`](crate::TokenError::retry_after)
-//! says how long the wait is.
+//! During a cool-down callers get the last error at once, and
+//! [`retry_after`](crate::TokenError::retry_after) says how long the wait is.
 //!
 //! If the endpoint cannot be reached, takes too long, or answers with a 5xx status, the fetch is
 //! repeated up to twice before its callers see the error.
@@ -118,20 +118,22 @@
 //! # Cancellation, runtimes, time
 //!
 //! A fetch is a task of its own on the tokio runtime of the caller that started it. It goes on if
-//! that caller's request is dropped. It is aborted when the last layer, service, handle and response
-//! future are gone.
+//! that caller's request is dropped. It is aborted when the last layer, service, handle and
+//! response future are gone.
 //!
-//! - If its runtime is shut down, callers on other runtimes start another fetch. If its runtime is no
-//!   longer driven, they do so after the [`token_timeout`].
-//! - A fetch needs a runtime with timers (`enable_time`, which `#[tokio::main]` sets). A request that
-//!   finds a valid token needs none. Without timers the fetch fails with
+//! - If its runtime is shut down, callers on other runtimes start another fetch. If its runtime is
+//!   no longer driven, they do so after the [`token_timeout`].
+//! - A fetch needs a runtime with timers (`enable_time`, which `#[tokio::main]` sets). A request
+//!   that finds a valid token needs none. Without timers the fetch fails with
 //!   [`Runtime`](crate::TokenErrorKind::Runtime).
-//! - Tokio has no way to ask a runtime for its timers except to try one, which panics. The layer
-//!   catches that panic, but the panic hook sees it, and a program with `panic = "abort"` ends there.
+//! - Tokio offers no other way to find out whether a runtime has timers than to try one, which
+//!   panics without them. The layer catches that panic, but the panic hook sees it, and a program
+//!   with `panic = "abort"` ends there.
 //!
-//! A request waits as long as the service inside does, so put a timeout around these layers, or below
-//! them for each attempt. Slow servers are not the only reason: hyper's client (as of 1.12) can lose
-//! a request that it gives to a connection just as the connection ends, and then waits for ever.
+//! A request waits as long as the service inside does, so put a timeout around these layers, or
+//! below them for each attempt. One reason is a slow server. Another is hyper's client (as of
+//! 1.12): it can lose a request that it gives to a connection just as the connection ends, and then
+//! waits for ever.
 //!
 //! Lifetimes are counted on the monotonic clock, from the moment the token request was sent. Some
 //! systems stop that clock during a suspend. The first request after it then gets a 401 and a new
@@ -143,12 +145,13 @@
 //! [`allow_origin`]. It never goes out with a `TRACE`, whose answer shows the request (RFC 9110,
 //! section 9.3.8), or with a `CONNECT`.
 //!
-//! - A redirect that is followed above this layer passes through it again, so another origin gets no
-//!   token.
-//! - A redirect that is followed *below* it, inside a client, is out of its sight. Turn redirects off
-//!   there. hyper-util's client follows none. reqwest's client follows them, and the
+//! - If a client above this layer follows a redirect, the request passes through the layer again,
+//!   so another origin gets no token.
+//! - If a client *below* the layer follows a redirect, the layer does not see the request. Turn
+//!   redirects off there. hyper-util's client follows none. reqwest's client follows them, and the
 //!   `ReqwestService` of the feature `reqwest` does not.
-//! - A redirect of the token endpoint is an error, since the token request has the secret in its body.
+//! - A redirect of the token endpoint is an error, since the token request has the secret in its
+//!   body.
 //!
 //! [`retry_unauthorized`]: TurrisAuthLayerBuilder::retry_unauthorized
 //! [`rate_limit`]: TurrisAuthLayerBuilder::rate_limit

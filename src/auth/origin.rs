@@ -1,4 +1,4 @@
-//! Where the token may go: the origins that belong to it.
+//! The origins that the token may be sent to.
 
 use std::fmt;
 
@@ -14,8 +14,7 @@ use crate::{ConfigError, Environment};
 pub(crate) struct Origin {
     /// The scheme: `https`, or else `http`.
     is_https: bool,
-    /// In the one form that nearly every request uses, so that one comparison of bytes is all it
-    /// costs.
+    /// In the form that nearly every request uses, so that one comparison of bytes is enough.
     authority: Box<str>,
     /// In lower case.
     host: Box<str>,
@@ -57,7 +56,7 @@ impl Origin {
     /// Whether an absolute URI with this scheme and authority has this origin.
     #[inline(always)]
     pub(super) fn matches(&self, scheme: &Scheme, authority: &Authority) -> bool {
-        // The bytes of the authority come first: they are all that most comparisons need, and
+        // The bytes of the authority come first: most comparisons need no more, and they are
         // cheaper than the scheme.
         (authority.as_str() == &*self.authority || self.matches_normalised(scheme, authority))
             && is_https(scheme) == Some(self.is_https)
@@ -74,8 +73,8 @@ impl Origin {
 
     #[cold]
     fn matches_normalised(&self, scheme: &Scheme, authority: &Authority) -> bool {
-        // RFC 9110, section 4.2.4: user information has no place here, and what a server makes of
-        // it is unknown.
+        // RFC 9110, section 4.2.4: user information does not belong here, and its effect on a
+        // server is unknown.
         !authority.as_str().contains('@')
             && authority.host().eq_ignore_ascii_case(&self.host)
             && port(scheme, authority) == Some(self.port)
@@ -88,8 +87,8 @@ impl fmt::Display for Origin {
     }
 }
 
-/// `None` for a scheme that no origin has. Compared as constants, which costs half of what
-/// comparing two schemes does.
+/// `None` for a scheme that no origin has. The texts are compared with constants, at half the cost
+/// of comparing two schemes.
 #[inline]
 fn is_https(scheme: &Scheme) -> Option<bool> {
     match scheme.as_str() {
@@ -99,10 +98,12 @@ fn is_https(scheme: &Scheme) -> Option<bool> {
     }
 }
 
-/// The port that is meant. `None` if what follows the host is neither a colon and digits nor
-/// nothing, or if there is no port and the scheme has no default (RFC 9110, section 4.2).
+/// Returns the stated port or the scheme's default port (RFC 9110, section 4.2). `None` if
+///
+/// - the host is followed by text other than a colon and digits,
+/// - there is no port and the scheme has no default.
 fn port(scheme: &Scheme, authority: &Authority) -> Option<u16> {
-    // `Authority` itself takes text behind the bracket of an address, and a sign before a port.
+    // `Authority` itself accepts text after the bracket of an address, and a sign before a port.
     let after_host = authority.as_str().strip_prefix(authority.host())?;
     let digits = if after_host.is_empty() { after_host } else { after_host.strip_prefix(':')? };
     match digits {

@@ -1,4 +1,4 @@
-//! The token's policy: which token a request is sent with, and what an answer says of it.
+//! The token's policy: which token a request carries, and what an answer says of that token.
 
 use std::{
     error::Error,
@@ -26,7 +26,7 @@ use crate::{
     token_endpoint::TokenEndpoint,
 };
 
-/// What all services of one layer share. It holds no service that was wrapped.
+/// State that all services of one layer share. It holds no wrapped service.
 pub(crate) struct Shared<T> {
     pub(super) settings: Settings,
     pub(super) cache: Arc<TokenCache>,
@@ -38,7 +38,7 @@ pub(crate) struct Shared<T> {
     pub(super) retry: bool,
 }
 
-/// What a request was sent with.
+/// The token that a request was sent with, if any.
 pub(crate) enum Carried {
     Token {
         generation: u64,
@@ -47,9 +47,10 @@ pub(crate) enum Carried {
         /// The request is sent again, after a 401.
         retrying: bool,
     },
-    /// The restricted access token. There is no second attempt: no newer one can be had.
+    /// The restricted access token. There is no second attempt: the layer has no newer restricted
+    /// token.
     Restricted,
-    /// No token: the layer skips the request. The URI is set if that is because of its origin.
+    /// No token: the layer skips the request. The URI is set if the origin is the reason.
     Nothing { foreign: Option<Box<Uri>> },
 }
 
@@ -63,7 +64,7 @@ pin_project! {
     }
 }
 
-/// What a request that has waited for a token is sent with.
+/// The token for a request that has waited.
 enum RequestAuth {
     Token(Arc<Token>),
     Restricted(RestrictedAccessToken),
@@ -118,7 +119,8 @@ impl<T> Shared<T> {
         self.retry
     }
 
-    /// What a request that the layer does not cover is sent with. `None` if it covers the request.
+    /// Returns `Carried::Nothing` for a request that the layer does not cover, and `None` for all
+    /// others.
     #[inline(never)]
     pub(crate) fn skipped<B>(&self, request: &Request<B>) -> Option<Carried> {
         match self.scope.coverage(request) {
@@ -128,7 +130,7 @@ impl<T> Shared<T> {
         }
     }
 
-    /// Attaches the current token, if it can be sent now. `keep` is called before.
+    /// Attaches the current token, if it can be sent now. Calls `keep` before that.
     #[inline]
     pub(crate) fn attach_current<S, B>(
         &self,
@@ -173,8 +175,8 @@ impl<T> Shared<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// Attaches the token that was waited for. After a delay it may have gone bad, then the wait
-    /// starts anew. `keep` is called before.
+    /// Attaches the token that the request waited for. If the token has gone bad during a delay,
+    /// the wait starts anew. Calls `keep` before the token is attached.
     pub(crate) fn attach_awaited<B>(
         &self,
         wait: Pin<&mut TokenWait>,
@@ -184,7 +186,7 @@ impl<T> Shared<T> {
     ) -> Option<Result<Carried, BoxError>> {
         let wait = wait.project();
         let auth = match wait.auth.take()? {
-            // What this request has just waited for is used, however short its life.
+            // A token that the request has just waited for is used, however short its life.
             RequestAuth::Token(token) if delayed => RequestAuth::Token(self.still_good(&token)?),
             auth => auth,
         };
@@ -195,8 +197,8 @@ impl<T> Shared<T> {
         })
     }
 
-    /// The token to send after a wait for the inner service: the current one, else `token` if it
-    /// has not gone bad.
+    /// Returns the token to send after a wait for the inner service: the current token if it is
+    /// good, else `token` if that is.
     fn still_good(&self, token: &Arc<Token>) -> Option<Arc<Token>> {
         let now = Instant::now();
         let current = self.cache.load();
@@ -212,8 +214,8 @@ impl<T> Shared<T> {
         !is_unconfirmed && class != ResponseClass::Unauthorized
     }
 
-    /// What an answer of class `class` says of the token. Returns what to wait for if the request
-    /// is to be sent again.
+    /// Judges the token by an answer of class `class`. Returns the wait before the next attempt, if
+    /// the request is sent again.
     pub(crate) fn judge<R>(
         &self,
         carried: &Carried,
@@ -248,7 +250,7 @@ impl<T> Shared<T> {
         let repeatable = self.retry && repeatable;
         let retrying = match self.cache.refuse(generation, repeatable) {
             AfterRefusal::ReturnResponse => return None,
-            // The newer token may not be known everywhere yet. A 401 to the older one is treated as
+            // Some servers may not know the newer token yet. A 401 to the older token is treated as
             // any other.
             AfterRefusal::UseOlderToken => false,
             AfterRefusal::UseNewerToken => true,
@@ -260,7 +262,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// Gives `request` this token.
+/// Attaches this token to `request`.
 #[inline]
 fn attach<B>(request: &mut Request<B>, token: &Token, retrying: bool) -> Result<Carried, BoxError> {
     // A header map has room for some 24,000 fields, and this one may be full.
@@ -381,7 +383,7 @@ where
     }
 }
 
-/// The error in the form that callers of such requests look for.
+/// Returns the error in the form that callers of such requests look for.
 pub(crate) fn error_for<B>(request: &Request<B>, error: TokenError) -> BoxError {
     #[cfg(feature = "tonic")]
     if crate::classify::is_grpc(request) {

@@ -6,8 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::{BoxError, ConfigError};
 
-/// The vendor's header. It sends no `Authorization` beside it here, as there is no token to put
-/// there.
+/// The vendor's header. No `Authorization` goes with it: there is no access token to put there.
 const RESTRICTED_ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-restricted-access-token");
 
 /// A restricted access token: a header value that is marked sensitive, and zeroised with its last
@@ -26,7 +25,7 @@ impl RestrictedAccessToken {
         Ok(Self(value))
     }
 
-    /// Gives `request` this token and no other.
+    /// Attaches this token to `request`, and removes any other.
     pub(super) fn authorize<B>(self, request: &mut Request<B>) -> Result<(), BoxError> {
         let headers = request.headers_mut();
         headers.remove(AUTHORIZATION);

@@ -14,9 +14,10 @@ use http::{
 use super::origin::Origin;
 use crate::observe;
 
-/// As an extension of a request, it turns [`TurrisAuth`](crate::TurrisAuth) and the authentication
-/// of [`Turris`](crate::Turris) off for that request: it is sent without a token, and its answer is
-/// returned as it is.
+/// Extension of a request that turns [`TurrisAuth`](crate::TurrisAuth), and the authentication of
+/// [`Turris`](crate::Turris), off for it.
+///
+/// The request is sent without a token, and its answer is returned as it is.
 ///
 /// # Examples
 ///
@@ -31,20 +32,20 @@ use crate::observe;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SkipAuth;
 
-/// Origins come from requests, so the number of those that are remembered is bounded.
+/// Origins come from requests, so the number of remembered origins is bounded.
 const MOST_WARNED: usize = 64;
 
 /// Whether a request gets the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coverage {
     Covered,
-    /// Its origin is not one of the layer's.
+    /// The layer does not cover the request's origin.
     Foreign,
-    /// It is left out for a reason of its own: its method, its path, or a wish of the caller.
+    /// The layer skips the request because of its method, its path, or a wish of the caller.
     Skipped,
 }
 
-/// The rule that says which requests get the token. All others pass through untouched.
+/// The rule that says which requests get the token. All other requests pass through untouched.
 #[derive(Debug)]
 pub(super) struct Scope {
     pub(super) origins: Vec<Origin>,
@@ -58,8 +59,8 @@ pub(super) struct Scope {
 impl Scope {
     #[inline]
     pub(super) fn coverage<B>(&self, request: &Request<B>) -> Coverage {
-        // RFC 9110, section 9.3.8: the answer to a `TRACE` shows its request, so that has nothing
-        // secret in it. A `CONNECT` is for the proxy on the way.
+        // RFC 9110, section 9.3.8: the answer to a `TRACE` shows its request, so the request must
+        // hold no secret. A `CONNECT` is for the proxy on the way.
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             return Coverage::Skipped;
         }
@@ -67,8 +68,8 @@ impl Scope {
             observe::passed_without_token(request.uri());
             return if self.is_skipped(request) { Coverage::Skipped } else { Coverage::Foreign };
         }
-        // A request for a token cannot need one. With a token service that leads back through this
-        // layer it would wait for itself.
+        // A token request needs no token. If the token service leads back through this layer, it
+        // would wait for itself.
         let skipped = *request.uri().path() == *self.token_path || self.is_skipped(request);
         if skipped { Coverage::Skipped } else { Coverage::Covered }
     }
@@ -93,8 +94,8 @@ impl Scope {
         }
     }
 
-    /// Whether a relative URI leads to an origin of the layer. The origin is not known, so a `Host`
-    /// field may name any of the allowed ones.
+    /// Whether a relative URI leads to an origin of the layer. The origin is unknown, so a `Host`
+    /// field may name any allowed origin.
     #[cold]
     #[inline(never)]
     fn is_own_host(&self, headers: &HeaderMap) -> bool {
@@ -109,8 +110,8 @@ impl Scope {
             || (!request.extensions().is_empty() && request.extensions().get::<SkipAuth>().is_some())
     }
 
-    /// A request to `uri`, which is not one of the layer's origins, got a 401. The log tells it
-    /// once per origin.
+    /// Logs that a request to `uri`, whose origin the layer does not cover, got a 401. Each origin
+    /// is logged once.
     #[cold]
     pub(super) fn refused_without_token(&self, uri: &Uri) {
         let origin = match (uri.scheme_str(), uri.authority()) {
@@ -123,7 +124,7 @@ impl Scope {
         };
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         let is_news = warned.len() < MOST_WARNED && warned.insert(origin.as_str().into());
-        // A subscriber is foreign code, which does not run under the lock.
+        // A subscriber is foreign code, so it runs without the lock.
         drop(warned);
         if is_news {
             let allowed = self.origins.iter().map(Origin::to_string).collect::<Vec<_>>().join(", ");
@@ -132,14 +133,14 @@ impl Scope {
     }
 }
 
-/// Whether all `Host` fields agree with `agrees`. A request without one has none that disagrees.
+/// Whether `agrees` holds for all `Host` fields. It holds for a request without such a field.
 ///
 /// The connection goes where the URI says, but a server of many hosts (a gateway, a content
-/// delivery network) hands the request to the one that `Host` names.
+/// delivery network) hands the request to the host that `Host` names.
 #[inline]
 fn all_hosts(headers: &HeaderMap, agrees: impl Fn(&[u8]) -> bool) -> bool {
-    // Most requests have none yet: clients add it last. To compare the names is cheaper than to
-    // hash one for a look-up.
+    // Most requests have no `Host` yet: clients add it last. To compare the names is cheaper than
+    // to hash a name for a look-up.
     !headers.keys().any(|name| *name == HOST) || present_hosts(headers, agrees)
 }
 

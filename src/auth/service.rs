@@ -1,4 +1,4 @@
-//! [`TurrisAuth`].
+//! [`TurrisAuth`], the service.
 
 use std::{
     fmt,

@@ -1,4 +1,4 @@
-//! Whom a layer asks for its tokens: the service it wraps, or one of its own.
+//! The services that a layer can fetch tokens through: the wrapped service, or a token service.
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -7,13 +7,15 @@ use tower_service::Service;
 
 use crate::{BoxError, TokenService};
 
-/// Tokens are fetched through the service that the layer wraps: the default `T` of
+/// Transport that fetches tokens through the service that the layer wraps: the default `T` of
 /// [`TurrisAuthLayer`](crate::TurrisAuthLayer) and [`TurrisAuth`](crate::TurrisAuth).
 ///
-/// Its request body has to be `From<Bytes>`, and it has to be `Clone + Send + 'static`, since a
-/// fetch outlives the request that started it. It must not follow redirects by itself: what it
-/// makes of one that the token endpoint sends, and of an `Authorization` on the way, is its own
-/// affair.
+/// The wrapped service
+///
+/// - takes a request body that is `From<Bytes>`,
+/// - is `Clone + Send + 'static`, since a fetch outlives the request that started it,
+/// - must not follow redirects by itself, since the layer could not control where a token request
+///   and an `Authorization` header go.
 ///
 /// # Examples
 ///
@@ -30,7 +32,8 @@ pub struct ThroughInner;
 /// How a layer that wraps the service `S` reaches the token endpoint: [`ThroughInner`] or
 /// [`TokenService`].
 ///
-/// It is sealed; it is public because it stands in the bounds of [`TurrisAuth`](crate::TurrisAuth).
+/// The trait is sealed. It is public because it stands in the bounds of
+/// [`TurrisAuth`](crate::TurrisAuth).
 #[diagnostic::on_unimplemented(
     message = "a token cannot be fetched through the wrapped service `{S}`",
     note = "that takes a request body that is `From<Bytes>`, and a service that is `Clone + Send + 'static`",
