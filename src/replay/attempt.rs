@@ -15,13 +15,13 @@ use super::{
 };
 use crate::{BoxError, observe};
 
-/// One reading of a shared body, begun or not.
+/// One reading of a shared body. It may not have begun.
 pub(super) struct Attempt<B> {
     buffer: Arc<Mutex<ReplayBuffer<B>>>,
     stage: Stage,
-    /// How long the source said it was before anything was read.
+    /// The length that the source stated before anything was read.
     whole: SizeHint,
-    /// How many bytes this attempt has been given.
+    /// How many bytes this attempt has read.
     read: u64,
 }
 
@@ -37,7 +37,7 @@ enum Stage {
 }
 
 impl<B> Attempt<B> {
-    /// One that has not begun, if there is a point in it.
+    /// Returns an attempt that has not begun, if it could still be read.
     pub(super) fn another(&self) -> Option<Self> {
         lock(&self.buffer).is_replayable().then(|| Self {
             buffer: Arc::clone(&self.buffer),
@@ -47,8 +47,8 @@ impl<B> Attempt<B> {
         })
     }
 
-    /// Whether this one has not begun, and would if it were polled. If so, no other one has the
-    /// source any more.
+    /// Returns whether this attempt has not begun and could begin. If so, it takes the source from
+    /// every other attempt.
     pub(super) fn begin_exclusive(&self) -> bool {
         if !matches!(self.stage, Stage::Waiting) {
             return false;
@@ -61,15 +61,15 @@ impl<B> Attempt<B> {
         is_claimed
     }
 
-    /// Whether this one has not begun, and would if it were polled.
+    /// Whether this attempt has not begun and could begin.
     pub(super) fn can_begin(&self) -> bool {
         matches!(self.stage, Stage::Waiting) && lock(&self.buffer).can_begin().is_ok()
     }
 
     fn rest_of_whole(&self) -> SizeHint {
         let mut rest = SizeHint::new();
-        // Neither call can panic in this order: as before, so after the subtraction the upper limit
-        // is not below the lower one.
+        // In this order neither call can panic: the upper limit stays at or above the lower one, as
+        // before the subtraction.
         rest.set_lower(self.whole.lower().saturating_sub(self.read));
         if let Some(upper) = self.whole.upper() {
             rest.set_upper(upper.saturating_sub(self.read));
@@ -79,7 +79,7 @@ impl<B> Attempt<B> {
 }
 
 impl<B: Body> Attempt<B> {
-    /// The first one.
+    /// Creates the first attempt at a body.
     pub(super) fn new(body: B, limit: usize) -> Self {
         let whole = body.size_hint();
         let buffer = ReplayBuffer::new(body, limit);
@@ -93,7 +93,7 @@ impl<B: Body> Attempt<B> {
     pub(super) fn is_end_stream(&self) -> bool {
         match self.stage {
             Stage::Waiting => false,
-            // A superseded attempt must be polled again, to come upon its error.
+            // A superseded attempt must be polled again, so that it returns its error.
             Stage::Begun { turn, position, kept_frames } => {
                 let buffer = lock(&self.buffer);
                 position == kept_frames && buffer.is_newest(turn) && buffer.source_has_ended()
@@ -108,9 +108,9 @@ impl<B: Body> Attempt<B> {
                 let buffer = lock(&self.buffer);
                 if buffer.is_newest(turn) { buffer.source_size_hint() } else { self.rest_of_whole() }
             }
-            // Not what is kept plus what the source says by now. That would become exact for a body
-            // that at first was of unknown length: repeated over HTTP/1.1, it would lose the
-            // chunked framing, and its trailers with it.
+            // The first statement of the source counts. The kept bytes plus its present statement
+            // could become exact for a body of unknown length: repeated over HTTP/1.1, the body
+            // would lose the chunked framing, and its trailers with it.
             Stage::Waiting | Stage::Begun { .. } => self.rest_of_whole(),
             Stage::Ended => SizeHint::with_exact(0),
         }
@@ -120,7 +120,7 @@ impl<B: Body> Attempt<B> {
     where
         B::Error: Into<BoxError>,
     {
-        // Before the lock, so that it is dropped after it.
+        // Declared before the lock, so that it is dropped after the lock.
         let mut leftovers = Leftovers::default();
         let mut buffer = lock(&self.buffer);
         let kept_before = buffer.outgrown().is_none();
@@ -133,7 +133,7 @@ impl<B: Body> Attempt<B> {
                     };
                     self.stage = Stage::Begun { turn, position: 0, kept_frames };
                     if let Some(superseded) = superseded {
-                        // A waker may run anything, another attempt at this body included.
+                        // A waker may run any code, which may poll another attempt at this body.
                         drop(buffer);
                         superseded.wake();
                         buffer = lock(&self.buffer);
@@ -143,8 +143,8 @@ impl<B: Body> Attempt<B> {
                     return Poll::Ready(Some(Err(ReplayBodyError::Superseded.into())));
                 }
                 Stage::Begun { position, kept_frames, .. } if *position < *kept_frames => {
-                    // Only a panic of the source can have taken from this attempt what was kept for
-                    // it.
+                    // Only a panic of the source can have removed a frame that was kept for this
+                    // attempt.
                     let Some(frame) = buffer.kept_frame(*position) else {
                         return Poll::Ready(Some(Err(ReplayBodyError::SourceFailed.into())));
                     };

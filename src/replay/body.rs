@@ -1,4 +1,4 @@
-//! [`ReplayBody`].
+//! [`ReplayBody`], a request body that can be sent again.
 
 use std::{
     fmt,
@@ -15,24 +15,25 @@ use crate::BoxError;
 /// Request body that can be sent again, whatever its source.
 ///
 /// It keeps its frames as they are read, up to a limit. A copy made by
-/// [`try_clone`](TryCloneBody::try_clone) reads them again, and then goes on with the source. Data
-/// is shared, not copied, if the source yields [`Bytes`]. Frames below 256 bytes are copied together
-/// and may come again as one frame. So a replay has the same bytes and trailers in the same order,
-/// but not always the same frames.
+/// [`try_clone`](TryCloneBody::try_clone) reads them again, and then goes on with the source. If
+/// the source yields [`Bytes`], data is shared, not copied. Frames below 256 bytes are copied
+/// together and may be replayed as one frame. So a replay has the same bytes and trailers in the
+/// same order, but not always the same frames.
 ///
 /// # Attempts
 ///
-/// Copies can be made at any time, before or after others are sent. A copy becomes an *attempt* when
-/// it is first polled, or when [`begin_exclusive`](TryCloneBody::begin_exclusive) is called. From
-/// then on it owns the source. Every older attempt, for instance in a connection that is being given
-/// up, is woken and ends with [`ReplayBodyError::Superseded`], so that no server takes it for
-/// complete. A superseded attempt cannot go on. A dropped attempt takes nothing from the others.
+/// Copies can be made at any time, before or after others are sent. A copy becomes an *attempt*
+/// when it is first polled, or when [`begin_exclusive`](TryCloneBody::begin_exclusive) is called.
+/// From then on it owns the source. Every older attempt, for instance in a connection that is being
+/// given up, is woken and ends with [`ReplayBodyError::Superseded`], so that no server takes its
+/// body for complete. A superseded attempt cannot go on. A dropped attempt takes nothing from the
+/// others.
 ///
 /// # When it cannot be repeated
 ///
-/// If a body proves longer than the limit, it streams on to its end, and the kept frames are dropped.
-/// If its [`size_hint`](Body::size_hint) says so beforehand, no frame is kept. From then on, and after
-/// the source has failed or panicked,
+/// If a body turns out to be longer than the limit, it streams on to its end, and the kept frames
+/// are dropped. If the lower bound of its [`size_hint`](Body::size_hint) is above the limit, no
+/// frame is kept. From then on, and after the source has failed or panicked,
 ///
 /// - `try_clone` returns `None`,
 /// - [`is_replayable`](TryCloneBody::is_replayable) of earlier copies is `false`,
@@ -53,20 +54,20 @@ use crate::BoxError;
 /// - 136 bytes,
 /// - 32 bytes for each frame of 256 bytes or more, in a `Vec` that starts with room for 4,
 /// - the kept bytes: at most as many as the limit, and twice as many if they had to be copied
-///   together. A kept slice of a larger buffer keeps the whole buffer. Trailers count with their names
-///   and values.
+///   together. A kept slice of a larger buffer keeps the whole buffer. Trailers count with their
+///   names and values.
 ///
-/// All copies share all of it, including those of nested layers. A body that is at its end already,
-/// or was made from [`Bytes`], takes nothing.
+/// All copies share this memory, including those of nested layers. A body that is at its end
+/// already, or was made from [`Bytes`], takes none.
 ///
 /// # Panics
 ///
-/// Never by itself. A panic of the source goes through to whoever polls it.
+/// Never by itself. A panic of the source reaches the caller that polls the body.
 ///
 /// # Threads
 ///
 /// Copies may be polled on different threads at once. The source is polled under a lock that they
-/// share, so a source that blocks in its `poll_frame` blocks the others as well.
+/// share, so a source that blocks in its `poll_frame` blocks the other copies as well.
 ///
 /// [`ReplayBodyError::Superseded`]: super::ReplayBodyError::Superseded
 /// [`ReplayBodyError::LimitExceeded`]: super::ReplayBodyError::LimitExceeded
@@ -76,7 +77,7 @@ pub struct ReplayBody<B> {
 }
 
 enum Inner<B> {
-    /// All of the body is at hand.
+    /// The whole body is in memory.
     Buffered { data: Bytes, is_read: bool },
     /// The body is read from a source, which other copies share.
     Shared(Attempt<B>),
@@ -104,7 +105,7 @@ impl<B> Default for ReplayBody<B> {
     }
 }
 
-/// A body that is in memory anyway, without a limit.
+/// A body that is in memory, without a limit.
 impl<B> From<Bytes> for ReplayBody<B> {
     fn from(data: Bytes) -> Self {
         Self { inner: Inner::Buffered { data, is_read: false } }
@@ -112,7 +113,7 @@ impl<B> From<Bytes> for ReplayBody<B> {
 }
 
 impl<B> TryCloneBody for ReplayBody<B> {
-    /// Another copy, which begins with the first byte whatever has been read of `self`.
+    /// Returns another copy. It begins with the first byte, even if `self` has been read in part.
     fn try_clone(&self) -> Option<Self> {
         let inner = match &self.inner {
             Inner::Buffered { data, .. } => Inner::Buffered { data: data.clone(), is_read: false },
@@ -121,8 +122,8 @@ impl<B> TryCloneBody for ReplayBody<B> {
         Some(Self { inner })
     }
 
-    /// Whether polling this copy now would begin an attempt. It is `false` for one that has begun
-    /// already.
+    /// Whether polling this copy now would begin an attempt. It is `false` for a copy that has
+    /// begun already.
     fn is_replayable(&self) -> bool {
         match &self.inner {
             Inner::Buffered { is_read, .. } => !is_read,
@@ -130,7 +131,8 @@ impl<B> TryCloneBody for ReplayBody<B> {
         }
     }
 
-    /// Whether it would. If so, every attempt that has begun is superseded now.
+    /// Like [`is_replayable`](TryCloneBody::is_replayable). If `true`, every attempt that has begun
+    /// is superseded now.
     fn begin_exclusive(&self) -> bool {
         match &self.inner {
             Inner::Buffered { is_read, .. } => !is_read,

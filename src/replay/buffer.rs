@@ -1,4 +1,4 @@
-//! What all attempts at one body share: its source, and what has been read of it.
+//! The buffer that all attempts at one body share: the source, and the frames that have been read.
 
 use std::{
     mem,
@@ -18,21 +18,20 @@ use super::{
 /// The number of an attempt among those that have begun.
 pub(super) type Turn = u64;
 
-/// What an attempt is told when it begins.
+/// The answer to an attempt that begins.
 pub(super) struct Begun {
     pub(super) turn: Turn,
-    /// How many frames it reads from what is kept before it goes on with the source.
+    /// How many kept frames the attempt reads before it goes on with the source.
     pub(super) kept_frames: usize,
 }
 
 /// The shared side of a [`ReplayBody`](super::ReplayBody).
 ///
-/// 1. The attempt whose turn is `newest` owns the source: no other one is given frames. After an
-///    exclusive begin there is none until the next one begins.
-/// 2. While `kept` is there, it is all that the source has yielded.
-/// 3. Once gone, `kept` does not come back; a source that has finished or failed is not polled
-///    again.
-/// 4. `waker` is of the attempt that owns the source, or there is none.
+/// 1. The attempt whose turn is `newest` owns the source: no other attempt gets frames. After an
+///    exclusive begin the source has no owner until the next attempt begins.
+/// 2. While `kept` is set, it holds every frame that the source has yielded.
+/// 3. Once dropped, `kept` stays dropped. A source that has finished or failed is not polled again.
+/// 4. `waker`, if set, belongs to the attempt that owns the source.
 pub(super) struct ReplayBuffer<B> {
     source: Source<B>,
     kept: Option<Kept>,
@@ -42,7 +41,7 @@ pub(super) struct ReplayBuffer<B> {
 }
 
 enum Source<B> {
-    // Boxed because it is pinned, and has to be reachable for whichever attempt comes next.
+    // Boxed because it is pinned, and every later attempt has to reach it.
     Open(Pin<Box<B>>),
     Finished,
     Failed,
@@ -51,8 +50,8 @@ enum Source<B> {
 /// Locks a buffer.
 ///
 /// The source is polled under this lock, so that a newer attempt can take it over between two polls
-/// on any thread. Polls do not block, hence neither does the lock for long. A panic of the source
-/// is a failure of it.
+/// on any thread. Polls do not block, so the lock is held briefly. A panic of the source counts as
+/// its failure.
 pub(super) fn lock<B>(buffer: &Mutex<ReplayBuffer<B>>) -> MutexGuard<'_, ReplayBuffer<B>> {
     buffer.lock().unwrap_or_else(|poisoned| {
         let mut leftovers = Leftovers::default();
@@ -60,14 +59,14 @@ pub(super) fn lock<B>(buffer: &Mutex<ReplayBuffer<B>>) -> MutexGuard<'_, ReplayB
         guard.fail(&mut leftovers);
         drop(guard);
         drop(leftovers);
-        // What has failed stays failed, so that there is nothing left to drop now.
+        // A failed buffer stays failed, so nothing is left to drop now.
         buffer.lock().unwrap_or_else(PoisonError::into_inner)
     })
 }
 
-/// What a buffer has done with. It is dropped after the lock has been let go of: the drop of a
-/// source, of a waker and of bytes with an owner is foreign code, which may come back to a copy of
-/// the same body.
+/// Values that a buffer no longer needs. They are dropped after the lock is released: the drop of a
+/// source, of a waker, or of bytes with an owner is foreign code, which may use a copy of the same
+/// body.
 pub(super) struct Leftovers<B> {
     source: Option<Source<B>>,
     kept: Option<Kept>,
@@ -81,13 +80,13 @@ impl<B> Default for Leftovers<B> {
 }
 
 impl<B> ReplayBuffer<B> {
-    /// Whether a new attempt can be made, now or later, in addition to those that there are.
+    /// Whether a further attempt can be made, now or later.
     pub(super) fn is_replayable(&self) -> bool {
         self.kept.is_some() && !matches!(self.source, Source::Failed)
     }
 
-    /// Whether an attempt that has not begun can begin: the very first one needs nothing that was
-    /// kept.
+    /// Whether an attempt that has not begun can begin. The very first attempt needs no kept
+    /// frames.
     pub(super) fn can_begin(&self) -> Result<(), ReplayBodyError> {
         match self.source {
             Source::Failed => Err(ReplayBodyError::SourceFailed),
@@ -96,9 +95,9 @@ impl<B> ReplayBuffer<B> {
         }
     }
 
-    /// Ends the attempt that has the source, if there is one, so that what is kept stays kept.
+    /// Ends the attempt that owns the source, if there is one, so that the kept frames stay kept.
     ///
-    /// The caller wakes the waker after it has let go of the lock: that attempt may be waiting for
+    /// The caller wakes the waker after it has released the lock: that attempt may be waiting for
     /// the source.
     pub(super) fn begin_exclusive(&mut self) -> Result<Option<Waker>, ReplayBodyError> {
         self.can_begin()?;
@@ -108,9 +107,9 @@ impl<B> ReplayBuffer<B> {
         Ok(self.waker.take())
     }
 
-    /// Begins an attempt: the source is its own from here on.
+    /// Begins an attempt, which owns the source from here on.
     ///
-    /// The caller wakes the waker after it has let go of the lock: the attempt that had the source
+    /// The caller wakes the waker after it has released the lock: the attempt that owned the source
     /// may be waiting for it.
     pub(super) fn begin(&mut self) -> Result<(Begun, Option<Waker>), ReplayBodyError> {
         self.can_begin()?;
@@ -122,7 +121,7 @@ impl<B> ReplayBuffer<B> {
         Ok((Begun { turn: self.newest, kept_frames }, self.waker.take()))
     }
 
-    /// What would be too long to be kept, if something was.
+    /// Returns the limit, if the body was too long to be kept.
     pub(super) fn outgrown(&self) -> Option<usize> {
         (self.kept.is_none() && !matches!(self.source, Source::Failed)).then_some(self.limit)
     }
@@ -144,7 +143,7 @@ impl<B> ReplayBuffer<B> {
 
 impl<B: Body> ReplayBuffer<B> {
     pub(super) fn new(body: B, limit: usize) -> Self {
-        // A body that says it is longer than the limit is not kept even in part.
+        // If a body states that it is longer than the limit, no part of it is kept.
         let fits = usize::try_from(body.size_hint().lower()).is_ok_and(|lower| lower <= limit);
         Self { source: Source::Open(Box::pin(body)), kept: fits.then(Kept::default), limit, newest: 0, waker: None }
     }
@@ -165,7 +164,7 @@ impl<B: Body> ReplayBuffer<B> {
         }
     }
 
-    /// Reads the source on and keeps what it yields.
+    /// Reads the next frame of the source and keeps it.
     pub(super) fn poll_source(
         &mut self,
         cx: &mut Context<'_>,
@@ -192,7 +191,7 @@ impl<B: Body> ReplayBuffer<B> {
                 Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(Some(Ok(frame))) => {
-                // No copy where the data is `Bytes` already.
+                // `Bytes` are not copied.
                 let frame = frame.map_data(|mut data| data.copy_to_bytes(data.remaining()));
                 if let Some(kept) = &mut self.kept
                     && let Err(NotKept) = kept.push(&frame, self.limit)

@@ -1,18 +1,18 @@
-//! What can go wrong with an attempt beside the body itself.
+//! [`ReplayBodyError`], the error of an attempt that the body itself did not cause.
 
 use std::{error::Error, fmt};
 
-/// Why an attempt at a [`ReplayBody`](super::ReplayBody) ended before its end, where the body
-/// itself is not to blame.
+/// Error of an attempt at a [`ReplayBody`](super::ReplayBody) that ended early for a reason other
+/// than the body itself.
 ///
-/// The body's own errors are passed on as they are. Both come as a [`BoxError`](crate::BoxError),
-/// which can be downcast.
+/// The body's own errors are passed on unchanged. Both kinds come as a
+/// [`BoxError`](crate::BoxError), which can be downcast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReplayBodyError {
     /// A newer attempt has begun and goes on with the source.
     Superseded,
-    /// The beginning of the body is not there any more: it was longer than could be kept.
+    /// The beginning of the body is gone: the body was longer than the limit.
     LimitExceeded,
     /// The source of the body failed in an earlier attempt, with an error that was returned there.
     SourceFailed,

@@ -1,7 +1,7 @@
 //! [`TryCloneBody`](super::TryCloneBody) for the bodies of hyper, axum, tonic and reqwest, each
 //! behind its feature.
 
-/// Always `None`: it is a body that somebody else is sending.
+/// Always `None`: the peer is still sending this body.
 #[cfg(feature = "hyper")]
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
 impl super::TryCloneBody for hyper::body::Incoming {
@@ -30,7 +30,7 @@ impl super::TryCloneBody for tonic::body::Body {
     }
 }
 
-/// `None` for a stream. Of a body in memory the bytes are copied: reqwest lends them, but does not
+/// `None` for a stream. The bytes of a body in memory are copied: reqwest lends them, but does not
 /// share them.
 #[cfg(feature = "reqwest")]
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]

@@ -1,21 +1,19 @@
-//! What has been read of a body so far, kept to be read again.
+//! The frames of a body that are kept to be read again.
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Frame;
 
 /// Smaller frames are copied together instead of being kept one by one. An entry in the list is an
-/// eighth of this, and a shared slice keeps the whole buffer that it was cut from: both would make
-/// small frames cost a multiple of their bytes.
+/// eighth of this size, and a shared slice keeps the whole buffer that it was cut from. Both would
+/// make small frames cost a multiple of their bytes.
 const COPIED_BELOW: usize = 256;
 
 /// The frames of a body, from the first one without a gap.
 ///
-/// 1. `bytes` is the number of bytes in `frames` and `tail`; it has never passed the limit that was
-///    given.
+/// 1. `bytes` is the number of bytes in `frames` and `tail`; it never exceeds the limit.
 /// 2. Bytes in `tail` come after all of `frames`.
-/// 3. What is in `frames` does not change any more, so that a position in it means the same for
-///    ever.
+/// 3. Entries in `frames` never change, so a position in it always means the same frame.
 #[derive(Default)]
 pub(super) struct Kept {
     frames: Vec<KeptFrame>,
@@ -25,13 +23,12 @@ pub(super) struct Kept {
 
 enum KeptFrame {
     Data(Bytes),
-    // Boxed because there is one at most in a sensible body, and it would treble the size of all
-    // the others.
+    // Boxed because a sensible body has at most one, and unboxed trailers would treble the size of
+    // every frame.
     Trailers(Box<HeaderMap>),
 }
 
-/// A frame was not kept: with it, there would have been more than the limit, or it is of a kind
-/// unknown here.
+/// A frame was not kept, because it would have exceeded the limit or is of an unknown kind.
 pub(super) struct NotKept;
 
 impl Kept {
@@ -62,15 +59,15 @@ impl Kept {
         Ok(())
     }
 
-    /// Makes one frame of the bytes that were copied together. Whoever is going to read by
-    /// [`Kept::frame`] calls it first.
+    /// Makes one frame of the bytes that were copied together. Callers of [`Kept::frame`] call it
+    /// first.
     pub(super) fn seal(&mut self) {
         if !self.tail.is_empty() {
             self.frames.push(KeptFrame::Data(self.tail.split().freeze()));
         }
     }
 
-    /// The frame at a position, or `None` behind the last one.
+    /// Returns the frame at a position, or `None` after the last frame.
     pub(super) fn frame(&self, position: usize) -> Option<Frame<Bytes>> {
         Some(match self.frames.get(position)? {
             KeptFrame::Data(data) => Frame::data(data.clone()),

@@ -1,13 +1,14 @@
-//! [`ReplayBodyLayer`].
+//! [`ReplayBodyLayer`], the layer.
 
 use tower_layer::Layer;
 
 use super::{DEFAULT_LIMIT, ReplayBodyService};
 
-/// Makes every request body a [`ReplayBody`](super::ReplayBody), which can be sent again.
+/// Layer that turns every request body into a [`ReplayBody`](super::ReplayBody), which can be sent
+/// again.
 ///
-/// It belongs above the layers that repeat requests. One is enough for all of them: they share what
-/// it keeps. See the [module](super) for examples.
+/// Put it above the layers that repeat requests. One is enough for all of them: they share the kept
+/// frames. See the [module](super) for examples.
 ///
 /// # Examples
 ///
@@ -25,15 +26,15 @@ pub struct ReplayBodyLayer {
 }
 
 impl ReplayBodyLayer {
-    /// A layer that keeps up to [`DEFAULT_LIMIT`] bytes of each body.
+    /// Returns a layer that keeps up to [`DEFAULT_LIMIT`] bytes of each body.
     pub const fn new() -> Self {
         Self { limit: DEFAULT_LIMIT }
     }
 
     /// Sets how many bytes are kept of each body.
     ///
-    /// Default: [`DEFAULT_LIMIT`]. Every number works: with 0, only bodies without content can be
-    /// repeated; with [`usize::MAX`], all of them can, for as much memory as they take.
+    /// Default: [`DEFAULT_LIMIT`]. Every number works. With 0, only bodies without content can be
+    /// repeated. With [`usize::MAX`], all bodies can, for as much memory as they take.
     #[must_use]
     pub const fn limit(mut self, bytes: usize) -> Self {
         self.limit = bytes;

@@ -1,18 +1,17 @@
-//! Bodies that can be sent twice.
+//! Middleware that makes request bodies replayable, so that a request can be sent twice.
 //!
-//! To repeat a request, a layer needs a second copy of its body, which [`TryCloneBody`] gives it.
-//! Bodies in memory, such as `http_body_util::Full`, can be copied as they are and need nothing from
-//! this module. [`ReplayBodyLayer`] makes any other request body replayable, including streams: its
-//! [`ReplayBody`] keeps the frames as they pass, up to a limit, and a copy reads them again before it
-//! goes on with the source.
+//! To repeat a request, a layer needs a second copy of its body. [`TryCloneBody`] makes that copy.
+//! Bodies in memory, such as `http_body_util::Full`, can be copied without this module.
+//! [`ReplayBodyLayer`] makes any other request body replayable, including streams: its
+//! [`ReplayBody`] keeps the frames as they pass, up to a limit, and a copy reads them again before
+//! it goes on with the source.
 //!
-//! A body above the limit is sent all the same, but cannot be repeated. The layers below learn that
-//! from [`TryCloneBody::is_replayable`], and return the answer for which they would have repeated the
-//! request.
+//! A body above the limit is still sent, but cannot be repeated. The layers below learn that from
+//! [`TryCloneBody::is_replayable`], and return the answer that would have led to a retry.
 //!
-//! Put the layer above the layers that repeat. Two of them, such as [`auth`](crate::auth) under
-//! [`backoff`](crate::backoff), copy the same [`ReplayBody`] and share its frames. A second
-//! `ReplayBodyLayer` adds nothing but a list of frames.
+//! Put the layer above the layers that repeat requests. Two such layers, for instance
+//! [`auth`](crate::auth) under [`backoff`](crate::backoff), copy the same [`ReplayBody`] and share
+//! its frames. A second `ReplayBodyLayer` only adds a list of frames.
 //!
 //! # Examples
 //!

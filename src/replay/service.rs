@@ -1,4 +1,4 @@
-//! [`ReplayBodyService`].
+//! [`ReplayBodyService`], the service.
 
 use std::task::{Context, Poll};
 
@@ -8,10 +8,11 @@ use tower_service::Service;
 
 use super::ReplayBody;
 
-/// The service of a [`ReplayBodyLayer`](super::ReplayBodyLayer).
+/// Service that makes request bodies replayable. [`ReplayBodyLayer`](super::ReplayBodyLayer) makes
+/// it.
 ///
-/// It hands the request on with a [`ReplayBody`] in the place of its body. All else, readiness,
-/// response, error and future, is the inner service's own.
+/// It passes each request on with a [`ReplayBody`] in place of its body. Readiness, response, error
+/// and future are those of the inner service.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplayBodyService<S> {
     inner: S,
@@ -23,17 +24,17 @@ impl<S> ReplayBodyService<S> {
         Self { inner, limit }
     }
 
-    /// The wrapped service.
+    /// Returns the wrapped service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The wrapped service, to be changed.
+    /// Returns the wrapped service, mutably.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The wrapped service alone.
+    /// Takes the wrapped service out.
     pub fn into_inner(self) -> S {
         self.inner
     }

@@ -1,4 +1,5 @@
-//! [`TryCloneBody`], and what implements it of the standard library, `bytes` and `http-body-util`.
+//! [`TryCloneBody`], and its implementations for the standard library, `bytes` and
+//! `http-body-util`.
 
 use std::pin::Pin;
 
@@ -9,13 +10,13 @@ use http_body_util::{
     combinators::{BoxBody, Fuse, InspectErr, InspectFrame, MapErr, MapFrame, UnsyncBoxBody, WithTrailers},
 };
 
-/// A request body of which another copy can be had, so that the request can be sent a second time.
+/// Request body that can be copied, so that the request can be sent a second time.
 ///
-/// It is implemented for the bodies of `http-body-util`, and behind features of their names for
-/// those of hyper, axum, tonic and reqwest. Bodies that hold their content can be copied. Boxed and
-/// streaming ones cannot, unless they have nothing to send:
-/// [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) makes them so. It also helps where a body
-/// has no implementation at all, such as `MapErr` around a stream that is not `Clone`.
+/// It is implemented for the bodies of `http-body-util`, and behind features of the same names for
+/// the bodies of hyper, axum, tonic and reqwest. Bodies that hold their content can be copied.
+/// Boxed and streaming bodies cannot, unless they are empty.
+/// [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) makes them replayable. It also helps if a
+/// body has no implementation at all, such as `MapErr` around a stream that is not `Clone`.
 ///
 /// # Examples
 ///
@@ -33,39 +34,38 @@ use http_body_util::{
     note = "put `turris_auth::replay::ReplayBodyLayer` above this layer: it makes any body one"
 )]
 pub trait TryCloneBody: Sized {
-    /// A copy of this body, or `None` if there is no way to have one.
+    /// Returns a copy of this body, or `None` if it cannot be copied.
     ///
-    /// As long as nothing has been read of `self`, the copy yields what `self` yields: the same
-    /// bytes, then the same trailers. So the time to ask is before the body is sent. Of a body that
-    /// has been read from in part, most copies only have the rest; that of a
-    /// [`ReplayBody`](crate::replay::ReplayBody) always begins with the first byte.
+    /// If nothing has been read of `self`, the copy yields the same bytes and then the same
+    /// trailers. So make the copy before the body is sent. If a body has been read in part, most
+    /// copies only have the rest. A copy of a [`ReplayBody`](crate::replay::ReplayBody) always
+    /// begins with the first byte.
     ///
-    /// `None` is no error. The body itself can still be sent, once.
+    /// `None` is not an error: the body itself can still be sent, once.
     fn try_clone(&self) -> Option<Self>;
 
-    /// Whether this copy, of which nothing has been read, can still be read from its beginning, as
-    /// far as is known.
+    /// Returns whether this unread copy can still be read from its beginning, as far as is known.
     ///
-    /// It is for whoever took a copy and thinks of sending it. Where copies hold their content, as
-    /// most do, the answer is always `true`. Copies of a [`ReplayBody`](crate::replay::ReplayBody)
-    /// share what was kept while another one was sent, and that may have turned out to be too long
-    /// to keep.
+    /// A layer asks this before it decides to send a copy. Most copies hold their content, and the
+    /// answer is always `true`. Copies of a [`ReplayBody`](crate::replay::ReplayBody) share the
+    /// frames that were kept while another copy was sent, and the body may have turned out to be
+    /// too long to keep.
     fn is_replayable(&self) -> bool {
         true
     }
 
-    /// The same for whoever has decided to send this copy, now or after a wait: if it is `true`, it
-    /// stays so.
+    /// As [`is_replayable`](Self::is_replayable), for a layer that has decided to send this copy,
+    /// now or after a wait. A `true` stays true.
     ///
-    /// An earlier copy of a [`ReplayBody`](crate::replay::ReplayBody) that a connection is still
-    /// sending, the answer notwithstanding, ends here. It could go on to where the body is too long
-    /// to keep.
+    /// If a connection is still sending an earlier copy of a
+    /// [`ReplayBody`](crate::replay::ReplayBody), although the answer has come, that copy ends
+    /// here. If it read on, the body could become too long to keep.
     fn begin_exclusive(&self) -> bool {
         self.is_replayable()
     }
 }
 
-/// Bodies, and types that stand in for one, that hold their content: a clone is a copy.
+/// For bodies, and types used as bodies, that hold their content: a clone is a copy.
 macro_rules! by_clone {
     ($([$($generics:tt)*] $body:ty),* $(,)?) => {$(
         impl<$($generics)*> TryCloneBody for $body {
@@ -76,8 +76,8 @@ macro_rules! by_clone {
     )*};
 }
 
-// `Limited` shows nothing of the body in it. Its own `Clone` cannot be relied on for just any body:
-// that of a `StreamBody` may be another handle of the same queue. Hence these, by name.
+// `Limited` hides the body in it, and its `Clone` is no copy for every body: the clone of a
+// `StreamBody` may be another handle to the same queue. So these bodies are listed by name.
 by_clone! {
     [] (),
     [] Bytes,
@@ -92,7 +92,8 @@ by_clone! {
     [] Limited<String>,
 }
 
-/// Bodies whose content cannot be had twice, or cannot be reached from outside of `http-body-util`.
+/// For bodies whose content cannot be read twice, or cannot be reached from outside of
+/// `http-body-util`.
 macro_rules! never {
     ($([$($generics:tt)*] $body:ty),* $(,)?) => {$(
         /// Always `None`.
@@ -113,7 +114,7 @@ never! {
     [B, F] WithTrailers<B, F>,
 }
 
-/// Boxed bodies do not show what they hold, but they tell when it is nothing.
+/// For boxed bodies: they hide their content, but report when they are empty.
 macro_rules! if_ended {
     ($($body:ident),*) => {$(
         /// `None`, unless the body is at its end before anything is read: then another empty one.
@@ -127,9 +128,8 @@ macro_rules! if_ended {
 
 if_ended!(BoxBody, UnsyncBoxBody);
 
-/// Adapters with a function. The function can only be had together with the body, by `Clone`; but
-/// the body in the copy is the one that its own [`TryCloneBody`] makes, since not every clone is a
-/// copy.
+/// For adapters with a function. Only `Clone` copies the function, together with the body. The body
+/// in the copy then comes from its own [`TryCloneBody`], since not every clone is a copy.
 macro_rules! with_function {
     ($($body:ident),*) => {$(
         impl<B: TryCloneBody + Clone, F: Clone> TryCloneBody for $body<B, F> {

@@ -4,11 +4,11 @@ use std::{error::Error as StdError, fmt};
 
 use crate::{BoxError, TokenError, engine::Part};
 
-/// Error of [`Turris`](super::Turris): no answer came for a request.
+/// Error of [`Turris`](super::Turris): a request got no answer.
 ///
-/// [`kind`](Self::kind) says which part failed. The [source](StdError::source) is the error of that
-/// part as it was: a [`TokenError`], which [`token_error`](Self::token_error) finds, or the error
-/// of your client. For a gRPC call and with the feature `tonic` it is a `tonic::Status`.
+/// [`kind`](Self::kind) says which part failed. The [source](StdError::source) is the unchanged
+/// error of that part: a [`TokenError`], which [`token_error`](Self::token_error) finds, or the
+/// error of your client. With the feature `tonic`, the source for a gRPC call is a `tonic::Status`.
 ///
 /// `?` converts it into `anyhow::Error`, `eyre::Report` and Tower's [`BoxError`]. Its text does not
 /// repeat the text of the source, so print the chain: `{:#}` with anyhow.
@@ -49,8 +49,8 @@ pub enum ErrorKind {
     /// No access token could be obtained, so the request was not sent. The source is a
     /// [`TokenError`].
     Token,
-    /// The request has to wait for a rate limit, and there is no tokio runtime with timers to wait
-    /// on. It was not sent.
+    /// The request had to wait for a rate limit, and there was no tokio runtime with timers. It was
+    /// not sent.
     Limit,
     /// The client failed. The source is its error.
     Client,
@@ -70,7 +70,7 @@ impl Error {
         Self { kind, source }
     }
 
-    /// The client's error for a request that never reached the stack.
+    /// Returns the client's error for a request that never reached the stack.
     #[cfg(feature = "reqwest")]
     pub(crate) fn client(source: impl Into<BoxError>) -> Self {
         Self::new(Part::Client, source.into())
@@ -81,7 +81,7 @@ impl Error {
         self.kind
     }
 
-    /// Returns the token error, if no token is why there is no answer.
+    /// Returns the token error, if a missing token is the reason.
     pub fn token_error(&self) -> Option<&TokenError> {
         TokenError::find_in(&*self.source)
     }

@@ -148,7 +148,7 @@ impl<T> TurrisLayerBuilder<T> {
         Self { auth: self.auth.token_timeout(timeout), ..self }
     }
 
-    /// Sets how many tokens are fetched in any period of this length at most. Default: 10 in 60
+    /// Sets how many tokens are fetched in any period of length `per` at most. Default: 10 in 60
     /// seconds, the documented limit.
     ///
     /// See [`TurrisAuthLayerBuilder::rate_limit`]. The limit of the requests themselves is
@@ -199,8 +199,8 @@ impl<T> TurrisLayerBuilder<T> {
         Self { auth: self.auth.retry_unauthorized(retry), ..self }
     }
 
-    /// Sends a request with this restricted access token if no token can be had for it. Default: it
-    /// fails.
+    /// Sends a request with this restricted access token if no token can be obtained for it.
+    /// Default: the request fails.
     ///
     /// See [`TurrisAuthLayerBuilder::restricted_access_token`].
     pub fn restricted_access_token(self, secret: impl Into<String>) -> Self {
@@ -222,8 +222,7 @@ impl<T> TurrisLayerBuilder<T> {
         TurrisLayerBuilder { auth: self.auth.token_service(service), backoff: self.backoff }
     }
 
-    /// Sets how often a request is repeated, after 429 and after a failed token together. Default:
-    /// 3.
+    /// Sets how often a request is repeated, after 429s and failed tokens together. Default: 3.
     ///
     /// The retry after a 401 is not counted. See [`TurrisBackoffLayerBuilder::max_retries`].
     pub fn max_retries(self, max_retries: u32) -> Self {
@@ -262,17 +261,17 @@ impl<T> TurrisLayerBuilder<T> {
         Self { backoff: self.backoff.classify_requests(classify), ..self }
     }
 
-    /// Sets what responses mean: a refused token, a met limit, or neither. Default:
+    /// Sets what a response means: a refused token, an exceeded limit, or neither. Default:
     /// [`ResponseClass::of`].
     pub fn classify_responses<F>(self, classify: F) -> Self
     where
         F: Fn(StatusCode, &HeaderMap) -> ResponseClass + Send + Sync + 'static,
     {
-        // One judgement for both parts, kept with the settings of the limit.
+        // One classifier serves both parts. The settings of the limit hold it.
         Self { backoff: self.backoff.classify_responses(classify), ..self }
     }
 
-    /// Bounds the share of requests that are repeated after a 429. Default: none.
+    /// Bounds the share of requests that are repeated after a 429. Default: no bound.
     ///
     /// See [`TurrisBackoffLayerBuilder::retry_budget`].
     pub fn retry_budget(self, budget: impl RetryBudget + 'static) -> Self {
@@ -283,7 +282,7 @@ impl<T> TurrisLayerBuilder<T> {
     ///
     /// # Errors
     ///
-    /// A [`ConfigError`] that names the first setting that cannot work.
+    /// A [`ConfigError`] that names the first setting with a value that cannot work.
     pub fn build(self) -> Result<TurrisLayer<T>, ConfigError> {
         let auth = self.auth.build_shared()?;
         let gates = GateRegistry::new(self.backoff.validated()?);

@@ -1,10 +1,13 @@
-//! The whole stack as one layer: [`TurrisLayer`] around any client, with [`Turris`] as its service.
+//! Middleware that is the whole stack in one: [`TurrisLayer`] around any client, with [`Turris`] as
+//! its service.
 //!
-//! A request is held back while a rate limit is closed, gets an access token, and is sent. A 429 is
-//! waited out. A 401 is cured by one fresh token and one retry. The parts are those of
-//! [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) and
-//! [`TurrisAuthLayer`](crate::TurrisAuthLayer), in the right order and on one copy of the request,
-//! which costs less than two layers. Their modules, [`backoff`](crate::backoff) and
+//! - A request waits until the rate limit admits it, gets an access token, and is sent.
+//! - A 429 is waited out.
+//! - A 401 leads to one fresh token and one retry.
+//!
+//! The parts are those of [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) and
+//! [`TurrisAuthLayer`](crate::TurrisAuthLayer), in the right order. They share one copy of the
+//! request, which costs less than two layers. Their modules, [`backoff`](crate::backoff) and
 //! [`auth`](crate::auth), describe each part.
 //!
 //! Use it if one client talks to the Turris API. Use the two layers if another layer has to stand
@@ -12,8 +15,8 @@
 //!
 //! # Examples
 //!
-//! With the defaults. The client is anything that implements `Service<http::Request<_>>` and is
-//! `Clone`; tokens are fetched through it as well:
+//! With the defaults. The client is any type that is `Clone` and implements
+//! `Service<http::Request<_>>`. Tokens are fetched through it as well:
 //!
 //! ```
 //! use bytes::Bytes;
@@ -75,10 +78,9 @@
 //!
 //! # Bodies
 //!
-//! A request is sent again only if its body can be, as
-//! [`TryCloneBody`](crate::replay::TryCloneBody) says. A body in memory, such as
-//! `http_body_util::Full`, can. For a stream put a
-//! [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) above this layer.
+//! A request is sent again only if its body can be sent again: see
+//! [`TryCloneBody`](crate::replay::TryCloneBody). A body in memory, such as `http_body_util::Full`,
+//! can. For a stream put a [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) above this layer.
 //!
 //! # Errors
 //!
@@ -87,8 +89,8 @@
 //!
 //! # Requests that skip a part
 //!
-//! A request with [`SkipAuth`](crate::SkipAuth) among its extensions is sent without a token. One
-//! with [`SkipBackoff`](crate::SkipBackoff) is neither held back nor repeated after a 429.
+//! A request with [`SkipAuth`](crate::SkipAuth) among its extensions is sent without a token. A
+//! request with [`SkipBackoff`](crate::SkipBackoff) is neither held back nor repeated after a 429.
 
 mod error;
 mod future;

@@ -1,9 +1,9 @@
-//! The policy of the whole stack: the limit's, and below it the token's, on one copy of the
-//! request.
+//! The policy of the whole stack: the policy of the limit above that of the token, on one copy of
+//! the request.
 //!
-//! A request passes its gate first and gets its token then, so that a request that has waited a
-//! minute leaves with a fresh token. While it waits for a token it holds its place in flight at the
-//! gate, as it does with two layers.
+//! A request passes its gate before it gets its token, so that a request that has waited a minute
+//! leaves with a fresh token. While it waits for a token it holds its place in flight at the gate,
+//! as it does with two layers.
 
 use std::{
     error::Error as StdError,
@@ -31,7 +31,7 @@ use crate::{
     gate::{self, GateRegistry, InFlightGuard},
 };
 
-/// What all services of one layer share. It holds no service that was wrapped.
+/// State that all services of one layer share. It holds no wrapped service.
 pub(super) struct Shared<T> {
     pub(super) auth: crate::auth::policy::Shared<T>,
     pub(super) gates: GateRegistry,
@@ -46,15 +46,15 @@ impl<T> Clone for StackPolicy<T> {
     }
 }
 
-/// What a request in flight holds.
+/// State of a request in flight.
 pub(super) struct StackPermit {
-    /// `None` for a request that passes by the gate.
+    /// `None` for a request that skips the gate.
     in_flight: Option<InFlightGuard>,
     carried: Carried,
 }
 
 pin_project! {
-    /// What a request waits for: the limit first, then the token.
+    /// State of a waiting request: it waits for the limit first, then for the token.
     #[project = StackWaitProj]
     pub(super) enum StackWait {
         Limit { wait: LimitWait },
@@ -73,7 +73,7 @@ impl<T> StackPolicy<T> {
         &self.0.gates.settings().responses
     }
 
-    /// Whether a copy is kept of a request that carries a token.
+    /// Whether the layer keeps a copy of a request that carries a token.
     #[inline]
     fn keeps_copy(&self, in_flight: Option<&InFlightGuard>) -> bool {
         self.0.auth.retries() || self.keeps_copy_for_limit(in_flight)
@@ -125,8 +125,8 @@ impl<T> Policy for StackPolicy<T> {
         let class = self.responses().classify(response);
         match class {
             ResponseClass::RateLimited => return Some(class),
-            // The gate is told once it is known whether the request is sent again: it is one
-            // request to the gate.
+            // The gate is told when it is known whether the request is sent again. Both attempts
+            // are one request to the gate.
             ResponseClass::Unauthorized => return Some(class),
             ResponseClass::Ordinary => {
                 if let Some(in_flight) = &mut permit.in_flight {
@@ -174,7 +174,7 @@ impl<T> Policy for StackPolicy<T> {
 
     fn resend(&self, permit: StackPermit) -> Option<StackWait> {
         match (permit.in_flight, permit.carried) {
-            // The retry after a 401 stays what it is, so it keeps its place in flight.
+            // The retry after a 401 remains such a retry, and keeps its place in flight.
             (in_flight, Carried::Token { retrying: true, .. }) => Some(StackWait::for_token(in_flight, true)),
             (Some(in_flight), _) => Some(StackWait::Limit { wait: LimitWait::new(in_flight.not_sent()) }),
             (None, Carried::Nothing { .. }) => None,
@@ -239,7 +239,7 @@ where
                     let Err(error) = ready!(self.0.auth.poll_wait(token, inner, cx)) else {
                         return Poll::Ready(Ok(()));
                     };
-                    // The request itself is here, so it can be sent again in any case.
+                    // The request itself has not been sent, so it can always be sent later.
                     let again =
                         in_flight.take().and_then(|in_flight| limit::without_token(in_flight, &error, true, history));
                     let Some(pause) = again else {

@@ -32,7 +32,7 @@ use crate::{
 ///
 /// # Examples
 ///
-/// The type can be named, as a field for instance:
+/// The type can be named, for instance as a field:
 ///
 /// ```
 /// use http_body_util::Full;

@@ -11,7 +11,7 @@ type Allocated<T> = (AtomicUsize, AtomicUsize, T);
 #[cfg(target_pointer_width = "64")]
 fn a_request_takes_the_documented_heap() {
     assert_eq!(size_of::<Allocated<Mutex<ReplayBuffer<Empty<Bytes>>>>>(), 136);
-    // Nothing of the body is in there: its own box holds it.
+    // The body is not part of this size: it has a box of its own.
     assert_eq!(size_of::<ReplayBuffer<[u8; 1000]>>(), size_of::<ReplayBuffer<()>>());
 }
 
