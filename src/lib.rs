@@ -9,13 +9,13 @@
 //!                └── one token for all callers ──────┴──► POST /v1/auth/jwt
 //! ```
 //!
-//! * [`TurrisLayer`] is the whole of it as one layer, for any `Service<http::Request<_>>`. See
+//! * [`TurrisLayer`] is the whole stack as one layer, for any `Service<http::Request<_>>`. See
 //!   [`turris`].
 //! * [`TurrisAuthLayer`] is the part for tokens and 401s. See [`auth`].
 //! * [`TurrisBackoffLayer`] is the part for 429s and the pace of requests. See [`backoff`].
 //! * [`ReplayBodyLayer`](replay::ReplayBodyLayer) lets streamed request bodies be sent twice. See
 //!   [`replay`].
-//! * `TurrisClient` is a client with all of it inside, for programs that have none. See
+//! * `TurrisClient` is a complete client, for programs that have none. See
 //!   [`client`](https://docs.rs/turris-auth/latest/turris_auth/client/), a feature.
 //! * [`observe`] lists events and metrics, [`guide`] has how-tos, and the crate
 //!   [`turris-emulator`](https://docs.rs/turris-emulator) is an embedded Turris for tests.
@@ -41,7 +41,7 @@
 //!
 //! # Around your client
 //!
-//! `client` is anything that implements `Service<http::Request<_>>` and is `Clone`. Here it is an
+//! `client` is any type that is `Clone` and implements `Service<http::Request<_>>`. Here it is an
 //! emulated Turris, so that the example runs:
 //!
 //! ```
@@ -68,7 +68,7 @@
 //!
 //! Make one layer for each API client, and clone it: the token, its allowance and the queue for the
 //! rate limit belong to the layer and its clones. If a stack does not compile, [`check_service`]
-//! names the missing bound. [`guide::stacks`] has what to paste for reqwest, axum, tonic and
+//! names the missing bound. [`guide::stacks`] has stacks to paste for reqwest, axum, tonic and
 //! others.
 //!
 //! # Features
@@ -99,7 +99,7 @@ pub mod client;
 #[cfg(feature = "fleet")]
 #[cfg_attr(docsrs, doc(cfg(feature = "fleet")))]
 pub mod fleet;
-// Its examples are run by `crates/stacks`, which has a gRPC client and server.
+// `crates/stacks` runs its examples, and has a gRPC client and server.
 #[cfg(all(feature = "tonic", not(doctest)))]
 pub mod grpc;
 #[cfg(feature = "reqwest")]

@@ -12,16 +12,17 @@ use crate::{
     gate::{Allowance, GateRegistry, RequestClass, RequestClassifier, RetryBudget, Settings},
 };
 
-/// Beyond this a setting is taken for a mistake, such as milliseconds in the place of seconds.
+/// A longer setting is taken for a mistake, such as milliseconds in place of seconds.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 const MOST_RETRIES: u32 = 100;
 const MOST_REQUESTS: u64 = 1_000_000_000;
 
-/// Layer that puts a [`TurrisBackoff`] around a service.
+/// Layer that waits out rate limits for a service, and paces its requests.
 ///
-/// All services made from one layer, or from its clones, share one gate and one count for each authority and class of
-/// requests. The vendor counts per API client, so make a layer for each API client: two of them under one layer would wait
-/// for each other's limits. The [module](super) says what the layer does.
+/// All services made from one layer, or from its clones, share one gate and one count for each
+/// authority and class of requests. The vendor counts per API client, so make a layer for each API
+/// client: two clients under one layer would wait for each other's limits. The [module](super) says
+/// what the layer does.
 ///
 /// # Examples
 ///
@@ -105,10 +106,12 @@ pub struct TurrisBackoffLayerBuilder {
 }
 
 impl TurrisBackoffLayerBuilder {
-    /// Sets how often a request is repeated, after 429s and failed tokens together. Default: 3, the vendor's advice.
+    /// Sets how often a request is repeated, after 429s and failed tokens together. Default: 3, the
+    /// vendor's advice.
     ///
-    /// To try a closed gate does not count, unless the server had stated when it opens. With 0 nothing is repeated and no
-    /// copy of a request is kept; a 429 still closes the gate for the other requests.
+    /// A request that tries a closed gate uses no retry, unless the server had stated when the gate
+    /// opens. With 0 no request is repeated, and no copy of a request is kept. A 429 still closes
+    /// the gate for the other requests.
     pub fn max_retries(mut self, max_retries: u32) -> Self {
         self.settings.max_retries = max_retries;
         self
@@ -116,9 +119,9 @@ impl TurrisBackoffLayerBuilder {
 
     /// Sets the longest time for which a server can close a gate. Default: 2 minutes.
     ///
-    /// A 429 that asks for more goes back to its caller at once, and closes the gate for this long. A 429 also goes back once
-    /// the server has refused every request for this long. The time in the queue has no such bound: put a timeout around this
-    /// layer for that.
+    /// A 429 that asks for more goes back to its caller at once, and closes the gate for
+    /// `max_wait`. A 429 also goes back if the server has refused every request for `max_wait`. The
+    /// time in the queue has no such bound: to bound it, put a timeout around this layer.
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
         self.settings.max_wait = max_wait;
         self
@@ -132,21 +135,23 @@ impl TurrisBackoffLayerBuilder {
         self
     }
 
-    /// Sets the limit that pacing starts from, for classes that are [`WRITES`](RequestClass::WRITES). Default: the
-    /// documented 60 requests in 60 seconds.
+    /// Sets the limit that pacing starts from, for classes that are
+    /// [`WRITES`](RequestClass::WRITES). Default: the documented 60 requests in 60 seconds.
     ///
-    /// What the server states of its limit and its window replaces it. A server that states nothing is sent no more than this:
-    /// set it for a gateway that allows more.
+    /// If the server states its limit and its window, they replace this setting. A server that
+    /// states nothing gets no more requests than this: raise it for a gateway that allows more.
     pub fn rate_limit(mut self, requests: u64, per: Duration) -> Self {
         self.settings.allowance = Allowance { requests, window: per };
         self
     }
 
-    /// Shares the pace of [`WRITES`](RequestClass::WRITES) with the other processes of a fleet. Default: it is not shared.
+    /// Shares the pace of [`WRITES`](RequestClass::WRITES) with the other processes of a fleet.
+    /// Default: it is not shared.
     ///
-    /// The store grants permits, so that all processes together keep to one limit. A refusal of one process closes the
-    /// gate of all. While the store does not answer, this layer goes on alone, with its share of the limit: see
-    /// [`fleet`](crate::fleet). Nothing is shared with [`pacing`](Self::pacing) turned off.
+    /// The store grants permits, so that all processes together keep to one limit. A refusal of one
+    /// process closes the gate of all. While the store does not answer, this layer goes on alone,
+    /// with its share of the limit: see [`fleet`](crate::fleet). Nothing is shared with
+    /// [`pacing`](Self::pacing) turned off.
     ///
     /// `fleet` has to be made for the API client that the requests are made for.
     #[cfg(feature = "fleet")]
@@ -158,7 +163,8 @@ impl TurrisBackoffLayerBuilder {
 
     /// Sets which requests share a limit. Default: [`RequestClass::from_method`].
     ///
-    /// The closure is called for every request. Requests to different authorities never share a limit.
+    /// The closure is called for every request. Requests to different authorities never share a
+    /// limit.
     pub fn classify_requests<F>(mut self, classify: F) -> Self
     where
         F: Fn(&Method, &Uri, &HeaderMap) -> RequestClass + Send + Sync + 'static,
@@ -167,10 +173,11 @@ impl TurrisBackoffLayerBuilder {
         self
     }
 
-    /// Sets which responses say that a limit was met. Default: [`ResponseClass::of`], which knows 429 and its gRPC
-    /// equivalents.
+    /// Sets which responses say that a limit is exceeded. Default: [`ResponseClass::of`], which
+    /// knows 429 and its gRPC equivalents.
     ///
-    /// Responses that are [`RateLimited`](ResponseClass::RateLimited) are waited out. All others pass untouched.
+    /// Responses that are [`RateLimited`](ResponseClass::RateLimited) are waited out. All others
+    /// pass untouched.
     pub fn classify_responses<F>(mut self, classify: F) -> Self
     where
         F: Fn(StatusCode, &HeaderMap) -> ResponseClass + Send + Sync + 'static,
@@ -195,12 +202,13 @@ impl TurrisBackoffLayerBuilder {
     ///
     /// - `max_retries` above 100,
     /// - `max_wait` below a second (the shortest wait that the vendor asks for) or above a day,
-    /// - a `rate_limit` of no requests or of more than a billion, or over less than 10 ms or more than a day.
+    /// - a `rate_limit` of no requests or of more than a billion, or over less than 10 ms or more
+    ///   than a day.
     pub fn build(self) -> Result<TurrisBackoffLayer, ConfigError> {
         self.validated().map(TurrisBackoffLayer::from)
     }
 
-    /// The settings, if they can work.
+    /// Returns the settings, if they can work.
     pub(crate) fn validated(self) -> Result<Settings, ConfigError> {
         let Settings { max_retries, max_wait, allowance, .. } = self.settings;
         if max_retries > MOST_RETRIES {

@@ -1,70 +1,81 @@
 //! Middleware that waits out rate limits and keeps to them.
 //!
-//! [`TurrisBackoffLayer`] goes around any HTTP service. If there is a [`TurrisAuthLayer`](crate::TurrisAuthLayer), it
-//! goes around that one, so a request that has waited a minute leaves with a fresh token. A bulk job
-//! then ends as early as the server allows, first come, first served, and there is nothing to tune.
+//! Put [`TurrisBackoffLayer`] around any HTTP service. If there is a
+//! [`TurrisAuthLayer`](crate::TurrisAuthLayer), put it around that layer, so that a request that
+//! has waited a minute leaves with a fresh token. A bulk job ends as early as the server allows,
+//! first come, first served, without tuning.
 //!
 //! # A 429 is waited out
 //!
-//! The request is repeated, up to three times by default. A 429 is answered before a request is processed, so this is
-//! safe for every method. How long the request waits:
+//! The request is repeated, up to three times by default. The server answers with a 429 before it
+//! processes a request, so this is safe for every method. The request waits
 //!
-//! 1. as long as the server asks for: `Retry-After` in seconds, with or without a fraction, or as a date;
-//! 2. else until the window ends: `X-RateLimit-Reset`, or the `RateLimit` fields of the IETF drafts;
+//! 1. as long as the server asks for: `Retry-After` in seconds, with or without a fraction, or as a
+//!    date;
+//! 2. else until the window ends: `X-RateLimit-Reset`, or the `RateLimit` fields of the IETF
+//!    drafts;
 //! 3. else as long as the limiter has found that this server needs;
 //! 4. else a random part of 1 s, 2 s, 4 s and so on, up to a minute.
 //!
-//! A wait that the server has asked for is up to a tenth longer, by a second at most, so that a fleet does not come back
-//! as one. The server's times are read against the answer's own `Date`, so a wrong clock does no harm.
+//! A wait that the server has asked for is up to a tenth longer, by a second at most, so that the
+//! processes of a fleet come back one after another. The server's times are read against the
+//! answer's own `Date`, so a wrong clock does no harm.
 //!
 //! # One gate for each limit
 //!
-//! Requests with the same authority and the same [`RequestClass`] share a gate. By default requests that change something
-//! are one class, and all others another.
+//! Requests with the same authority and the same [`RequestClass`] share a gate. By default requests
+//! that change something are one class, and all other requests another.
 //!
 //! - After a 429 the gate is closed. No request of its class leaves until it opens.
-//! - Then one request tries whether the server accepts again. After that, more leave with each success.
+//! - Then one request tries whether the server accepts again. With each success one more may be in
+//!   flight.
 //! - Requests leave in the order in which they came. Refused requests come first.
-//! - To try the gate costs the request none of its retries, unless the server had stated when it opens.
+//! - A request that tries the gate uses no retry, unless the server had stated when the gate opens.
 //!
 //! # Pacing: limits are met without being hit
 //!
 //! Pacing is on by default. It knows two kinds of limits:
 //!
-//! - **Stated windows.** Requests that change something start from the documented 60 a minute, or from
-//!   [`rate_limit`](TurrisBackoffLayerBuilder::rate_limit). What the server states replaces that: how many
-//!   requests a window carries, how many are left, when it ends and how long it is. A window's requests leave at once.
-//! - **A rate that is found.** If a server refuses and states nothing, its rate is searched for. It rises while
-//!   requests are accepted, and falls if they are refused.
+//! - **Stated windows.** Requests that change something start from the documented 60 a minute, or
+//!   from [`rate_limit`](TurrisBackoffLayerBuilder::rate_limit). The server's statements replace
+//!   that: how many requests a window carries, how many are left, when it ends and how long it is.
+//!   All requests of a window may leave at once.
+//! - **A rate that is found.** If a server refuses and states nothing, the layer searches for its
+//!   rate. The rate rises while requests are accepted, and falls if they are refused.
 //!
-//! What was learned is forgotten five windows after it was last heard. Other processes that share the limit are noticed by
-//! their use of it.
+//! What was learned is forgotten after five windows without new evidence. The layer notices other
+//! processes by their use of the limit.
 //!
 //! # A missing token is waited for
 //!
-//! A [`TokenError`](crate::TokenError) of a kind that [waiting can cure](crate::TokenErrorKind::is_transient) is
-//! waited out for as long as [it says](crate::TokenError::retry_after). It holds up its own request only, and the gate stays
-//! open. All other token errors come back at once.
+//! A [`TokenError`](crate::TokenError) of a kind that [waiting can
+//! cure](crate::TokenErrorKind::is_transient) is waited out for as long as [it
+//! says](crate::TokenError::retry_after). Only the request without a token waits, and the gate
+//! stays open. All other token errors come back at once.
 //!
 //! # What bounds the waiting
 //!
-//! - A server can impose no wait beyond [`max_wait`](TurrisBackoffLayerBuilder::max_wait), 2 minutes by default. A 429
-//!   that asks for more goes back at once, and closes the gate for `max_wait`.
-//! - A 429 also goes back if the server has refused every request for `max_wait`, whether it stated a time or not.
+//! - A server can impose no wait beyond [`max_wait`](TurrisBackoffLayerBuilder::max_wait), 2
+//!   minutes by default. A 429 that asks for more goes back at once, and closes the gate for
+//!   `max_wait`.
+//! - A 429 also goes back if the server has refused every request for `max_wait`, with or without a
+//!   stated time.
 //! - A 429 goes back if the retries or the budget are used up, if the body [cannot be
 //!   repeated](crate::replay::TryCloneBody), or if there is no tokio runtime with timers.
-//! - A request that waits in the queue behind others has no bound of its own: put a timeout around this layer.
+//! - A request that waits in the queue behind others has no bound of its own: put a timeout around
+//!   this layer.
 //!
 //! Other statuses pass untouched.
 //!
-//! A request that waits holds no readiness of the inner service, no permit and no connection. If it is dropped, it leaves
-//! the queue. If it could leave and does not, because it is not polled or its inner service is not ready, the requests
-//! behind it pass after about a second.
+//! A request that waits holds no readiness of the inner service, no permit and no connection. If it
+//! is dropped, it leaves the queue. The head cannot block the queue: if it may send but does not,
+//! because it is not polled or its inner service is not ready, the requests behind it pass after
+//! about a second.
 //!
-//! # What can be seen
+//! # What you can see
 //!
-//! A response whose request was held back or repeated carries a [`BackoffReport`]. The events and metrics are in
-//! [`observe`](crate::observe).
+//! A response whose request was held back or repeated carries a [`BackoffReport`]. The events and
+//! metrics are in [`observe`](crate::observe).
 //!
 //! # Examples
 //!

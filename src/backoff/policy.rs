@@ -1,4 +1,5 @@
-//! The policy of a limit: when a request may be sent, and what an answer says of the limit.
+//! The policy of a limit: it decides when a request may be sent, and judges the limit by the
+//! answers.
 
 use std::{
     error::Error,
@@ -23,7 +24,7 @@ use crate::{
 /// A request's wait for its turn at a gate.
 pub(crate) struct LimitWait {
     queue: QueueGuard,
-    /// The request joins the queue after this, when a token may be had for it.
+    /// The request joins the queue at this time, when a token may be available again.
     pause_ends: Option<Instant>,
     timer: Timer,
     since: Instant,
@@ -51,7 +52,8 @@ impl LimitWait {
                     self.pause_ends = None;
                     match self.queue.turn(now, cx.waker()) {
                         Turn::Wait(until) => until,
-                        // A request that missed its turn goes when its service is ready, if it can go then.
+                        // A request that missed its turn may try to leave when its service is
+                        // ready.
                         Turn::Send | Turn::Evicted => return Poll::Ready(Ok(())),
                     }
                 }
@@ -71,8 +73,8 @@ impl LimitWait {
     }
 }
 
-/// Whether a copy of a request is kept. A request whose retries are used up keeps one too: it may still try whether the gate
-/// is open.
+/// Whether a copy of a request is kept. A request without retries left keeps a copy too: it may
+/// still try whether the gate is open.
 #[inline]
 pub(crate) fn keeps_copy(settings: &Settings) -> bool {
     settings.max_retries > 0
@@ -82,7 +84,7 @@ fn has_retry(settings: &Settings, history: &History) -> bool {
     history.limit_retries < settings.max_retries
 }
 
-/// The server answered, and did not refuse for a limit.
+/// Records an answer that is not a refusal for a limit.
 #[inline]
 pub(crate) fn accepted(in_flight: &mut InFlightGuard, headers: &HeaderMap) {
     if let Some(budget) = &in_flight.settings().budget {
@@ -91,7 +93,8 @@ pub(crate) fn accepted(in_flight: &mut InFlightGuard, headers: &HeaderMap) {
     in_flight.accepted(headers);
 }
 
-/// The answer is 429, or means the same. Returns what the next attempt waits for, or `None` if the answer is the caller's.
+/// Records an answer that is a 429 or means the same. Returns the wait before the next attempt, or
+/// `None` if the answer goes to the caller.
 pub(crate) fn refused(
     in_flight: InFlightGuard,
     headers: &HeaderMap,
@@ -111,7 +114,8 @@ pub(crate) fn refused(
     Some(LimitWait::new(refusal.queue))
 }
 
-/// No token could be had for the request, so it was not sent. Returns the wait until one can be had in time.
+/// Records a request that was not sent because it got no token. Returns the wait until a token may
+/// be available, or `None` if the error goes to the caller.
 pub(crate) fn without_token(
     in_flight: InFlightGuard,
     error: &TokenError,
@@ -132,7 +136,7 @@ pub(crate) fn without_token(
     Some(LimitWait { pause_ends: Some(end), ..LimitWait::new(queue) })
 }
 
-/// Whether there are the means to wait and to send the request again. It costs the budget one attempt.
+/// Whether the request can wait and be sent again. A `true` takes one retry out of the budget.
 fn can_wait(settings: &Settings, repeatable: bool) -> bool {
     repeatable && Timer::is_available() && settings.budget.as_ref().is_none_or(|budget| budget.withdraw())
 }
@@ -142,7 +146,7 @@ fn can_wait(settings: &Settings, repeatable: bool) -> bool {
 pub(super) struct LimitPolicy(pub(super) Arc<GateRegistry>);
 
 impl Policy for LimitPolicy {
-    /// `None` for a request that passes by the gate.
+    /// `None` for a request that skips the gate.
     type Permit = Option<InFlightGuard>;
     type Wait = LimitWait;
     type Error = BoxError;
@@ -246,7 +250,7 @@ impl<S, B> Admit<S, B> for LimitPolicy {
     }
 }
 
-/// Error of a request that has to wait and has no timer to wait with.
+/// Error of a request that has to wait on a runtime without timers.
 #[derive(Debug)]
 struct NoTimer;
 

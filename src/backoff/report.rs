@@ -1,4 +1,4 @@
-//! [`BackoffReport`] and [`SkipBackoff`]: what the layer and its caller tell each other through extensions.
+//! The extensions of the layer: [`BackoffReport`] on responses, [`SkipBackoff`] on requests.
 
 use std::time::Duration;
 
@@ -6,10 +6,11 @@ use http::Response;
 
 use crate::engine::History;
 
-/// Report of what it took to get a response.
+/// Report on the attempts and the waits that led to a response.
 ///
-/// It is among the extensions of each response whose request was held back or sent more than once. If two of these
-/// layers are stacked, the report is that of the outer one.
+/// It is among the extensions of each response whose request was held back or sent more than once.
+/// If two of these layers are stacked, the report of the outer layer replaces that of the inner
+/// one.
 ///
 /// # Examples
 ///
@@ -34,8 +35,8 @@ impl BackoffReport {
         self.attempts
     }
 
-    /// Returns how long the request waited: in the queue, for the gate to open, and for the time at which a token can be
-    /// had again. The time that answers took is not in it.
+    /// Returns how long the request waited: in the queue, for the gate to open, and for a token to
+    /// be available again. The time of the answers is not included.
     pub fn waited(&self) -> Duration {
         self.waited
     }

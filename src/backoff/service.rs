@@ -15,10 +15,11 @@ use crate::{BoxError, engine::Engine, gate::GateRegistry, replay::TryCloneBody};
 
 /// Service that waits out rate limits for the service that it wraps, and paces its requests.
 ///
-/// [`TurrisBackoffLayer`](super::TurrisBackoffLayer) makes it; the [module](super) says what it does.
+/// [`TurrisBackoffLayer`](super::TurrisBackoffLayer) makes it; the [module](super) says what it
+/// does.
 ///
-/// The inner service has to be `Clone`: while a request waits, the readiness of the service that it was called on is
-/// given back, and a clone is made ready when its turn comes.
+/// The inner service has to be `Clone`. While a request waits, the readiness of the called service
+/// is given back. When the turn of the request comes, a clone is made ready.
 ///
 /// # Examples
 ///
@@ -50,7 +51,8 @@ impl<S> TurrisBackoff<S> {
         &self.inner
     }
 
-    /// Returns the wrapped service, mutably. Requests that are made through it pass by the gate and are not counted.
+    /// Returns the wrapped service, mutably. Requests that are made through it skip the gate and
+    /// are not counted.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }

@@ -1,4 +1,5 @@
-//! What follows when there is no token: here, because only this crate can make such an error.
+//! Requests without a token. The tests are in the crate, because only the crate can make such an
+//! error.
 
 use std::{
     sync::{
@@ -19,7 +20,7 @@ use crate::{TokenError, TokenErrorKind};
 
 type Body = Full<Bytes>;
 
-/// A service that has no token for the first `times` requests, and says when to come back.
+/// A service that has no token for the first `times` requests, and states a time to retry after.
 fn without_token(times: usize, retry_after: Option<Duration>) -> (Inner<Body>, Arc<Mutex<Vec<Instant>>>) {
     without_token_for(times, retry_after)
 }
@@ -41,7 +42,7 @@ fn without_token_for<B: Send + 'static>(
                 sleep(Duration::from_millis(10)).await;
                 if fails {
                     let error = TokenError::new(TokenErrorKind::Unavailable, "down").with_retry_after(retry_after);
-                    // Another layer between may have wrapped it.
+                    // A layer in between may have wrapped the error.
                     return Err(Box::new(Wrapped(error)) as BoxError);
                 }
                 Ok(Response::new(Body::from("{}")))

@@ -1,20 +1,30 @@
-//! Sharing between processes: one token, one allowance of fetches and one pace for a whole fleet.
+//! State that processes share: one token, one allowance of fetches and one pace for a whole fleet.
 //!
-//! The Turris API counts per API client, not per process: fifty pods that start at once make fifty token requests, of which
-//! forty are refused. With a store that all processes reach, they act as one client: one of them fetches a token, and the
-//! others take it over, sealed so that only they can read it. The fetches of all count against one allowance, and the
-//! failure of one makes all pause. Requests that change something leave with permits from the store, so that all processes
-//! together keep to the limit. [The guide](crate::guide::fleet) says what an operator sets.
+//! The Turris API counts per API client, not per process: fifty pods that start at once make fifty
+//! token requests, of which forty are refused. With a store that all processes reach, they act as
+//! one client:
 //!
-//! [`RedisStore`] keeps all that in Redis or Valkey (feature `redis`), [`MemoryStore`] in this process, and [`SharedStore`]
-//! is the contract for a store of your own. [`SharedState`] is what the layers are given.
+//! - One process fetches a token, and the other processes take it over. The token is sealed, so
+//!   that only they can read it.
+//! - The fetches of all processes count against one allowance, and a failed fetch makes all
+//!   processes pause.
+//! - Requests that change something leave with permits from the store, so that all processes
+//!   together keep to the limit.
 //!
-//! A store that is slow, frozen, gone, empty or hostile fails no request: it costs one deadline (250 ms), then the process
-//! goes on alone until the store answers again.
+//! [The guide](crate::guide::fleet) says what an operator sets.
+//!
+//! [`SharedState`] connects the layers to a store:
+//!
+//! - [`RedisStore`] keeps the state in Redis or Valkey (feature `redis`),
+//! - [`MemoryStore`] keeps it in this process,
+//! - [`SharedStore`] is the contract for a store of your own.
+//!
+//! A store that is slow, frozen, gone, empty or hostile fails no request. It costs one deadline
+//! (250 ms). After that the process goes on alone until the store answers again.
 //!
 //! # Examples
 //!
-//! By default, only the client and the store are named:
+//! With the defaults, only the client and the store are named:
 //!
 //! ```
 //! use turris_auth::{Credentials, Environment, SharedState, TurrisLayer, fleet::MemoryStore};
@@ -26,7 +36,7 @@
 //! # Ok::<(), turris_auth::ConfigError>(())
 //! ```
 //!
-//! [`SharedStateBuilder`] has an example of what can be set.
+//! [`SharedStateBuilder`] has an example with settings.
 
 mod breaker;
 mod member;
