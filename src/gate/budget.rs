@@ -1,8 +1,8 @@
-//! [`RetryBudget`]: which share of the requests may be sent again.
+//! [`RetryBudget`]: the share of requests that may be sent again.
 
 use std::sync::Arc;
 
-/// Bounds the share of requests that are sent again after a 429. Set it with
+/// Budget that bounds the share of requests that are sent again after a 429. Set it with
 /// [`retry_budget`](crate::backoff::TurrisBackoffLayerBuilder::retry_budget).
 ///
 /// Every answer that is not a refusal makes a deposit. Every retry makes a withdrawal; if the
@@ -39,7 +39,7 @@ use std::sync::Arc;
 /// # Ok::<(), turris_auth::ConfigError>(())
 /// ```
 pub trait RetryBudget: Send + Sync {
-    /// An answer has come that is not a refusal.
+    /// Records an answer that is not a refusal.
     fn deposit(&self);
 
     /// Takes one retry out. Returns `false`, and takes nothing, if there is none left.

@@ -9,15 +9,15 @@ use std::{
 };
 
 use http::{HeaderMap, Method, Uri};
-// Programs that were built with different versions of Rust have to mean the same gate by the same key.
+// Programs that were built with different versions of Rust have to compute the same hash for a key.
 #[cfg(feature = "fleet")]
 use siphasher::sip::SipHasher13 as KeyHasher;
 
 /// Class of requests that share a limit.
 ///
-/// Requests of one class to one authority wait for each other, and for no others. The Turris API limits only requests
-/// that change something, so by default there are two classes, [`READS`](Self::READS) and [`WRITES`](Self::WRITES). A closure
-/// can divide them further: see
+/// Requests of one class to one authority wait for each other, and for no other requests. The
+/// Turris API limits only requests that change something, so by default there are two classes,
+/// [`READS`](Self::READS) and [`WRITES`](Self::WRITES). A closure can divide them further: see
 /// [`classify_requests`](crate::backoff::TurrisBackoffLayerBuilder::classify_requests).
 ///
 /// # Examples
@@ -30,14 +30,14 @@ use siphasher::sip::SipHasher13 as KeyHasher;
 /// assert_eq!(RequestClass::from_method(&Method::DELETE), RequestClass::WRITES);
 /// assert_ne!(RequestClass::WRITES.with_key("client-1"), RequestClass::WRITES.with_key("client-2"));
 /// ```
-// A hash stands for the key: a class is compared on every request, and its key may be borrowed from the request. The
-// lowest bit says whether the class is paced.
+// A hash replaces the key: a class is compared on every request, and its key may be borrowed from
+// the request. The lowest bit says whether the class is paced.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestClass(u64);
 
 impl RequestClass {
-    /// Requests that change nothing. The API does not limit them, so they are paced only after a server has stated a limit
-    /// or refused a request.
+    /// Requests that change nothing. The API does not limit them, so they are paced only after a
+    /// server has stated a limit or refused a request.
     pub const READS: Self = Self(2);
 
     /// Requests that change something. If pacing is on, they are paced from the first request.
@@ -45,8 +45,8 @@ impl RequestClass {
 
     const PACED: u64 = 1;
 
-    /// Returns the class of a method: `GET`, `HEAD`, `OPTIONS` and `TRACE` are [`READS`](Self::READS), all others
-    /// [`WRITES`](Self::WRITES).
+    /// Returns the class of a method: `GET`, `HEAD`, `OPTIONS` and `TRACE` are
+    /// [`READS`](Self::READS), all other methods are [`WRITES`](Self::WRITES).
     pub fn from_method(method: &Method) -> Self {
         if method.is_safe() { Self::READS } else { Self::WRITES }
     }
@@ -81,7 +81,7 @@ impl fmt::Debug for RequestClass {
 
 type Closure = dyn Fn(&Method, &Uri, &HeaderMap) -> RequestClass + Send + Sync;
 
-/// How requests are classified: by method, or as the user says.
+/// Classifier of requests: by method, or by the user's closure.
 #[derive(Clone, Default)]
 pub(crate) struct RequestClassifier(Option<Arc<Closure>>);
 

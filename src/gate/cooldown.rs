@@ -2,15 +2,18 @@
 //!
 //! Pure: the clock and chance come in as arguments. `share` is chance, from 0 to below 1.
 //!
-//! 1. A refusal closes the gate. Of requests that were sent together (one *epoch*) the first refusal closes it; a later one
-//!    counts only if it asks for more time.
-//! 2. The server's own time comes first, then the time that the [limiter](super::limiter) has found, then an exponential
-//!    delay with full jitter. That delay stays [in proportion](in_proportion) to the time of the refusals.
-//! 3. After a closing the gate opens by degrees (*slow start*): one request may be in flight, and one more for every
-//!    success, until the queue is empty. A request that is not answered holds up the next one for [`PATIENCE`] at most.
-//! 4. Whether the gate is open is tried at the gate's expense. A refusal uses a retry of its request only if it is the
-//!    request's first, or if the server breaks its word: the request left first after a time that the server had stated.
-//!    Any refusal goes back once the server has refused everything for `max_wait`.
+//! 1. A refusal closes the gate. Among requests that were sent together (one *epoch*), the first
+//!    refusal closes it. A later refusal counts only if it asks for more time.
+//! 2. The server's own time comes first, then the time that the [limiter](super::limiter) has
+//!    found, then an exponential delay with full jitter. That delay stays [in
+//!    proportion](in_proportion) to the time of the refusals.
+//! 3. After a closing the gate opens by degrees (*slow start*): one request may be in flight, and
+//!    one more for every success, until the queue is empty. A request that is not answered holds up
+//!    the next one for [`PATIENCE`] at most.
+//! 4. A request that tries the gate uses no retry. A refusal uses a retry of its request only if it
+//!    is the request's first refusal, or if the server does not keep a stated time: the request
+//!    left first after that time. Every refusal goes back if the server has refused every request
+//!    for `max_wait`.
 
 use std::time::Duration;
 
@@ -19,23 +22,26 @@ use tokio::time::Instant;
 use super::queue::PATIENCE;
 use crate::api::limits::RateLimits;
 
-/// The vendor's advice for a refusal whose reset is imminent. A server that says "now" is not believed.
+/// The vendor's advice for a refusal whose reset is imminent. It also replaces a stated wait of
+/// zero.
 const SHORTEST_ASKED: Duration = Duration::from_secs(1);
 
 /// The first step of the exponential delay.
 const BASE: Duration = Duration::from_secs(1);
 
-/// Further doubling would outlast the window of every documented limit.
+/// A longer step would outlast the window of every documented limit.
 const LONGEST_STEP: Duration = Duration::from_secs(60);
 
-/// A tenth of the wait pulls the processes of a fleet apart, and a second is as much as a window can spare.
+/// A tenth of the wait spreads the processes of a fleet. More than a second would waste too much of
+/// a window.
 const JITTER_DIVISOR: u32 = 10;
 const MOST_JITTER: Duration = Duration::from_secs(1);
 
-/// What a request takes along, so that its answer can be told from those of other epochs.
+/// The mark that a request carries, so that its answer can be matched to its epoch.
 ///
-/// One number, as it is moved with every request: how many times the gate had closed, and in the lowest bit, whether the
-/// request left first after a closing whose end the server had stated.
+/// It is a single number, because it is moved with every request: how many times the gate had
+/// closed, and in the lowest bit, whether the request left first after a closing whose end the
+/// server had stated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ticket(u64);
 
@@ -63,7 +69,8 @@ impl Ticket {
 pub(super) struct Closing {
     /// The gate was closed, for this long.
     pub(super) wait: Option<Duration>,
-    /// The refusal goes back: the server asks for more than `max_wait`, or has refused everything for so long.
+    /// The refusal goes back: the server asks for more than `max_wait`, or has refused every
+    /// request for `max_wait`.
     pub(super) too_long: bool,
 }
 
@@ -71,19 +78,20 @@ pub(super) struct Closing {
 #[derive(Debug, Default)]
 pub(super) struct Cooldown {
     closed_until: Option<Instant>,
-    /// The server stated `closed_until`.
+    /// Whether the server stated `closed_until`.
     stated: bool,
-    /// It has closed, and no request has left since.
+    /// The gate has closed, and no request has left since.
     is_news: bool,
     epoch: u64,
     /// Closings since the last success for which the server stated no time.
     refusals: u32,
-    /// Since when every answer has been a refusal.
+    /// The time since which every answer has been a refusal.
     refused_since: Option<Instant>,
     /// How many requests of this epoch may be in flight, unless the gate is wide open.
     slow_start_limit: Option<u64>,
-    /// Requests of this epoch that are in flight, and when the last one left.
+    /// How many requests of this epoch are in flight.
     in_flight: u64,
+    /// When the last request left.
     last_sent: Option<Instant>,
 }
 
@@ -98,7 +106,8 @@ impl Cooldown {
         self.slow_start_limit.is_some_and(|most| self.in_flight >= most).then_some(held_until)
     }
 
-    /// A request leaves. Returns its ticket, and whether it is the first since the gate closed.
+    /// Records that a request leaves. Returns its ticket, and whether it is the first since the
+    /// gate closed.
     #[inline]
     pub(super) fn sent(&mut self, now: Instant) -> (Ticket, bool) {
         let is_first = std::mem::take(&mut self.is_news);
@@ -109,7 +118,8 @@ impl Cooldown {
         (Ticket::new(self.epoch, trusts_server), is_first)
     }
 
-    /// A request came back with anything but a refusal, or never will. `is_last` says that the queue is empty.
+    /// Records the outcome of a request that was not refused. It may be lost. `is_last` says that
+    /// the queue is empty.
     #[inline]
     pub(super) fn returned(&mut self, ticket: Ticket, accepted: bool, is_last: bool) {
         if accepted {
@@ -124,12 +134,13 @@ impl Cooldown {
         }
     }
 
-    /// Whether a refusal of a request with this ticket tells news. Others that were sent with it may have told it before.
+    /// Whether a refusal of a request with this ticket is news. A request that was sent with it may
+    /// have been refused before.
     pub(super) fn is_news(&self, ticket: Ticket) -> bool {
         ticket.is_of(self.epoch)
     }
 
-    /// A request came back refused. `found` is when the limiter expects the server to accept again.
+    /// Records a refusal. `found` is when the limiter expects the server to accept again.
     pub(super) fn refused(
         &mut self,
         ticket: Ticket,
@@ -171,11 +182,11 @@ impl Cooldown {
     /// Whether requests may leave without a ticket.
     #[inline]
     pub(super) fn is_wide_open(&self) -> bool {
-        // A gate that is closed is in its slow start too.
+        // A closed gate is in its slow start too.
         self.slow_start_limit.is_none()
     }
 
-    /// Whether nothing would be lost with it.
+    /// Whether its removal loses nothing.
     pub(super) fn is_idle(&self, now: Instant) -> bool {
         self.refusals == 0 && self.closed_until.is_none_or(|until| until <= now)
     }
@@ -195,27 +206,28 @@ impl Cooldown {
     }
 }
 
-/// What a refusal says of the time to wait, as far as it says anything.
+/// Returns the wait that a refusal asks for, if any.
 pub(crate) fn asked(limits: &RateLimits) -> Option<Duration> {
     let until_reset = || limits.reset_after.map(|reset| reset.saturating_add(limits.reset_margin));
     let asked = limits.retry_after.or_else(until_reset)?;
-    // A fraction of a second is a server's precise word.
+    // A fraction of a second is taken as stated.
     Some(if asked.is_zero() { SHORTEST_ASKED } else { asked })
 }
 
-/// The time the server asked for, and a little more, but no more than `max_wait`.
+/// Returns the time that the server asked for with jitter added, and at most `max_wait`.
 pub(crate) fn with_jitter(asked: Duration, max_wait: Duration, share: f64) -> Duration {
     let most = (asked / JITTER_DIVISOR).min(MOST_JITTER);
     asked.saturating_add(most.mul_f64(share)).min(max_wait)
 }
 
-/// The longest delay after a server has refused everything for this long without saying when it accepts again. A few short
-/// delays in a row, which full jitter brings, do not lead to a long one.
+/// Returns the longest delay after a server has refused every request for `refused_for` without
+/// stating a time. It keeps the delay short if full jitter has brought a few short delays in a row.
 pub(super) fn in_proportion(refused_for: Duration) -> Duration {
     refused_for.saturating_mul(2).max(4 * BASE)
 }
 
-/// Exponential delay with full jitter, for the refusal that follows `refusals` others without success between them.
+/// Returns an exponential delay with full jitter, for the refusal after `refusals` other refusals
+/// without a success in between.
 pub(crate) fn exponential(refusals: u32, base: Duration, max_wait: Duration, share: f64) -> Duration {
     let step = base.saturating_mul(1u32.checked_shl(refusals).unwrap_or(u32::MAX));
     step.min(LONGEST_STEP).min(max_wait).mul_f64(share)

@@ -1,4 +1,5 @@
-//! Guards: what a request holds of its gate. A guard that is dropped tells the gate.
+//! Guards: the position of a request in the queue, and its place in flight. A dropped guard tells
+//! the gate.
 
 use std::{sync::Arc, task::Waker};
 
@@ -8,16 +9,16 @@ use tokio::time::Instant;
 use super::{Entered, Gate, Outcome, QueuePosition, SendRecord, Settings, Turn};
 use crate::api::limits::RateLimits;
 
-/// What an arriving request may do.
+/// The decision on an arriving request.
 #[derive(Debug)]
 pub(crate) enum Entry {
     Send(InFlightGuard),
-    /// Boxed, so that the guards of those that send are moved less.
+    /// Boxed, so that the guards of requests that send are moved less.
     Wait(Box<QueueGuard>),
 }
 
 impl Entry {
-    /// A request arrives at `gate`.
+    /// Decides on a request that arrives at `gate`.
     #[inline]
     pub(crate) fn at(gate: Arc<Gate>) -> Self {
         if let Some(record) = gate.enter_uncounted() {
@@ -30,35 +31,36 @@ impl Entry {
     }
 }
 
-/// What is to be done about a refusal.
+/// The consequences of a refusal for its request.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     /// The position in which the request may wait for its next attempt.
     pub(crate) queue: QueueGuard,
-    /// The refusal goes back to the caller: the server asks for more than `max_wait`, or has refused for so long.
+    /// The refusal goes back to the caller: the server asks for more than `max_wait`, or has
+    /// refused every request for `max_wait`.
     pub(crate) too_long: bool,
-    /// The next attempt uses a retry. Otherwise the gate was tried, at its own expense.
+    /// The next attempt uses a retry. Otherwise the attempt tried the gate, which uses none.
     pub(crate) uses_retry: bool,
 }
 
-/// A request in flight. Dropped without an answer, it counts as sent.
+/// Guard of a request in flight. If it is dropped without an answer, the request counts as sent.
 #[derive(Debug)]
 pub(crate) struct InFlightGuard {
     gate: Arc<Gate>,
-    /// Taken when the request has come back. If it is not counted, the gate is told only of a refusal and of a request
-    /// that was not sent.
+    /// Taken when the request has come back. If the request is not counted, the gate is told only
+    /// of a refusal and of a request that was not sent.
     record: Option<SendRecord>,
 }
 
 impl InFlightGuard {
-    /// The server answered, and did not refuse.
+    /// Records an answer that is not a refusal.
     #[inline]
     pub(crate) fn accepted(&mut self, headers: &HeaderMap) {
-        // Most answers say nothing, and need no clock to be read against.
+        // Most answers state no limit, so no clock is read for them.
         self.returned(|| Outcome::Accepted(RateLimits::are_in(headers).then(|| read(headers))));
     }
 
-    /// The server refused. `first` says that it is the first refusal of this request.
+    /// Records a refusal. `first` says that it is the first refusal of this request.
     pub(crate) fn refused(mut self, headers: &HeaderMap, first: bool) -> Refusal {
         let record = self.record.take().unwrap_or_default();
         let limits = read(headers);
@@ -70,14 +72,14 @@ impl InFlightGuard {
         }
     }
 
-    /// The request was not sent, or not processed. It may wait before the newcomers.
+    /// Records a request that was not sent or not processed. Its position is before the newcomers.
     pub(crate) fn not_sent(mut self) -> QueueGuard {
         let record = self.record.take().unwrap_or_default();
         let position = self.gate.not_sent(record);
         self.requeue(position)
     }
 
-    /// The settings of the layer.
+    /// Returns the settings of the layer.
     #[inline]
     pub(crate) fn settings(&self) -> &Settings {
         self.gate.settings()
@@ -106,7 +108,7 @@ fn read(headers: &HeaderMap) -> RateLimits {
     RateLimits::read(headers, std::time::SystemTime::now())
 }
 
-/// A request in the queue, or about to join it. Dropped, it gives its position up.
+/// Guard of a request in the queue, or about to join it. A dropped guard gives its position up.
 #[derive(Debug)]
 pub(crate) struct QueueGuard {
     gate: Arc<Gate>,
@@ -115,7 +117,8 @@ pub(crate) struct QueueGuard {
 }
 
 impl QueueGuard {
-    /// Joins the queue. After a refusal a request does this first, so that no other request overtakes it.
+    /// Joins the queue. After a refusal a request does this first, so that no other request
+    /// overtakes it.
     pub(crate) fn join(&mut self, waker: &Waker) {
         if !self.queued {
             self.gate.join(self.position, waker);
@@ -129,14 +132,15 @@ impl QueueGuard {
         self.gate.turn(self.position, now, waker)
     }
 
-    /// Takes the turn, if it still is the turn of this request. Otherwise the request is in the queue afterwards.
+    /// Takes the turn, if it still is the turn of this request. Otherwise the request is in the
+    /// queue afterwards.
     pub(crate) fn try_send(&mut self, now: Instant, waker: &Waker) -> Option<InFlightGuard> {
         let record = self.gate.try_send(self.position, now, waker)?;
         self.queued = false;
         Some(InFlightGuard { gate: Arc::clone(&self.gate), record: Some(record) })
     }
 
-    /// The settings of the layer.
+    /// Returns the settings of the layer.
     pub(crate) fn settings(&self) -> &Settings {
         self.gate.settings()
     }

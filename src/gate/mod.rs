@@ -1,29 +1,33 @@
-//! Gates: who may send, and when.
+//! Gates: they decide when a request may be sent.
 //!
-//! There is one gate for each authority and class of requests. It composes three parts, and decides nothing by itself:
+//! There is one gate for each authority and class of requests. It composes the queue, the cool-down
+//! and the limiter, and decides nothing by itself:
 //!
 //! | file | |
 //! | --- | --- |
 //! | `queue.rs` | requests in the order in which they may send |
-//! | `cooldown.rs` | after a refusal: closed until when, and how it opens |
-//! | `limiter/` | how many requests may leave, and when, so that the limit is met without being hit |
-//! | `notice.rs` | when to tell that requests are held back |
-//! | `guards.rs` | what a request holds of its gate, in flight and in the queue |
+//! | `cooldown.rs` | the cool-down after a refusal: how long the gate is closed, and how it opens |
+//! | `limiter/` | how many requests may leave, and when, so that the limit is used but not exceeded |
+//! | `notice.rs` | when to log that requests are held back |
+//! | `guards.rs` | the guards of a request, in flight and in the queue |
 //! | `shared.rs` | with the feature `fleet`: permits from the fleet's store, and the task that asks for them |
 //! | `registry.rs` | authority and class to gate |
-//! | `class.rs`, `budget.rs`, `settings.rs` | which requests share a gate, which share is sent again, what the layer has set |
+//! | `class.rs`, `budget.rs`, `settings.rs` | which requests share a gate, which share is sent again, the settings of the layer |
 //!
 //! What holds at any time:
 //!
-//! 1. Only the head of the queue may send, and only if the gate is open and the limiter allows it. A newcomer sends at once
-//!    only if the queue is empty. Refused requests come before all others, in their old order.
-//! 2. The head is awake or has a timer: whoever changes the head, or what the head waits for, wakes it.
-//! 3. The head cannot block the queue: if it may send and does not, because its inner service is not ready or because it is
-//!    not polled, a waiter behind it removes it after about a second. It keeps its number: when it comes back it goes first.
-//! 4. `state` says without the lock whether requests may leave without being counted. That is so only while the queue is
-//!    empty, the gate is open, and answers teach nothing.
-//! 5. Wakers are not cloned, woken or dropped under the lock, and no subscriber runs under it: any of it may run a task, or
-//!    drop a task, which then gives up its own position.
+//! 1. Only the head of the queue may send, and only if the gate is open and the limiter allows it.
+//!    A newcomer sends at once only if the queue is empty. Refused requests come before all others,
+//!    in their old order.
+//! 2. The head is awake or has a timer: every change of the head, or of its reason to wait, wakes
+//!    it.
+//! 3. The head cannot block the queue: if it may send but does not, because its inner service is
+//!    not ready or because it is not polled, a waiter behind it removes it after about a second. It
+//!    keeps its number, and goes first when it comes back.
+//! 4. `state` says without the lock whether requests may leave without being counted. That is so
+//!    only while the queue is empty, the gate is open, and answers teach nothing.
+//! 5. Wakers are not cloned, woken or dropped under the lock, and no subscriber runs under it: such
+//!    code may run a task, or drop a task that then gives up its own position.
 
 mod budget;
 mod class;
@@ -67,7 +71,7 @@ use crate::{api::limits::RateLimits, observe};
 /// The bit of `state` that says that requests are counted. Above it is the epoch.
 const COUNTED: u64 = 1;
 
-/// What an arriving request may do.
+/// The decision on an arriving request.
 #[derive(Debug)]
 enum Entered {
     Send(SendRecord),
@@ -104,10 +108,10 @@ impl SendRecord {
     }
 }
 
-/// What became of the gate after a refusal.
+/// The effect of a refusal on its request.
 #[derive(Clone, Copy, Debug)]
 struct Refused {
-    /// Where the refused request waits, if it does.
+    /// The position in which the refused request may wait.
     position: QueuePosition,
     too_long: bool,
 }
@@ -121,7 +125,7 @@ pub(crate) struct Gate {
     fleet: Option<shared::Fleet>,
 }
 
-/// What the gate's lock protects.
+/// The parts that the gate's lock protects.
 #[derive(Default)]
 struct Parts {
     queue: Queue,
@@ -149,8 +153,8 @@ impl Parts {
         limiter.wait(now)
     }
 
-    /// The head is held back until `until`. Returns when it looks again, and whether that it waits is to be told now. A
-    /// closed gate has been told.
+    /// The head is held back until `until`. Returns when it looks again, and whether a notice is
+    /// due now. The closing of a gate has a notice of its own.
     fn held(&mut self, now: Instant, until: Instant) -> (Instant, bool) {
         if self.cooldown.wait(now).is_some() {
             return (until, false);
@@ -161,7 +165,8 @@ impl Parts {
         }
     }
 
-    /// A request leaves. Returns its record, and whether it is the first since the gate closed.
+    /// Records that a request leaves. Returns its record, and whether it is the first since the
+    /// gate closed.
     #[inline]
     fn send(&mut self, number: u64, now: Instant) -> (SendRecord, bool) {
         if let Some(limiter) = &mut self.limiter {
@@ -176,7 +181,7 @@ impl Parts {
         (SendRecord { ticket, counted: Some((number, now)) }, is_first)
     }
 
-    /// The number of the record, or a new one.
+    /// Returns the number of the record, or a new one.
     fn number_of(&mut self, record: SendRecord) -> u64 {
         record.counted.map_or_else(|| self.queue.take_number(), |(number, _)| number)
     }
@@ -203,21 +208,23 @@ impl Gate {
         }
     }
 
-    /// The settings of the layer. They are here so that a request needs to hold nothing but its gate.
+    /// Returns the settings of the layer. The gate holds them, so that a request holds only its
+    /// gate.
     #[inline]
     fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// A request arrives, and is sent without being counted if requests need not be.
+    /// Admits an arriving request without counting it, if requests need not be counted.
     #[inline]
     fn enter_uncounted(&self) -> Option<SendRecord> {
-        // Relaxed: the flag carries no data. A request that just misses a closing is one that left just before it.
+        // Relaxed: the flag carries no data. A request that just misses a closing is the same as
+        // one that left just before it.
         let state = self.state.load(Ordering::Relaxed);
         (state & COUNTED == 0).then(|| SendRecord { ticket: Ticket::new(state >> 1, false), counted: None })
     }
 
-    /// A request arrives, and is counted.
+    /// Counts an arriving request, and sends it or puts it in the queue.
     fn enter_counted(&self, now: Instant) -> Entered {
         let mut parts = self.lock();
         let number = parts.queue.take_number();
@@ -281,7 +288,8 @@ impl Gate {
         turn
     }
 
-    /// Sends, if it still is the turn of `position`. Otherwise it is in the queue afterwards.
+    /// Sends, if it still is the turn of `position`. Otherwise `position` is in the queue
+    /// afterwards.
     fn try_send(&self, position: QueuePosition, now: Instant, waker: &Waker) -> Option<SendRecord> {
         let (waker, mut after) = (waker.clone(), Afterwards::default());
         let mut parts = self.lock();
@@ -315,7 +323,7 @@ impl Gate {
         self.drive();
     }
 
-    /// A counted request came back with anything but a refusal, or never will.
+    /// Records the outcome of a counted request that was not refused. It may be lost.
     fn returned(&self, record: SendRecord, outcome: Outcome) {
         let SendRecord { ticket, counted: Some((_, sent_at)) } = record else { return };
         let (now, mut after) = (Instant::now(), Afterwards::default());
@@ -336,7 +344,8 @@ impl Gate {
         self.drive();
     }
 
-    /// A request was not sent, or not processed. Returns its position before the newcomers.
+    /// Records a request that was not sent or not processed. Returns its position before the
+    /// newcomers.
     fn not_sent(&self, record: SendRecord) -> QueuePosition {
         let number = match record.counted {
             Some((number, _)) => number,
@@ -346,7 +355,7 @@ impl Gate {
         QueuePosition { newcomer: false, number }
     }
 
-    /// A request came back refused: the gate closes.
+    /// Records a refusal, which closes the gate.
     fn refused(&self, record: SendRecord, limits: &RateLimits) -> Refused {
         let (now, mut after) = (Instant::now(), Afterwards::default());
         let max_wait = self.settings.max_wait;
@@ -368,7 +377,7 @@ impl Gate {
             pace.refused(limits, closing.wait, sent_at, now);
         }
         self.publish(parts, now);
-        // What the head waits for may have come nearer: an answer that is still out counts no more.
+        // The head may have less to wait for: requests that were still in flight no longer count.
         parts.queue.wake_head(&mut after);
         drop(guard);
         after.run();
@@ -379,7 +388,7 @@ impl Gate {
         Refused { position: QueuePosition { newcomer: false, number }, too_long: closing.too_long }
     }
 
-    /// Whether nothing would be lost with this gate.
+    /// Whether the removal of this gate loses nothing.
     fn is_idle(&self, now: Instant) -> bool {
         let mut parts = self.lock();
         #[cfg(feature = "fleet")]
@@ -391,7 +400,7 @@ impl Gate {
             && parts.limiter.as_mut().is_none_or(|limiter| limiter.is_idle(now))
     }
 
-    /// Something has changed that the fleet's store may have to know. To be called without the lock.
+    /// Tells the fleet's store about a change, if needed. Must be called without the lock.
     #[inline]
     fn drive(&self) {
         #[cfg(feature = "fleet")]
@@ -402,11 +411,12 @@ impl Gate {
 
     #[inline]
     fn lock(&self) -> MutexGuard<'_, Parts> {
-        // Nothing that runs under the lock can leave the parts half changed.
+        // No code under the lock can leave the parts half changed.
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Like waking, outside the lock: a subscriber may do anything. If it panics, the request is never sent.
+    /// Called without the lock, like a waker: a subscriber may run any code. If it panics, the
+    /// request is never sent.
     #[cold]
     fn tell_opened(&self, record: SendRecord) {
         if let Err(panic) = catch_unwind(observe::gate_opened) {

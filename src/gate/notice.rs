@@ -1,11 +1,12 @@
-//! The notice that requests are held back by a limit: when to tell it, and when not to repeat it.
+//! The notice that a limit holds requests back: when it is due, and when it is due again.
 //!
 //! Pure: the clock comes in as an argument.
 //!
-//! 1. A notice is due when requests have waited in the queue for [`SHORTEST`]. By then the requests of a burst are all there,
-//!    and so are counted.
-//! 2. The next notice is due when the wait that was told is over, but not within [`QUIET`]. So there is one for each window
-//!    of the limit, and a limit of short windows does not fill the log.
+//! 1. A notice is due when requests have waited in the queue for [`SHORTEST`]. By then all requests
+//!    of a burst have arrived and are counted.
+//! 2. The next notice is due when the announced wait is over, but not within [`QUIET`]. So there is
+//!    one notice for each window of the limit, and a limit with short windows does not fill the
+//!    log.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 
 const QUIET: Duration = Duration::from_secs(10);
 
-/// What was told of the requests in the queue.
+/// The notices so far of the requests in the queue.
 #[derive(Debug, Default)]
 pub(super) struct Notice {
     /// Since when there have been requests in the queue.
@@ -25,7 +26,8 @@ pub(super) struct Notice {
 }
 
 impl Notice {
-    /// The head of the queue is held back until `until`. `Ok` if that is to be told now, otherwise when to look again.
+    /// The head of the queue is held back until `until`. `Ok` if a notice is due now, otherwise the
+    /// time to look again.
     pub(super) fn held(&mut self, now: Instant, until: Instant) -> Result<(), Instant> {
         let since = *self.since.get_or_insert(now);
         let due = (since + SHORTEST).max(self.quiet_until.unwrap_or(since));

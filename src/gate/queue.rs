@@ -4,17 +4,20 @@ use std::{collections::BTreeMap, mem, task::Waker, time::Duration};
 
 use tokio::time::Instant;
 
-/// How long the head may block the queue although it could send.
+/// How long the head may block the queue if it may send but does not.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long each further head may block the queue, until a request is sent. So a thousand waiters that never send block the
-/// queue for little longer than one of them. A head that is removed too early keeps its number and loses nothing.
+/// How long each further head may block the queue, until a request is sent. So a thousand waiters
+/// that never send block the queue for little longer than a single such waiter. A head that is
+/// removed too early keeps its number and loses nothing.
 const HURRY: Duration = Duration::from_millis(1);
 
-/// The further back waiters are, the more rarely they look at the head. Positions beyond this one look as rarely as it.
+/// The further back waiters are, the more rarely they look at the head. Positions further back than
+/// this look equally rarely.
 const FURTHEST: usize = 64;
 
-/// A position in the queue. The smallest comes first: refused requests, then newcomers, each by age.
+/// A position in the queue. The smallest comes first: refused requests, then newcomers, each by
+/// age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct QueuePosition {
     pub(super) newcomer: bool,
@@ -30,7 +33,7 @@ struct Waiter {
 pub(super) enum Look {
     /// It is the head.
     Head,
-    /// It may look again at this time. The head could send since before then.
+    /// It may look again at this time, if the head has still not sent.
     Behind(Instant),
     /// It has been removed, because it was the head and did not send.
     Evicted,
@@ -51,8 +54,8 @@ impl Afterwards {
         *if first.is_none() { first } else { second } = waker;
     }
 
-    /// Wakes the head. A waker may run its task on the spot, or drop a task, which gives up its own position: so no lock
-    /// may be held.
+    /// Wakes the head. No lock may be held: a waker may run its task on the spot, or drop a task
+    /// that then gives up its own position.
     pub(super) fn run(self) {
         drop(self.dropped);
         if let Some(waker) = self.woken {
@@ -66,7 +69,7 @@ impl Afterwards {
 pub(super) struct Queue {
     next_number: u64,
     waiters: BTreeMap<QueuePosition, Waiter>,
-    /// Since when the head could have sent.
+    /// The time since which the head could have sent.
     overdue_since: Option<(QueuePosition, Instant)>,
     /// A head has been removed since a request was sent.
     hurried: bool,
@@ -97,7 +100,7 @@ impl Queue {
         self.waiters.first_key_value().is_none_or(|(head, _)| position <= *head)
     }
 
-    /// A request sends.
+    /// Records that a request sends.
     pub(super) fn sent(&mut self) {
         self.hurried = false;
     }
@@ -134,20 +137,21 @@ impl Queue {
         is_there
     }
 
-    /// The head has to wait for the gate: it is not overdue.
+    /// Records that the head has to wait for the gate, so it is not overdue.
     pub(super) fn hold(&mut self) {
         self.overdue_since = None;
     }
 
-    /// The gate would let the head send. Tells `position` whether it is the head; a head that has not sent for
-    /// [`PATIENCE`] is removed.
+    /// Tells `position` whether it is the head, if the gate would let the head send. A head that
+    /// has not sent for [`PATIENCE`] is removed.
     pub(super) fn look(&mut self, position: QueuePosition, now: Instant, after: &mut Afterwards) -> Look {
         let Some((&head, _)) = self.waiters.first_key_value() else { return Look::Evicted };
         let since = match self.overdue_since {
             Some((overdue, since)) if overdue == head => since,
             _ => {
                 if head != position {
-                    // What held the head up may have passed with time alone, before its own timer fires.
+                    // The reason for the head's wait may have passed before the head's own timer
+                    // fires.
                     self.wake_head(after);
                 }
                 self.overdue_since = Some((head, now));
@@ -169,7 +173,7 @@ impl Queue {
         if self.hurried { HURRY } else { PATIENCE }
     }
 
-    /// How long `position` leaves the head alone.
+    /// How long `position` waits before it removes the head.
     pub(super) fn patience_of(&self, position: QueuePosition) -> Duration {
         let before = self.waiters.range(..position).take(FURTHEST).count();
         let patience = self.patience();

@@ -15,20 +15,22 @@ use tokio::time::Instant;
 
 use super::{Gate, RequestClass, Settings};
 
-/// Idle gates are removed once there are this many, and then each time their number has doubled.
+/// Idle gates are removed when there are this many gates, and then each time the number has
+/// doubled.
 const SWEPT_FROM: usize = 1024;
 
-/// Authorities and classes come from outside, so the number of gates is bounded: some 50 MB, if every gate is in use.
+/// Authorities and classes come from outside, so the number of gates is bounded: some 50 MB, if
+/// every gate is in use.
 const MOST: usize = 65_536;
 
-/// The gates that were used last are found without the lock and without building a key.
+/// The gates that were used last are found without a lock and without a key.
 const CACHED: usize = 8;
 
 /// The gates of a layer. A gate is made when it is first asked for.
 ///
-/// A gate is *idle* if nothing would be lost with it: its queue is empty, it counts nothing and has learned nothing. Idle
-/// gates are removed when there are many. If [`MOST`] gates are in use, each further request gets a gate of its own: it
-/// waits out its own refusals, and is not paced together with others.
+/// A gate is *idle* if its removal loses nothing: its queue is empty, it counts no request, and it
+/// has learned nothing. Idle gates are removed when there are many. If [`MOST`] gates are in use,
+/// each further request gets a gate of its own. It waits out its own refusals, and is paced alone.
 pub(crate) struct GateRegistry {
     settings: Arc<Settings>,
     cache: [ArcSwapOption<CachedGate>; CACHED],
@@ -42,12 +44,13 @@ struct Gates {
 
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
-    /// Host and port, in lower case. Empty for a request without an authority: a channel or a single connection.
+    /// Host and port, in lower case. Empty for a request without an authority: a channel or a
+    /// single connection.
     authority: Box<str>,
     class: RequestClass,
 }
 
-/// A gate, with the URI's parts exactly as they were spelled in the request that it was found for.
+/// A gate, with the parts of the URI exactly as the request spelled them.
 struct CachedGate {
     scheme: Option<Scheme>,
     authority: Option<Authority>,
@@ -74,13 +77,13 @@ impl GateRegistry {
         &self.settings
     }
 
-    /// The gate that `request` has to pass.
+    /// Returns the gate that `request` has to pass.
     #[inline]
     pub(crate) fn gate<B>(&self, request: &Request<B>) -> Arc<Gate> {
         self.find(request.uri(), self.settings.classifier.classify(request))
     }
 
-    /// The gate for `uri` and `class`.
+    /// Returns the gate for `uri` and `class`.
     #[inline]
     fn find(&self, uri: &Uri, class: RequestClass) -> Arc<Gate> {
         let slot = self.cache.get(slot(uri, class));
@@ -106,7 +109,8 @@ impl GateRegistry {
         }
         if all.by_key.len() >= all.swept_at {
             let now = Instant::now();
-            // Clones are made under this lock or from a clone, so a gate that only the map holds stays so.
+            // Clones are made under this lock or from another clone, so a gate that only the map
+            // holds gets no new holder.
             all.by_key.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.is_idle(now));
             all.swept_at = (2 * all.by_key.len()).clamp(SWEPT_FROM, MOST);
         }
@@ -119,7 +123,7 @@ impl GateRegistry {
 
     fn make(&self, key: &Key) -> Arc<Gate> {
         let settings = Arc::clone(&self.settings);
-        // Only a pace is shared: what is not paced asks for no permits.
+        // Only a pace is shared: requests that are not paced need no permits.
         #[cfg(feature = "fleet")]
         if let Some(fleet) = settings.fleet.clone().filter(|_| settings.pacing && key.class.is_paced()) {
             return Gate::of_fleet(&fleet, &key.authority, key.class, settings);
@@ -128,8 +132,9 @@ impl GateRegistry {
     }
 }
 
-/// The slot of the cache to look in first. Two gates that share a slot cost each other a look under the lock, and nothing
-/// else. The two kinds of requests to one authority are neighbours, so authorities are two slots apart.
+/// Returns the slot of the cache to look in first. If two gates share a slot, each use may cost a
+/// look-up under the lock, and nothing else. The two kinds of requests to one authority are
+/// neighbours, so authorities are two slots apart.
 fn slot(uri: &Uri, class: RequestClass) -> usize {
     let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
     (class.key() as usize).wrapping_add(authority.wrapping_mul(2)) % CACHED

@@ -11,10 +11,10 @@ const MAX_RETRIES: u32 = 3;
 /// Two of the vendor's windows.
 const MAX_WAIT: Duration = Duration::from_secs(120);
 
-/// What the vendor documents for requests that change something.
+/// The documented limit of requests that change something.
 const DOCUMENTED: Allowance = Allowance { requests: 60, window: Duration::from_secs(60) };
 
-/// How many requests a window carries.
+/// A limit: how many requests a window carries, and how long it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Allowance {
     pub(crate) requests: u64,

@@ -104,7 +104,8 @@ async fn the_refusals_of_one_burst_close_the_gate_once() {
     for record in burst {
         gate.refused(record, &RateLimits::default());
     }
-    // The first step of the exponential delay, not the hundredth, and its jitter is not drawn again.
+    // The first step of the exponential delay, not the hundredth, and its jitter is not drawn
+    // again.
     let position = stand(&gate);
     assert!(until(&gate, position) - start <= Duration::from_secs(1));
     assert_eq!(gate.lock().cooldown.refusals(), 1);
@@ -165,7 +166,7 @@ async fn after_a_refusal_the_gate_opens_by_degrees() {
     gate.join(refused, Waker::noop());
     let places: Vec<_> = (0..6).map(|_| stand(&gate)).collect();
     let first = go(&gate, refused).await;
-    // Nobody follows until it has an answer, or is late with it.
+    // No request follows until it has an answer, or its answer is late.
     let left = Instant::now();
     assert_eq!(until(&gate, places[0]), left + PATIENCE);
     gate.returned(first, accepted());
@@ -203,7 +204,7 @@ async fn one_that_misses_its_turn_holds_nobody_up_for_long_and_goes_first_when_i
     gate.returned(record, accepted());
     let start = Instant::now();
     let record = go(&gate, present).await;
-    // A window, a second for each of the absent, and what comes of looking only now and then.
+    // A window, a second for each absent waiter, and the delay of looking only now and then.
     assert!(start.elapsed() <= WINDOW + 6 * PATIENCE, "{:?}", start.elapsed());
     gate.returned(record, accepted());
     let late = stand(&gate);
@@ -216,7 +217,7 @@ async fn one_that_misses_its_turn_holds_nobody_up_for_long_and_goes_first_when_i
     go(&gate, late).await;
 }
 
-/// Counts how often it is woken.
+/// A waker that counts how often it is woken.
 #[derive(Default)]
 struct Woken(AtomicU64);
 
@@ -246,7 +247,7 @@ async fn whoever_comes_to_the_front_is_woken() {
     assert_eq!([count(0), count(1), count(2)], [0, 0, 1]);
 }
 
-/// Reports, when it is dropped, whether the gate's lock was held by then.
+/// A waker that reports, when it is dropped, whether the gate's lock is held.
 struct LastWaker(std::sync::Weak<Gate>, Arc<AtomicU64>);
 
 impl Wake for LastWaker {
@@ -277,7 +278,7 @@ async fn no_waker_is_dropped_under_the_lock_since_a_task_that_is_dropped_with_it
     gate.leave(places[3]);
     gate.returned(record, accepted());
     tokio::time::sleep(WINDOW).await;
-    // The first one does not come. It is woken, and put out of the queue.
+    // The first waiter does not come. It is woken, and removed from the queue.
     gate.turn(places[1], Instant::now(), Waker::noop());
     tokio::time::sleep(PATIENCE).await;
     assert_eq!(gate.turn(places[1], Instant::now(), Waker::noop()), Turn::Send);

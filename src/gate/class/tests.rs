@@ -2,7 +2,7 @@ use std::collections::HashSet;
 
 use super::*;
 
-/// Enough that a bit of a hash is certain to be wrong once if it is left to chance.
+/// So many keys that a random bit of their hashes is certain to be wrong once.
 const MANY: u64 = 200;
 
 #[test]

@@ -1,17 +1,19 @@
-//! The limiter: how many requests of a class may leave, and when, so that the limit is met without being hit.
+//! The limiter: how many requests of a class may leave, and when, so that the limit is used but not
+//! exceeded.
 //!
 //! Pure: the clock and chance come in as arguments, and nothing is sent.
 //!
 //! # Two regimes
 //!
-//! **Stated windows** ([`Windows`]). A window is stated if the server says how many requests it carries or what is left of it,
-//! or if the settings or the documentation say so. Requests are counted in it, whatever its length, and all of them may
-//! leave at once.
+//! **Stated windows** ([`Windows`]). A window is stated if the server says how many requests it
+//! carries or how many are left, or if the settings or the documentation state it. Requests are
+//! counted in it, and all of them may leave at once.
 //!
-//! **A found rate** ([`FoundRate`]). If the server refuses without stating a window, its rate is searched for. Requests leave
-//! in *pulses*: as many as the server accepted last time, as far apart as it accepted last time. Two numbers describe any
-//! silent server well enough: a window of 20 a minute is a pulse of 20 each minute, a bucket that fills once a second is a
-//! pulse of 1 each second.
+//! **A found rate** ([`FoundRate`]). If the server refuses without stating a window, the limiter
+//! searches for its rate. Requests leave in *pulses*: as many as the server accepted last time, as
+//! far apart as it accepted last time. Two numbers describe any silent server well enough: a window
+//! of 20 a minute is a pulse of 20 each minute, a bucket that fills once a second is a pulse of 1
+//! each second.
 //!
 //! # What moves between them
 //!
@@ -22,18 +24,19 @@
 //!               an answer states a window, or no refusal for five periods
 //! ```
 //!
-//! Both apply at the same time: a request leaves if neither holds it back. So the documented limit still bounds what
-//! a silent server is sent.
+//! Both apply at the same time: a request leaves if neither holds it back. So the documented limit
+//! still bounds the requests to a silent server.
 //!
 //! # Which evidence outranks which
 //!
-//! 1. The server's time to ask again (`Retry-After`). The [cool-down](super::cooldown) keeps it, not the limiter.
-//! 2. The server's statement of its window: what is left, when it ends, how long it is. It replaces our count, up and down,
-//!    until the window ends.
+//! 1. The server's time to ask again (`Retry-After`). The [cool-down](super::cooldown) obeys it,
+//!    not the limiter.
+//! 2. The server's statement of its window: how many requests are left, when it ends, how long it
+//!    is. It replaces our count, up and down, until the window ends.
 //! 3. The settings or the documentation.
-//! 4. What was found. It only lowers what may leave.
+//! 4. The found rate. It only lowers the number of requests that may leave.
 //!
-//! All that was learned is forgotten when it has not been heard for five windows.
+//! What was learned is forgotten after five windows without new evidence.
 
 mod rate;
 mod sharing;
@@ -48,14 +51,15 @@ use self::{rate::FoundRate, windows::Windows};
 use super::Allowance;
 use crate::api::limits::RateLimits;
 
-/// What became of a request that was sent.
+/// The outcome of a request that was sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Outcome {
-    /// Answered, and not with 429; with what the answer says of the limit, if anything.
+    /// Answered, and not with 429. It holds the limits that the answer states, if any.
     Accepted(Option<RateLimits>),
-    /// Answered with 429. `is_news` says that no other request that was sent with it was refused before.
+    /// Answered with 429. `is_news` says that it is the first refusal among requests that were sent
+    /// together.
     Refused { limits: RateLimits, is_news: bool },
-    /// Given up or failed: the server may have counted it.
+    /// Given up or failed: the server may have counted the request.
     Lost,
     /// Failed before it could reach the server.
     NotSent,
@@ -69,8 +73,8 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    /// `is_paced` says that the allowance applies from the beginning. Otherwise no request is held back until the server has
-    /// stated a limit or refused.
+    /// `is_paced` says that the allowance applies from the beginning. Otherwise no request is held
+    /// back until the server has stated a limit or refused.
     pub(super) fn new(allowance: Allowance, is_paced: bool, max_wait: Duration) -> Self {
         Self { windows: Windows::new(allowance, is_paced, max_wait), rate: None }
     }
@@ -85,13 +89,13 @@ impl Limiter {
         }
     }
 
-    /// As [`wait`](Self::wait), by the found rate alone: the windows are counted elsewhere.
+    /// As [`wait`](Self::wait), by the found rate alone: the fleet counts the windows.
     #[cfg(feature = "fleet")]
     pub(super) fn rate_wait(&mut self, now: Instant) -> Option<Instant> {
         self.rate.as_mut()?.wait(now)
     }
 
-    /// A request leaves.
+    /// Records that a request leaves.
     #[inline]
     pub(super) fn sent(&mut self, now: Instant) {
         self.windows.sent(now);
@@ -100,8 +104,9 @@ impl Limiter {
         }
     }
 
-    /// A request that left at `sent_at` has come back, or never will. `share` is chance, from 0 to below 1. After a refusal
-    /// that states no time it returns when the server is expected to accept again, if anything is known of that.
+    /// Records the outcome of a request that left at `sent_at`, with `share` as chance from 0 to
+    /// below 1. After a refusal that states no time, it returns when the server is expected to
+    /// accept again, if that is known.
     #[inline]
     pub(super) fn returned(
         &mut self,
@@ -137,7 +142,7 @@ impl Limiter {
         None
     }
 
-    /// Whether this class is as it was when it was new, and nothing is held back.
+    /// Whether this class is in its initial state and holds no request back.
     pub(super) fn is_idle(&mut self, now: Instant) -> bool {
         self.rate.take_if(|rate| rate.is_over(now));
         self.rate.is_none() && self.windows.is_idle(now)
@@ -150,7 +155,7 @@ impl Limiter {
     }
 }
 
-/// Whether the server says what it counts.
+/// Whether the server states its window.
 fn states_window(limits: &RateLimits) -> bool {
     limits.limit.is_some() || limits.remaining.is_some() || limits.reset_after.is_some()
 }

@@ -1,17 +1,23 @@
 //! The rate of a server that states no window.
 //!
-//! Requests leave in *pulses*. The first request of a pulse tries whether the server accepts again. If it is accepted, the
-//! rest of the pulse follows.
+//! Requests leave in *pulses*. The first request of a pulse tries whether the server accepts again.
+//! If it is accepted, the rest of the pulse follows.
 //!
-//! 1. A pulse ends when the server refuses, or when it has carried as many requests as the pulse before (`burst`).
-//! 2. The time between the beginnings of two pulses is searched by halving the gap between what was too soon
-//!    (`too_soon`) and what was soon enough (`soon_enough`), until the two are within a sixteenth of each other.
-//! 3. Every few pulses the server is asked for more: one request beyond the burst, and twice as many after each success; or,
-//!    with a burst of one, an earlier pulse. In vain, it is done half as often the next time, but once in two minutes.
-//! 4. A pulse that came earlier than before and did not carry its burst was too soon. One that came no earlier lowers the
-//!    burst to what was accepted. A time that was soon enough and is no longer is given up.
-//! 5. If nothing was accepted for longer than any pulse waits, something else was the cause, such as another process. What was
-//!    known is then out of date: the first pulse that is accepted asks for more, and the time between pulses is searched anew.
+//! 1. A pulse ends when the server refuses, or when it has carried as many requests as the pulse
+//!    before (`burst`).
+//! 2. The time between the beginnings of two pulses is found by halving the gap between a time that
+//!    was too soon (`too_soon`) and a time that was soon enough (`soon_enough`), until the two are
+//!    within a sixteenth of each other.
+//! 3. Every few pulses the limiter asks the server for more: one request beyond the burst, and
+//!    twice as many after each success. With a burst of one, it tries an earlier pulse instead. If
+//!    the server refuses, the limiter asks half as often from then on, but at least once in two
+//!    minutes.
+//! 4. A pulse that came earlier than before and did not carry its burst was too soon. A pulse that
+//!    came no earlier lowers the burst to the number of accepted requests. A time that is no longer
+//!    soon enough is given up.
+//! 5. If no request was accepted for longer than any pulse waits, the cause lies elsewhere, for
+//!    instance in another process. The found rate is then out of date: the first accepted pulse
+//!    asks for more, and the time between pulses is searched anew.
 
 use std::time::Duration;
 
@@ -19,15 +25,15 @@ use tokio::time::Instant;
 
 use crate::gate::cooldown;
 
-/// The rate is forgotten when there was no refusal for this many periods.
+/// The rate is forgotten after this many periods without a refusal.
 const MEMORY: u32 = 5;
 const SHORTEST_MEMORY: Duration = Duration::from_secs(10);
 
-/// The most pulses from one time that more is asked for to the next, and the longest time.
+/// The most pulses, and the longest time, until the limiter asks for more again.
 const MOST_PULSES: u32 = 16;
 const LONGEST_QUIET: Duration = Duration::from_secs(120);
 
-/// A pulse does not wait for longer than this for its first answer.
+/// A pulse waits for its first answer for at most this time.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The least time between two tries.
@@ -35,21 +41,22 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub(super) struct FoundRate {
-    /// When the last request left that was accepted, of the pulses before.
+    /// When the last accepted request of the previous pulses left.
     anchor: Instant,
     pulse: Pulse,
     burst: Option<u64>,
     too_soon: Duration,
     soon_enough: Option<Duration>,
     was_found: bool,
-    /// The period to try before anything is known: the length of a documented window.
+    /// The period to try at first: the length of a documented window.
     expected: Option<Duration>,
     /// The longest period.
     longest: Duration,
-    /// Pulses that were refused whole since `soon_enough` was known.
+    /// How many pulses were refused whole since `soon_enough` was last known.
     misses: u32,
-    /// Pulses until more is asked for, and how many that were the last time.
+    /// How many pulses remain until the limiter asks for more.
     quiet: u32,
+    /// The number of pulses that `quiet` began with.
     quiet_for: u32,
     refused_at: Instant,
 }
@@ -59,17 +66,18 @@ struct Pulse {
     began: Instant,
     sent: u64,
     accepted: u64,
-    /// When the last request left that was accepted.
+    /// When the last accepted request of this pulse left.
     last: Instant,
-    /// It has been refused: the next request begins another.
+    /// The server has refused a request of this pulse, so the next request begins another.
     is_over: bool,
-    /// More is asked for in this one than this burst.
+    /// Set if this pulse asks for more than this burst.
     exceeds: Option<u64>,
 }
 
 impl FoundRate {
-    /// A request that left at `sent_at` was refused, and nothing is known but the length of a documented window, and how
-    /// many requests were accepted in it. No pulse waits for longer than `max_wait`.
+    /// Begins the search after the refusal of a request that left at `sent_at`. Two things are
+    /// known: the length of a documented window (`expected`), and how many requests were `accepted`
+    /// in it. No pulse waits for longer than `max_wait`.
     pub(super) fn new(sent_at: Instant, expected: Option<Duration>, accepted: u64, max_wait: Duration) -> Self {
         let pulse = Pulse { began: sent_at, sent: 0, accepted: 0, last: sent_at, is_over: true, exceeds: None };
         Self {
@@ -94,7 +102,8 @@ impl FoundRate {
             return None;
         }
         let next = self.next_pulse().filter(|next| *next > now)?;
-        // An answer may allow more, and wakes the head of the queue. So does the time after which no answer is expected.
+        // An answer may allow more requests, and wakes the head of the queue. The head also wakes
+        // at the time after which no answer is expected.
         let late = self.pulse.began + PATIENCE;
         Some(if self.pulse.accepted == 0 && late > now { next.min(late) } else { next })
     }
@@ -110,7 +119,7 @@ impl FoundRate {
         if self.pulse.accepted > 0 {
             self.anchor = self.pulse.last;
         }
-        // A pulse that was refused whole says nothing of what more there is.
+        // A pulse that was refused whole says nothing about room for more.
         if self.pulse.accepted > 0 || self.pulse.sent == 0 {
             self.quiet = self.quiet.saturating_sub(1);
         }
@@ -120,7 +129,7 @@ impl FoundRate {
         }
         let is_rising = self.quiet == 0;
         if is_rising {
-            // In vain until proved otherwise.
+            // The attempt counts as refused until it succeeds.
             self.rest(self.quiet_for.saturating_mul(2));
             if self.burst == Some(1) {
                 // The next pulse is tried a sixteenth earlier.
@@ -160,7 +169,7 @@ impl FoundRate {
         }
     }
 
-    /// A pulse that began after `waited` has carried as much as the one before.
+    /// Records that a pulse that began after `waited` has carried its burst.
     fn carried_its_burst(&mut self, waited: Duration) {
         if self.soon_enough.is_none_or(|known| waited < known) {
             if self.soon_enough.is_some_and(|known| waited < known * 7 / 8) {
@@ -168,7 +177,7 @@ impl FoundRate {
             }
             self.soon_enough = Some(waited);
             self.was_found = true;
-            // The time that this many pulses take may have become longer.
+            // The same number of pulses may take longer now.
             self.quiet = self.quiet.min(self.most_quiet());
         }
         if waited <= self.too_soon {
@@ -176,8 +185,8 @@ impl FoundRate {
         }
     }
 
-    /// A request was refused, the first one of those that were sent together. Returns when the server is expected to accept
-    /// again.
+    /// Records the first refusal among requests that were sent together. Returns when the server is
+    /// expected to accept again.
     pub(super) fn refused(&mut self, sent_at: Instant, now: Instant, share: f64) -> Option<Instant> {
         self.refused_at = now;
         if sent_at >= self.pulse.began && !self.pulse.is_over {
@@ -187,7 +196,7 @@ impl FoundRate {
                 self.too_soon = self.too_soon.max(waited);
                 self.soon_enough = self.soon_enough.filter(|known| *known > waited);
             } else if is_short && self.soon_enough.is_some_and(|known| waited < known) {
-                // It came too early to carry all of its burst.
+                // The pulse came too early to carry all of its burst.
                 self.too_soon = self.too_soon.max(waited);
             } else {
                 if self.burst.is_some_and(|burst| self.pulse.accepted < burst / 2) {
@@ -202,10 +211,11 @@ impl FoundRate {
         let Some(period) = self.period() else {
             self.misses = self.misses.saturating_add(1);
             if !self.too_soon.is_zero() && self.was_found {
-                // It was known and has become longer.
+                // The period was known and has become longer.
                 return Some(now + (now - anchor).mul_f64(0.125 + share / 8.0));
             }
-            // The exponential delay comes first: a documented window is waited for when its end is the nearer.
+            // The exponential delay comes first: the end of a documented window counts if it is
+            // nearer.
             let expected = anchor + self.expected?;
             let step = Duration::from_secs(1u64.checked_shl(self.misses - 1).unwrap_or(u64::MAX).min(60));
             let most = step.min(cooldown::in_proportion(now - anchor));
@@ -220,7 +230,7 @@ impl FoundRate {
         now.saturating_duration_since(self.refused_at) > memory
     }
 
-    /// How many requests the present pulse may carry so far.
+    /// Returns how many requests the present pulse may carry so far.
     fn allowed(&self, now: Instant) -> u64 {
         let Pulse { began, accepted, exceeds, .. } = self.pulse;
         let Some(burst) = self.burst else { return u64::MAX };
@@ -233,13 +243,13 @@ impl FoundRate {
         }
     }
 
-    /// When the next pulse may begin.
+    /// Returns when the next pulse may begin.
     fn next_pulse(&self) -> Option<Instant> {
         let last = if self.pulse.accepted > 0 { self.pulse.last } else { self.pulse.began };
         Some(last + self.period()?)
     }
 
-    /// The time from one pulse to the next that is tried.
+    /// Returns the time from one pulse to the next to try.
     fn period(&self) -> Option<Duration> {
         let soon_enough = self.soon_enough?;
         let is_found = self.too_soon >= soon_enough * 15 / 16;
@@ -247,7 +257,8 @@ impl FoundRate {
         Some(period.min(self.longest))
     }
 
-    /// Asks for no more for so many pulses, but not for too long.
+    /// Asks for no more for this many pulses, and for [`most_quiet`](Self::most_quiet) of them at
+    /// most.
     fn rest(&mut self, pulses: u32) {
         self.quiet_for = pulses.min(self.most_quiet());
         self.quiet = self.quiet_for;

@@ -1,25 +1,28 @@
-//! The gap between requests whose windows carry less than their limit, because other processes share them.
+//! The gap between requests, if other processes share a window and leave less than the limit.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// In a shared window requests leave at most at this multiple of the even rate: a process that is alone again uses up its
-/// window in a quarter of it, and four that share one overshoot by a request each.
+/// In a shared window requests leave at most at this multiple of the even rate: a process that is
+/// alone again uses up its window in a quarter of the time, and four processes that share a window
+/// overshoot by one request each.
 const RATE: u32 = 4;
 
-/// The gap begins with what the last window carried, and is halved after this many successes, until it is that of the limit.
+/// The gap begins with the number of requests that the last window carried. It is halved after this
+/// many successes, until it is the gap of the limit.
 const EASE_STEP: u32 = 2;
 
 /// A window that carried less than this part of its limit says nothing of an even share.
 pub(super) const LEAST_SHARE_DIVISOR: u64 = 8;
 
-/// Whether other processes share the windows, as far as is known.
+/// The evidence that other processes share the windows.
 #[derive(Debug, Default)]
 pub(super) struct Sharing {
     since: Option<Instant>,
-    /// What the last window carried, and in what time.
+    /// How many requests the last window carried.
     carried: u64,
+    /// How long the last window took.
     span: Duration,
     /// The successes since then.
     eased: u32,
@@ -27,7 +30,8 @@ pub(super) struct Sharing {
 }
 
 impl Sharing {
-    /// A window that lasted for `span` was used up although it `carried` too little.
+    /// Records that a window of length `span` was used up although it `carried` fewer requests than
+    /// the limit.
     pub(super) fn notice(&mut self, carried: u64, span: Duration, now: Instant) {
         *self = Self { since: Some(now), carried, span, eased: 0, gap_ends: self.gap_ends };
     }
@@ -36,25 +40,25 @@ impl Sharing {
         *self = Self::default();
     }
 
-    /// Ends it `memory` after it was last noticed.
+    /// Ends the sharing `memory` after it was last noticed.
     pub(super) fn forget_after(&mut self, memory: Duration, now: Instant) {
         if self.since.is_some_and(|since| now.saturating_duration_since(since) > memory) {
             self.end();
         }
     }
 
-    /// When it was last noticed.
+    /// Returns when the sharing was last noticed.
     pub(super) fn known_since(&self) -> Option<Instant> {
         self.since
     }
 
-    /// The time until which the next request has to wait.
+    /// Returns the time until which the next request has to wait.
     #[inline]
     pub(super) fn wait(&self, now: Instant) -> Option<Instant> {
         self.gap_ends.filter(|end| *end > now)
     }
 
-    /// A request leaves, of the `limit` that a window of this `length` carries.
+    /// Records that a request leaves. A window of this `length` carries `limit` requests.
     #[inline]
     pub(super) fn sent(&mut self, limit: Option<u64>, length: Duration, now: Instant) {
         if let (Some(_), Some(limit)) = (self.since, limit) {
@@ -65,7 +69,7 @@ impl Sharing {
         }
     }
 
-    /// A request was accepted.
+    /// Records an accepted request.
     #[inline]
     pub(super) fn ease(&mut self) {
         if self.since.is_some() {

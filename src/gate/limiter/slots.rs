@@ -4,31 +4,33 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-/// Slots are counted together when they were taken within this part of a window: it bounds the memory of a class.
+/// Slots that were taken within this part of a window are counted together, which bounds the memory
+/// of a class.
 const GRAIN_DIVISOR: u32 = 256;
 
-/// A request that is not answered counts as if it had been answered after this part of a window. So slow answers hold up
-/// no later window, and a request that is that long on its way is still counted.
+/// An unanswered request counts as answered after this part of a window. So slow answers hold up no
+/// later window, and a request that takes this long to arrive is still counted.
 const UNANSWERED_DIVISOR: u32 = 4;
 
 /// The slots of one class.
 ///
-/// A slot is used from when its request is sent until one window after its answer. The server counted the request between
-/// the two, so that no window of the server, however it is aligned, holds more than the limit. (The usual arithmetic of a
-/// leaky bucket lets a burst and a window's refill pass within one window: twice the limit.)
+/// A slot is used from when its request is sent until one window after its answer. The server
+/// counted the request between its departure and its answer. So every window of the server, with
+/// any alignment, holds at most the limit. (The usual arithmetic of a leaky bucket lets a burst and
+/// a window's refill pass within one window: twice the limit.)
 #[derive(Debug)]
 pub(super) struct UsedSlots {
     length: Duration,
-    /// Requests in flight, oldest first, by when they were sent.
+    /// Requests in flight by the time they were sent, oldest first.
     in_flight: VecDeque<Batch>,
     in_flight_count: u64,
-    /// Requests that were answered, oldest first, by when they were.
+    /// Answered requests by the time of the answer, oldest first.
     answered: VecDeque<Batch>,
     answered_count: u64,
     expired: Option<Instant>,
 }
 
-/// Requests of about the same time. All are as late as the last one.
+/// Requests of about the same time. All count as of the time of the last one.
 #[derive(Clone, Copy, Debug)]
 struct Batch {
     count: u64,
@@ -52,17 +54,17 @@ impl UsedSlots {
         self.length
     }
 
-    /// How long after it was sent a request is taken to be answered, if it is not.
+    /// How long after it was sent an unanswered request is taken for answered.
     pub(super) fn patience(&self) -> Duration {
         self.length / UNANSWERED_DIVISOR
     }
 
-    /// A window turns out to have another length.
+    /// Sets another length, if a window turns out to have one.
     pub(super) fn set_length(&mut self, length: Duration) {
         self.length = length;
     }
 
-    /// Slots of requests that were answered, or should have been.
+    /// How many slots belong to requests that were answered, or should have been.
     pub(super) fn answered(&self) -> u64 {
         self.answered_count
     }
@@ -81,18 +83,19 @@ impl UsedSlots {
         add(&mut self.in_flight, now, self.length / GRAIN_DIVISOR);
     }
 
-    /// A request that was sent at `sent_at` is in flight no longer. `counts` says that the server may have counted it.
+    /// Records that a request that was sent at `sent_at` is no longer in flight. `counts` says that
+    /// the server may have counted it.
     #[inline]
     pub(super) fn come_back(&mut self, sent_at: Instant, counts: bool, now: Instant) {
         let batch = match self.in_flight.front_mut() {
-            // Most often the oldest comes back.
+            // Usually the oldest request comes back first.
             Some(front) if front.last >= sent_at => Some(front),
             _ => {
                 let at = self.in_flight.partition_point(|batch| batch.last < sent_at);
                 self.in_flight.get_mut(at)
             }
         };
-        // The slot of a request that was late with its answer has been counted already.
+        // If the answer is late, the request's slot has been counted already.
         let Some(batch) = batch.filter(|batch| batch.first <= sent_at && batch.count > 0) else { return };
         batch.count -= 1;
         self.in_flight_count -= 1;
@@ -105,7 +108,7 @@ impl UsedSlots {
         }
     }
 
-    /// Counts requests as answered that should have been.
+    /// Counts overdue requests as answered.
     pub(super) fn settle(&mut self, now: Instant) {
         let late = self.patience();
         while let Some(batch) = self.in_flight.front().copied().filter(|batch| batch.last + late <= now) {
@@ -118,24 +121,24 @@ impl UsedSlots {
         }
     }
 
-    /// When [`settle`](Self::settle) has something to do.
+    /// Returns when [`settle`](Self::settle) next has work to do.
     pub(super) fn next_settled_at(&self) -> Option<Instant> {
         self.in_flight.front().map(|batch| batch.last + self.patience())
     }
 
-    /// When the first slot of an answered request will be free.
+    /// Returns when the first slot of an answered request will be free.
     pub(super) fn first_free_at(&self) -> Option<Instant> {
         self.answered.front().map(|batch| batch.last + self.length)
     }
 
-    /// Frees the slots whose time is over, but for those whose time was over at `still_counted` or later: they stay used until
-    /// they are freed without it.
+    /// Frees the slots whose time is over. If `still_counted` is set, slots whose time was over at
+    /// that time or later stay used, until a call without it frees them.
     pub(super) fn expire(&mut self, now: Instant, still_counted: Option<Instant>) {
         let expired = self.free(|free_at| free_at <= now && still_counted.is_none_or(|from| free_at < from));
         self.expired = expired.or(self.expired);
     }
 
-    /// Whether a slot has become free by itself since `time`, or is used although its time is over.
+    /// Whether a slot has expired since `time`, or is still used although its time is over.
     pub(super) fn have_expired_since(&self, time: Instant, now: Instant) -> bool {
         self.expired.is_some_and(|expired| expired >= time)
             || self.first_free_at().is_some_and(|free_at| free_at <= now)
@@ -147,7 +150,7 @@ impl UsedSlots {
         self.free(|free_at| free_at <= time);
     }
 
-    /// Frees the oldest slots of answered requests until so many are left.
+    /// Frees the oldest slots of answered requests until `count` are left.
     pub(super) fn free_all_but(&mut self, count: u64) {
         while let Some(oldest) = self.answered.front_mut().filter(|_| self.answered_count > count) {
             let freed = oldest.count.min(self.answered_count - count);

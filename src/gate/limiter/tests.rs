@@ -30,7 +30,7 @@ fn answer(limiter: &mut Limiter, outcome: Outcome, times: u64, sent_at: Instant,
     let mut outcome = outcome;
     for _ in 0..times {
         limiter.returned(outcome, sent_at, now, || 0.0);
-        // Of requests that were sent together the first refusal tells the news.
+        // Among requests that were sent together only the first refusal is news.
         if let Outcome::Refused { is_news, .. } = &mut outcome {
             *is_news = false;
         }
@@ -125,7 +125,8 @@ fn a_window_that_others_used_up_is_shared_from_then_on() {
     let end = start + seconds(31.0);
     assert_eq!(limiter.wait(start), Some(end));
     assert_eq!(burst(&mut limiter, end), 1);
-    // A quarter of the gap at which the fifteen were spread over the 31 seconds; it comes down to that of the limit.
+    // A quarter of the gap at which the fifteen were spread over the 31 seconds; it comes down to
+    // that of the limit.
     assert_eq!(limiter.wait(end), Some(end + seconds(31.0) / 15 / 4));
     // Having a window to itself ends it.
     let mut now = end;
@@ -164,25 +165,27 @@ fn nothing_the_server_says_holds_requests_back_for_longer_than_the_bound() {
 #[derive(Clone, Debug)]
 struct Server {
     limit: u64,
-    /// The offset of windows that follow each other without gaps; without it a window begins with its first request.
+    /// The offset of windows that follow each other without gaps; without it a window begins with
+    /// its first request.
     aligned: Option<f64>,
-    /// Headers are sent when no more than this is left.
+    /// Headers are sent when at most this many requests are left.
     tell_at: u64,
 }
 
-/// Sends `requests` one after another as they may leave, each taking as long as `latencies` has it in turn. Returns how
-/// many were refused, and when the last one left.
+/// Sends `requests` one after another as they may leave, each taking as long as `latencies` has it
+/// in turn. Returns how many were refused, and when the last one left.
 fn simulate(server: &Server, arrivals: &[f64], latencies: &[(f64, f64)]) -> (u64, f64) {
     let start = Instant::now();
     let mut limiter = paced();
-    // What happens next: (when, whether it is the arrival at the server or the answer, when it left, what comes of it).
+    // What happens next: (when, whether it is the arrival at the server or the answer, when it
+    // left, what comes of it).
     let mut events: Vec<(f64, Option<Outcome>, f64, f64)> = Vec::new();
     let (mut begins, mut count) = (f64::NEG_INFINITY, 0);
     let (mut refused, mut now, mut next) = (0, 0.0f64, 0);
     let at = |time: f64| start + seconds(time);
     loop {
         events.sort_by(|a, b| b.0.total_cmp(&a.0));
-        // Nothing is asked of the limiter for a time before which something happens.
+        // The limiter is asked nothing about a time after the next event.
         let due = events.last().map_or(f64::INFINITY, |event| event.0);
         let arrival = arrivals.get(next).map(|arrives| now.max(*arrives)).filter(|arrives| *arrives < due);
         let may_leave = arrival.map(|from| {
@@ -260,7 +263,8 @@ proptest! {
         arrivals.sort_by(f64::total_cmp);
         let (refused, last) = simulate(&server, &arrivals, &latencies);
         prop_assert_eq!(refused, 0);
-        // Each window is used up, and begins late by no more than an answer and the header's granularity.
+        // Each window is used up, and begins late by no more than an answer and the header's
+        // granularity.
         let windows = (arrivals.len() as f64 / 60.0).ceil();
         prop_assert!(last <= 200.0 + windows * (60.0 + 4.0 + 3.0), "{last}");
     }
@@ -275,7 +279,7 @@ proptest! {
         ),
     ) {
         let mut limiter = Limiter::new(ALLOWANCE, paced, MAX_WAIT);
-        // It works out what time changes whenever it is asked anything, not only when that is due.
+        // This limiter looks at the time on every call, not only when a change is due.
         let mut eager = Limiter::new(ALLOWANCE, paced, MAX_WAIT);
         let mut now = Instant::now();
         for (step, advance, limit, remaining, reset, retry, share) in steps {
@@ -312,7 +316,7 @@ proptest! {
     }
 }
 
-/// However many they are, they take no more memory than some hundred.
+/// Any number of requests takes no more memory than some hundred.
 #[test]
 fn slots_that_were_taken_at_about_the_same_time_are_free_together() {
     let (mut limiter, start) = (paced(), Instant::now());

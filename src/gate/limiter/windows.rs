@@ -1,16 +1,18 @@
-//! Windows that are stated: by the server, by the settings, or by the documentation.
+//! Stated windows: by the server, by the settings, or by the documentation.
 //!
-//! Our own requests are counted until the server states its window; then its count replaces ours, up and down.
+//! We count our own requests until the server states its window. Then its count replaces ours, up
+//! and down.
 //!
 //! 1. Until the server says otherwise, at most `limit` slots are in use ([`UsedSlots`]).
-//! 2. An answer that says what is left and when it ends describes the present window: it replaces the count until the window
-//!    ends. Then all slots that were surely answered in it are free.
-//! 3. The length of a window is the server's, if it states one. Otherwise it is the time from one stated end to the next, if
-//!    that is shorter than what was known.
-//! 4. A refusal that says when to ask again means that nothing is left until then.
-//! 5. If a window was used up although it carried less than the limit, other processes share it, or the server has no
-//!    windows. Requests then keep a gap ([`Sharing`]).
-//! 6. A stated limit is forgotten when it has not been stated for [`MEMORY`] windows.
+//! 2. An answer that states how many requests are left and when the window ends describes the
+//!    present window. It replaces the count until the window ends. Then the slots of all requests
+//!    that were surely answered in it are free.
+//! 3. The length of a window is the server's, if it states one. Otherwise it is the time from one
+//!    stated end to the next, if that is shorter than what was known.
+//! 4. A refusal that says when to ask again means that no requests are left until then.
+//! 5. If a window was used up although it carried less than the limit, other processes share it, or
+//!    the server has no windows. Then requests leave with a gap between them ([`Sharing`]).
+//! 6. A stated limit is forgotten if the server has not repeated it for [`MEMORY`] windows.
 
 use std::time::Duration;
 
@@ -25,31 +27,33 @@ use crate::{
     gate::{Allowance, cooldown},
 };
 
-/// The windows after which a limit that the server no longer states is forgotten.
+/// The number of windows after which a limit is forgotten that the server no longer states.
 const MEMORY: u32 = 5;
 
-/// Pulls the processes of a fleet apart when a window ends: at most this, and at most this part of the time until then.
+/// The jitter at the end of a window, which spreads the processes of a fleet: at most this time,
+/// and at most this part of the time until the end.
 const MOST_WINDOW_JITTER: Duration = Duration::from_millis(250);
 const WINDOW_JITTER_DIVISOR: u32 = 16;
 
-/// A server's clock that counts whole seconds makes a time uncertain. In short windows a time that is shorter than this is not
-/// prolonged for that: whether the window is over is tried with one request.
+/// A server's clock that counts whole seconds makes a stated time uncertain. In short windows a
+/// time below this is not prolonged for that reason: one request tries whether the window is over.
 const SHORT_RESET: Duration = Duration::from_secs(4);
 
-/// So many windows in a row have to be shorter than documented to be believed.
+/// A length below the documented one is believed after this many shorter windows in a row.
 const SHORT_WINDOWS: u32 = 3;
 
-/// How long a request that tries something may hold up the next.
+/// How long a request that tries a window may hold up the next one.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Windows {
-    /// The allowance to begin with. If there is none, requests are held back only after the server has stated a limit.
+    /// The allowance at the beginning. If there is none, requests are held back only after the
+    /// server has stated a limit.
     documented: Option<u64>,
     documented_length: Duration,
     max_wait: Duration,
     limit: Option<u64>,
-    /// When the server stated its limit last.
+    /// When the server last stated its limit.
     stated_at: Option<Instant>,
     slots: UsedSlots,
     /// The server has stated the length of its windows.
@@ -57,15 +61,15 @@ pub(super) struct Windows {
     /// The longest time until a reset, if the server's limit is not the documented one.
     least_length: Duration,
     window: Option<Window>,
-    /// How many windows in a row were much shorter than known.
+    /// How many windows in a row were much shorter than the known length.
     short_windows: u32,
-    /// When the window before ended, by the server's word.
+    /// When the previous window ended, as the server stated it.
     ended_at: Option<Instant>,
-    /// A window has ended, and whether the next one carries anything is uncertain: one request tries it, which left at this
-    /// time.
+    /// Set if a window has ended and the next one may carry no requests. One request tries it. The
+    /// inner value is when that request left.
     trial: Option<Option<Instant>>,
     sharing: Sharing,
-    /// Before this, time alone changes nothing. `None` if that has to be worked out anew.
+    /// Until this time the passing of time changes nothing. `None` if it has to be computed anew.
     settled_until: Option<Instant>,
 }
 
@@ -74,18 +78,20 @@ pub(super) struct Windows {
 struct Window {
     /// When it was first heard of.
     began: Instant,
-    /// Not earlier than its true end, unless the end is uncertain.
+    /// The latest end: not earlier than the true end, unless the end is uncertain.
     ends: Instant,
-    /// Not later than its true end: what was answered by then was not counted in the next window.
+    /// The earliest end: not later than the true end. Requests that were answered by then were not
+    /// counted in the next window.
     certain: Instant,
     jitter: Duration,
-    /// What is left of it, requests in flight not yet subtracted.
+    /// How many requests are left. Requests in flight are not yet subtracted.
     left: u64,
-    /// The server has said what is left. Otherwise it has said only when to ask again.
+    /// The server has stated how many requests are left. Otherwise it has stated only when to ask
+    /// again.
     is_counted: bool,
     /// It may end a little later.
     is_uncertain: bool,
-    /// All of its requests were counted by us.
+    /// We have counted requests for all of this window.
     is_whole: bool,
 }
 
@@ -146,7 +152,7 @@ impl Windows {
                 return Some(window.opens());
             }
         } else if self.limit.is_some_and(|limit| self.slots.used() >= limit) {
-            // With everything in flight the next answer decides; it wakes whoever waits here.
+            // If all slots are in flight, the next answer decides, and wakes the head of the queue.
             return Some(self.slots.first_free_at().unwrap_or(now + self.slots.length()));
         }
         self.sharing.wait(now)
@@ -205,7 +211,7 @@ impl Windows {
             }
             return;
         };
-        // The gate adds the jitter, and holds requests back until the server wants to be asked again.
+        // The gate adds the jitter, and holds requests back until the stated time.
         let ends = now + asked.min(self.max_wait);
         if let Some(reset) = limits.reset_after.filter(|reset| !reset.is_zero()) {
             self.learn_least_length(reset, false);
@@ -226,7 +232,7 @@ impl Windows {
             Some(window) if window.ends < ends + self.slots.length() / 2 && window.ends + asked / 4 > ends => {
                 window.left = 0;
                 window.ends = window.ends.min(ends);
-                // What was accepted before it was used up was counted in it.
+                // Requests that were accepted before the window was used up were counted in it.
                 window.certain = window.certain.max(now.min(window.ends));
             }
             window => *window = Some(said),
@@ -246,7 +252,8 @@ impl Windows {
         self.documented.is_some() || self.ended_at.is_some()
     }
 
-    /// An answer that says nothing of the window has used a slot of it. One that does counts itself.
+    /// Records that an answer without a statement has used one request of the window. A statement
+    /// includes its own request.
     fn one_less(&mut self) {
         if let Some(window) = &mut self.window {
             window.left = window.left.saturating_sub(1);
@@ -256,10 +263,11 @@ impl Windows {
     fn learn(&mut self, limits: &RateLimits, sent_at: Instant, now: Instant, share: f64) {
         self.learn_limit(limits, now);
         match (limits.remaining, limits.reset_after) {
-            // It ends within the second, or has ended, and no end can be told from that. What is left of it can.
+            // The window ends within the second or has ended, so its end stays unknown. The
+            // statement of how many requests are left still counts.
             (Some(remaining), Some(Duration::ZERO)) => {
                 self.one_less();
-                // Answers may overtake each other, so the documented limit is not left to this.
+                // Answers may overtake each other, so this does not apply to the documented limit.
                 let limit = self.limit.filter(|_| self.limit != self.documented);
                 if let Some(counted) = limit.and_then(|limit| limit.checked_sub(remaining)) {
                     self.slots.free_all_but(counted);
@@ -288,8 +296,8 @@ impl Windows {
         }
     }
 
-    /// The server counts in windows of which this is left; all of one, if it `is_fresh`. If its limit is not the documented
-    /// one, nothing else is known of their length.
+    /// Learns that `reset` is left of a window, or is all of it if the window `is_fresh`. If the
+    /// server's limit is not the documented one, nothing else is known of the length.
     fn learn_least_length(&mut self, reset: Duration, is_fresh: bool) {
         if self.length_is_stated || self.documented.is_some() && !is_fresh || self.limit == self.documented {
             return;
@@ -301,8 +309,9 @@ impl Windows {
         }
     }
 
-    /// An answer said what is left of the window, and in how long it ends: up to `margin` short of the truth, or twice as
-    /// much beyond it, at some time between `sent_at` and `now`.
+    /// Learns from an answer how many requests are `left` of the window, and that it ends after
+    /// `reset`. The stated end is up to `margin` before the true end, or up to twice `margin` after
+    /// it. The server stated it between `sent_at` and `now`.
     fn learn_window(
         &mut self,
         left: u64,
@@ -317,21 +326,22 @@ impl Windows {
         let reset = reset.min(self.max_wait);
         let is_short = reset < SHORT_RESET && self.slots.length() < 2 * SHORT_RESET;
         let prolonged = if is_short { Duration::ZERO } else { margin };
-        // The server has counted the request by then, as far as it matters (`UsedSlots`).
+        // `UsedSlots` takes it that the server has counted the request by then.
         let said_at = now.min(sent_at + self.slots.patience());
         let (said, latest) = (said_at + reset, now + self.max_wait);
         let mut ends = (said + prolonged).min(latest);
         let mut is_uncertain = prolonged < margin;
-        // Whatever was answered before this request left was counted before it. A server that rounds up says up to a
-        // second too much.
+        // Requests that were answered before this request left were counted before it. A server
+        // that rounds up states up to a second too much.
         let coarse = margin.max(Duration::from_secs(1));
         let mut certain = sent_at + reset.saturating_sub(margin + coarse);
         let counted = self.limit.and_then(|limit| limit.checked_sub(left));
         let all_ours = counted == Some(self.slots.used()) && !self.slots.have_expired_since(sent_at, now);
         if all_ours {
-            // All that the server has counted are ours, and all of ours are in this window. (A slot whose time was over since
-            // could stand in for one of the next window.) Then it ends at the latest when the slot of the first is free,
-            // which we know to the millisecond.
+            // The server has counted only our requests, and all of ours are in this window. (A slot
+            // that has expired since could be mistaken for a slot of the next window.) Then the
+            // window ends at the latest when the slot of its first request is free, which we know
+            // to the millisecond.
             certain = certain.max(now);
             if let Some(first) = self.slots.first_free_at()
                 && first + 2 * coarse >= said
@@ -344,9 +354,10 @@ impl Windows {
         let jitter = MOST_WINDOW_JITTER.min(reset / WINDOW_JITTER_DIVISOR).mul_f64(share).min(latest - ends);
         let half = self.slots.length() / 2;
         match &mut self.window {
-            // An answer that comes late, from the window before.
+            // A late answer from the previous window.
             Some(window) if window.is_counted && ends + half < window.ends => {}
-            // Answers may overtake each other: the lowest is the latest, and every end is a bound from above.
+            // Answers may overtake each other: the lowest number left is the latest, and every
+            // stated end is an upper bound.
             Some(window) if window.is_counted && ends < window.ends + half => {
                 window.left = window.left.min(left);
                 window.ends = window.ends.min(ends);
@@ -365,13 +376,16 @@ impl Windows {
         }
     }
 
-    /// A new window ends at `ends`, as a request says that was sent at `sent_at`. A window that follows another at once is no
-    /// longer than the time between their ends. A request that was sent before the other one ended may tell of that one.
+    /// Learns the length of a new window that ends at `ends`, by the answer to a request that was
+    /// sent at `sent_at`. A window that follows another at once is at most as long as the time
+    /// between their ends. If the request was sent before the previous window ended, its answer may
+    /// describe that window.
     fn learn_length(&mut self, ends: Instant, reset: Duration, sent_at: Instant) {
         if let Some(ended_at) = self.ended_at.filter(|ended_at| sent_at >= *ended_at) {
             let longest = reset.max(ends.saturating_duration_since(ended_at));
-            // The two ends may be off by a second or two: a window that is nearly as long as known is as long. The documented
-            // limit takes more than one word.
+            // The two ends may be off by a second or two, so a window that is nearly as long as the
+            // known length has that length. If the limit is the documented one, one short window is
+            // not enough.
             let is_shorter = longest < self.slots.length() / 2 && !longest.is_zero();
             self.short_windows = if is_shorter { self.short_windows + 1 } else { 0 };
             let enough = if self.limit == self.documented { SHORT_WINDOWS } else { 1 };
@@ -389,7 +403,7 @@ impl Windows {
         }
     }
 
-    /// When time changes something next, unless something else does before.
+    /// Returns when the passing of time next changes something, if no event comes before that.
     fn next_change(&self, now: Instant) -> Instant {
         let memory = self.memory();
         let changes = [
@@ -400,7 +414,7 @@ impl Windows {
             self.stated_at.map(|stated| stated + memory),
             self.ended_at.map(|ended| ended + memory),
         ];
-        // What is learned and which slots are used from now on changes no sooner than this.
+        // Statements and slots from now on cause no change before this.
         changes.into_iter().flatten().fold(now + self.slots.length() / 4, Instant::min)
     }
 
@@ -414,7 +428,8 @@ impl Windows {
         if self.window.is_some_and(|window| window.opens() <= now) {
             self.finish_window(now);
         }
-        // What a window carried is counted when it opens, which is a little later than its first slot is free.
+        // The requests of a window are counted when the next one opens, a little after the first
+        // slot is free.
         self.slots.expire(now, self.window.map(|window| window.ends));
         let memory = self.memory();
         self.sharing.forget_after(memory, now);
@@ -471,7 +486,7 @@ impl Windows {
         self.slots.first_free_at()
     }
 
-    /// Has time looked at when something is asked next, not only when it changes something.
+    /// Makes the next call look at the time, even if time has changed nothing.
     #[cfg(test)]
     pub(super) fn unsettle(&mut self) {
         self.settled_until = None;

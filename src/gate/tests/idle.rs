@@ -1,4 +1,4 @@
-//! What would be lost with a gate. One reason is enough for it to stay.
+//! Gates that are not idle. One reason is enough for a gate to stay.
 
 use super::*;
 

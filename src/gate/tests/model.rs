@@ -1,4 +1,4 @@
-//! Random histories of the gate, and an executor that polls those who wait.
+//! Random histories of the gate, and an executor that polls the waiters.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What happens next.
+/// The next event.
 #[derive(Clone, Debug)]
 enum Step {
     Arrive,
@@ -14,7 +14,7 @@ enum Step {
     Refuse(usize, Option<u64>, bool),
     Lose(usize),
     GiveUp(usize),
-    /// One who waits is not polled any more.
+    /// A waiter is not polled any more.
     Neglect(usize),
     Pass(u64),
 }
@@ -32,8 +32,8 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Requests as an executor would drive them: each is polled when it was woken, or when its timer fires, and never
-/// otherwise. Some are neglected.
+/// Requests as an executor would drive them: each is polled when it was woken, or when its timer
+/// fires, and never otherwise. Some are neglected.
 struct Model {
     gate: Gate,
     now: Instant,
@@ -60,7 +60,7 @@ impl Model {
         self.run();
     }
 
-    /// Polls whoever was woken or is due, until nobody is.
+    /// Polls every waiter that was woken or is due, until there is none.
     fn run(&mut self) {
         while let Some((&position, (woken, due))) =
             self.waiting.iter_mut().find(|(_, (woken, due))| woken.0.load(Ordering::Relaxed) > 0 || *due <= self.now)
@@ -168,7 +168,8 @@ proptest! {
         steps in proptest::collection::vec(any_step(), 1..120),
         requests in proptest::option::of(1..5u64),
     ) {
-        // `refused` and `abandon` read the clock, which stands still unless it is advanced: so does the model's.
+        // `refused` and `abandon` read the clock, which stands still unless it is advanced: so does
+        // the model's.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let gate = requests.map_or_else(unpaced, paced);
@@ -179,7 +180,7 @@ proptest! {
                 model.step(step);
                 tokio::time::advance(model.now - Instant::now()).await;
             }
-            // Everything in flight is answered, and nobody is left waiters: no wake-up was lost.
+            // All requests in flight are answered, and no waiter is left: no wake-up was lost.
             model.finish().await;
             for position in std::mem::take(&mut model.neglected) {
                 model.wait(position);

@@ -1,4 +1,4 @@
-//! Who may go when: cases that the model (`model.rs`) comes by too seldom, or does not see.
+//! Turns in the queue: cases that the model (`model.rs`) meets too rarely, or does not see.
 
 use super::*;
 
@@ -11,7 +11,7 @@ async fn a_refusal_of_one_that_was_not_counted_closes_a_gate_that_has_been_close
     gate.returned(again, accepted());
     let record = leave(&gate);
     assert!(record.counted.is_none());
-    // One who says nothing is heeded only where it tells news.
+    // A refusal that states nothing counts only if it is news.
     gate.refused(record, &RateLimits::default());
     assert_eq!(gate.lock().cooldown.refusals(), 1);
 }

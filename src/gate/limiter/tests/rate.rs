@@ -1,4 +1,5 @@
-//! Servers that refuse without a word: each is a model of its own, and is told from outside by what it accepts.
+//! Servers that refuse and state nothing. Each is a model of its own, known from outside only by
+//! the requests that it accepts.
 
 use std::collections::VecDeque;
 
@@ -54,7 +55,7 @@ impl Silent {
         accepts
     }
 
-    /// How long it takes a client that knows it to have `requests` accepted.
+    /// How long a client that knows the server takes to have `requests` accepted.
     fn ideal(&self, requests: u64) -> f64 {
         match self.counting {
             Counting::Fixed { limit, window } | Counting::Sliding { limit, window } => {
@@ -73,8 +74,9 @@ impl Silent {
     }
 }
 
-/// A backlog of `requests` goes through the limiter, one after another, with a cool-down of our own that doubles where the
-/// limiter knows nothing. Returns how long it took, how many were refused, and when the limiter let the last one go.
+/// A backlog of `requests` goes through the limiter, one after another, with a cool-down of our own
+/// that doubles if the limiter knows nothing. Returns how long it took, how many were refused, and
+/// when the limiter let the last one go.
 fn drain(server: &mut Silent, requests: u64) -> (f64, u64) {
     const LATENCY: f64 = 0.02;
     let start = Instant::now();
@@ -170,7 +172,7 @@ fn a_pulse_carries_what_the_one_before_did_and_comes_a_period_later() {
     answer(&mut limiter, accepted(), 3, first, first);
     let found = limiter.returned(bare(), first, first, || 0.0);
     answer(&mut limiter, Outcome::NotSent, 996, first, first);
-    // Half of what was soon enough is tried, and turns out to be too soon.
+    // Half of the time that was soon enough is tried, and turns out to be too soon.
     assert_eq!(found, Some(first + seconds(5.0)));
     let second = first + seconds(5.0);
     limiter.sent(second);

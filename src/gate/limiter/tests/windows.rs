@@ -1,4 +1,4 @@
-//! What answers and refusals tell of a window, and what follows at its end.
+//! The statements of answers and refusals about a window, and the end of a window.
 
 use super::*;
 
@@ -30,7 +30,7 @@ fn a_reset_of_nothing_tells_what_is_left_and_not_when_the_window_ends() {
     answer(&mut limiter, Outcome::Accepted(Some(window(35, 2, 0.0))), 1, start, start);
     assert_eq!(burst(&mut limiter, start), 2);
     assert_eq!(limiter.wait(start), Some(start + seconds(21.0)));
-    // Nor does one that says more take a place back.
+    // An answer that states more takes no place back.
     answer(&mut limiter, Outcome::Accepted(Some(window(35, 9, 0.0))), 2, start, start);
     assert_eq!(limiter.wait(start), Some(start + seconds(21.0)));
 }
@@ -42,7 +42,8 @@ fn what_was_surely_answered_in_a_window_is_free_at_its_end_although_others_share
         limiter.sent(start);
     }
     answer(&mut limiter, accepted(), 9, start, start);
-    // Thirty of the sixty are gone: twenty were not ours, so that the window may have begun before our first.
+    // Thirty of the sixty are gone: twenty were not ours, so that the window may have begun before
+    // our first.
     answer(&mut limiter, Outcome::Accepted(Some(window(60, 30, 30.0))), 1, start, start);
     for (sent, answers) in [(5, 27.5), (7, 28.5)] {
         let now = start + seconds(answers);
@@ -65,7 +66,8 @@ fn a_limit_of_nothing_is_not_believed() {
 
 #[test]
 fn a_window_that_is_all_ours_ends_when_its_first_slot_is_free() {
-    // The header may be a second short of the truth, or two seconds beyond it; further off it tells another window.
+    // The header may be a second short of the truth, or two seconds beyond it; further off it tells
+    // another window.
     for (reset, ends) in [(20.0, 60.0), (21.0, 60.0), (22.0, 60.0), (23.0, 64.0)] {
         let (mut limiter, start) = (paced(), Instant::now());
         for _ in 0..10 {
@@ -102,7 +104,8 @@ fn an_answer_tells_of_the_window_whose_end_is_near_the_one_it_says() {
 fn a_refusal_that_says_when_to_ask_again_ends_the_window_then_or_before() {
     let refused = |seconds| refusal(RateLimits { retry_after: Some(seconds), ..Default::default() });
     let (started, told) = (Instant::now(), |reset| Outcome::Accepted(Some(window(60, 40, reset))));
-    // An end that was told before, with the second that a header may be short of the truth, and what follows from both.
+    // An end that was told before, with the second that a header may be short of the truth, and
+    // what follows from both.
     for (first, asked, ends) in [(told(20.0), 50.0, 21.0), (told(50.0), 10.0, 10.0)] {
         let mut limiter = paced();
         limiter.sent(started);
@@ -111,7 +114,7 @@ fn a_refusal_that_says_when_to_ask_again_ends_the_window_then_or_before() {
         answer(&mut limiter, refused(seconds(asked)), 1, started, started);
         assert_eq!(limiter.wait(started), Some(started + seconds(ends)));
     }
-    // An end that is only our assumption does not count against what the server says.
+    // An end that we only assume does not count against the server's statement.
     let mut limiter = paced();
     for outcome in [accepted(), refusal(RateLimits::default()), refused(seconds(90.0))] {
         limiter.sent(started);
