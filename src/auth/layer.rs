@@ -206,9 +206,9 @@ impl<T> TurrisAuthLayerBuilder<T> {
     /// Sets how many tokens are fetched in any period of length `per` at most. Default: 10 in 60
     /// seconds, the documented limit of one API client.
     ///
-    /// If several processes use one client id, give each process its share, or [share the
-    /// token](crate::guide). A fifth of the limit, rounded down, is kept for recovery from a
-    /// 401. The layer also obeys the limit that the server states.
+    /// If several processes use one client id, give each process its share, or
+    /// [share the token](crate::guide). A fifth of the limit, rounded down, is kept for recovery
+    /// after a 401. The layer also obeys the limit that the server states.
     ///
     /// [`build`](Self::build) refuses a limit of 0 or above 1,000, and a period below 1 second or
     /// above 1 hour.

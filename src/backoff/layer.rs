@@ -127,7 +127,7 @@ impl TurrisBackoffLayerBuilder {
         self
     }
 
-    /// Sets whether requests are held back so that the limit is met without being hit. Default: on.
+    /// Sets whether requests are held back so that the limit is used but not exceeded. Default: on.
     ///
     /// If it is off, only a 429 holds requests back.
     pub fn pacing(mut self, pacing: bool) -> Self {

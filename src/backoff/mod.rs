@@ -32,7 +32,7 @@
 //! - Requests leave in the order in which they came. Refused requests come first.
 //! - A request that tries the gate uses no retry, unless the server had stated when the gate opens.
 //!
-//! # Pacing: limits are met without being hit
+//! # Pacing: limits are used but not exceeded
 //!
 //! Pacing is on by default. It knows two kinds of limits:
 //!

@@ -2,8 +2,8 @@
 //!
 //! Send all requests at once, each as a future of its own, through one
 //! [`TurrisLayer`](crate::TurrisLayer) or [`TurrisBackoffLayer`](crate::TurrisBackoffLayer). The
-//! layer holds them back in the order in which they came, so that the limit is met and hardly hit.
-//! Nothing has to be tuned.
+//! layer holds the requests back in the order in which they came, so that the limit is used up and
+//! rarely exceeded. No tuning is needed.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -37,7 +37,7 @@
 //!
 //! With the feature `tracing`, an event at `INFO` tells once for each window how many requests wait
 //! and for how long: see [`observe`](crate::observe). Bound the time of a request from outside,
-//! with tower's `TimeoutLayer`: standing in line has no bound of its own.
+//! with tower's `TimeoutLayer`: the time in the queue has no bound of its own.
 //!
 //! # Compared with other limiters
 //!
@@ -52,9 +52,9 @@
 //! | `tower::limit` 60 a minute, `tower::retry` | 0 | 0 | 240.1 s | 0 |
 //! | `governor` 60 a minute, `tower::retry` | 0 | 59 | 299.1 s | 181 |
 //!
-//! Less simple cases. The first two columns have the number of 429s and the longest wait; the ideal
-//! wait for 20 a minute is 840 s. The last one has the longest wait of 300 `GET`s, which the server
-//! does not limit, beside the `POST`s:
+//! Harder cases. The first two columns have the number of 429s and the longest wait; the ideal wait
+//! for 20 a minute is 840 s. The last column has the longest wait of 300 `GET`s, which are sent
+//! beside the `POST`s and which the server does not limit:
 //!
 //! | | four processes | 20 a minute, not stated | `GET`s beside |
 //! | --- | ---: | ---: | ---: |

@@ -1,4 +1,4 @@
-//! What the compiler says about a stack that does not fit, and what to do.
+//! Compile errors of stacks, with their causes and remedies.
 //!
 //! If `.oneshot()` or `.ready()` says that "trait bounds were not satisfied", wrap the stack in
 //! [`check_service`](crate::check_service), or in [`check_spawn`](crate::check_spawn) if its
@@ -7,7 +7,7 @@
 //!
 //! | the compiler says | cause | what to do |
 //! | --- | --- | --- |
-//! | "a token cannot be fetched through the wrapped service" | the body is [boxed](#a-boxed-body) or [text](#a-string-as-the-body), which no token request can be made of | `ReplayBodyLayer` above, or `.token_service(..)` |
+//! | "a token cannot be fetched through the wrapped service" | the body is [boxed](#a-boxed-body) or [text](#a-string-as-the-body), and a token request cannot be made of it | `ReplayBodyLayer` above, or `.token_service(..)` |
 //! | "`Clone` is not satisfied" | [the client is not `Clone`](#a-client-that-is-not-clone) | tower's `Buffer` around the client |
 //! | "`Client: Service<..>` is not satisfied", "`Service<Request> for Client`" | [reqwest's client](#reqwests-client-under-a-layer) has requests of its own | `ReqwestService` in its place |
 //! | "`Service<..Request<ReplayBody<..>>>` is not implemented" | [the client takes another body](#a-replay-layer-over-a-client-of-plain-bodies) than `ReplayBodyLayer` sends | `ReplayBody<B>` in the client's type |
@@ -43,9 +43,9 @@
 //! note: required by a bound in `check_service`
 //! ```
 //!
-//! [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) makes the body one that is, and one that can
-//! be sent again after a 401 or a 429. It changes the body that the client sends, so the client's
-//! type names [`ReplayBody`](crate::replay::ReplayBody):
+//! [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) makes the body `From<Bytes>`, and lets it be
+//! sent again after a 401 or a 429. It changes the body that the client sends, so the client's type
+//! names [`ReplayBody`](crate::replay::ReplayBody):
 //!
 //! ```
 //! # use bytes::Bytes;
@@ -91,7 +91,7 @@
 //! note: required by a bound in `check_service`
 //! ```
 //!
-//! `Full<Bytes>` is the body for content in memory: `Full::from(text)` makes one of a `String`.
+//! `Full<Bytes>` is the body for content in memory: `Full::from(text)` makes one from a `String`.
 //!
 //! # A client that is not `Clone`
 //!
@@ -136,8 +136,8 @@
 //! note: required by a bound in `check_service`
 //! ```
 //!
-//! Derive `Clone` if a clone can share the connection. Otherwise put tower's `Buffer` around it,
-//! whose handles are clones:
+//! Derive `Clone` if a clone can share the connection. Otherwise put tower's `Buffer` around the
+//! client. Its handles can be cloned:
 //!
 //! ```
 //! # use bytes::Bytes;
@@ -213,7 +213,7 @@
 //! # A replay layer over a client of plain bodies
 //!
 //! [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) turns the body `B` of a request into
-//! `ReplayBody<B>`, and the client has to take that.
+//! `ReplayBody<B>`, and the client has to take that body.
 //!
 //! ```compile_fail
 //! use bytes::Bytes;

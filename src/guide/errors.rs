@@ -1,4 +1,4 @@
-//! Errors: which type comes from where, and how it fits `?`, anyhow, eyre and thiserror.
+//! Errors: their types, and how they fit `?`, anyhow, eyre and thiserror.
 //!
 //! | you call | the error | which part failed |
 //! | --- | --- | --- |
@@ -8,11 +8,11 @@
 //! | a [`TokenHandle`](crate::TokenHandle) | [`TokenError`](crate::TokenError) | [`kind()`](crate::TokenError::kind) |
 //! | a builder, [`Credentials`](crate::Credentials), [`Environment`](crate::Environment) | [`ConfigError`](crate::ConfigError) | [`setting()`](crate::ConfigError::setting) |
 //!
-//! All of them name what failed and what helps, none of them shows a secret, and none repeats the
-//! text of its [source](std::error::Error::source). So print the whole chain.
+//! Every error names the failed part and a remedy, and shows no secret. Its text does not repeat
+//! the text of its [source](std::error::Error::source), so print the whole chain.
 //!
-//! A status is no error of the layers: a 404 is a response. A 401 and a 429 are responses, too, if
-//! they last.
+//! The layers return every status as a response. A 404 is a response, and so is a 401 or a 429 that
+//! lasts.
 //!
 //! [`TokenError::find_in`](crate::TokenError::find_in) borrows a token error from inside another
 //! error, and `TokenError::try_from` takes it out of a `BoxError`.
@@ -21,7 +21,7 @@
 //!
 //! | [`TokenErrorKind`](crate::TokenErrorKind) | what helps |
 //! | --- | --- |
-//! | `InvalidCredentials`, `CredentialsProvider`, `Protocol`, `Blocked`, `Runtime` | a person: page somebody |
+//! | `InvalidCredentials`, `CredentialsProvider`, `Protocol`, `Blocked`, `Runtime` | a person: page the operator |
 //! | `RateLimited`, `Unavailable`, `Timeout` | time: [`retry_after`](crate::TokenError::retry_after) says how long; [`Turris`](crate::Turris) has waited that long already, unless it is above `max_wait` |
 //!
 //! # BoxError
@@ -62,8 +62,8 @@
 //!
 //! # anyhow
 //!
-//! `?` and `.context(..)` take all errors here but `BoxError`, which does not implement `Error`.
-//! That one goes in with `anyhow::Error::from_boxed`, which hides its type. This function finds a
+//! `?` and `.context(..)` take all errors here but `BoxError`, which does not implement `Error`. A
+//! `BoxError` goes in with `anyhow::Error::from_boxed`, which hides its type. This function finds a
 //! [`TokenError`](crate::TokenError) in both:
 //!
 //! ```
@@ -108,7 +108,7 @@
 //!
 //! # eyre
 //!
-//! As anyhow. A `BoxError` goes in with `eyre::eyre!`:
+//! As with anyhow. A `BoxError` goes in with `eyre::eyre!`:
 //!
 //! ```
 //! use http::Response;
@@ -143,7 +143,8 @@
 //!
 //! # thiserror
 //!
-//! Let `#[from]` or `#[source]` hold the error, and it is found through yours:
+//! Let `#[from]` or `#[source]` hold the error. [`TokenError::find_in`](crate::TokenError::find_in)
+//! then finds it through your error:
 //!
 //! ```
 //! use turris_auth::{BoxError, ConfigError, TokenError, turris};

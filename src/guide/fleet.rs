@@ -1,9 +1,12 @@
 //! A fleet: one token, one allowance of fetches and one pace for all processes with one client id.
 //!
-//! Use it if several processes (pods, workers, cron jobs) share one client id. The API limits the client, not each process:
+//! Use it if several processes (pods, workers, cron jobs) share one client id. The API limits the
+//! client, not each process:
 //!
-//! * 10 token requests a minute: fifty pods that start at once would make fifty, and forty are refused;
-//! * 60 requests a minute that change something: four workers that each keep to 60 send four times as many as are allowed.
+//! * 10 token requests a minute: fifty pods that start at once would make fifty, and forty are
+//!   refused;
+//! * 60 requests a minute that change something: four workers that each keep to 60 send four times
+//!   as many as are allowed.
 //!
 //! ```
 //! # #[cfg(feature = "redis")] {
@@ -27,8 +30,8 @@
 //!
 //! With the two layers apart, give the same `fleet` to both:
 //! [`TurrisAuthLayerBuilder::shared`](crate::auth::TurrisAuthLayerBuilder::shared) and
-//! [`TurrisBackoffLayerBuilder::shared`](crate::backoff::TurrisBackoffLayerBuilder::shared). To see it work with eight
-//! processes and a real server: `cargo run --release -p fleet`.
+//! [`TurrisBackoffLayerBuilder::shared`](crate::backoff::TurrisBackoffLayerBuilder::shared). To see
+//! it with eight processes and a real server, run `cargo run --release -p fleet`.
 //!
 //! # What is shared
 //!
@@ -44,49 +47,54 @@
 //!
 //! # Without the store
 //!
-//! No request fails because the store is slow, frozen, gone or empty. A call that is not answered within
-//! [`deadline`](crate::fleet::SharedStateBuilder::deadline) (250 ms) opens a circuit breaker. Until the store answers again:
+//! No request fails because the store is slow, frozen, gone or empty. A call that is not answered
+//! within [`deadline`](crate::fleet::SharedStateBuilder::deadline) (250 ms) opens a circuit
+//! breaker. Until the store answers again:
 //!
 //! * a valid token stays in use, and no request waits for the store;
 //! * a process that needs a token fetches it for itself;
 //! * a process sends its share of the pace: the limit divided by the number of processes;
 //! * the allowance of fetches is divided in the same way.
 //!
-//! When the store is back, each process reports what it has sent in the last window. It keeps to its share for a while
-//! longer, at most half a minute, until the circuit breakers of all processes have closed. A store that was restarted empty
-//! grants nothing for a sixtieth of the window, so that all processes can report first.
+//! When the store is back, each process reports what it has sent in the last window. It keeps to
+//! its share for a while longer, at most half a minute, until the circuit breakers of all processes
+//! have closed. A store that was restarted empty grants nothing for a sixtieth of the window, so
+//! that all processes can report first.
 //!
 //! # How many processes
 //!
-//! The number of processes is the one that the store counted last. A process that has never reached the store takes
-//! [`expected_processes`](crate::fleet::SharedStateBuilder::expected_processes), so set that to the largest number of
-//! processes that you run, the ones of a rolling deployment included. Each layer that shares a pace counts as a process.
-//! With more processes than a window allows requests, each still sends one in a window while the store is gone: the
-//! server refuses some, and they are waited out.
+//! The number of processes is the store's last count. A process that has never reached the store
+//! takes [`expected_processes`](crate::fleet::SharedStateBuilder::expected_processes), so set that
+//! to the largest number of processes that you run, including those of a rolling deployment. Each
+//! layer that shares a pace counts as a process. If there are more processes than a window allows
+//! requests, each process still sends one request in a window while the store is gone. The server
+//! refuses some of these requests, and the layer waits the refusals out.
 //!
-//! A process calls the store about once for each group of requests that wait together, and once within half a second of
-//! their answers. An idle process makes no calls. A process that is killed with permits in hand blocks them for one window
-//! and 30 s.
+//! A process calls the store about once for each group of requests that wait together, and once
+//! within half a second of their answers. An idle process makes no calls. A process that is killed
+//! with permits in hand blocks them for one window and 30 s.
 //!
 //! # What an operator sets
 //!
-//! * **A user of its own**, which needs a few commands on its own keys and nothing else:
+//! * **A user of its own**, with a few commands on its own keys and nothing else:
 //!
 //!   ```text
 //!   ACL SETUSER fleet on >password resetchannels ~turris:* +evalsha +eval +time +hello +auth +ping +client|setinfo
 //!       +hget +hset +hmget +hdel +hgetall +hstrlen +zadd +zcard +zrange +zrem +zremrangebyscore +pexpire
 //!   ```
-//! * **TLS** outside of a trusted network: a URL with `rediss://`, and the crate `redis` 1 with one of its TLS features among
-//!   your dependencies.
-//! * **No eviction of these keys**: `maxmemory-policy noeviction`, or a `volatile-` policy with room to spare. An evicted key
-//!   costs a fetch.
+//! * **TLS** outside of a trusted network: a URL with `rediss://`, and the crate `redis` 1 with one
+//!   of its TLS features among your dependencies.
+//! * **No eviction of these keys**: `maxmemory-policy noeviction`, or a `volatile-` policy with
+//!   room to spare. An evicted key costs a fetch.
 //! * **The primary**, never a replica: a replica grants what the primary has granted already.
-//! * **No persistence is needed.** A store that lost its contents is told by the processes what they have sent.
+//! * **No persistence is needed.** If the store loses its contents, the processes report what they
+//!   have sent.
 //!
 //! # Rotating the secret
 //!
-//! Each secret has a token of its own in the store. Roll the new secret out in any order and at any speed: the processes
-//! with the old one and those with the new one do not disturb each other.
+//! Each secret has a token of its own in the store. Roll the new secret out in any order and at any
+//! speed: processes with the old secret and processes with the new secret do not disturb each
+//! other.
 //!
 //! # What to watch
 //!
@@ -99,7 +107,7 @@
 //! | `turris_auth_permits_total{source="alone"}` | rises while the store is up |
 //! | `turris_auth_rate_limited_total` | rises: some client outside of the fleet uses the same client id |
 //!
-//! A lost store is also told as a `WARN` event, once, and its return as an `INFO` event.
+//! A lost store is also logged as one `WARN` event, and its return as an `INFO` event.
 //!
 //! # Who can do what
 //!

@@ -1,4 +1,4 @@
-//! From a token behind a mutex to the layer.
+//! Migration from a token behind a mutex to the layer.
 //!
 //! The code to be replaced often looks like this:
 //!
@@ -25,19 +25,19 @@
 //! | | behind the mutex | with the layer |
 //! | --- | --- | --- |
 //! | the endpoint is down | each waiting request asks it again, one after another | one fetch, one error for all waiting requests, then a cool-down |
-//! | the request that fetches is dropped | the next one begins anew | the fetch goes on |
-//! | the endpoint hangs | all hang | all get an error after `token_timeout` |
+//! | the request that fetches is dropped | the next request begins anew | the fetch goes on |
+//! | the endpoint hangs | all requests hang | all requests get an error after `token_timeout` |
 //! | the token is about to expire | all requests wait for the new one | it is renewed before, and no request waits |
 //! | the token is revoked | 401 until it expires | a new one, and the request once more |
 //! | twelve fetches in a minute | a 429 | at most ten |
 //!
-//! The way there, in three steps, each of which can be shipped:
+//! Three steps lead there, and each can be shipped:
 //!
 //! 1. Make one [`TurrisAuthLayer`](crate::TurrisAuthLayer) where the mutex was made, with the HTTP
 //!    client as its [`token_service`](crate::auth::TurrisAuthLayerBuilder::token_service), and keep
 //!    its [`TokenHandle`](crate::TokenHandle) in place of the mutex.
-//! 2. Let the requests go through the layer, and delete what sets `Authorization` by hand. Until
-//!    all of it is deleted nothing goes wrong: the layer replaces the header.
+//! 2. Let the requests go through the layer, and delete the code that sets `Authorization` by hand.
+//!    You can delete it in parts: the layer replaces the header.
 //! 3. Delete your own retry on 401. Two retries would be one too many.
 //!
 //! ```
@@ -85,12 +85,12 @@
 //! # }
 //! ```
 //!
-//! A string that was copied out of the handle is not healed after a 401, which is why step 2
-//! follows step 1.
+//! A string that was copied out of the handle is not renewed after a 401, so step 2 follows step 1.
 //!
 //! # What else goes wrong
 //!
-//! Public trackers of clients that do the same job have these faults. Each is tested against here:
+//! Public issue trackers of similar clients report these faults. This crate has a test against
+//! each:
 //!
 //! * A failing token endpoint is asked once for each waiting request, one after another.
 //! * The timeout of the first caller ends the fetch for all.
@@ -100,7 +100,7 @@
 //! * All replicas refresh at the same moment.
 //! * A late 401 evicts the new token.
 //! * A 401 that no token cures mints tokens for ever.
-//! * The request goes out without a token if none can be had.
+//! * The request goes out without a token if no token can be obtained.
 //! * The body of a 401 is left unread, and its connection is lost.
 //! * The token follows a redirect to another host.
 //! * A `Retry-After` overflows.

@@ -1,8 +1,8 @@
-//! The restricted access token: what the layer can send if it can obtain no access token.
+//! The restricted access token: a fallback if no access token can be obtained.
 //!
 //! A *restricted access token* is a long-lived secret that the vendor binds to a list of addresses.
-//! The API takes it in the header `x-restricted-access-token`, in place of an access token. It helps
-//! over an outage of the token endpoint.
+//! The API takes it in the header `x-restricted-access-token`, in place of an access token. It
+//! bridges an outage of the token endpoint.
 //!
 //! The layer uses it only if it is set, and only for a request that would fail otherwise:
 //!
@@ -45,7 +45,8 @@
 //! * The first requests of an outage wait until the fetch has failed, which `token_timeout` bounds.
 //!   While fetching cools down, requests are sent at once.
 //! * A 401 to the restricted access token is returned: there is no other token to try.
-//! * If a client below the layer follows redirects, it takes this header to other hosts. Such clients
-//!   remove `Authorization`, and do not know this header. Follow redirects above the layer only.
-//! * No request waits for a token under a [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) any
-//!   longer, because there is no `TokenError` to wait out.
+//! * If a client below the layer follows redirects, it takes this header to other hosts. Such
+//!   clients remove `Authorization`, and do not know this header. Follow redirects above the layer
+//!   only.
+//! * Under a [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) requests no longer wait for a token,
+//!   because there is no `TokenError` to wait out.

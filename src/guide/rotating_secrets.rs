@@ -1,4 +1,4 @@
-//! A new client secret without a restart.
+//! Rotating a client secret without a restart.
 //!
 //! The layer asks its [`CredentialsProvider`](crate::CredentialsProvider) before every fetch of a
 //! token, which is once an hour. The provider [`CredentialsFile`](crate::CredentialsFile) reads one
@@ -41,23 +41,23 @@
 //!
 //! # The order of the steps
 //!
-//! If the old and the new secret are valid at the same time for a while, put the new one into the
-//! file in that time. No request notices. Otherwise change the secret with the vendor first, and the
-//! file right after it:
+//! If the old and the new secret are both valid for a while, put the new one into the file in that
+//! time. No request is affected. Otherwise change the secret with the vendor first, and the file
+//! right after it:
 //!
 //! * The current token stays in use; a secret is needed for the next fetch only.
 //! * If a fetch with the old secret is refused, the layer asks the provider once more. If the
 //!   credentials have changed, the fetch is repeated at once, and no request fails. The repetition
 //!   counts as a second request of the allowance.
 //! * If the credentials have not changed, the waiting requests get a
-//!   [`TokenError`](crate::TokenError) of the kind `InvalidCredentials`, and fetching cools down: for
-//!   up to a second at first, at most a minute. The first fetch after the file is right succeeds,
-//!   without a restart or a reset.
+//!   [`TokenError`](crate::TokenError) of the kind `InvalidCredentials`, and fetching cools down:
+//!   for up to a second at first, at most a minute. The first fetch after the file is right
+//!   succeeds, without a restart or a reset.
 //!
-//! Write the new file beside the old one and rename it over the old one, so that no fetch reads half
-//! a file. Kubernetes does so by itself. A file that is missing or damaged gives a `TokenError` of
-//! the kind `CredentialsProvider`, costs nothing of the allowance, and leaves the current token in
-//! use.
+//! Write the new file beside the old one and rename it over the old one, so that no fetch reads
+//! half a file. Kubernetes does so by itself. A file that is missing or damaged gives a
+//! `TokenError` of the kind `CredentialsProvider`, costs nothing of the allowance, and leaves the
+//! current token in use.
 //!
-//! For secrets that are not in files, [`credentials_fn`](crate::credentials_fn) makes a provider of
-//! a closure. It need not cache: it is called once an hour.
+//! For secrets that are not in files, [`credentials_fn`](crate::credentials_fn) makes a provider
+//! from a closure. It need not cache: it is called once an hour.

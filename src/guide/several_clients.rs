@@ -1,13 +1,14 @@
 //! One program, several API clients: one layer for each client id.
 //!
-//! A layer is one API client: one token, one allowance of token requests, one queue for the rate
-//! limit. Make a layer for each client, once, and keep it. All services made from one layer share its
-//! token, so a layer made per request would fetch a token per request. All layers can wrap clones of
-//! one HTTP client and so share its connections.
+//! A layer stands for one API client: it has one token, one allowance of token requests, and one
+//! queue for the rate limit. Make a layer for each client, once, and keep it. All services made
+//! from one layer share its token, so a layer made per request would fetch a token per request. All
+//! layers can wrap clones of one HTTP client and so share its connections.
 //!
-//! [`TurrisLayer`](crate::TurrisLayer) has all of it. With the two layers of which it is made, give
-//! each client a [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) of its own: the API counts the
-//! requests of each client, and under a shared layer one client's 429 would hold up the others.
+//! [`TurrisLayer`](crate::TurrisLayer) is all that a client needs. If you use the two separate
+//! layers, give each client a [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) of its own: the API
+//! counts the requests of each client, and under a shared layer a 429 of one client would hold up
+//! the other clients.
 //!
 //! ```
 //! use std::collections::HashMap;

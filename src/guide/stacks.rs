@@ -1,16 +1,15 @@
-//! Stacks: in which order the layers stand, how a stack is named or boxed, and which versions go
-//! together.
+//! Stacks of layers: their order, their types, and the versions that go together.
 //!
 //! # The order
 //!
 //! From the outside in:
 //!
-//! 1. the caller's patience (`TimeoutLayer`),
+//! 1. the caller's timeout (`TimeoutLayer`),
 //! 2. the identity of the request (`SetRequestIdLayer` for an idempotency key), which all attempts
 //!    share,
 //! 3. a body that can be sent twice ([`ReplayBodyLayer`](crate::replay::ReplayBodyLayer)),
 //! 4. [`TurrisLayer`](crate::TurrisLayer),
-//! 5. what describes single attempts (`TraceLayer`) or bounds them (`TimeoutLayer`),
+//! 5. layers that describe single attempts (`TraceLayer`) or bound them (`TimeoutLayer`),
 //! 6. the client.
 //!
 //! ```no_run
@@ -139,18 +138,18 @@
 //! | reqwest | `ReqwestClient`, feature `reqwest`; `ReqwestService` for other layers | `reqwest::Body` | in memory: always; streams: with `ReplayBodyLayer` |
 //! | reqwest-middleware | a middleware of 30 lines, [`reqwest_middleware.rs`](https://github.com/turris-auth/turris-auth/blob/main/crates/stacks/examples/reqwest_middleware.rs) | as reqwest | as reqwest |
 //! | axum, as a service that calls Turris | the client or the stack in the state, [`axum_service.rs`](https://github.com/turris-auth/turris-auth/blob/main/crates/stacks/examples/axum_service.rs) | as above | as above |
-//! | axum, as a proxy for others | [`axum_proxy`](https://github.com/turris-auth/turris-auth/tree/main/crates/stacks/examples/axum_proxy) | `ReplayBody<axum::body::Body>` | streams up to 64 KiB |
+//! | axum, as a proxy | [`axum_proxy`](https://github.com/turris-auth/turris-auth/tree/main/crates/stacks/examples/axum_proxy) | `ReplayBody<axum::body::Body>` | streams up to 64 KiB |
 //! | tonic | [`grpc`](https://docs.rs/turris-auth/latest/turris_auth/grpc/), feature `tonic`; tokens come over an HTTP client of their own | calls of all four kinds, with `ReplayBodyLayer` | and `UNAUTHENTICATED` and `RESOURCE_EXHAUSTED` in place of a response |
-//! | tower's `Balance`, `Hedge`, `Reconnect`, `SpawnReady` | `Buffer::new(it, bound)` around them, since the layer clones what it wraps | those of the service inside | as above |
+//! | tower's `Balance`, `Hedge`, `Reconnect`, `SpawnReady` | `Buffer::new(it, bound)` around them, since the layer clones the service that it wraps | those of the service inside | as above |
 //!
 //! # Versions
 //!
-//! | crate | works with | which also is what |
+//! | crate | works with | note |
 //! | --- | --- | --- |
 //! | `http` 1, `http-body` 1, `tower` 0.5 | hyper 1, hyper-util 0.1, hyper-rustls 0.27, tower-http 0.6 and 0.7 | |
-//! | `axum` 0.8 (`axum-core` 0.5) | feature `axum` | tonic 0.14 uses |
+//! | `axum` 0.8 (`axum-core` 0.5) | feature `axum` | tonic 0.14 uses it too |
 //! | `tonic` 0.14 | feature `tonic` | needs prost 0.14 |
-//! | `reqwest` 0.13 | feature `reqwest` | reqwest-middleware 0.5 uses |
+//! | `reqwest` 0.13 | feature `reqwest` | reqwest-middleware 0.5 uses it too |
 //!
 //! Versions of `http` before 1, and so hyper 0.14, axum 0.6, tonic 0.11 and reqwest 0.11, have
 //! other types. Two versions of one crate in a program show as the error "expected `Request`, found

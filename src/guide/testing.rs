@@ -1,4 +1,4 @@
-//! Your own code against the emulator.
+//! Tests of your own code against the emulator.
 //!
 //! The crate [`turris-emulator`](https://docs.rs/turris-emulator) is an embedded Turris: real
 //! tokens that expire and can be revoked, the documented limits, faults on request, and counters.
@@ -9,8 +9,8 @@
 //! turris-emulator = "0.1"
 //! ```
 //!
-//! Let your code take the service and the [`Environment`](crate::Environment) as arguments, and a
-//! test can give it the emulator's:
+//! Let your code take the service and the [`Environment`](crate::Environment) as arguments. A test
+//! then passes those of the emulator:
 //!
 //! ```
 //! use std::time::Duration;
@@ -81,5 +81,5 @@
 //!
 //! In memory, as here, the emulator obeys paused time. To test the HTTP client as well,
 //! [`Emulator::start`](https://docs.rs/turris-emulator/latest/turris_emulator/struct.Emulator.html#method.start)
-//! serves on a loopback port; do not pause time there. For programs in other languages, and by hand,
-//! `cargo run -p turris-emulator` in this repository serves it.
+//! serves on a loopback port; do not pause time there. For programs in other languages, and by
+//! hand, `cargo run -p turris-emulator` in this repository serves it.

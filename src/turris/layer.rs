@@ -236,7 +236,7 @@ impl<T> TurrisLayerBuilder<T> {
         Self { backoff: self.backoff.max_wait(max_wait), ..self }
     }
 
-    /// Sets whether requests are held back so that the limit is met without being hit. Default:
+    /// Sets whether requests are held back so that the limit is used but not exceeded. Default:
     /// they are.
     ///
     /// See [`TurrisBackoffLayerBuilder::pacing`].
