@@ -15,7 +15,7 @@
 //! * [`TurrisBackoffLayer`] is the part for 429s and the pace of requests. See [`backoff`].
 //! * [`ReplayBodyLayer`](replay::ReplayBodyLayer) lets streamed request bodies be sent twice. See
 //!   [`replay`].
-//! * `TurrisClient` is a complete client, for programs that have none. See
+//! * `TurrisClient` is a complete client, for programs without a client of their own. See
 //!   [`client`](https://docs.rs/turris-auth/latest/turris_auth/client/), a feature.
 //! * [`observe`] lists events and metrics, [`guide`] has how-tos, and the crate
 //!   [`turris-emulator`](https://docs.rs/turris-emulator) is an embedded Turris for tests.

@@ -50,7 +50,7 @@ impl TokenHandle {
     ///
     /// # Errors
     ///
-    /// A [`TokenError`] when no token can be had.
+    /// A [`TokenError`] if no token can be obtained.
     ///
     /// # Cancel safety
     ///
@@ -66,7 +66,7 @@ impl TokenHandle {
     ///
     /// # Errors
     ///
-    /// A [`TokenError`] when no token can be had.
+    /// A [`TokenError`] if no token can be obtained.
     ///
     /// # Cancel safety
     ///

@@ -34,7 +34,7 @@ const LONGEST_REFRESH_BEFORE: Duration = Duration::from_secs(24 * 60 * 60);
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
 const LONGEST_TOKEN_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 const LARGEST_LIMIT: u32 = 1_000;
-/// A shorter period cannot be kept over a network. A longer one outlives what is known of the
+/// A shorter period cannot be kept over a network. A longer one outlives the knowledge of the
 /// server.
 const PERIODS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
 
@@ -227,9 +227,9 @@ impl<T> TurrisAuthLayerBuilder<T> {
     /// Shares the token and the allowance of fetches with the other processes of a fleet. Default:
     /// they are not shared.
     ///
-    /// One process fetches a token, and the others take it from the store. If a fetch fails, all
-    /// processes pause. A forced refresh and [`TokenHandle::invalidate`] count for all. If the
-    /// store does not answer, this layer goes on alone: see [`fleet`](crate::fleet).
+    /// One process fetches a token, and the other processes take it from the store. If a fetch
+    /// fails, all processes pause. A forced refresh and [`TokenHandle::invalidate`] count for all.
+    /// If the store does not answer, this layer goes on alone: see [`fleet`](crate::fleet).
     ///
     /// `fleet` has to be made for the same client id and environment as the layer.
     #[cfg(feature = "fleet")]
@@ -264,8 +264,8 @@ impl<T> TurrisAuthLayerBuilder<T> {
         self
     }
 
-    /// Sends a request that has an `Authorization` header of its own as it is. Default: the header
-    /// is replaced.
+    /// Leaves a request that has an `Authorization` header of its own unchanged. Default: the
+    /// header is replaced.
     ///
     /// A 401 for such a request is returned, and has no effect on the layer's token.
     pub fn keep_authorization(mut self) -> Self {
@@ -361,8 +361,8 @@ impl<T> TurrisAuthLayerBuilder<T> {
     /// Sets the `User-Agent` of token requests. Default: `turris-auth/` and the version of this
     /// crate.
     ///
-    /// Some firewalls refuse requests without it. The requests of the caller keep what the caller
-    /// sets.
+    /// Some firewalls refuse requests without it. The requests of the caller keep their own
+    /// `User-Agent`.
     ///
     /// [`build`](Self::build) refuses a text that is empty or cannot be a header value.
     pub fn user_agent(mut self, user_agent: impl AsRef<str>) -> Self {
@@ -378,7 +378,7 @@ impl<T> TurrisAuthLayerBuilder<T> {
     /// there is a `Host` header (RFC 9112, section 3.2.1).
     ///
     /// Use it if the token service is such a connection, for instance `hyper::client::conn::http1`,
-    /// which sends a request as it is. By default a token request has an absolute URI and no
+    /// which sends a request unchanged. By default a token request has an absolute URI and no
     /// `Host`. That is right for every client that chooses its connections, such as hyper-util's
     /// and reqwest. On HTTP/1.1 such a client adds `Host`. On HTTP/2 it sends `:authority` instead,
     /// and some servers refuse a request that has both (nginx before 1.29.1).

@@ -74,7 +74,7 @@
 //! | 429 | returns it: that is [`TurrisBackoffLayer`](crate::TurrisBackoffLayer)'s part |
 //! | anything else | returns it |
 //!
-//! A 401 is returned as it is, with its body unread, if
+//! A 401 is returned unchanged, with its body unread, if
 //!
 //! - the request's body cannot be sent twice (the next request gets a newer token all the same),
 //! - the retry was refused too,
@@ -141,9 +141,9 @@
 //!
 //! # Redirects
 //!
-//! The token goes only to the environment's own origin, whatever the path, and to the origins of
-//! [`allow_origin`]. It never goes out with a `TRACE`, whose answer shows the request (RFC 9110,
-//! section 9.3.8), or with a `CONNECT`.
+//! The token goes only to the environment's own origin, with any path, and to the origins of
+//! [`allow_origin`]. A `TRACE` never carries it, since the answer shows the request (RFC 9110,
+//! section 9.3.8). A `CONNECT` never carries it either.
 //!
 //! - If a client above this layer follows a redirect, the request passes through the layer again,
 //!   so another origin gets no token.

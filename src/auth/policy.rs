@@ -120,7 +120,7 @@ impl<T> Shared<T> {
     }
 
     /// Returns `Carried::Nothing` for a request that the layer does not cover, and `None` for all
-    /// others.
+    /// other requests.
     #[inline(never)]
     pub(crate) fn skipped<B>(&self, request: &Request<B>) -> Option<Carried> {
         match self.scope.coverage(request) {

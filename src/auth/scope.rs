@@ -17,7 +17,7 @@ use crate::observe;
 /// Extension of a request that turns [`TurrisAuth`](crate::TurrisAuth), and the authentication of
 /// [`Turris`](crate::Turris), off for it.
 ///
-/// The request is sent without a token, and its answer is returned as it is.
+/// The request is sent without a token, and its answer is returned unchanged.
 ///
 /// # Examples
 ///

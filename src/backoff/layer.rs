@@ -176,8 +176,8 @@ impl TurrisBackoffLayerBuilder {
     /// Sets which responses say that a limit is exceeded. Default: [`ResponseClass::of`], which
     /// knows 429 and its gRPC equivalents.
     ///
-    /// Responses that are [`RateLimited`](ResponseClass::RateLimited) are waited out. All others
-    /// pass untouched.
+    /// Responses that are [`RateLimited`](ResponseClass::RateLimited) are waited out. All other
+    /// responses pass untouched.
     pub fn classify_responses<F>(mut self, classify: F) -> Self
     where
         F: Fn(StatusCode, &HeaderMap) -> ResponseClass + Send + Sync + 'static,

@@ -49,9 +49,9 @@
 //! # A missing token is waited for
 //!
 //! A [`TokenError`](crate::TokenError) of a kind that [waiting can
-//! cure](crate::TokenErrorKind::is_transient) is waited out for as long as [it
-//! says](crate::TokenError::retry_after). Only the request without a token waits, and the gate
-//! stays open. All other token errors come back at once.
+//! cure](crate::TokenErrorKind::is_transient) is waited out for as long as its
+//! [`retry_after`](crate::TokenError::retry_after) says. Only the request without a token waits,
+//! and the gate stays open. All other token errors come back at once.
 //!
 //! # What bounds the waiting
 //!
@@ -62,8 +62,8 @@
 //!   stated time.
 //! - A 429 goes back if the retries or the budget are used up, if the body [cannot be
 //!   repeated](crate::replay::TryCloneBody), or if there is no tokio runtime with timers.
-//! - A request that waits in the queue behind others has no bound of its own: put a timeout around
-//!   this layer.
+//! - The time in the queue behind other requests has no bound of its own: put a timeout around this
+//!   layer.
 //!
 //! Other statuses pass untouched.
 //!

@@ -51,7 +51,7 @@ pub(super) struct Attempt<S, P: Policy, B> {
     pub(super) permit: P::Permit,
     /// The copy, and the service to send it on. `None` if the request will not be sent again.
     pub(super) copy: Option<(RetryCopy<B>, S)>,
-    /// `None` for a first attempt that has not had to wait and has no deadline.
+    /// `None` for a first attempt that was sent at once and has no deadline.
     pub(super) history: Option<Box<History>>,
 }
 

@@ -54,7 +54,7 @@ impl<B: TryCloneBody> RetryCopy<B> {
 ///
 /// A clone of a map takes two blocks, and one more for each value that has not been shared yet. In
 /// a packed head five numbers come first, then the URI's authority and path, its scheme if it is
-/// neither `https` nor `http`, and the method if it is none of the [`METHODS`]. A header is a
+/// neither `https` nor `http`, and the method if it is not among the [`METHODS`]. A header is a
 /// [`Lengths`] word, the name, and the value, in the map's own order: appended in this order to an
 /// empty map, they make an equal one.
 struct PackedHead(Vec<u8>);

@@ -42,7 +42,7 @@ pin_project! {
     }
 }
 
-/// A request, and what is needed to send it.
+/// A request, with the service to send it on and its history.
 struct QueuedRequest<S, B> {
     request: Request<B>,
     service: S,

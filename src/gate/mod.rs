@@ -14,11 +14,11 @@
 //! | `registry.rs` | authority and class to gate |
 //! | `class.rs`, `budget.rs`, `settings.rs` | which requests share a gate, which share is sent again, the settings of the layer |
 //!
-//! What holds at any time:
+//! Invariants:
 //!
 //! 1. Only the head of the queue may send, and only if the gate is open and the limiter allows it.
-//!    A newcomer sends at once only if the queue is empty. Refused requests come before all others,
-//!    in their old order.
+//!    A newcomer sends at once only if the queue is empty. Refused requests come before all other
+//!    requests, in their old order.
 //! 2. The head is awake or has a timer: every change of the head, or of its reason to wait, wakes
 //!    it.
 //! 3. The head cannot block the queue: if it may send but does not, because its inner service is
@@ -218,8 +218,8 @@ impl Gate {
     /// Admits an arriving request without counting it, if requests need not be counted.
     #[inline]
     fn enter_uncounted(&self) -> Option<SendRecord> {
-        // Relaxed: the flag carries no data. A request that just misses a closing is the same as
-        // one that left just before it.
+        // Relaxed: the flag carries no data. A request that just misses a closing is like a request
+        // that left just before it.
         let state = self.state.load(Ordering::Relaxed);
         (state & COUNTED == 0).then(|| SendRecord { ticket: Ticket::new(state >> 1, false), counted: None })
     }

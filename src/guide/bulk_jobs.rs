@@ -35,7 +35,7 @@
 //! # }
 //! ```
 //!
-//! With the feature `tracing`, an event at `INFO` tells once for each window how many requests wait
+//! With the feature `tracing`, an event at `INFO` says once for each window how many requests wait
 //! and for how long: see [`observe`](crate::observe). Bound the time of a request from outside,
 //! with tower's `TimeoutLayer`: the time in the queue has no bound of its own.
 //!

@@ -46,4 +46,4 @@
 //! # }
 //! ```
 //!
-//! Logs and metrics do not tell the layers of one process apart.
+//! Logs and metrics do not distinguish the layers of one process.

@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::{DEFAULT_LIMIT, TryCloneBody, attempt::Attempt};
 use crate::BoxError;
 
-/// Request body that can be sent again, whatever its source.
+/// Request body that can be sent again. Its source can be any body, including a stream.
 ///
 /// It keeps its frames as they are read, up to a limit. A copy made by
 /// [`try_clone`](TryCloneBody::try_clone) reads them again, and then goes on with the source. If
@@ -22,12 +22,12 @@ use crate::BoxError;
 ///
 /// # Attempts
 ///
-/// Copies can be made at any time, before or after others are sent. A copy becomes an *attempt*
-/// when it is first polled, or when [`begin_exclusive`](TryCloneBody::begin_exclusive) is called.
-/// From then on it owns the source. Every older attempt, for instance in a connection that is being
-/// given up, is woken and ends with [`ReplayBodyError::Superseded`], so that no server takes its
-/// body for complete. A superseded attempt cannot go on. A dropped attempt takes nothing from the
-/// others.
+/// Copies can be made at any time, before or after other copies are sent. A copy becomes an
+/// *attempt* when it is first polled, or when [`begin_exclusive`](TryCloneBody::begin_exclusive) is
+/// called. From then on it owns the source. Every older attempt, for instance in a connection that
+/// is being given up, is woken and ends with [`ReplayBodyError::Superseded`], so that no server
+/// takes its body for complete. A superseded attempt cannot go on. A dropped attempt takes nothing
+/// from the other attempts.
 ///
 /// # When it cannot be repeated
 ///

@@ -10,8 +10,8 @@ impl super::TryCloneBody for hyper::body::Incoming {
     }
 }
 
-/// `None`, unless the body is at its end before anything is read: then another empty one. What it
-/// holds is boxed.
+/// An empty body if this body is at its end before anything is read, otherwise `None`: its content
+/// is boxed.
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 impl super::TryCloneBody for axum_core::body::Body {
@@ -20,8 +20,8 @@ impl super::TryCloneBody for axum_core::body::Body {
     }
 }
 
-/// `None`, unless the body is at its end before anything is read: then another empty one. What it
-/// holds is boxed.
+/// An empty body if this body is at its end before anything is read, otherwise `None`: its content
+/// is boxed.
 #[cfg(feature = "tonic")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 impl super::TryCloneBody for tonic::body::Body {

@@ -117,7 +117,7 @@ never! {
 /// For boxed bodies: they hide their content, but report when they are empty.
 macro_rules! if_ended {
     ($($body:ident),*) => {$(
-        /// `None`, unless the body is at its end before anything is read: then another empty one.
+        /// An empty body if this body is at its end before anything is read, otherwise `None`.
         impl<D: Buf + 'static, E> TryCloneBody for $body<D, E> {
             fn try_clone(&self) -> Option<Self> {
                 self.is_end_stream().then(Self::default)

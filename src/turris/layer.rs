@@ -183,8 +183,8 @@ impl<T> TurrisLayerBuilder<T> {
         Self { auth: self.auth.authorize_relative_uris(), ..self }
     }
 
-    /// Sends a request that has an `Authorization` header of its own as it is. Default: the header
-    /// is replaced.
+    /// Leaves a request that has an `Authorization` header of its own unchanged. Default: the
+    /// header is replaced.
     ///
     /// See [`TurrisAuthLayerBuilder::keep_authorization`].
     pub fn keep_authorization(self) -> Self {

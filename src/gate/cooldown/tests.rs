@@ -51,7 +51,7 @@ fn the_exponential_delay_stays_in_proportion_to_the_time_of_the_refusals() {
     let mut cooldown = Cooldown::default();
     let start = Instant::now();
     let mut now = start;
-    // The jitter is next to nothing for ten refusals, and whole for the next ones.
+    // The jitter is close to zero for ten refusals, and at its maximum for the next ones.
     for share in [0.001; 10].into_iter().chain([1.0; 3]) {
         let (ticket, _) = cooldown.sent(now);
         let wait = cooldown.refused(ticket, None, None, seconds(120), now, share).wait.unwrap();

@@ -178,7 +178,7 @@ fn simulate(server: &Server, arrivals: &[f64], latencies: &[(f64, f64)]) -> (u64
     let start = Instant::now();
     let mut limiter = paced();
     // What happens next: (when, whether it is the arrival at the server or the answer, when it
-    // left, what comes of it).
+    // left, its outcome).
     let mut events: Vec<(f64, Option<Outcome>, f64, f64)> = Vec::new();
     let (mut begins, mut count) = (f64::NEG_INFINITY, 0);
     let (mut refused, mut now, mut next) = (0, 0.0f64, 0);
@@ -196,7 +196,7 @@ fn simulate(server: &Server, arrivals: &[f64], latencies: &[(f64, f64)]) -> (u64
             (None, None) => return (refused, now),
             (Some(leaves), due) if due.is_none_or(|due| leaves < due) => {
                 if leaves > now.max(arrivals[next]) {
-                    // Only looked at again: what was true of the future need not be true then.
+                    // The limiter is only asked again: its forecast may have changed by then.
                     now = leaves;
                     continue;
                 }
@@ -263,7 +263,7 @@ proptest! {
         arrivals.sort_by(f64::total_cmp);
         let (refused, last) = simulate(&server, &arrivals, &latencies);
         prop_assert_eq!(refused, 0);
-        // Each window is used up, and begins late by no more than an answer and the header's
+        // Each window is used up, and begins late by at most an answer and the header's
         // granularity.
         let windows = (arrivals.len() as f64 / 60.0).ceil();
         prop_assert!(last <= 200.0 + windows * (60.0 + 4.0 + 3.0), "{last}");
@@ -288,7 +288,7 @@ proptest! {
             let limits = RateLimits {
                 limit,
                 remaining,
-                // Whole seconds, small ones as a server says them, and any.
+                // Whole seconds: small numbers, as servers state them, and any number.
                 reset_after: reset.map(|reset| Duration::from_secs(if reset % 2 == 0 { reset % 100 } else { reset })),
                 reset_margin: seconds(f64::from(u8::from(share < 0.3))),
                 window: retry.map(|retry| Duration::from_secs(retry % 100 + 1)).filter(|_| share > 0.9),

@@ -8,7 +8,7 @@
 //!    present window. It replaces the count until the window ends. Then the slots of all requests
 //!    that were surely answered in it are free.
 //! 3. The length of a window is the server's, if it states one. Otherwise it is the time from one
-//!    stated end to the next, if that is shorter than what was known.
+//!    stated end to the next, if that is shorter than the known length.
 //! 4. A refusal that says when to ask again means that no requests are left until then.
 //! 5. If a window was used up although it carried less than the limit, other processes share it, or
 //!    the server has no windows. Then requests leave with a gap between them ([`Sharing`]).

@@ -66,8 +66,8 @@ fn a_limit_of_nothing_is_not_believed() {
 
 #[test]
 fn a_window_that_is_all_ours_ends_when_its_first_slot_is_free() {
-    // The header may be a second short of the truth, or two seconds beyond it; further off it tells
-    // another window.
+    // The header may be a second short of the true end, or two seconds beyond it. Further off, it
+    // describes another window.
     for (reset, ends) in [(20.0, 60.0), (21.0, 60.0), (22.0, 60.0), (23.0, 64.0)] {
         let (mut limiter, start) = (paced(), Instant::now());
         for _ in 0..10 {
@@ -94,9 +94,9 @@ fn an_answer_tells_of_the_window_whose_end_is_near_the_one_it_says() {
     assert_eq!(tell(window(100, 3, 4.0)), (3, Some(seconds(5.0))));
     // The server is in a new window already.
     assert_eq!(tell(window(100, 80, 60.0)), (80, Some(seconds(61.0))));
-    // One that comes late from the window before.
+    // A late answer from the previous window.
     assert_eq!(tell(window(100, 2, 3.0)), (80, Some(seconds(61.0))));
-    // The same window, told a little later.
+    // The same window, stated a little later.
     assert_eq!(tell(window(100, 79, 58.0)), (79, Some(seconds(59.0))));
 }
 
@@ -104,8 +104,8 @@ fn an_answer_tells_of_the_window_whose_end_is_near_the_one_it_says() {
 fn a_refusal_that_says_when_to_ask_again_ends_the_window_then_or_before() {
     let refused = |seconds| refusal(RateLimits { retry_after: Some(seconds), ..Default::default() });
     let (started, told) = (Instant::now(), |reset| Outcome::Accepted(Some(window(60, 40, reset))));
-    // An end that was told before, with the second that a header may be short of the truth, and
-    // what follows from both.
+    // An end that was stated before, with the second by which a header may be short, and the
+    // resulting end.
     for (first, asked, ends) in [(told(20.0), 50.0, 21.0), (told(50.0), 10.0, 10.0)] {
         let mut limiter = paced();
         limiter.sent(started);
