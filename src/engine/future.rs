@@ -134,7 +134,13 @@ where
         let class = match &polled {
             Poll::Ready(Ok(response)) => attempt.policy.look(&mut attempt.permit, response),
             Poll::Ready(Err(_)) => None,
-            Poll::Pending => return attempt.poll_deadline(cx).map(Err),
+            Poll::Pending => {
+                let over = attempt.poll_deadline(cx);
+                if over.is_ready() {
+                    self.set(Self::Done);
+                }
+                return over.map(Err);
+            }
         };
         let goes_back = class.is_none() && attempt.history.is_none();
         match polled {

@@ -23,9 +23,13 @@ use super::{
         Renewed, Slot, Stated,
     },
 };
-use crate::{Credentials, TokenError, TokenErrorKind, api::limits::RateLimits, observe, token::IssuedToken};
+use crate::{
+    Credentials, TokenError, TokenErrorKind,
+    api::limits::RateLimits,
+    observe,
+    token::{IssuedToken, LONGEST_LIFETIME},
+};
 
-/// The window of the token endpoint's allowance.
 /// A token with less left than this is replaced, not adopted.
 const LEAST_REMAINING: Duration = Duration::from_secs(2);
 /// While another process fetches, the store is asked again after this time; it doubles up to the longest.
@@ -128,6 +132,10 @@ impl Member {
             match answer {
                 Answer::Token(record) => match self.adopt(&key, &record) {
                     Some(token) => return Ok(Turn::Adopt(token)),
+                    // A second one, or an old one, is no store to wait for.
+                    None if unreadable != 0 || record.generation <= ask.have => {
+                        return self.alone().map(Turn::Alone);
+                    }
                     None => unreadable = record.generation,
                 },
                 Answer::Lease { fence, forced } => {
@@ -400,14 +408,15 @@ impl Lease {
     /// Gives the fleet the token that was fetched. The call to the store is detached: no request waits for it.
     pub(super) fn publish(mut self, issued: &IssuedToken) {
         self.published = true;
-        let kept =
-            Kept { authorization: issued.authorization.clone(), lifetime: issued.lifetime, sent_at: issued.sent_at };
+        // The cache clamps it too. A longer one would not fit the store's bound, and the record would not open.
+        let lifetime = issued.lifetime.min(LONGEST_LIFETIME);
+        let kept = Kept { authorization: issued.authorization.clone(), lifetime, sent_at: issued.sent_at };
         self.member.advance(self.fence, kept);
         let mut record = Record {
             generation: self.fence,
             sealed: Vec::new(),
-            lifetime: issued.lifetime,
-            remaining: issued.lifetime.saturating_sub(issued.sent_at.elapsed()),
+            lifetime,
+            remaining: lifetime.saturating_sub(issued.sent_at.elapsed()),
             forced: self.forced,
         };
         let Some(sealed) = self.key.seal(issued.authorization.as_bytes(), about(&record)) else {
@@ -442,7 +451,7 @@ impl Drop for Lease {
         ask.stated = self.stated;
         ask.jitter = fastrand::u32(..=1000);
         if let Some(error) = &self.failure {
-            ask.at_least = error.retry_after().unwrap_or_default();
+            ask.at_least = error.asked_wait().unwrap_or_default();
             // What failed within this process says nothing to the others.
             let own = matches!(error.kind(), TokenErrorKind::CredentialsProvider | TokenErrorKind::Runtime);
             ask.failure = (!own).then(|| failure_of(error));

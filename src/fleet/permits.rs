@@ -31,17 +31,23 @@ const REPORT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(5 * 60);
 /// Answers this close together, as a part of the window, are one group.
 const GROUPS_PER_WINDOW: u32 = 60;
+/// A stated limit that is not stated again is forgotten after this many of its windows, as the store and the limiter do.
+const STATEMENT_WINDOWS: u32 = 5;
 /// A request that is not answered counts as answered after this part of the window, as in the limiter of one process.
 const UNANSWERED_DIVISOR: u32 = 4;
 
 /// The stock. See the invariants above.
 #[derive(Debug)]
 pub(crate) struct Permits {
+    /// The limit and the window of the settings.
+    configured: (u32, Duration),
     /// What the settings or the server's answers to this process say.
     limit: u32,
     /// What the store said last, which may know more.
     fleet_limit: u32,
     window: Duration,
+    /// Until when the server's statement replaces the settings.
+    stated_until: Option<Instant>,
     stock: u32,
     /// When the requests in flight were sent, oldest first.
     in_flight: VecDeque<Instant>,
@@ -70,6 +76,8 @@ pub(crate) struct Permits {
 #[derive(Clone, Copy, Debug)]
 struct Group {
     count: u32,
+    /// When the first of them was answered. It bounds how long the group grows.
+    first: Instant,
     /// When the last of them was answered.
     at: Instant,
     /// The exchange that told it first.
@@ -108,9 +116,11 @@ impl Permits {
     /// Returns an empty stock at a gate of which `limit` requests in a `window` are known.
     pub(crate) fn new(limit: u32, window: Duration) -> Self {
         Self {
+            configured: (limit, window),
             limit,
             fleet_limit: limit,
             window,
+            stated_until: None,
             stock: 0,
             in_flight: VecDeque::new(),
             untold: VecDeque::new(),
@@ -181,10 +191,11 @@ impl Permits {
     }
 
     /// The server stated its limit, and perhaps its window. It is told at once if it is new.
-    pub(crate) fn limit_stated(&mut self, limit: u32, window: Option<Duration>) {
+    pub(crate) fn limit_stated(&mut self, limit: u32, window: Option<Duration>, now: Instant) {
         let window = window.unwrap_or(self.window);
         self.news.urgent |= (limit, window) != (self.limit, self.window);
         (self.limit, self.window) = (limit, window);
+        self.stated_until = now.checked_add(window.saturating_mul(STATEMENT_WINDOWS));
         self.news.limit = Some((limit, window));
     }
 
@@ -291,6 +302,10 @@ impl Permits {
     fn exchange(&mut self, line: u32, process: u64, number: u64, now: Instant) -> ExchangeAsk {
         self.under_way = true;
         self.tell_since = None;
+        if self.stated_until.is_some_and(|until| until <= now) {
+            self.stated_until = None;
+            (self.limit, self.window) = self.configured;
+        }
         // Nobody waits for what is left over, so it goes back.
         self.stock = self.stock.min(line);
         let news = mem::take(&mut self.news);
@@ -356,7 +371,10 @@ impl Permits {
         self.processes = answer.processes;
         self.others = (answer.others, Some(now + answer.others_for.min(LONGEST_WAIT)));
         self.fleet_limit = answer.limit;
-        self.ask_at = (!answer.ask_again.is_zero()).then(|| now + answer.ask_again.min(LONGEST_WAIT));
+        // A store that grants nothing is not asked again at once, whatever it says.
+        let least = if answer.granted == 0 && ask.want > 0 { RETRY } else { Duration::ZERO };
+        let ask_again = answer.ask_again.max(least).min(LONGEST_WAIT);
+        self.ask_at = (!ask_again.is_zero()).then(|| now + ask_again);
         if !answer.closed.is_zero() {
             self.closed_until = self.closed_until.max(Some(now + answer.closed.min(LONGEST_WAIT)));
         }
@@ -381,14 +399,14 @@ impl Permits {
     }
 }
 
-/// Adds one answer to the last group, if that is recent and was not told yet.
+/// Adds one answer to the last group, if that began recently and was not told yet.
 fn add(groups: &mut VecDeque<Group>, now: Instant, gap: Duration) {
     match groups.back_mut() {
-        Some(group) if group.since.is_none() && now.saturating_duration_since(group.at) < gap => {
+        Some(group) if group.since.is_none() && now.saturating_duration_since(group.first) < gap => {
             group.count += 1;
             group.at = now;
         }
-        _ => groups.push_back(Group { count: 1, at: now, since: None }),
+        _ => groups.push_back(Group { count: 1, first: now, at: now, since: None }),
     }
 }
 

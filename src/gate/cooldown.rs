@@ -85,8 +85,8 @@ pub(super) struct Cooldown {
     epoch: u64,
     /// Closings since the last success for which the server stated no time.
     refusals: u32,
-    /// The time since which every answer has been a refusal.
-    refused_since: Option<Instant>,
+    /// The time since which every answer has been a refusal, and the time of the last refusal.
+    refused_since: Option<(Instant, Instant)>,
     /// How many requests of this epoch may be in flight, unless the gate is wide open.
     slow_start_limit: Option<u64>,
     /// How many requests of this epoch are in flight.
@@ -150,7 +150,12 @@ impl Cooldown {
         now: Instant,
         share: f64,
     ) -> Closing {
-        let since = *self.refused_since.get_or_insert(now);
+        // Refusals that are far apart say nothing of the time between them.
+        let since = match self.refused_since {
+            Some((since, last)) if now.saturating_duration_since(last) <= max_wait.saturating_mul(2) => since,
+            _ => now,
+        };
+        self.refused_since = Some((since, now));
         let is_news = self.is_news(ticket);
         let is_closed_until = |until: Instant| self.closed_until.is_some_and(|closed| closed >= until);
         let wait = match (asked, found) {

@@ -50,6 +50,8 @@ pub(super) struct SharedPace {
     /// Number of this gate among all that share its name: two layers of one process are two.
     member: u64,
     expected_processes: u32,
+    /// A longer window that the server states is taken for this long, as in the limiter.
+    longest_window: Duration,
     exchanges: u64,
     driver: Option<Driver>,
     drivers: u64,
@@ -88,6 +90,7 @@ impl SharedPace {
             permits: Permits::new(limit, settings.allowance.window),
             member: fleet::random_number(),
             expected_processes: fleet.expected_processes().unwrap_or(1),
+            longest_window: settings.max_wait.max(settings.allowance.window),
             exchanges: 0,
             driver: None,
             drivers: 0,
@@ -141,7 +144,8 @@ impl SharedPace {
     fn learn(&mut self, limits: &RateLimits, now: Instant) {
         let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         if let Some(limit) = limits.limit.filter(|limit| *limit > 0) {
-            self.permits.limit_stated(count(limit), limits.window);
+            let window = limits.window.map(|window| window.min(self.longest_window));
+            self.permits.limit_stated(count(limit), window, now);
         }
         // What ends within the second may have ended: nothing can be told from it.
         if let (Some(remaining), Some(reset)) = (limits.remaining, limits.reset_after)

@@ -38,5 +38,5 @@ pub(crate) use self::{
     source::{Answer, FetchPermit, SourceFuture, TokenSource},
     state::Settings,
     sync::Instant,
-    value::{IssuedToken, Token},
+    value::{IssuedToken, LONGEST_LIFETIME, Token},
 };

@@ -11,7 +11,7 @@ use super::sync::{Due, Flag, Instant};
 const SHORTEST_LIFETIME: Duration = Duration::from_secs(1);
 /// The upper bound of a lifetime, so that a change of the server's rules reaches every client
 /// within a day.
-const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long before its expiry a token is no longer sent, because it could expire on the way.
 const LONGEST_LAST_MOMENTS: Duration = Duration::from_secs(5);
 const LAST_MOMENTS_SHARE: u32 = 20;

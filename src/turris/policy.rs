@@ -58,13 +58,38 @@ pin_project! {
     #[project = StackWaitProj]
     pub(super) enum StackWait {
         Limit { wait: LimitWait },
-        Token { in_flight: Option<InFlightGuard>, #[pin] wait: TokenWait },
+        Token { place: Place, #[pin] wait: TokenWait },
     }
 }
 
 impl StackWait {
     fn for_token(in_flight: Option<InFlightGuard>, retrying: bool) -> Self {
-        Self::Token { in_flight, wait: TokenWait::new(retrying) }
+        Self::Token { place: Place { in_flight, was_sent: retrying }, wait: TokenWait::new(retrying) }
+    }
+}
+
+/// The place in flight of a request that waits for a token. `None` for a request that passes by the
+/// gate.
+///
+/// If it is dropped before the request was ever sent, the gate learns that the server has not
+/// counted the request.
+struct Place {
+    in_flight: Option<InFlightGuard>,
+    was_sent: bool,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.was_sent {
+            give_back(self.in_flight.take());
+        }
+    }
+}
+
+/// The request that has this place was not sent.
+fn give_back(in_flight: Option<InFlightGuard>) {
+    if let Some(in_flight) = in_flight {
+        drop(in_flight.not_sent());
     }
 }
 
@@ -109,7 +134,10 @@ impl<T> StackPolicy<T> {
         };
         match self.0.auth.attach_current(request, inner, keep_if) {
             Some(Ok(carried)) => Ok(StackPermit { in_flight, carried }),
-            Some(Err(error)) => Err(Box::new(Held::Fail(Error::new(Part::Token, error)))),
+            Some(Err(error)) => {
+                give_back(in_flight);
+                Err(Box::new(Held::Fail(Error::new(Part::Token, error))))
+            }
             None => Err(Box::new(Held::Wait(StackWait::for_token(in_flight, false)))),
         }
     }
@@ -151,7 +179,7 @@ impl<T> Policy for StackPolicy<T> {
             return Some(StackWait::Limit { wait });
         }
         if let Some(wait) = self.0.auth.judge(&carried, class, response, repeatable) {
-            return Some(StackWait::Token { in_flight, wait });
+            return Some(StackWait::Token { place: Place { in_flight, was_sent: true }, wait });
         }
         if class == ResponseClass::Unauthorized
             && let Some(in_flight) = &mut in_flight
@@ -235,13 +263,15 @@ where
                 StackWaitProj::Limit { wait } => {
                     return wait.poll(cx).map_err(|error| Error::new(Part::Limit, error));
                 }
-                StackWaitProj::Token { in_flight, wait: token } => {
+                StackWaitProj::Token { place, wait: token } => {
                     let Err(error) = ready!(self.0.auth.poll_wait(token, inner, cx)) else {
                         return Poll::Ready(Ok(()));
                     };
                     // The request itself has not been sent, so it can always be sent later.
-                    let again =
-                        in_flight.take().and_then(|in_flight| limit::without_token(in_flight, &error, true, history));
+                    let again = place
+                        .in_flight
+                        .take()
+                        .and_then(|in_flight| limit::without_token(in_flight, &error, true, history));
                     let Some(pause) = again else {
                         return Poll::Ready(Err(Error::new(Part::Token, error_for(request, error))));
                     };
@@ -275,8 +305,8 @@ where
                     }
                 }
             }
-            StackWaitProj::Token { in_flight, wait: token } => {
-                let keeps_copy = self.keeps_copy(in_flight.as_ref());
+            StackWaitProj::Token { place, wait: token } => {
+                let keeps_copy = self.keeps_copy(place.in_flight.as_ref());
                 let keep = |request: &Request<B>| {
                     if keeps_copy {
                         keep(request);
@@ -284,7 +314,7 @@ where
                 };
                 let attached = self.0.auth.attach_awaited(token, request, history.delayed, keep)?;
                 Some(match attached {
-                    Ok(carried) => Ok(StackPermit { in_flight: in_flight.take(), carried }),
+                    Ok(carried) => Ok(StackPermit { in_flight: place.in_flight.take(), carried }),
                     Err(error) => Err(Error::new(Part::Token, error)),
                 })
             }

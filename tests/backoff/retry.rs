@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody, combinators::BoxBody};
+use tokio::time::timeout;
 use tower::{
     Layer, ServiceExt,
     retry::budget::{Budget, TpsBudget},
@@ -287,4 +288,25 @@ async fn it_can_be_nested() {
     let service = layer(3).layer(layer(3).layer(server.client()));
     assert_eq!(service.oneshot(post("/")).await.unwrap().status(), StatusCode::OK);
     assert_eq!(server.times().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_goes_back_once_the_server_has_refused_everything_for_max_wait() {
+    let server = Server::answering(|_| refused(&[]));
+    let layer = TurrisBackoffLayer::builder().max_wait(seconds(20.0)).build().unwrap();
+    let sent = timeout(seconds(200.0), server.layered(&layer).oneshot(get("/"))).await.expect("it comes back");
+    assert_eq!(sent.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
+    let times = server.times();
+    let last = *times.last().unwrap();
+    assert!((seconds(20.0)..=seconds(60.0)).contains(&last), "{times:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_an_hour_ago_does_not_count_against_the_next_one() {
+    let server = Server::new([refused(&[("retry-after", "30")]), refused(&[("retry-after", "1")])]);
+    let service = server.layered(&TurrisBackoffLayer::new());
+    timeout(seconds(5.0), service.clone().oneshot(get("/"))).await.expect_err("it waits for the gate");
+    tokio::time::sleep(seconds(3_600.0)).await;
+    assert_eq!(service.oneshot(get("/")).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(server.times().len(), 3);
 }

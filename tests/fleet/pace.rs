@@ -260,3 +260,33 @@ fn a_runtime_that_stops_does_not_take_the_pace_with_it() {
         timeout(MINUTE, asked_again).await.unwrap();
     });
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_states_an_endless_window_holds_no_process_up_for_ever() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let network = Network::to(&store);
+    let fleet = SharedState::builder(network.clone(), turris.client_id(), &turris.environment())
+        .expected_processes(2)
+        .build()
+        .unwrap();
+    let layer = TurrisLayer::builder(turris.credentials(), turris.environment())
+        .token_service(turris.service())
+        .shared(&fleet)
+        .build()
+        .unwrap();
+    let stating = ServiceBuilder::new().map_response(|mut response: http::Response<_>| {
+        let policy = HeaderValue::from_static(r#""day";q=2;w=18446744073709551615"#);
+        response.headers_mut().insert("ratelimit-policy", policy);
+        response
+    });
+    let service = layer.layer(stating.service(turris.service()));
+    let uri = format!("{}/v1/echo", turris.base_url());
+    for sent in 0..4 {
+        if sent == 1 {
+            network.cut();
+        }
+        let request = Request::post(&uri).body(Full::<Bytes>::default()).unwrap();
+        let answered = timeout(5 * MINUTE, service.clone().oneshot(request)).await.expect("it does not wait for ever");
+        assert_eq!(answered.unwrap().status(), 200);
+    }
+}

@@ -282,3 +282,18 @@ fn auto_traits() {
     }));
     is_send(api.call(get()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_were_given_up_before_they_were_sent_do_not_count() {
+    let server = Server::new([]).with_tokens([Step::Hang]);
+    let turris = builder().token_timeout(Duration::from_secs(24)).build().unwrap();
+    let api = turris.layer(server.clone());
+    let begun = Instant::now();
+    let all = (0..60).map(|_| tokio::spawn(tokio::time::timeout(Duration::from_secs(5), api.clone().oneshot(post()))));
+    for given_up in all.collect::<Vec<_>>() {
+        given_up.await.unwrap().expect_err("the token takes longer");
+    }
+    assert_eq!(api.oneshot(post()).await.unwrap().status(), StatusCode::OK);
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert_eq!(server.seen().len(), 1);
+}

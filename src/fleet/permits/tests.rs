@@ -373,7 +373,7 @@ async fn an_idle_process_stops_asking_a_store_that_is_gone() {
     permits.leave(now);
     permits.returned(now, Fate::Counted, now);
     permits.refused(seconds(20.0), now);
-    permits.limit_stated(30, None);
+    permits.limit_stated(30, None, now);
     loop {
         match permits.next(0, 1, || exchanges + 1, now) {
             Next::Exchange(ask) => {
@@ -487,9 +487,49 @@ fn a_process_that_was_alone_keeps_to_its_share_until_the_breakers_of_all_have_cl
 fn a_process_that_loses_the_store_leaves_the_others_what_they_had_taken() {
     let (mut permits, now) = (Permits::new(60, WINDOW), Instant::now());
     exchange(&mut permits, Some(answer(59, seconds(40.0))), now);
-    exchange(&mut permits, None, now);
-    assert_eq!(permits.share_used_until(4, now), None);
-    permits.leave(now);
-    assert_eq!(permits.share_used_until(4, now), Some(now + seconds(40.0)));
+    let lost = now + RETRY;
+    exchange(&mut permits, None, lost);
+    assert_eq!(permits.share_used_until(4, lost), None);
+    permits.leave(lost);
+    assert_eq!(permits.share_used_until(4, lost), Some(now + seconds(40.0)));
     assert_eq!(permits.share_used_until(4, now + seconds(40.0)), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_in_a_steady_stream_are_forgotten_when_their_window_is_over() {
+    let mut permits = Permits::new(600, WINDOW);
+    let mut now = Instant::now();
+    for _ in 0..3_000 {
+        permits.leave(now);
+        permits.returned(now, Fate::Counted, now);
+        now += seconds(0.2);
+    }
+    permits.forget(now);
+    let remembered: u32 = permits.recent.iter().map(|group| group.count).sum();
+    assert!((295..=306).contains(&remembered), "{remembered} of 300 in the last window");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stated_limit_that_is_not_stated_again_is_forgotten() {
+    let mut permits = Permits::new(60, WINDOW);
+    let now = Instant::now();
+    permits.limit_stated(1, None, now);
+    let mut ask = |now| match permits.next(1, 1, || 1, now) {
+        Next::Exchange(ask) => {
+            permits.exchanged(&ask, None, now);
+            (ask.limit, ask.window)
+        }
+        _ => panic!("a request waits"),
+    };
+    assert_eq!(ask(now), (1, WINDOW));
+    assert_eq!(ask(now + 6 * WINDOW), (60, WINDOW));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_grants_nothing_and_says_now_is_not_asked_without_a_pause() {
+    let mut permits = Permits::new(60, WINDOW);
+    let now = Instant::now();
+    let Next::Exchange(ask) = permits.next(1, 1, || 1, now) else { panic!("a request waits") };
+    permits.exchanged(&ask, Some(answer(0, Duration::ZERO)), now);
+    assert!(matches!(permits.next(1, 1, || 2, now), Next::At(at) if at > now));
 }
