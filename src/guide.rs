@@ -13,7 +13,7 @@
 //! * [`from_a_mutex`]: from a token behind a mutex to the layer.
 //!
 //! Elsewhere: [what the layer does on each status](crate::auth#what-happens-on-each-status), [what
-//! a 429 does](crate::backoff#what-it-does), and [what to alert
+//! a 429 does](crate::backoff#a-429-is-waited-out), and [what to alert
 //! on](crate::observe#what-to-alert-on).
 //!
 //! # In one line

@@ -146,3 +146,24 @@ async fn a_refusal_without_a_word_is_looked_into_before_a_window_is_over_at_no_c
         assert!(times.len() > 3 && times.last().unwrap() < &seconds(30.0), "{max_retries}: {times:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_that_was_found_is_forgotten_while_nothing_is_sent() {
+    let accepted = Mutex::new(Vec::new());
+    let server = Server::answering(move |seen| {
+        let mut accepted = accepted.lock().unwrap();
+        accepted.retain(|at| seen.at.saturating_sub(*at) < seconds(60.0));
+        if seen.at < seconds(300.0) && accepted.len() >= 20 {
+            return refused(&[]);
+        }
+        accepted.push(seen.at);
+        ok()
+    });
+    let (layer, start) = (TurrisBackoffLayer::new(), tokio::time::Instant::now());
+    run(&server, &layer, Method::POST, 30).await;
+    assert!(server.times().last().unwrap() > &seconds(59.0), "a rate was found");
+    tokio::time::sleep_until(start + seconds(3_600.0)).await;
+    run(&server, &layer, Method::POST, 60).await;
+    let last = *server.times().last().unwrap();
+    assert!(last < seconds(3_602.0), "{last:?}");
+}
