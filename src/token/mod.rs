@@ -30,6 +30,8 @@ mod state;
 mod sync;
 mod value;
 
+#[cfg(feature = "fleet")]
+pub(crate) use self::value::LONGEST_LIFETIME;
 pub(crate) use self::{
     acquire::Acquire,
     cache::{AfterRefusal, TokenCache},
@@ -38,5 +40,5 @@ pub(crate) use self::{
     source::{Answer, FetchPermit, SourceFuture, TokenSource},
     state::Settings,
     sync::Instant,
-    value::{IssuedToken, LONGEST_LIFETIME, Token},
+    value::{IssuedToken, Token},
 };
