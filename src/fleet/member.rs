@@ -23,12 +23,7 @@ use super::{
         Renewed, Slot, Stated,
     },
 };
-use crate::{
-    Credentials, TokenError, TokenErrorKind,
-    api::limits::RateLimits,
-    observe,
-    token::{IssuedToken, LONGEST_LIFETIME},
-};
+use crate::{Credentials, TokenError, TokenErrorKind, api::limits::RateLimits, observe, token::IssuedToken};
 
 /// A token with less left than this is replaced, not adopted.
 const LEAST_REMAINING: Duration = Duration::from_secs(2);
@@ -409,7 +404,7 @@ impl Lease {
     pub(super) fn publish(mut self, issued: &IssuedToken) {
         self.published = true;
         // The cache clamps it too. A longer one would not fit the store's bound, and the record would not open.
-        let lifetime = issued.lifetime.min(LONGEST_LIFETIME);
+        let lifetime = issued.bounded_lifetime();
         let kept = Kept { authorization: issued.authorization.clone(), lifetime, sent_at: issued.sent_at };
         self.member.advance(self.fence, kept);
         let mut record = Record {

@@ -30,8 +30,6 @@ mod state;
 mod sync;
 mod value;
 
-#[cfg(feature = "fleet")]
-pub(crate) use self::value::LONGEST_LIFETIME;
 pub(crate) use self::{
     acquire::Acquire,
     cache::{AfterRefusal, TokenCache},

@@ -11,7 +11,7 @@ use super::sync::{Due, Flag, Instant};
 const SHORTEST_LIFETIME: Duration = Duration::from_secs(1);
 /// The upper bound of a lifetime, so that a change of the server's rules reaches every client
 /// within a day.
-pub(crate) const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long before its expiry a token is no longer sent, because it could expire on the way.
 const LONGEST_LAST_MOMENTS: Duration = Duration::from_secs(5);
 const LAST_MOMENTS_SHARE: u32 = 20;
@@ -32,6 +32,13 @@ pub(crate) struct IssuedToken {
     pub(crate) request_id: Option<Box<str>>,
     /// Whether another process of the fleet fetched the token.
     pub(crate) adopted: bool,
+}
+
+impl IssuedToken {
+    /// Returns the lifetime within the bounds that are believed.
+    pub(crate) fn bounded_lifetime(&self) -> Duration {
+        self.lifetime.clamp(SHORTEST_LIFETIME, LONGEST_LIFETIME)
+    }
 }
 
 /// A token and its place in the sequence of tokens.
@@ -61,7 +68,7 @@ impl Token {
         refresh_before: Duration,
         jitter: f64,
     ) -> Self {
-        let lifetime = issued.lifetime.clamp(SHORTEST_LIFETIME, LONGEST_LIFETIME);
+        let lifetime = issued.bounded_lifetime();
         // No subtraction underflows: the last moments are at most a twentieth of the lifetime, the
         // margin five twelfths.
         let valid_for = lifetime.saturating_sub(LONGEST_LAST_MOMENTS.min(lifetime / LAST_MOMENTS_SHARE));
