@@ -1,7 +1,7 @@
-//! `cargo bench`: times of the layers, alone, on several threads, and when many callers want one token.
+//! `cargo bench --bench contention`: times of the layers, alone, on several threads, and when many callers want one token.
 //!
 //! `benches/README.md` says what each figure means. What is not a time (calls, heap, percentiles), and the comparison with
-//! what a user could take instead, is printed by `crates/peers`.
+//! what a user could take instead, is printed by `benches/peers`.
 #![allow(
     dead_code,
     missing_docs,
@@ -12,6 +12,12 @@
     reason = "the modules are shared with the other benchmarks, each of which uses a part"
 )]
 
+#[path = "instructions/src/contenders.rs"]
+mod contenders;
+mod scenarios;
+#[path = "instructions/src/work.rs"]
+mod work;
+
 use std::time::{Duration, Instant};
 
 use criterion::{
@@ -19,15 +25,16 @@ use criterion::{
     measurement::WallTime,
 };
 use tower::Layer;
-use turris_auth_instructions::{
-    contenders::{self, CONTENDERS, static_header},
+
+use self::{
+    contenders::{CONTENDERS, static_header},
+    scenarios::{
+        cold,
+        end_to_end::{self, Protocol},
+        refused, storm,
+        threads::{self, Cloned},
+    },
     work::Inner,
-};
-use turris_auth_scenarios::{
-    self as scenarios, cold,
-    end_to_end::{self, Protocol},
-    refused, storm,
-    threads::{self, Cloned},
 };
 
 criterion_main!(benches);

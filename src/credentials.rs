@@ -46,8 +46,8 @@ impl Credentials {
     ///
     /// # Errors
     ///
-    /// If either part is empty, has white space or a line end at an end, has a control character in it, or begins with a byte
-    /// order mark. The error says which, and shows neither part: they may be in each other's place.
+    /// When either part is empty, has a control character (a trailing newline from a file, usually) or white space at
+    /// an end.
     pub fn new(client_id: impl Into<String>, client_secret: impl Into<String>) -> Result<Self, ConfigError> {
         let client_secret = Zeroizing::new(client_secret.into());
         Self::checked("client id", client_id.into(), "client secret", client_secret)
@@ -59,12 +59,12 @@ impl Credentials {
         secret_setting: &'static str,
         client_secret: Zeroizing<String>,
     ) -> Result<Self, ConfigError> {
-        // Neither is shown: they may have been mixed up.
-        if let Some(expected) = unusable(&client_id) {
-            return Err(ConfigError::without_value(id_setting, expected));
+        const EXPECTED: &str = "text that is not empty, without control characters or white space at its ends (a file's last newline, perhaps)";
+        if !usable(&client_id) {
+            return Err(ConfigError::new(id_setting, client_id, EXPECTED));
         }
-        if let Some(expected) = unusable(&client_secret) {
-            return Err(ConfigError::without_value(secret_setting, expected));
+        if !usable(&client_secret) {
+            return Err(ConfigError::without_value(secret_setting, EXPECTED));
         }
         Ok(Self { client_id: client_id.into(), client_secret: Arc::new(client_secret) })
     }
@@ -102,25 +102,9 @@ impl Credentials {
     }
 }
 
-/// What was expected in the place of a text that cannot be a client id or secret.
-fn unusable(text: &str) -> Option<&'static str> {
-    if text.is_empty() {
-        Some("text that is not empty")
-    } else if text.starts_with(BYTE_ORDER_MARK) {
-        Some("text that is not empty, without the byte order mark before it, which some editors and shells write")
-    } else if text.ends_with(['\n', '\r']) {
-        Some("text that is not empty, without the line end behind it, which a file that it was read from may have")
-    } else if text.trim() != text {
-        Some("text that is not empty, without the white space at its ends")
-    } else if text.contains(char::is_control) {
-        Some("text that is not empty, without the control characters in it")
-    } else {
-        None
-    }
+fn usable(text: &str) -> bool {
+    !text.is_empty() && text.trim() == text && !text.contains(char::is_control)
 }
-
-/// Windows PowerShell and some editors write it at the start of a file in UTF-8.
-const BYTE_ORDER_MARK: char = '\u{feff}';
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -131,10 +115,10 @@ impl fmt::Debug for Credentials {
 /// What [`CredentialsProvider::credentials`] returns.
 pub type CredentialsFuture<'a> = Pin<Box<dyn Future<Output = Result<Credentials, BoxError>> + Send + 'a>>;
 
-/// Provides the credentials for each fetch of a token, so that a rotated secret is used without a restart.
+/// Where credentials come from. It is asked before every fetch of a token, so that a rotated secret is used without a
+/// restart.
 ///
-/// [`Credentials`] are a provider of themselves, [`CredentialsFile`] reads them from disk, and [`credentials_fn`] makes a
-/// provider of a closure. The time that a provider takes counts towards
+/// [`Credentials`] are a provider of themselves, and [`CredentialsFile`] reads them from disk. The time that a provider takes counts towards
 /// [`token_timeout`](crate::auth::TurrisAuthLayerBuilder::token_timeout).
 ///
 /// # Examples
@@ -160,7 +144,7 @@ pub trait CredentialsProvider: Send + Sync + 'static {
     /// # Errors
     ///
     /// Whatever keeps them from being had. Callers see it as the source of a
-    /// [`TokenError`](crate::TokenError) of the kind [`CredentialsProvider`](crate::TokenErrorKind::CredentialsProvider); it must not
+    /// [`TokenError`](crate::TokenError) of the kind [`Credentials`](crate::TokenErrorKind::Credentials); it must not
     /// contain the secret.
     ///
     /// # Cancel safety
@@ -178,58 +162,5 @@ impl CredentialsProvider for Credentials {
 impl<P: CredentialsProvider + ?Sized> CredentialsProvider for Arc<P> {
     fn credentials(&self) -> CredentialsFuture<'_> {
         (**self).credentials()
-    }
-}
-
-impl<P: CredentialsProvider + ?Sized> CredentialsProvider for Box<P> {
-    fn credentials(&self) -> CredentialsFuture<'_> {
-        (**self).credentials()
-    }
-}
-
-/// A [`CredentialsProvider`] from a closure, which is called before every fetch of a token.
-///
-/// # Examples
-///
-/// ```
-/// use turris_auth::{BoxError, Credentials, Environment, TurrisAuthLayer, credentials_fn};
-///
-/// let vault = credentials_fn(|| async {
-///     let secret = read_secret().await?;
-///     Ok::<_, BoxError>(Credentials::new("m2m-client-abc123", secret)?)
-/// });
-/// let layer = TurrisAuthLayer::new(vault, Environment::Sandbox);
-/// # let _ = layer;
-/// # async fn read_secret() -> Result<String, std::io::Error> { Ok("secret".into()) }
-/// ```
-pub fn credentials_fn<F, Fut, E>(provide: F) -> CredentialsFn<F>
-where
-    F: Fn() -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<Credentials, E>> + Send,
-    E: Into<BoxError>,
-{
-    CredentialsFn { provide }
-}
-
-/// The [`CredentialsProvider`] that [`credentials_fn`] makes of a closure.
-#[derive(Clone, Copy)]
-pub struct CredentialsFn<F> {
-    provide: F,
-}
-
-impl<F, Fut, E> CredentialsProvider for CredentialsFn<F>
-where
-    F: Fn() -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<Credentials, E>> + Send,
-    E: Into<BoxError>,
-{
-    fn credentials(&self) -> CredentialsFuture<'_> {
-        Box::pin(async { (self.provide)().await.map_err(Into::into) })
-    }
-}
-
-impl<F> fmt::Debug for CredentialsFn<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CredentialsFn").finish_non_exhaustive()
     }
 }

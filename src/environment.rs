@@ -1,10 +1,8 @@
 //! Where the Turris API is: its base URL, and with it the token URL and the origin that the token belongs to.
 
 use std::{
-    env, fmt,
+    fmt,
     net::{IpAddr, Ipv6Addr},
-    str::FromStr,
-    sync::Arc,
 };
 
 use http::{
@@ -17,10 +15,7 @@ use crate::ConfigError;
 /// The token endpoint's path under a base URL.
 const TOKEN_PATH: &str = "/v1/auth/jwt";
 
-/// The place of the Turris API: production, the sandbox, or any other base URL.
-///
-/// Use [`custom`](Self::custom) for a gateway or a server of your own, and [`from_env`](Self::from_env) if the program is
-/// told from outside. A text is parsed too: `"sandbox".parse::<Environment>()`.
+/// Where the Turris API is.
 ///
 /// # Examples
 ///
@@ -28,58 +23,31 @@ const TOKEN_PATH: &str = "/v1/auth/jwt";
 /// use turris_auth::Environment;
 ///
 /// assert_eq!(Environment::Sandbox.base_url().host(), Some("public.api.sandbox.turrisfi.com"));
-/// assert_eq!("production".parse::<Environment>()?, Environment::Production);
 ///
 /// let gateway = Environment::custom("https://gateway.example/turris")?;
 /// assert_eq!(gateway.token_url().path(), "/turris/v1/auth/jwt");
 /// # Ok::<(), turris_auth::ConfigError>(())
 /// ```
-#[derive(Clone, PartialEq, Eq)]
-pub struct Environment {
-    place: Place,
-}
-
-#[derive(Clone, PartialEq, Eq)]
-enum Place {
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Environment {
+    /// The live API, `https://public.api.live.turrisfi.com`.
     Production,
+    /// The vendor's sandbox, `https://public.api.sandbox.turrisfi.com`.
     Sandbox,
-    Custom(Arc<CustomPlace>),
+    /// Any other base URL: [`Environment::custom`] and [`Environment::custom_insecure`] make these.
+    Custom(CustomEnvironment),
 }
 
 /// A base URL that has been found usable.
-#[derive(PartialEq, Eq)]
-struct CustomPlace {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CustomEnvironment {
     // Invariant: both have a scheme and an authority with a host, and a path without a slash at its end or a query.
     base_url: Uri,
     token_url: Uri,
 }
 
-#[allow(non_upper_case_globals, reason = "they read as the variants that they once were")]
 impl Environment {
-    /// The live API, `https://public.api.live.turrisfi.com`.
-    pub const Production: Self = Self { place: Place::Production };
-    /// The vendor's sandbox, `https://public.api.sandbox.turrisfi.com`.
-    pub const Sandbox: Self = Self { place: Place::Sandbox };
-}
-
-impl Environment {
-    /// The environment variable that [`from_env`](Self::from_env) reads.
-    pub const VARIABLE: &str = "TURRIS_ENVIRONMENT";
-
-    /// The environment that the variable `TURRIS_ENVIRONMENT` names: `production`, `sandbox` or a base URL.
-    ///
-    /// It is read once, here.
-    ///
-    /// # Errors
-    ///
-    /// If the variable is missing, is not Unicode, or is neither of the names nor a URL that [`custom`](Self::custom) takes.
-    /// There is no default: a program that is told nothing should not use production by chance.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        const EXPECTED: &str = "this environment variable to be `production`, `sandbox` or a base URL";
-        let text = env::var(Self::VARIABLE).map_err(|_| ConfigError::without_value(Self::VARIABLE, EXPECTED))?;
-        text.parse()
-    }
-
     /// The API behind another base URL: a gateway, a recording proxy, a server of one's own.
     ///
     /// A path is kept and put in front of the API's own (`https://gateway.example/turris` asks for its tokens at
@@ -145,15 +113,15 @@ impl Environment {
         }
         let token_url = with_path(uri.clone(), &format!("{path}{TOKEN_PATH}")).ok_or_else(|| refused(ABSOLUTE))?;
         let base_url = with_path(uri, &path).ok_or_else(|| refused(ABSOLUTE))?;
-        Ok(Self { place: Place::Custom(Arc::new(CustomPlace { base_url, token_url })) })
+        Ok(Self::Custom(CustomEnvironment { base_url, token_url }))
     }
 
     /// The base URL. A path in it has no slash at its end.
     pub fn base_url(&self) -> Uri {
-        match &self.place {
-            Place::Production => Uri::from_static("https://public.api.live.turrisfi.com"),
-            Place::Sandbox => Uri::from_static("https://public.api.sandbox.turrisfi.com"),
-            Place::Custom(custom) => custom.base_url.clone(),
+        match self {
+            Self::Production => Uri::from_static("https://public.api.live.turrisfi.com"),
+            Self::Sandbox => Uri::from_static("https://public.api.sandbox.turrisfi.com"),
+            Self::Custom(custom) => custom.base_url.clone(),
         }
     }
 
@@ -174,11 +142,9 @@ impl Environment {
     /// ```
     pub fn url(&self, path: &str) -> Result<Uri, ConfigError> {
         let refused = || {
-            // A query may hold a key, so it is not shown.
-            let shown = path.split(['?', '#']).next().unwrap_or_default();
             ConfigError::new(
                 "path",
-                shown,
+                path,
                 "a path such as `/v1/agencies?limit=10`, percent-encoded where a URL needs it",
             )
         };
@@ -192,10 +158,10 @@ impl Environment {
 
     /// The URL of the token endpoint, `POST /v1/auth/jwt` under the base URL.
     pub fn token_url(&self) -> Uri {
-        match &self.place {
-            Place::Production => Uri::from_static("https://public.api.live.turrisfi.com/v1/auth/jwt"),
-            Place::Sandbox => Uri::from_static("https://public.api.sandbox.turrisfi.com/v1/auth/jwt"),
-            Place::Custom(custom) => custom.token_url.clone(),
+        match self {
+            Self::Production => Uri::from_static("https://public.api.live.turrisfi.com/v1/auth/jwt"),
+            Self::Sandbox => Uri::from_static("https://public.api.sandbox.turrisfi.com/v1/auth/jwt"),
+            Self::Custom(custom) => custom.token_url.clone(),
         }
     }
 }
@@ -218,46 +184,6 @@ fn is_port(text: &str) -> bool {
 fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// `production`, `sandbox`, or a base URL that [`Environment::custom`] takes. The names may be in upper case.
-impl FromStr for Environment {
-    type Err = ConfigError;
-
-    fn from_str(text: &str) -> Result<Self, ConfigError> {
-        if text.eq_ignore_ascii_case("production") {
-            Ok(Self::Production)
-        } else if text.eq_ignore_ascii_case("sandbox") {
-            Ok(Self::Sandbox)
-        } else if text.contains("://") {
-            Self::custom(text)
-        } else {
-            // It may be a key that was put in the wrong place, so it is not shown.
-            Err(ConfigError::without_value(
-                "environment",
-                "`production`, `sandbox` or a base URL such as `https://gateway.example`",
-            ))
-        }
-    }
-}
-
-/// As [`Environment::custom`].
-impl TryFrom<Uri> for Environment {
-    type Error = ConfigError;
-
-    fn try_from(base_url: Uri) -> Result<Self, ConfigError> {
-        Self::custom(base_url.to_string())
-    }
-}
-
-impl fmt::Debug for Environment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Place::Production => f.write_str("Production"),
-            Place::Sandbox => f.write_str("Sandbox"),
-            Place::Custom(custom) => f.debug_tuple("Custom").field(&custom.base_url).finish(),
-        }
-    }
 }
 
 impl fmt::Display for Environment {

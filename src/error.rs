@@ -4,21 +4,11 @@ use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
 use crate::BoxError;
 
-/// Error of a request for which no access token could be had.
+/// Why no access token could be had.
 ///
-/// All callers that waited for the same token get a clone of the same error; a clone is one or two reference counts. To get
-/// it out of the [`BoxError`] of a service:
-///
-/// - [`TokenError::find_in`] borrows it, also from under the errors that other layers have put around it;
-/// - [`TokenError::try_from`](#impl-TryFrom%3CBox%3Cdyn+Error+%2B+Send+%2B+Sync%3E%3E-for-TokenError) takes it out, or
-///   returns the error that is none.
-///
-/// # What is stable of its text
-///
-/// The text is for people. It begins with `no access token: `, has the status and the `requestId` in it if the endpoint
-/// answered with them, ends with what to do next, and never has a secret in it. Its wording may change in any release: match
-/// on [`kind`](Self::kind), whose [names](TokenErrorKind) stay. What the error was caused by is its
-/// [`source`](Error::source) and not part of the text.
+/// All callers that waited for the same token get a clone of the same error; a clone is one reference count.
+/// Inside a service's [`BoxError`] it is found with [`TokenError::find_in`], which also looks through the errors that
+/// other layers have wrapped around it.
 ///
 /// # Examples
 ///
@@ -29,41 +19,14 @@ use crate::BoxError;
 ///     TokenError::find_in(&**error).is_some_and(|error| error.kind() == TokenErrorKind::InvalidCredentials)
 /// }
 /// # assert!(!worth_a_page(&"an error of the inner service".into()));
-///
-/// fn own(error: BoxError) -> Result<TokenError, BoxError> {
-///     TokenError::try_from(error)
-/// }
-/// # assert!(own("an error of the inner service".into()).is_err());
 /// ```
 #[derive(Clone)]
 pub struct TokenError {
     details: Arc<Details>,
     // Outside the shared part: callers that are turned away during a cool-down get the same error, each with the time
-    // that is left to itself. Public only for kinds that waiting can cure.
-    wait: Option<Duration>,
-    /// What `source` returns if there is no cause.
-    itself: Option<Arc<Itself>>,
+    // that is left to itself.
+    retry_after: Option<Duration>,
 }
-
-/// The source of an error that has no other: the error itself, by its kind.
-///
-/// Some wrappers of boxed errors (`anyhow::Error::from_boxed`, `eyre!`, `#[error(transparent)]`, `std::io::Error`) hide what
-/// they wrap and show its source alone. So an error that is to be found under them has to be behind its source.
-struct Itself(TokenError);
-
-impl fmt::Display for Itself {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.kind().fmt(f)
-    }
-}
-
-impl fmt::Debug for Itself {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.kind().fmt(f)
-    }
-}
-
-impl Error for Itself {}
 
 struct Details {
     kind: TokenErrorKind,
@@ -79,8 +42,7 @@ struct Details {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TokenErrorKind {
-    /// The token endpoint refused the client id or the client secret: 401, or 400, 403 or 422 with the error object of the
-    /// API.
+    /// The token endpoint refused the client id or the client secret (401, or 400, 403 and 422 with the same meaning).
     InvalidCredentials,
     /// The allowance of the token endpoint is used up, by the server's count (429) or by this client's own.
     RateLimited,
@@ -88,35 +50,15 @@ pub enum TokenErrorKind {
     Unavailable,
     /// The token endpoint did not answer in the time it was given.
     Timeout,
-    /// A proxy, a gateway or a firewall on the way refused the token request: 407, 511, or 400, 403, 422 or 451 without the
-    /// error object of the API. The credentials are perhaps good.
-    Blocked,
     /// The token endpoint answered something that is not a token: the answer is not of the documented form.
     Protocol,
     /// The [`CredentialsProvider`](crate::CredentialsProvider) failed.
-    CredentialsProvider,
+    Credentials,
     /// There is no tokio runtime with timers here to fetch a token on.
     Runtime,
 }
 
 impl TokenErrorKind {
-    /// Whether waiting can help, without a change by a person: [`RateLimited`](Self::RateLimited),
-    /// [`Unavailable`](Self::Unavailable) and [`Timeout`](Self::Timeout).
-    ///
-    /// [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) waits for these, and returns the others at once.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use turris_auth::TokenErrorKind;
-    ///
-    /// assert!(TokenErrorKind::Unavailable.is_transient());
-    /// assert!(!TokenErrorKind::InvalidCredentials.is_transient());
-    /// ```
-    pub fn is_transient(self) -> bool {
-        matches!(self, Self::RateLimited | Self::Unavailable | Self::Timeout)
-    }
-
     /// The one word that logs and metrics know it by.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -124,9 +66,8 @@ impl TokenErrorKind {
             Self::RateLimited => "rate_limited",
             Self::Unavailable => "unavailable",
             Self::Timeout => "timeout",
-            Self::Blocked => "blocked",
             Self::Protocol => "protocol",
-            Self::CredentialsProvider => "credentials_provider",
+            Self::Credentials => "credentials",
             Self::Runtime => "runtime",
         }
     }
@@ -141,10 +82,7 @@ impl TokenErrorKind {
             Self::Unavailable => "try again; if it lasts, check the network and the vendor's status",
             Self::Timeout => "try again; if it lasts, check the network or raise `token_timeout`",
             Self::Protocol => "check that the environment's base URL is that of the Turris API",
-            Self::Blocked => {
-                "look for a proxy, a gateway or a firewall on the way that refuses the request; the credentials may be good"
-            }
-            Self::CredentialsProvider => "mend the source of the credentials",
+            Self::Credentials => "mend the source of the credentials",
             Self::Runtime => "make the request on a tokio runtime whose timers are enabled",
         }
     }
@@ -168,20 +106,8 @@ impl TokenError {
                 messages: Box::default(),
                 source: None,
             }),
-            wait: None,
-            itself: None,
+            retry_after: None,
         }
-        .refer_to_itself()
-    }
-
-    /// To be called after every change.
-    fn refer_to_itself(mut self) -> Self {
-        let has_cause = self.details.source.is_some();
-        self.itself = None;
-        if !has_cause {
-            self.itself = Some(Arc::new(Itself(self.clone())));
-        }
-        self
     }
 
     pub(crate) fn with_source(self, source: impl Into<BoxError>) -> Self {
@@ -204,24 +130,17 @@ impl TokenError {
         })
     }
 
-    /// Sets how long no other fetch is made.
-    pub(crate) fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
-        self.wait = wait;
-        self.refer_to_itself()
-    }
-
-    /// How long no other fetch is made, whether that helps or not.
-    pub(crate) fn asked_wait(&self) -> Option<Duration> {
-        self.wait
+    pub(crate) fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
+        self.retry_after = retry_after;
+        self
     }
 
     fn with(mut self, change: impl FnOnce(&mut Details)) -> Self {
-        self.itself = None;
         // An error is built before it is shared; once it is, there is nothing left to add to it.
         if let Some(details) = Arc::get_mut(&mut self.details) {
             change(details);
         }
-        self.refer_to_itself()
+        self
     }
 
     /// The sort of the failure.
@@ -229,14 +148,12 @@ impl TokenError {
         self.details.kind
     }
 
-    /// How long to wait before another request can get a token. `None` if waiting does not help: see
-    /// [`TokenErrorKind::is_transient`].
+    /// How long to wait before another request can get a token, where waiting helps.
     ///
-    /// The time is counted from when this error was returned. Until then requests get this error at once, without a fetch.
-    /// (So they do after an error that waiting does not cure: [`TokenStatus::retry_in`](crate::TokenStatus::retry_in)
-    /// says for how long.)
+    /// It is counted from the moment this error was returned. In the meantime requests get this error at once, without
+    /// a fetch.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.wait.filter(|_| self.kind().is_transient())
+        self.retry_after
     }
 
     /// The HTTP status that the token endpoint answered with, if it answered.
@@ -260,52 +177,15 @@ impl TokenError {
     }
 
     /// Looks for a `TokenError` in `error` and in its sources, outermost first.
-    ///
-    /// It is found under every error that returns it as its `source`, and in a `Box`, an `Arc` or an error that is
-    /// transparent (`std::io::Error::other`, thiserror's `#[error(transparent)]`).
-    ///
-    /// What `anyhow` and `eyre` make of a [`BoxError`] (`anyhow::Error::from_boxed`, `anyhow!`, `eyre!`) hides the error in the
-    /// box and shows its source. A `TokenError` without a cause is found there all the same. One with a cause (no connection, a
-    /// provider that failed) is not: for anyhow, look into the box, with
-    /// `error.downcast_ref::<BoxError>().and_then(|error| TokenError::find_in(&**error))`; or take the error out before, with
-    /// `TokenError::try_from`.
     pub fn find_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
         let mut next = Some(error);
         while let Some(error) = next {
-            if let Some(found) = Self::find_at(error) {
+            if let Some(found) = error.downcast_ref() {
                 return Some(found);
             }
             next = error.source();
         }
         None
-    }
-
-    /// The `TokenError` that `error` is, or holds directly.
-    fn find_at<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
-        let itself = |error: &'a (dyn Error + 'static)| error.downcast_ref().map(|Itself(error)| error);
-        error
-            .downcast_ref()
-            .or_else(|| error.downcast_ref::<Box<Self>>().map(|found| &**found))
-            .or_else(|| error.downcast_ref::<Arc<Self>>().map(|found| &**found))
-            .or_else(|| Self::find_in(error.downcast_ref::<std::io::Error>()?.get_ref()?))
-            .or_else(|| itself(error))
-    }
-}
-
-/// Takes the `TokenError` out of a service's error: the one that it is, or a clone of the one that
-/// [`find_in`](TokenError::find_in) finds in it.
-///
-/// # Errors
-///
-/// The same error, if there is none in it.
-impl TryFrom<BoxError> for TokenError {
-    type Error = BoxError;
-
-    fn try_from(error: BoxError) -> Result<Self, BoxError> {
-        match Self::find_in(&*error) {
-            Some(found) => Ok(found.clone()),
-            None => Err(error),
-        }
     }
 }
 
@@ -324,7 +204,7 @@ impl fmt::Display for TokenError {
             f.write_str(")")?;
         }
         write!(f, "; {}", kind.advice())?;
-        if let Some(retry_after) = self.retry_after() {
+        if let Some(retry_after) = self.retry_after {
             write!(f, "; a new attempt is possible in {:.1} s", retry_after.as_secs_f64())?;
         }
         Ok(())
@@ -341,7 +221,7 @@ impl fmt::Debug for TokenError {
             .field("request_id", &details.request_id)
             .field("error_type", &details.error_type)
             .field("messages", &details.messages)
-            .field("retry_after", &self.retry_after())
+            .field("retry_after", &self.retry_after)
             .field("source", &details.source)
             .finish()
     }
@@ -349,8 +229,7 @@ impl fmt::Debug for TokenError {
 
 impl Error for TokenError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        let cause = self.details.source.as_deref().map(|source| source as &(dyn Error + 'static));
-        cause.or_else(|| self.itself.as_deref().map(|itself| itself as &(dyn Error + 'static)))
+        self.details.source.as_deref().map(|source| source as &(dyn Error + 'static))
     }
 }
 

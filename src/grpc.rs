@@ -16,14 +16,11 @@
 //! use tonic::{body::Body, transport::Endpoint};
 //! use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 //! use tower::ServiceBuilder;
-//! use turris_auth::{Credentials, Environment, TurrisAuthLayer, replay::{ReplayBody, ReplayBodyLayer}};
-//! use turris_emulator::Emulator;
+//! use turris_auth::{TurrisAuthLayer, emulator::Emulator, replay::{ReplayBody, ReplayBodyLayer}};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), turris_auth::BoxError> {
 //! let turris = Emulator::start().await?;
-//! let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
-//! let environment = Environment::custom(turris.base_url())?;
 //! # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
 //! # let server_url = format!("http://{}", listener.local_addr()?);
 //! # let (_reporter, health) = tonic_health::server::health_reporter();
@@ -37,7 +34,7 @@
 //! #     .serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener));
 //! # tokio::spawn(server);
 //!
-//! let layer = TurrisAuthLayer::builder(credentials, environment)
+//! let layer = TurrisAuthLayer::builder(turris.credentials(), turris.environment())
 //!     .token_service(Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>())
 //!     .relative_uris_belong_here()
 //!     .build()?;
@@ -148,11 +145,10 @@
 //! | [kind](TokenErrorKind) | code |
 //! | --- | --- |
 //! | `InvalidCredentials` | `UNAUTHENTICATED` |
-//! | `CredentialsProvider` | `UNAUTHENTICATED`: gRPC's code for a client that cannot come by its credentials |
+//! | `Credentials` | `UNAUTHENTICATED`: gRPC's code for a client that cannot come by its credentials |
 //! | `RateLimited` | `RESOURCE_EXHAUSTED` |
 //! | `Unavailable` | `UNAVAILABLE` |
 //! | `Timeout` | `DEADLINE_EXCEEDED` |
-//! | `Blocked` | `PERMISSION_DENIED` |
 //! | `Protocol`, `Runtime` | `INTERNAL` |
 //!
 //! [`ReplayBodyLayer`]: crate::replay::ReplayBodyLayer
@@ -175,11 +171,10 @@ use crate::{TokenError, TokenErrorKind};
 impl From<TokenError> for Status {
     fn from(error: TokenError) -> Self {
         let code = match error.kind() {
-            TokenErrorKind::InvalidCredentials | TokenErrorKind::CredentialsProvider => Code::Unauthenticated,
+            TokenErrorKind::InvalidCredentials | TokenErrorKind::Credentials => Code::Unauthenticated,
             TokenErrorKind::RateLimited => Code::ResourceExhausted,
             TokenErrorKind::Unavailable => Code::Unavailable,
             TokenErrorKind::Timeout => Code::DeadlineExceeded,
-            TokenErrorKind::Blocked => Code::PermissionDenied,
             TokenErrorKind::Protocol | TokenErrorKind::Runtime => Code::Internal,
         };
         let mut status = Self::new(code, error.to_string());

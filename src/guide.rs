@@ -4,17 +4,11 @@
 //! * [`rotating_secrets`]: a new client secret without a restart.
 //! * [`restricted_access_token`]: what to send when no access token can be had.
 //! * [`testing`]: your own code against the emulator.
-//! * [`compile_errors`]: what the compiler says about a stack that does not fit, and what to do.
-//! * `fleet` (feature `fleet`): one token for several processes.
 //! * [`from_a_mutex`]: from a token behind a mutex to the layer.
 //!
 //! Elsewhere: [what the layer does on each status](crate::auth#what-happens-on-each-status),
 //! [what a 429 does](crate::backoff#what-it-does), and [what to alert on](crate::observe#what-to-alert-on).
 
-pub mod compile_errors;
-#[cfg(feature = "fleet")]
-#[cfg_attr(docsrs, doc(cfg(feature = "fleet")))]
-pub mod fleet;
 pub mod from_a_mutex;
 pub mod restricted_access_token;
 pub mod rotating_secrets;

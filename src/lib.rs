@@ -4,8 +4,8 @@
 //!   a 401. See [`auth`].
 //! * [`TurrisBackoffLayer`] waits out 429s and paces requests. See [`backoff`].
 //! * [`ReplayBodyLayer`](replay::ReplayBodyLayer) makes any request body one that can be sent twice. See [`replay`].
-//! * [`observe`] says what can be seen of all this, and [`turris-emulator`](https://docs.rs/turris-emulator) is an
-//!   embedded Turris for tests, in a crate of its own.
+//! * [`observe`] says what can be seen of all this, and [`emulator`](https://docs.rs/turris-auth/latest/turris_auth/emulator/)
+//!   (a feature) is an embedded Turris for tests.
 //! * [`guide`] has the rest: several API clients, rotating secrets, tests of your own, leaving a mutex behind.
 //!
 //! The layers go around any `Service<http::Request<_>>`. `TurrisBackoff` stands outside of `TurrisAuth`, so that a request
@@ -15,22 +15,19 @@
 //! use bytes::Bytes;
 //! use http_body_util::Full;
 //! use tower::{ServiceBuilder, ServiceExt};
-//! use turris_auth::{Credentials, Environment, TurrisAuthLayer, TurrisBackoffLayer};
-//! use turris_emulator::Emulator;
+//! use turris_auth::{TurrisAuthLayer, TurrisBackoffLayer, emulator::Emulator};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), turris_auth::BoxError> {
 //! let turris = Emulator::builder().build()?;
-//! let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
-//! let environment = Environment::custom(turris.base_url())?;
 //! let client = ServiceBuilder::new()
 //!     .layer(TurrisBackoffLayer::new())
-//!     .layer(TurrisAuthLayer::builder(credentials, environment.clone())
+//!     .layer(TurrisAuthLayer::builder(turris.credentials(), turris.environment())
 //!         .token_service(turris.service())
 //!         .build()?)
 //!     .service(turris.service());
 //!
-//! let request = http::Request::get(environment.url("/v1/agencies")?).body(Full::<Bytes>::default())?;
+//! let request = http::Request::get(turris.environment().url("/v1/agencies")?).body(Full::<Bytes>::default())?;
 //! let response = client.oneshot(request).await?;
 //! assert_eq!(response.status(), 200);
 //! # Ok(())
@@ -44,52 +41,41 @@ pub mod guide;
 pub mod observe;
 pub mod replay;
 
-#[cfg(feature = "client")]
-pub mod client;
-#[cfg(feature = "fleet")]
-#[cfg_attr(docsrs, doc(cfg(feature = "fleet")))]
-pub mod fleet;
-// Its examples are run by `crates/stacks`, which has a gRPC client and server.
-#[cfg(all(feature = "tonic", not(doctest)))]
+#[cfg(feature = "emulator")]
+pub mod emulator;
+#[cfg(feature = "tonic")]
 pub mod grpc;
 #[cfg(feature = "reqwest")]
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
 pub mod reqwest;
 
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 #[doc(hidden)]
-pub mod fuzz_bridge;
+pub mod fuzzing;
 
 mod api;
-mod check;
 mod classify;
 mod credentials;
 mod drain;
+mod endpoint;
 mod environment;
 mod error;
-mod gate;
 mod kept;
-mod primitives;
 mod secret_text;
 mod timer;
 mod token;
-mod token_endpoint;
 
 pub use auth::{TokenHandle, TokenStatus, TurrisAuth, TurrisAuthLayer};
 pub use backoff::{TurrisBackoff, TurrisBackoffLayer};
-pub use check::{SpawnableError, check_service, check_spawn};
 pub use classify::ResponseClass;
-#[cfg(feature = "client")]
-pub use client::TurrisClient;
-pub use credentials::{
-    Credentials, CredentialsFile, CredentialsFileError, CredentialsFn, CredentialsFuture, CredentialsProvider,
-    credentials_fn,
-};
-pub use environment::Environment;
+pub use credentials::{Credentials, CredentialsFile, CredentialsFileError, CredentialsFuture, CredentialsProvider};
+pub use endpoint::TokenService;
+pub use environment::{CustomEnvironment, Environment};
 pub use error::{ConfigError, TokenError, TokenErrorKind};
-#[cfg(feature = "fleet")]
-pub use fleet::SharedState;
-pub use token_endpoint::TokenService;
 
 /// The error type of the services here: Tower's own [`tower::BoxError`].
 pub use tower::BoxError;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

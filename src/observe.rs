@@ -11,16 +11,11 @@
 //! | level | what | fields |
 //! | --- | --- | --- |
 //! | span, `INFO` | `token_fetch`: one fetch for all who wait. It has no parent, for it outlives the request that started it; it *follows from* that request's span | see below |
-//! | `INFO` | a token was taken over from the fleet's store | `generation`, `lifetime` in seconds, `waiters` |
-//! | `WARN` | the fleet's store does not answer, and this process goes on alone; told once | `error` |
-//! | `INFO` | the fleet's store answers again | |
-//! | `WARN` | a token in the fleet's store cannot be read; at most once a minute | |
 //! | `INFO` | a token was fetched | `generation`, `lifetime` in seconds, `waiters`, `request_id` |
 //! | `WARN` | no token could be fetched | `error.type`, `error`, `waiters`, `retry_after` in seconds |
 //! | `DEBUG` | a fetch ended without a result | `outcome` (`discarded`, `abandoned`), `waiters` |
 //! | `DEBUG` | one attempt failed and another follows | `attempt`, `error.type`, `error` |
 //! | `INFO` | the token was invalidated | `reason` (`unauthorized`, `handle`), `generation` |
-//! | `INFO` | a new token was refused, and the one before it is used for another minute | `generation` |
 //! | `WARN` | a new token did not cure a 401; replacing it is paused | `generation`, `pause` in seconds |
 //! | `DEBUG` | a 401 was returned with the token kept | `reason` (`paused`, `no_fetch_possible`), `generation` |
 //! | `DEBUG` | a 401 was returned because the request's body cannot be sent twice | `generation` |
@@ -35,7 +30,7 @@
 //!
 //! | field | |
 //! | --- | --- |
-//! | `outcome` | `token`, `adopted` (from the fleet's store), an error kind, `discarded` (a 401 or an invalidation overtook it) or `abandoned` (its runtime ended, or nobody was left to want it) |
+//! | `outcome` | `token`, an error kind, `discarded` (a 401 or an invalidation overtook it) or `abandoned` (its runtime ended, or nobody was left to want it) |
 //! | `waiters` | how many requests waited for it; 0 for a refresh in the background |
 //! | `request_id` | the vendor's, of the last answer that had one |
 //! | `generation`, `lifetime` | of a token, which has the number `generation` in this layer and is good for `lifetime` seconds |
@@ -45,7 +40,7 @@
 //! # What it costs
 //!
 //! A request that finds a token calls neither `tracing` nor any subscriber, whether one listens or not: all of this
-//! happens around tokens and limits. `cargo run --release -p turris-auth-instructions` counts the
+//! happens around tokens and limits. `cargo run --release --manifest-path benches/instructions/Cargo.toml` counts the
 //! instructions of such a request. With `default-features = false` for this crate in that package's manifest the count
 //! for `TurrisAuth` is the same to one instruction in 2,000, which is the compiler's doing. With `metrics` such a request
 //! also records the age of its token, which costs a second reading of the clock and what the recorder takes.
@@ -53,7 +48,7 @@
 //! # Metrics
 //!
 //! They go through the [`metrics`](https://docs.rs/metrics) facade. [`describe_metrics`] tells the recorder what they are;
-//! `cargo run -p turris-auth-stacks --example metrics` shows them to Prometheus.
+//! `cargo run --example metrics` shows them to Prometheus.
 //!
 //! | name | kind | what | labels |
 //! | --- | --- | --- | --- |
@@ -62,10 +57,7 @@
 //! | `turris_auth_token_wait_seconds` | histogram | how long a request waited for one fetch; those that found a token are not in it | |
 //! | `turris_auth_token_age_seconds` | histogram | age of the token that a request carried | |
 //! | `turris_auth_token_allowance` | gauge | fetches that were left in the same minute; it is set by a fetch, and stays until the next one | |
-//! | `turris_auth_store_calls_total` | counter | calls to the fleet's store | `call`; `outcome`: `ok`, `failed`, `timeout`, `skipped` (the breaker is open) |
-//! | `turris_auth_store_seconds` | histogram | how long a call to the fleet's store took | |
-//! | `turris_auth_store_available` | gauge | 0 from the loss of the fleet's store until it answers again, then 1 | |
-//! | `turris_auth_unauthorized_total` | counter | 401s, by what was done about them | `action`: `token_replaced`, `newer_token`, `older_token`, `in_vain`, `paused`, `no_fetch_possible` |
+//! | `turris_auth_unauthorized_total` | counter | 401s, by what was done about them | `action`: `token_replaced`, `newer_token`, `in_vain`, `paused`, `no_fetch_possible` |
 //! | `turris_auth_restricted_access_token_total` | counter | requests sent with the restricted access token | |
 //! | `turris_auth_rate_limited_total` | counter | 429s, by what was done about them | `action`: `retried`, `returned` |
 //! | `turris_auth_gate_wait_seconds` | histogram | how long a request was held back, by a limit, by pacing or for want of a token; those that were not are not in it | |
@@ -78,8 +70,6 @@
 //!   caller's own logs; it is a matter of rights, or of the environment.
 //! * `turris_auth_token_allowance` at 2 or less: when it last fetched, this process had but that many left. Several
 //!   processes share the client id, or something invalidates tokens. What is left is kept for recovery from 401.
-//! * `turris_auth_store_available` at 0 for some minutes: processes fetch tokens for themselves, each with its share of the
-//!   allowance. A deployment that starts many processes now may use the allowance up.
 //! * `turris_auth_token_wait_seconds_count` rising in a process that is not starting: requests wait for tokens, so refreshes
 //!   fail, come too late, or tokens are refused.
 //! * `turris_auth_rate_limited_total{action="returned"}` rising: callers see 429s. The retries are used up, the server
@@ -94,9 +84,8 @@
 //! | `rate_limited` | the 10 tokens a minute of this client id are used up | find the process that fetches too many: each logs one line per token |
 //! | `unavailable` | no connection, or a 5xx | look at the network and the vendor's status; it recovers by itself |
 //! | `timeout` | no answer within `token_timeout` | as for `unavailable` |
-//! | `blocked` | a proxy, a gateway or a firewall refused the token request | look at what is on the way; the credentials may be good |
 //! | `protocol` | the answer is no token | look whether the base URL leads to Turris, or to a login page of a proxy |
-//! | `credentials_provider` | the credentials provider failed | see the error's source |
+//! | `credentials` | the credentials provider failed | see the error's source |
 //! | `runtime` | no tokio runtime, or one without timers | a fault of the program: make requests on a runtime with `enable_time` |
 //!
 //! # Examples
@@ -153,12 +142,8 @@ macro_rules! record {
 }
 
 mod limits;
-#[cfg(feature = "fleet")]
-mod store;
 mod tokens;
 
-#[cfg(feature = "fleet")]
-pub(crate) use self::store::*;
 pub(crate) use self::{limits::*, tokens::*};
 
 /// Tells the `metrics` recorder the meanings and units of this crate's metrics. Call it once, after the recorder is
@@ -186,9 +171,6 @@ pub fn describe_metrics() {
     describe_histogram!("turris_auth_token_wait_seconds", Unit::Seconds, "Time that a request waited for a token");
     describe_histogram!("turris_auth_token_age_seconds", Unit::Seconds, "Age of the token that a request carried");
     describe_gauge!("turris_auth_token_allowance", Unit::Count, "Fetches left at the latest one in the same minute");
-    describe_counter!("turris_auth_store_calls_total", Unit::Count, "Calls to the fleet's store, by outcome");
-    describe_histogram!("turris_auth_store_seconds", Unit::Seconds, "Time that a call to the fleet's store took");
-    describe_gauge!("turris_auth_store_available", Unit::Count, "Whether the fleet's store answers: 1 or 0");
     describe_counter!("turris_auth_unauthorized_total", Unit::Count, "401s, by what was done about them");
     describe_counter!(
         "turris_auth_restricted_access_token_total",

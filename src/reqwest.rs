@@ -1,9 +1,10 @@
-//! [reqwest] under the layers: [`ReqwestClient`] is the whole stack, [`ReqwestService`] the service for a stack of your own.
+//! A client of [reqwest] for the layers here: [`ReqwestService`].
 //!
 //! A [`reqwest::Client`] is a Tower service of its own request type, and it follows redirects inside,
-//! out of the layers' sight. A 307 from the token endpoint would post the client secret to the host that it names.
-//! Both types here are made from a [`ClientBuilder`] and turn redirects off. To follow those of the API, put
-//! `tower_http::follow_redirect::FollowRedirectLayer` *above* the authentication, which keeps the token to its own hosts.
+//! where no layer sees them. A 307 from the token endpoint would post the client secret to whatever host it names.
+//! [`ReqwestService`] is made from a [`ClientBuilder`], turns redirects off, and speaks
+//! `http::Request` and `http::Response` like every other client. Redirects that are wanted are followed *above* the
+//! authentication (`tower_http::follow_redirect::FollowRedirectLayer`), which keeps the token to its own hosts.
 //!
 //! | request body | after a 401 |
 //! | --- | --- |
@@ -11,54 +12,31 @@
 //! | `reqwest::Body` made from a stream | sent again with [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) above, up to its bound; else the 401 is returned |
 //! | any `http_body::Body` that is `Send + Sync` | as its [`TryCloneBody`](crate::replay::TryCloneBody) says |
 //!
-//! * Timeouts, proxies, default headers and TLS are set on the `ClientBuilder` as always. They apply to each attempt, and
-//!   to token requests.
-//! * reqwest uses the proxies that `HTTP_PROXY` and the like name, unless the builder says `.no_proxy()`. They see nothing of
-//!   `https`. With a base URL of plain HTTP to a loopback host they see the secret.
-//! * A `ClientBuilder::retry` must not repeat token requests: the layer counts each of them as one of the ten a minute, and
-//!   repetitions below it are out of its sight.
-//! * Errors are [`reqwest::Error`], boxed by the layers above. A downcast finds them.
+//! Timeouts, proxies, default headers and TLS are set on the `ClientBuilder` as always. They apply to each attempt, and to
+//! token requests. reqwest uses the proxies that `HTTP_PROXY` and the like name unless it is told `.no_proxy()`. Through
+//! `https` they see nothing, but with a base URL of plain HTTP to a loopback host the secret goes to them. Set no
+//! `ClientBuilder::retry` that repeats token requests: reqwest would repeat them below the layer, which counts each as one of the
+//! ten a minute. Errors are [`reqwest::Error`], boxed by the layers above; a downcast finds them.
 //!
 //! # Examples
 //!
-//! With all defaults, [`ReqwestClient`] in one call:
-//!
-//! ```
-//! use turris_auth::reqwest::ReqwestClient;
-//! # use turris_emulator::Emulator;
-//!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), turris_auth::BoxError> {
-//! # let emulator = Emulator::start().await?;
-//! # let credentials = turris_auth::Credentials::new(emulator.client_id(), emulator.client_secret())?;
-//! # let environment = turris_auth::Environment::custom(emulator.base_url())?;
-//! let turris = ReqwestClient::new(reqwest::Client::builder(), credentials, environment)?;
-//! let agencies = turris.send(turris.get("/v1/agencies")).await?.error_for_status()?;
-//! assert!(agencies.text().await?.contains("agency-1"));
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! A stack of your own. reqwest's builder makes the request, and its response reads the answer:
+//! With all defaults. reqwest's own builder makes the request, and its own response reads the answer:
 //!
 //! ```
 //! use tower::{Service, ServiceBuilder, ServiceExt};
-//! use turris_auth::{Credentials, Environment, TurrisAuthLayer, reqwest::ReqwestService};
-//! use turris_emulator::Emulator;
+//! use turris_auth::{TurrisAuthLayer, emulator::Emulator, reqwest::ReqwestService};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), turris_auth::BoxError> {
 //! let turris = Emulator::start().await?;
-//! let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
-//! let environment = Environment::custom(turris.base_url())?;
 //!
 //! let service = ReqwestService::new(reqwest::Client::builder())?;
 //! let client = service.client().clone();
 //! let mut api = ServiceBuilder::new()
-//!     .layer(TurrisAuthLayer::new(credentials, environment.clone()))
+//!     .layer(TurrisAuthLayer::new(turris.credentials(), turris.environment()))
 //!     .service(service);
 //!
-//! let request = client.get(environment.url("/v1/agencies")?.to_string()).build()?;
+//! let request = client.get(turris.environment().url("/v1/agencies")?.to_string()).build()?;
 //! let response = api.ready().await?.call(request.try_into()?).await?;
 //! let text = reqwest::Response::from(response).error_for_status()?.text().await?;
 //! assert!(text.contains("agency-1"));
@@ -66,32 +44,29 @@
 //! # }
 //! ```
 //!
-//! Customised: a timeout, streams that can be sent again, and redirects that are followed where the token is safe:
+//! The whole stack, customised: a timeout, streams that can be sent again, and redirects that are followed where the token is safe:
 //!
 //! ```
 //! use std::time::Duration;
 //! use tower::{ServiceBuilder, ServiceExt};
 //! use tower_http::follow_redirect::FollowRedirectLayer;
 //! use turris_auth::{
-//!     Credentials, Environment, TurrisAuthLayer, TurrisBackoffLayer, replay::ReplayBodyLayer, reqwest::ReqwestService,
+//!     TurrisAuthLayer, TurrisBackoffLayer, emulator::Emulator, replay::ReplayBodyLayer, reqwest::ReqwestService,
 //! };
-//! use turris_emulator::Emulator;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), turris_auth::BoxError> {
 //! let turris = Emulator::start().await?;
-//! let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
-//! let environment = Environment::custom(turris.base_url())?;
 //!
 //! let service = ReqwestService::new(reqwest::Client::builder().timeout(Duration::from_secs(10)))?;
 //! let api = ServiceBuilder::new()
 //!     .layer(FollowRedirectLayer::new())
 //!     .layer(ReplayBodyLayer::new())
 //!     .layer(TurrisBackoffLayer::new())
-//!     .layer(TurrisAuthLayer::new(credentials, environment.clone()))
+//!     .layer(TurrisAuthLayer::new(turris.credentials(), turris.environment()))
 //!     .service(service);
 //!
-//! let request = http::Request::post(environment.url("/v1/echo")?).body(reqwest::Body::from("text"))?;
+//! let request = http::Request::post(turris.environment().url("/v1/echo")?).body(reqwest::Body::from("text"))?;
 //! let response = api.oneshot(request).await?;
 //! assert_eq!(reqwest::Response::from(response).text().await?, "text");
 //! # Ok(())
@@ -126,16 +101,14 @@ use crate::BoxError;
 ///
 /// ```
 /// use tower::ServiceExt;
-/// use turris_auth::{Environment, reqwest::ReqwestService};
-/// use turris_emulator::Emulator;
+/// use turris_auth::{emulator::Emulator, reqwest::ReqwestService};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), turris_auth::BoxError> {
 /// let turris = Emulator::start().await?;
-/// let environment = Environment::custom(turris.base_url())?;
 /// let service = ReqwestService::new(reqwest::Client::builder())?;
 ///
-/// let request = http::Request::get(environment.url("/v1/agencies")?).body(reqwest::Body::default())?;
+/// let request = http::Request::get(turris.environment().url("/v1/agencies")?).body(reqwest::Body::default())?;
 /// assert_eq!(service.oneshot(request).await?.status(), 401);
 /// # Ok(())
 /// # }
@@ -286,10 +259,6 @@ impl fmt::Debug for ResponseFuture {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }
-
-mod client;
-
-pub use self::client::ReqwestClient;
 
 #[cfg(test)]
 mod tests;

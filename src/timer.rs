@@ -32,8 +32,8 @@ impl Timer {
 
     pub(crate) fn poll_until(&mut self, moment: Instant, cx: &mut Context<'_>) -> Poll<Result<(), NoTimers>> {
         let here = Handle::try_current().ok().map(|here| here.id());
-        // Tokio (as of 1.54) has no way to ask a runtime for its timers but to try one, and panics in all three cases above,
-        // before it has changed anything. The panic hook runs, and `panic = "abort"` aborts: the module `auth` says so.
+        // Tokio has no way to ask a runtime for its timers but to try one, and panics in all three cases above, before it has
+        // changed anything.
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let sleep = match &mut self.0 {
                 Some((runtime, sleep)) if here.is_none_or(|here| here == *runtime) => {

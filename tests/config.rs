@@ -234,13 +234,8 @@ fn unusable_credentials_are_refused() {
         let shown = format!("{error} {error:?}");
         assert!(shown.contains("not empty") && !shown.contains("s3cret") && !shown.contains('\n'), "{shown}");
     }
-    // They may be in each other's place.
-    let shown = Credentials::new("s3cret\n", "id").unwrap_err().to_string();
-    assert!(!shown.contains("s3cret"), "{shown}");
-    let said = |secret| Credentials::new("id", secret).unwrap_err().to_string();
-    assert!(said("s3cret\n").contains("line end") && said("\u{feff}s3cret").contains("byte order mark"));
-    assert!(said(" s3cret").contains("white space") && said("s3\0cret").contains("control characters"));
-    assert!(!said("").contains("line end"));
+    let shown = Credentials::new("id\n", "s3cret").unwrap_err().to_string();
+    assert!(shown.contains(r"`id\n`"), "{shown}");
     for secret in ["", " ", "s3cret\n", "\ts3cret", "s3cret ", "s3c\0ret s3cret"] {
         let error = Credentials::new("id", secret).unwrap_err();
         assert_eq!(error.setting(), "client secret");
@@ -316,66 +311,4 @@ fn an_environment_variable_that_is_not_unicode_is_refused_and_not_shown() {
     let outcome = outcome_of_from_env(&[(id, "the-id".as_ref()), (secret, not_unicode)]);
     assert!(outcome.starts_with(&format!("{secret} | ")), "{outcome}");
     assert!(outcome.contains("Unicode") && !outcome.contains("s3cret"), "{outcome}");
-}
-
-#[test]
-fn an_environment_is_parsed_from_its_name_or_its_url() {
-    for (text, expected) in [
-        ("production", Environment::Production),
-        ("Sandbox", Environment::Sandbox),
-        ("https://gateway.example/turris/", Environment::custom("https://gateway.example/turris").unwrap()),
-        ("http://127.0.0.1:8080", Environment::custom("http://127.0.0.1:8080").unwrap()),
-    ] {
-        assert_eq!(text.parse::<Environment>().unwrap(), expected, "{text}");
-    }
-    for text in [
-        "",
-        "prod",
-        "live",
-        "http://gateway.example",
-        "gateway.example",
-        "s3cret",
-        "https://gateway.example/?key=s3cret",
-    ] {
-        let error = text.parse::<Environment>().unwrap_err();
-        let shown = format!("{error} {error:?}");
-        assert!(!shown.contains("s3cret") && shown.contains("expected"), "{shown}");
-    }
-    let uri: http::Uri = "https://gateway.example/turris".parse().unwrap();
-    assert_eq!(Environment::try_from(uri).unwrap().token_url(), "https://gateway.example/turris/v1/auth/jwt");
-    assert!(Environment::try_from(http::Uri::from_static("/turris")).is_err());
-    assert_eq!(format!("{:?}", Environment::Sandbox), "Sandbox");
-}
-
-#[test]
-fn a_refused_path_shows_no_query() {
-    let error = Environment::Production.url("/x?key=s3cret ").unwrap_err();
-    let shown = format!("{error} {error:?}");
-    assert!(!shown.contains("s3cret") && shown.contains("`/x`"), "{shown}");
-}
-
-/// Runs only as a child process of the test below.
-#[test]
-fn child_reads_which_environment() {
-    if std::env::var_os(CASE).is_some() {
-        println!("outcome: {:?}", Environment::from_env().map_err(|error| error.to_string()));
-    }
-}
-
-#[test]
-fn the_environment_is_named_by_a_variable_and_has_no_default() {
-    let outcome = |value: Option<&str>| {
-        let mut child = Command::new(std::env::current_exe().unwrap());
-        child.args(["child_reads_which_environment", "--exact", "--nocapture"]).env(CASE, "1");
-        match value {
-            Some(value) => child.env(Environment::VARIABLE, value),
-            None => child.env_remove(Environment::VARIABLE),
-        };
-        let stdout = String::from_utf8(child.output().unwrap().stdout).unwrap();
-        stdout.lines().find_map(|line| line.split_once("outcome: ")).unwrap().1.to_owned()
-    };
-    assert_eq!(outcome(Some("sandbox")), "Ok(Sandbox)");
-    assert_eq!(outcome(Some("https://gateway.example")), "Ok(Custom(https://gateway.example/))");
-    assert!(outcome(Some("http://gateway.example")).contains("https"));
-    assert!(outcome(None).contains("TURRIS_ENVIRONMENT"));
 }

@@ -17,8 +17,7 @@ use tower::{
     },
     util::{BoxCloneSyncService, rng::HasherRng},
 };
-use turris_auth::backoff::TurrisBackoffLayer;
-use turris_emulator::EmulatorBody;
+use turris_auth::{backoff::TurrisBackoffLayer, emulator::EmulatorBody};
 
 use super::scenarios::Client;
 

@@ -11,8 +11,10 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use tokio::time::{Instant, sleep, sleep_until};
 use tower::{Service, ServiceExt, util::BoxCloneSyncService};
-use turris_auth::BoxError;
-use turris_emulator::{Emulator, EmulatorBody, Limits, RateLimitHeaders};
+use turris_auth::{
+    BoxError,
+    emulator::{Emulator, EmulatorBody, Limits, RateLimitHeaders},
+};
 
 /// Half of the time between a request and its answer.
 const LATENCY: Duration = Duration::from_millis(25);
@@ -213,7 +215,9 @@ fn remote(emulator: &Emulator) -> Client {
 }
 
 async fn fetch_token(emulator: &Emulator) -> String {
-    let body = format!(r#"{{"clientId": "{}", "clientSecret": "{}"}}"#, emulator.client_id(), emulator.client_secret());
+    let credentials = emulator.credentials();
+    let body =
+        format!(r#"{{"clientId": "{}", "clientSecret": "the-emulators-client-secret"}}"#, credentials.client_id());
     let request = Request::post("/v1/auth/jwt").header(header::CONTENT_TYPE, "application/json").body(body);
     let response = emulator.service().oneshot(request.expect("a valid request")).await.expect("an answer");
     let body = response.into_body().collect().await.expect("a body").to_bytes();

@@ -1,4 +1,4 @@
-//! What a server writes and reads, for the tests of this module: the other side of the contract, as the OpenAPI file has it.
+//! The server's side of the contract, as the OpenAPI schema has it: what the emulator sends and what it accepts.
 
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
@@ -69,3 +69,6 @@ pub(crate) fn decode_token_request(body: &[u8]) -> Result<(String, Zeroizing<Str
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,11 @@
 //! The wire contract of the Turris API: bytes in, values out. No IO and no clock.
 
-#[cfg(test)]
+#[cfg(any(test, feature = "emulator"))]
 pub(crate) mod encode;
 pub(crate) mod error;
 mod json;
 pub(crate) mod jwt;
 pub(crate) mod limits;
-mod redact;
 pub(crate) mod token;
 
 use std::time::Duration;
@@ -20,7 +19,7 @@ fn saturating_seconds(seconds: f64) -> Duration {
 }
 
 /// The part of a text from outside that is safe to keep and to log, if anything is left of it.
-pub(crate) fn printable(text: &str) -> Option<Box<str>> {
+fn printable(text: &str) -> Option<Box<str>> {
     cut(&visible(text))
 }
 
@@ -29,28 +28,20 @@ pub(crate) fn printable(text: &str) -> Option<Box<str>> {
 ///
 /// What is looked for in a text is looked for in this: there may be such a character in the middle of it.
 fn visible(text: &str) -> Zeroizing<String> {
+    let reorders_or_hides = |c| matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
     // It may be a secret, and does not grow and leave a copy behind.
     let mut visible = Zeroizing::new(String::with_capacity(text.len()));
-    visible.extend(text.chars().filter(|&character| is_visible(character)));
+    visible.extend(text.chars().filter(|&c| !c.is_control() && !reorders_or_hides(c)));
     visible
 }
 
-fn is_visible(character: char) -> bool {
-    let reorders_or_hides = matches!(character, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
-    !character.is_control() && !reorders_or_hides
-}
-
-/// How many characters are kept of a text from outside.
-const LONGEST_TEXT: usize = 512;
-
-/// The first characters, up to [`LONGEST_TEXT`], if there are any but spaces.
+/// The first 512 characters, if there are any but spaces.
 fn cut(text: &str) -> Option<Box<str>> {
-    let end = text.char_indices().nth(LONGEST_TEXT).map_or(text.len(), |(end, _)| end);
+    const KEPT: usize = 512;
+    let end = text.char_indices().nth(KEPT).map_or(text.len(), |(end, _)| end);
     let kept = text.get(..end).unwrap_or_default().trim();
     (!kept.is_empty()).then(|| kept.into())
 }
 
-#[cfg(test)]
-mod contract_tests;
 #[cfg(test)]
 mod tests;

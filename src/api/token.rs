@@ -8,9 +8,7 @@ use zeroize::Zeroizing;
 use super::{
     cut,
     json::{Fields, Key, Node},
-    jwt,
-    redact::redact,
-    saturating_seconds,
+    jwt, saturating_seconds, visible,
 };
 
 /// How long a token lives when neither the answer nor the token says so: what the vendor documents.
@@ -96,9 +94,7 @@ impl TokenAnswer {
     ///
     /// The fields of the token are in `data`, as the schema has it, or at the top. With a `data` object, whatever it
     /// holds, the ones at the top are not looked at. A `data` of `null` counts as none.
-    ///
-    /// `secret` is the client secret that was sent: a `requestId` that quotes it, or the token, is left out.
-    pub(crate) fn decode(body: &[u8], secret: &str) -> Result<Self, TokenAnswerError> {
+    pub(crate) fn decode(body: &[u8]) -> Result<Self, TokenAnswerError> {
         let top = match serde_json::from_slice(body) {
             Ok(Node::Object(top)) => top,
             Ok(_) => return Err(error("body", "is JSON, but not an object; expected one with `data.accessToken`")),
@@ -107,11 +103,11 @@ impl TokenAnswer {
             }
         };
         if let Some(key) = top.repeated {
-            return Err(error(key.name(FieldPath::Top), REPEATED));
+            return Err(error(key.name(Place::Top), REPEATED));
         }
         let (fields, place) = match &top.data {
-            Some(Node::Object(data)) => (data, FieldPath::Data),
-            None | Some(Node::Null) => (&top, FieldPath::Top),
+            Some(Node::Object(data)) => (data, Place::Data),
+            None | Some(Node::Null) => (&top, Place::Top),
             Some(_) => return Err(error("data", "is not an object; expected one with `accessToken`")),
         };
         if let Some(key) = fields.repeated {
@@ -119,7 +115,7 @@ impl TokenAnswer {
         }
         token_type(fields).map_err(|problem| error(Key::TokenType.name(place), problem))?;
         // One that is nowhere is missing where the schema has it.
-        let token_place = if fields.access_token.is_none() { FieldPath::Data } else { place };
+        let token_place = if fields.access_token.is_none() { Place::Data } else { place };
         let access_token =
             access_token(fields).map_err(|problem| error(Key::AccessToken.name(token_place), problem))?;
         let lifetime = expires_in(fields)
@@ -129,26 +125,15 @@ impl TokenAnswer {
         Ok(Self {
             access_token: Zeroizing::new(access_token.to_owned()),
             lifetime,
-            request_id: request_id(&top, &[access_token, secret]),
+            request_id: request_id(&top, access_token),
         })
     }
 }
 
-/// The `requestId` is logged, so it is left out if a secret is in it.
-fn request_id(top: &Fields<'_>, secrets: &[&str]) -> Option<Box<str>> {
-    let request_id = redact(top.request_id.as_ref().and_then(Node::text)?, secrets);
-    if request_id.found { None } else { cut(&request_id.text) }
-}
-
-/// Every text that stands where the access token does, in a body that may be no token answer otherwise.
-pub(crate) fn access_tokens(body: &[u8]) -> Vec<Zeroizing<String>> {
-    let Ok(Node::Object(top)) = serde_json::from_slice(body) else { return Vec::new() };
-    let inner = match &top.data {
-        Some(Node::Object(data)) => data.access_token.as_ref(),
-        _ => None,
-    };
-    let texts = [top.access_token.as_ref(), inner].into_iter().flatten().filter_map(Node::text);
-    texts.map(|text| Zeroizing::new(text.to_owned())).collect()
+/// It is logged, so one that quotes the token is none. That is seen before it is cut, which could leave a part of it.
+fn request_id(top: &Fields<'_>, access_token: &str) -> Option<Box<str>> {
+    let request_id = visible(top.request_id.as_ref().and_then(Node::text)?);
+    if request_id.contains(access_token) { None } else { cut(&request_id) }
 }
 
 const REPEATED: &str = "is there more than once, in one spelling or in two; expected it once";
@@ -159,24 +144,24 @@ fn error(field: &'static str, problem: &'static str) -> TokenAnswerError {
 
 /// Where the fields of the token are.
 #[derive(Clone, Copy)]
-enum FieldPath {
+enum Place {
     Data,
     Top,
 }
 
 impl Key {
-    fn name(self, place: FieldPath) -> &'static str {
+    fn name(self, place: Place) -> &'static str {
         match (self, place) {
-            (Self::AccessToken, FieldPath::Data) => "data.accessToken",
-            (Self::AccessToken, FieldPath::Top) => "accessToken",
-            (Self::ExpiresIn, FieldPath::Data) => "data.expiresIn",
-            (Self::ExpiresIn, FieldPath::Top) => "expiresIn",
-            (Self::TokenType, FieldPath::Data) => "data.tokenType",
-            (Self::TokenType, FieldPath::Top) => "tokenType",
-            (Self::RequestId, FieldPath::Data) => "data.requestId",
-            (Self::RequestId, FieldPath::Top) => "requestId",
-            (Self::Data, FieldPath::Data) => "data.data",
-            (Self::Data, FieldPath::Top) => "data",
+            (Self::AccessToken, Place::Data) => "data.accessToken",
+            (Self::AccessToken, Place::Top) => "accessToken",
+            (Self::ExpiresIn, Place::Data) => "data.expiresIn",
+            (Self::ExpiresIn, Place::Top) => "expiresIn",
+            (Self::TokenType, Place::Data) => "data.tokenType",
+            (Self::TokenType, Place::Top) => "tokenType",
+            (Self::RequestId, Place::Data) => "data.requestId",
+            (Self::RequestId, Place::Top) => "requestId",
+            (Self::Data, Place::Data) => "data.data",
+            (Self::Data, Place::Top) => "data",
             (Self::Unknown, _) => "body",
         }
     }

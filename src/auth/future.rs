@@ -20,12 +20,7 @@ use super::{
     transport::TokenTransport,
 };
 use crate::{
-    BoxError, ResponseClass,
-    classify::proves_token,
-    kept::KeptRequest,
-    observe,
-    replay::TryCloneBody,
-    token::{AfterRefusal, Token},
+    BoxError, ResponseClass, classify::proves_token, kept::KeptRequest, observe, replay::TryCloneBody, token::Token,
 };
 
 pin_project! {
@@ -72,15 +67,15 @@ pin_project! {
 pub(super) struct Carried(u64);
 
 impl Carried {
-    const UNCONFIRMED: u64 = 1;
+    const UNPROVEN: u64 = 1;
     const RETRYING: u64 = 2;
     const MARKS: u32 = 2;
 
     #[inline]
     pub(super) fn new(token: &Token, retrying: bool) -> Self {
-        let unconfirmed = if token.is_unconfirmed() { Self::UNCONFIRMED } else { 0 };
+        let unproven = if token.is_unproven() { Self::UNPROVEN } else { 0 };
         let retrying = if retrying { Self::RETRYING } else { 0 };
-        Self(token.generation() << Self::MARKS | unconfirmed | retrying)
+        Self(token.generation() << Self::MARKS | unproven | retrying)
     }
 
     fn generation(self) -> u64 {
@@ -89,8 +84,8 @@ impl Carried {
 
     /// No request has succeeded with the token yet, or this is the second attempt.
     #[inline]
-    fn is_unconfirmed(self) -> bool {
-        self.0 & (Self::UNCONFIRMED | Self::RETRYING) != 0
+    fn is_on_trial(self) -> bool {
+        self.0 & (Self::UNPROVEN | Self::RETRYING) != 0
     }
 
     fn is_retrying(self) -> bool {
@@ -188,10 +183,10 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<ResBody>, BoxError>> {
         let StateProj::Sent { carried, shared, kept, .. } = self.as_mut().project() else { return Poll::Pending };
-        let Some((request, inner, retrying)) = shared.judge(class, &response, *carried, kept) else {
+        let Some((request, inner)) = shared.judge(class, &response, *carried, kept) else {
             return self.ended(Poll::Ready(Ok::<_, BoxError>(response)));
         };
-        let unsent = Unsent { request, inner, shared: Arc::clone(shared), retrying };
+        let unsent = Unsent { request, inner, shared: Arc::clone(shared), retrying: true };
         let pending = Pending::for_end_of(response.into_body(), unsent);
         self.set(State::Pending { pending });
         self.poll_seldom(cx)
@@ -252,48 +247,40 @@ impl<T> Shared<T> {
     #[inline]
     fn news<ResBody>(&self, response: &Response<ResBody>, carried: Carried) -> Option<ResponseClass> {
         let class = self.classifier.classify(response);
-        (carried.is_unconfirmed() || class == ResponseClass::Unauthorized).then_some(class)
+        (carried.is_on_trial() || class == ResponseClass::Unauthorized).then_some(class)
     }
 
-    /// What a response says of the token. The request that was kept, if it is to be sent again, and whether that is its
-    /// last attempt; otherwise the response is the caller's.
+    /// What a response says of the token. The request that was kept, if it is to be sent again; otherwise the response is
+    /// the caller's.
     fn judge<ReqBody: TryCloneBody, ResBody, S>(
         &self,
         class: ResponseClass,
         response: &Response<ResBody>,
         carried: Carried,
         kept: &mut Option<(KeptRequest<ReqBody>, S)>,
-    ) -> Option<(Request<ReqBody>, S, bool)> {
+    ) -> Option<(Request<ReqBody>, S)> {
         let (generation, retrying) = (carried.generation(), carried.is_retrying());
         if class != ResponseClass::Unauthorized {
             if class == ResponseClass::Ordinary && proves_token(response) {
-                if retrying {
-                    self.cache.record_retry_succeeded(generation);
-                    self.endpoint.refresh_judged(true);
-                } else {
-                    self.cache.confirm(generation);
-                }
+                if retrying { self.cache.cure(generation) } else { self.cache.prove(generation) }
             }
             return None;
         }
         if retrying {
-            self.cache.record_retry_failed(generation);
-            self.endpoint.refresh_judged(false);
+            self.cache.refuse_again(generation);
             return None;
         }
         let kept = kept.take().filter(|(kept, _)| kept.is_replayable());
-        let retrying = match self.cache.refuse(generation, kept.is_some()) {
-            AfterRefusal::ReturnResponse => return None,
-            AfterRefusal::UseOlderToken => false,
-            AfterRefusal::UseNewerToken => true,
-        };
+        if !self.cache.refuse(generation, kept.is_some()) {
+            return None;
+        }
         let Some((kept, inner)) = kept else {
             if self.retry {
                 observe::not_repeatable(generation);
             }
             return None;
         };
-        Some((kept.into_request()?, inner, retrying))
+        Some((kept.into_request()?, inner))
     }
 }
 

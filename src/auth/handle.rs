@@ -6,8 +6,8 @@ use http::HeaderValue;
 
 use crate::{
     TokenError, TokenService,
+    endpoint::TokenEndpoint,
     token::{Acquire, Instant, Token, TokenCache},
-    token_endpoint::TokenEndpoint,
 };
 
 /// Access to a layer's token outside its requests: to fetch it early, to use it for something that is not a request, to
@@ -18,13 +18,11 @@ use crate::{
 /// # Examples
 ///
 /// ```
-/// # async fn start(turris: turris_emulator::Emulator) -> Result<(), turris_auth::BoxError> {
-/// use turris_auth::{Credentials, Environment, TurrisAuthLayer};
+/// # async fn start(emulator: turris_auth::emulator::Emulator) -> Result<(), turris_auth::BoxError> {
+/// use turris_auth::TurrisAuthLayer;
 ///
-/// let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
-/// let environment = Environment::custom(turris.base_url())?;
-/// let layer = TurrisAuthLayer::builder(credentials, environment)
-///     .token_service(turris.service())
+/// let layer = TurrisAuthLayer::builder(emulator.credentials(), emulator.environment())
+///     .token_service(emulator.service())
 ///     .build()?;
 /// let handle = layer.handle();
 /// assert!(handle.status().valid_for().is_none());
@@ -76,20 +74,12 @@ impl TokenHandle {
     /// Each call can cost a fetch of the allowance; a 401 needs none, it invalidates by itself.
     pub fn invalidate(&self) {
         self.cache.invalidate();
-        self.endpoint.token_invalidated();
     }
 
     /// How the token is right now. It fetches nothing and waits for nothing.
     pub fn status(&self) -> TokenStatus {
         let snapshot = self.cache.snapshot();
         TokenStatus { valid_for: snapshot.valid_for, fetching: snapshot.fetching, failure: snapshot.failure }
-    }
-
-    /// The current token, if there is one. It fetches nothing.
-    #[cfg(feature = "client")]
-    pub(crate) fn current(&self) -> Option<AccessToken> {
-        let token = self.cache.load().as_ref().cloned()?;
-        Some(AccessToken { authorization: token.authorization().clone(), expires_in: token.expires_in(Instant::now()) })
     }
 
     async fn acquire(&self) -> Result<Arc<Token>, TokenError> {
@@ -176,37 +166,6 @@ impl TokenStatus {
     /// Whether requests can be sent: there is a token, or nothing speaks against fetching one.
     pub fn is_healthy(&self) -> bool {
         self.valid_for.is_some() || self.failure.is_none()
-    }
-}
-
-/// `valid_for_seconds` (a number or null), `fetching` and `healthy` (booleans) and `failure` (null, or `kind`, `message`,
-/// `request_id` and `retry_in_seconds`).
-#[cfg(feature = "serde")]
-#[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
-impl serde::Serialize for TokenStatus {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(serde::Serialize)]
-        struct Status<'a> {
-            valid_for_seconds: Option<f64>,
-            fetching: bool,
-            healthy: bool,
-            failure: Option<Failure<'a>>,
-        }
-        #[derive(serde::Serialize)]
-        struct Failure<'a> {
-            kind: String,
-            message: String,
-            request_id: Option<&'a str>,
-            retry_in_seconds: f64,
-        }
-        let failure = self.failure.as_ref().map(|(error, wait)| Failure {
-            kind: error.kind().to_string(),
-            message: error.to_string(),
-            request_id: error.request_id(),
-            retry_in_seconds: wait.as_secs_f64(),
-        });
-        let valid_for_seconds = self.valid_for.map(|valid_for| valid_for.as_secs_f64());
-        Status { valid_for_seconds, fetching: self.fetching, healthy: self.is_healthy(), failure }.serialize(serializer)
     }
 }
 

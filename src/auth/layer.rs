@@ -17,13 +17,11 @@ use super::{
     service::{Shared, TurrisAuth},
     transport::ThroughInner,
 };
-#[cfg(feature = "fleet")]
-use crate::fleet::{Member, SharedState};
 use crate::{
     BoxError, ConfigError, CredentialsProvider, Environment, ResponseClass, TokenService,
     classify::Classifier,
+    endpoint::TokenEndpoint,
     token::{DOCUMENTED_LIMIT, Settings, TokenCache},
-    token_endpoint::TokenEndpoint,
 };
 
 /// What the vendor suggests: to renew a token about five minutes before it expires.
@@ -69,8 +67,6 @@ impl TurrisAuthLayer {
             relative_uris_belong_here: false,
             classifier: Classifier::default(),
             refused: None,
-            #[cfg(feature = "fleet")]
-            fleet: None,
         }
     }
 }
@@ -86,13 +82,6 @@ impl TurrisAuthLayer<TokenService> {
 
 impl<T> TurrisAuthLayer<T> {
     fn from_builder(builder: TurrisAuthLayerBuilder<T>) -> Self {
-        #[cfg(feature = "fleet")]
-        let builder = {
-            let mut builder = builder;
-            let Settings { limit, token_timeout, .. } = builder.settings;
-            builder.endpoint.fleet = builder.fleet.as_ref().map(|fleet| Member::new(fleet, limit, token_timeout));
-            builder
-        };
         let scope = Scope {
             origins: builder.origins,
             token_path: builder.endpoint.url.path().into(),
@@ -168,8 +157,6 @@ pub struct TurrisAuthLayerBuilder<T = ThroughInner> {
     classifier: Classifier,
     /// The first value that was refused; `build` reports it.
     refused: Option<ConfigError>,
-    #[cfg(feature = "fleet")]
-    fleet: Option<SharedState>,
 }
 
 impl<T> TurrisAuthLayerBuilder<T> {
@@ -214,20 +201,6 @@ impl<T> TurrisAuthLayerBuilder<T> {
             self.refuse(ConfigError::new("token_requests_per_minute", limit, "from 1 to 1000"));
         }
         self.settings.limit = limit;
-        self
-    }
-
-    /// Shares the token and the allowance of fetches with the other processes of a fleet. Not shared by default.
-    ///
-    /// One process fetches a token, and the others take it over from the store. The failure of one fetch makes all processes
-    /// pause; a forced refresh and [`TokenHandle::invalidate`] count for all. While the store does not answer, this layer
-    /// goes on alone: see [`fleet`](crate::fleet).
-    ///
-    /// `fleet` has to be made for the same client id and environment as the layer.
-    #[cfg(feature = "fleet")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "fleet")))]
-    pub fn shared(mut self, fleet: &SharedState) -> Self {
-        self.fleet = Some(fleet.clone());
         self
     }
 
@@ -327,8 +300,6 @@ impl<T> TurrisAuthLayerBuilder<T> {
             relative_uris_belong_here: self.relative_uris_belong_here,
             classifier: self.classifier,
             refused: self.refused,
-            #[cfg(feature = "fleet")]
-            fleet: self.fleet,
         }
     }
 

@@ -13,21 +13,18 @@
 //! use http_body_util::Full;
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! use tower::{Service, ServiceBuilder, ServiceExt};
-//! use turris_auth::{Credentials, Environment, TurrisAuthLayer};
-//! use turris_emulator::Emulator;
+//! use turris_auth::{TurrisAuthLayer, emulator::Emulator};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), turris_auth::BoxError> {
 //! let turris = Emulator::start().await?;
-//! let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
-//! let environment = Environment::custom(turris.base_url())?;
 //!
 //! let client = Client::builder(TokioExecutor::new()).build_http::<Full<bytes::Bytes>>();
 //! let mut client = ServiceBuilder::new()
-//!     .layer(TurrisAuthLayer::new(credentials, environment.clone()))
+//!     .layer(TurrisAuthLayer::new(turris.credentials(), turris.environment()))
 //!     .service(client);
 //!
-//! let request = http::Request::get(environment.url("/v1/agencies")?).body(Full::default())?;
+//! let request = http::Request::get(turris.environment().url("/v1/agencies")?).body(Full::default())?;
 //! let response = client.ready().await?.call(request).await?;
 //! assert_eq!(response.status(), 200);
 //! # Ok(())
@@ -40,22 +37,19 @@
 //! use std::time::Duration;
 //! use http_body_util::Full;
 //! use tower::{Layer, ServiceExt};
-//! use turris_auth::{Credentials, Environment, TurrisAuthLayer};
-//! use turris_emulator::Emulator;
+//! use turris_auth::{TurrisAuthLayer, emulator::Emulator};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), turris_auth::BoxError> {
 //! let turris = Emulator::builder().build()?;
-//! let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
-//! let environment = Environment::custom(turris.base_url())?;
-//! let layer = TurrisAuthLayer::builder(credentials, environment.clone())
+//! let layer = TurrisAuthLayer::builder(turris.credentials(), turris.environment())
 //!     .token_service(turris.service())
 //!     .token_timeout(Duration::from_secs(5))
 //!     .allow_origin("https://uploads.example")
 //!     .build()?;
 //! layer.handle().warm_up().await?;
 //!
-//! let request = http::Request::get(environment.url("/v1/agencies")?)
+//! let request = http::Request::get(turris.environment().url("/v1/agencies")?)
 //!     .body(Full::<bytes::Bytes>::default())?;
 //! let response = layer.layer(turris.service()).oneshot(request).await?;
 //! assert_eq!(response.status(), 200);
@@ -107,9 +101,7 @@
 //! it alone; it ends early only when the last layer, service, handle and response future are gone. If its runtime is shut
 //! down, callers on other runtimes start another; if it is no longer driven, they do so after the
 //! [`token_timeout`]. A token that has to be fetched needs a runtime with timers
-//! (`enable_time`, which `#[tokio::main]` sets); a request that finds a valid token needs none. Without timers the fetch
-//! fails with [`Runtime`](crate::TokenErrorKind::Runtime). Tokio has no way to ask a runtime for its timers but to try one,
-//! which panics. That panic is caught, but the panic hook sees it, and a program with `panic = "abort"` ends there.
+//! (`enable_time`); a request that finds a valid token needs none.
 //!
 //! A request waits for as long as the service inside does: put a timeout around these layers, or one for each attempt
 //! below them. Not only a server makes it necessary. hyper's client (as of 1.12) can lose a request that is given to a

@@ -25,19 +25,24 @@ use super::{
 use crate::{
     BoxError, TokenService,
     classify::Classifier,
+    endpoint::TokenEndpoint,
     kept::KeptRequest,
     observe,
     replay::TryCloneBody,
-    token::{Instant, Token, TokenCache, TokenSource},
-    token_endpoint::TokenEndpoint,
+    token::{Instant, RecentToken, Source, Token, TokenCache},
 };
 
 /// Attaches the access token to the requests of the service that it wraps, and renews it.
 ///
 /// [`TurrisAuthLayer`](crate::TurrisAuthLayer) makes it; the [module](crate::auth) says what it does.
+///
+/// A service that sends many requests keeps the token that it sends, and lets go of it when it comes to send another. So
+/// one that is idle may have an old token in memory, which it never sends.
 pub struct TurrisAuth<S, T = ThroughInner> {
     inner: S,
     shared: Arc<Shared<T>>,
+    recent: RecentToken,
+    was_called: bool,
 }
 
 /// What all services of one layer share. It holds no service that was wrapped.
@@ -52,7 +57,7 @@ pub(super) struct Shared<T> {
 }
 
 impl<T> Shared<T> {
-    pub(super) fn source<S, ReqBody>(&self, inner: &S) -> Box<dyn TokenSource>
+    pub(super) fn source<S, ReqBody>(&self, inner: &S) -> Box<dyn Source>
     where
         T: TokenTransport<S, ReqBody>,
     {
@@ -66,7 +71,7 @@ impl<T> Shared<T> {
 
 impl<S, T> TurrisAuth<S, T> {
     pub(super) fn new(inner: S, shared: Arc<Shared<T>>) -> Self {
-        Self { inner, shared }
+        Self { inner, shared, recent: RecentToken::default(), was_called: false }
     }
 
     /// The wrapped service.
@@ -129,10 +134,19 @@ where
         if !self.shared.scope.covers(&request) {
             return ResponseFuture::passing(self.inner.call(request));
         }
-        let current = self.shared.cache.load();
-        let source = || self.shared.source(&self.inner);
         let now = Instant::now();
-        let token = current.as_ref().filter(|token| self.shared.cache.usable(token, now, source));
+        let current;
+        let token = match self.recent.fresh(now) {
+            Some(token) => Some(token),
+            None => {
+                // A clone that is made for one request keeps none: the count of a token is memory that all threads
+                // share, and changed for every request it would be what they wait for.
+                let keep = mem::replace(&mut self.was_called, true);
+                let source = || self.shared.source(&self.inner);
+                current = self.recent.look_up(&self.shared.cache, now, keep, source);
+                current.as_deref().and_then(Option::as_ref)
+            }
+        };
         if let Some(token) = token {
             let (carried, kept) = match prepare(&mut request, token, &self.shared, false) {
                 Ok(prepared) => prepared,

@@ -14,13 +14,14 @@ use tokio::time::Instant;
 use tower_service::Service;
 
 use super::{
+    policy,
     report::Progress,
+    ticket::{Departed, InLine},
     waiting::{Leaving, Waiting},
 };
 use crate::{
     BoxError, ResponseClass, TokenError,
     drain::Drain,
-    gate::{InFlightGuard, QueueGuard, Settings, cooldown},
     kept::KeptRequest,
     observe::{self, LimitTreatment},
     replay::TryCloneBody,
@@ -64,7 +65,7 @@ pub(super) struct Attempt<S, B> {
     /// The copy and what to send it on. `None` where the request will not be repeated: it cannot be, or has been often
     /// enough.
     kept: Option<(KeptRequest<B>, S)>,
-    in_flight: InFlightGuard,
+    departed: Departed,
     progress: Progress,
 }
 
@@ -77,30 +78,29 @@ where
         Self { state: State::Passing { future } }
     }
 
-    pub(super) fn waiting(service: S, request: Request<B>, queued: QueueGuard) -> Self
+    pub(super) fn waiting(service: S, request: Request<B>, in_line: InLine) -> Self
     where
         S: Clone,
     {
-        let waiting = Box::new(Waiting::new(service, request, queued, Progress::default()));
+        let waiting = Box::new(Waiting::new(service, request, in_line, Progress::default()));
         Self { state: State::Waiting { waiting } }
     }
 
     #[inline]
-    pub(super) fn sent(future: S::Future, kept: Option<(KeptRequest<B>, S)>, in_flight: InFlightGuard) -> Self {
+    pub(super) fn sent(future: S::Future, kept: Option<(KeptRequest<B>, S)>, departed: Departed) -> Self {
         let progress = Progress { attempts: 1, ..Progress::default() };
-        Self { state: State::Sending { future, attempt: Attempt { kept, in_flight, progress } } }
+        Self { state: State::Sending { future, attempt: Attempt { kept, departed, progress } } }
     }
 }
 
 impl<S: Service<Request<B>>, B: TryCloneBody, R> State<S::Future, S, B, R> {
     /// Not the first attempt.
     fn resending(leaving: Leaving<S, B>) -> Self {
-        let Leaving { mut service, request, in_flight, mut progress } = leaving;
-        let may_repeat = in_flight.settings().max_retries > 0;
-        let kept = if may_repeat { KeptRequest::of(&request) } else { None };
+        let Leaving { mut service, request, departed, mut progress } = leaving;
+        let kept = departed.keep(&request, progress.attempts);
         progress.attempts += 1;
         let future = service.call(request);
-        State::Sending { future, attempt: Attempt { kept: kept.map(|kept| (kept, service)), in_flight, progress } }
+        State::Sending { future, attempt: Attempt { kept: kept.map(|kept| (kept, service)), departed, progress } }
     }
 }
 
@@ -204,14 +204,14 @@ impl<S, B> Attempt<S, B> {
     /// Whether `response` is no refusal. If so, the gate is told.
     #[inline]
     fn accepts<R>(&mut self, response: &mut Response<R>) -> bool {
-        let settings = self.in_flight.settings();
+        let settings = self.departed.settings();
         if settings.responses.classify(response) == ResponseClass::RateLimited {
             return false;
         }
         if let Some(budget) = &settings.budget {
             budget.deposit();
         }
-        self.in_flight.accepted(response.headers());
+        self.departed.accepted(response.headers());
         self.progress.report(response);
         true
     }
@@ -230,57 +230,47 @@ impl<S: Clone, B: TryCloneBody> Attempt<S, B> {
 
     /// The answer is 429, or means the same.
     fn refused<F, R: Body>(mut self, mut response: Response<R>) -> Next<F, S, B, R> {
-        let (mut progress, may_retry) = (self.progress, self.may_retry());
-        let refusal = self.in_flight.refused(response.headers(), !progress.refused);
-        progress.refused = true;
-        let has_retry = !refusal.uses_retry || progress.retries < refusal.queue.settings().max_retries;
-        let again = if may_retry && has_retry && !refusal.too_long {
-            retry(&mut self.kept, refusal.queue.settings())
-        } else {
-            None
-        };
-        let Some((request, service)) = again else {
+        let refusal = self.departed.refused(response.headers());
+        let refusal = refusal.filter(|refusal| !refusal.too_long);
+        let Some((refusal, (request, service))) = refusal.and_then(|refusal| Some((refusal, self.retry()?))) else {
             observe::rate_limited(LimitTreatment::Returned);
-            progress.report(&mut response);
+            self.progress.report(&mut response);
             return Err(Ok(response));
         };
         observe::rate_limited(LimitTreatment::Retried);
-        progress.retries += u32::from(refusal.uses_retry);
-        let waiting = Box::new(Waiting::new(service, request, refusal.queue, progress));
+        let Self { departed, progress, .. } = self;
+        // The last attempt is not spent on finding out whether a window is over.
+        let probe = progress.attempts < departed.settings().max_retries;
+        let in_line = departed.rejoin(refusal.place, probe);
+        let waiting = Box::new(Waiting::new(service, request, in_line, progress));
         Ok(State::Draining { drain: Box::pin(Drain::new(response.into_body())), waiting })
     }
 
     /// The attempt failed. It is repeated where there was no token for it, and one can be had in time.
     fn without_answer<F, R: Body>(mut self, error: BoxError) -> Next<F, S, B, R> {
-        let settings = self.in_flight.settings();
-        let (max_wait, has_retry) = (settings.max_wait, self.progress.retries < settings.max_retries);
+        let max_wait = self.departed.settings().max_wait;
         let retry_after = TokenError::find_in(&*error).and_then(TokenError::retry_after);
         let Some(wait) = retry_after.filter(|wait| *wait <= max_wait) else { return Err(Err(error)) };
-        let may_retry = has_retry && self.may_retry();
-        let queued = self.in_flight.not_sent();
-        let again = if may_retry { retry(&mut self.kept, queued.settings()) } else { None };
-        let Some((request, service)) = again else { return Err(Err(error)) };
-        let mut progress = self.progress;
-        progress.retries += 1;
+        let place = self.departed.not_sent();
+        let Some((place, (request, service))) = place.and_then(|place| Some((place, self.retry()?))) else {
+            return Err(Err(error));
+        };
+        let Self { departed, progress, .. } = self;
         // Requests of this class are not held up by it: those that have a token in hand need none.
-        let end = Instant::now() + cooldown::with_jitter(wait, max_wait, fastrand::f64());
-        let waiting = Waiting::new(service, request, queued, progress).pausing_until(end);
+        let end = Instant::now() + policy::with_jitter(wait, max_wait, fastrand::f64());
+        let in_line = departed.rejoin(place, false);
+        let waiting = Waiting::new(service, request, in_line, progress).pausing_until(end);
         Ok(State::Waiting { waiting: Box::new(waiting) })
     }
 
-    /// Whether there are a copy that can be sent, and the means to wait.
-    fn may_retry(&self) -> bool {
-        self.kept.as_ref().is_some_and(|(kept, _)| kept.is_replayable()) && Timer::is_available()
+    /// The copy, where it can still be sent, and there are the means to wait and to retry.
+    fn retry(&mut self) -> Option<(Request<B>, S)> {
+        let (kept, service) = self.kept.take().filter(|(kept, _)| Timer::is_available() && kept.is_replayable())?;
+        if self.departed.settings().budget.as_ref().is_some_and(|budget| !budget.withdraw()) {
+            return None;
+        }
+        Some((kept.into_request()?, service))
     }
-}
-
-/// The copy, if the budget allows another attempt.
-fn retry<S, B: TryCloneBody>(kept: &mut Option<(KeptRequest<B>, S)>, settings: &Settings) -> Option<(Request<B>, S)> {
-    if settings.budget.as_ref().is_some_and(|budget| !budget.withdraw()) {
-        return None;
-    }
-    let (kept, service) = kept.take()?;
-    Some((kept.into_request()?, service))
 }
 
 impl<S, B, R> fmt::Debug for ResponseFuture<S, B, R>

@@ -6,12 +6,23 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use tower::retry::budget::Budget;
 use tower_layer::Layer;
 
-use super::service::TurrisBackoff;
-use crate::{
-    ConfigError, ResponseClass,
-    classify::Classifier,
-    gate::{Allowance, GateRegistry, RequestClass, RequestClassifier, Settings},
+use super::{
+    class::{RequestClass, RequestClassifier},
+    gate::Gate,
+    gates::{Gates, Recent},
+    pace::{Allowance, Pace},
+    service::TurrisBackoff,
 };
+use crate::{ConfigError, ResponseClass, classify::Classifier};
+
+/// The vendor's advice.
+const MAX_RETRIES: u32 = 3;
+
+/// Two of the vendor's windows.
+const MAX_WAIT: Duration = Duration::from_secs(120);
+
+/// What the vendor documents for requests that change something.
+const DOCUMENTED: Allowance = Allowance { requests: 60, window: Duration::from_secs(60) };
 
 /// Beyond this a setting is taken for a mistake, such as milliseconds in the place of seconds.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -25,7 +36,52 @@ const MOST_REQUESTS: u64 = 1_000_000_000;
 /// each other's limits. See the [module](super) for what it does, and for an example.
 #[derive(Clone, Debug)]
 pub struct TurrisBackoffLayer {
-    gates: Arc<GateRegistry>,
+    shared: Arc<Shared>,
+}
+
+/// What the services of one layer share. It holds no service.
+#[derive(Debug)]
+pub(super) struct Shared {
+    settings: Arc<Settings>,
+    gates: Gates,
+}
+
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) max_retries: u32,
+    pub(super) max_wait: Duration,
+    pub(super) classifier: RequestClassifier,
+    pub(super) responses: Classifier,
+    pub(super) budget: Option<Arc<dyn Budget + Send + Sync>>,
+    pacing: bool,
+    allowance: Allowance,
+}
+
+impl Shared {
+    /// The gate that `request` has to pass. `recent` is the one that was found last.
+    #[inline]
+    pub(super) fn gate<B>(&self, request: &http::Request<B>, recent: &mut Option<Arc<Recent>>) -> Arc<Gate> {
+        let class = self.settings.classifier.classify(request);
+        if let Some(recent) = recent
+            && recent.is_for(request.uri(), class)
+        {
+            return Arc::clone(recent.gate());
+        }
+        let found = self.gates.find(request.uri(), class, || self.new_gate(class));
+        let gate = Arc::clone(found.gate());
+        *recent = Some(found);
+        gate
+    }
+
+    fn new_gate(&self, class: RequestClass) -> Gate {
+        let settings = &self.settings;
+        let pace = settings.pacing.then(|| Pace::new(settings.allowance, class.is_paced(), settings.max_wait));
+        Gate::new(pace, Arc::clone(settings))
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
 }
 
 impl TurrisBackoffLayer {
@@ -40,6 +96,20 @@ impl TurrisBackoffLayer {
     }
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_retries: MAX_RETRIES,
+            max_wait: MAX_WAIT,
+            classifier: RequestClassifier::default(),
+            responses: Classifier::default(),
+            budget: None,
+            pacing: true,
+            allowance: DOCUMENTED,
+        }
+    }
+}
+
 impl Default for TurrisBackoffLayer {
     fn default() -> Self {
         Self::new()
@@ -48,7 +118,7 @@ impl Default for TurrisBackoffLayer {
 
 impl From<Settings> for TurrisBackoffLayer {
     fn from(settings: Settings) -> Self {
-        Self { gates: Arc::new(GateRegistry::new(settings)) }
+        Self { shared: Arc::new(Shared { settings: Arc::new(settings), gates: Gates::new() }) }
     }
 }
 
@@ -56,7 +126,7 @@ impl<S> Layer<S> for TurrisBackoffLayer {
     type Service = TurrisBackoff<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        TurrisBackoff::new(inner, Arc::clone(&self.gates))
+        TurrisBackoff::new(inner, Arc::clone(&self.shared))
     }
 }
 
@@ -180,5 +250,19 @@ impl fmt::Display for Shown {
 impl fmt::Debug for TurrisBackoffLayerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("TurrisBackoffLayerBuilder").field(&self.settings).finish()
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("max_retries", &self.max_retries)
+            .field("max_wait", &self.max_wait)
+            .field("pacing", &self.pacing)
+            .field("allowance", &self.allowance)
+            .field("classify", &self.classifier)
+            .field("classify_responses", &self.responses)
+            .field("retry_budget", &self.budget.is_some())
+            .finish()
     }
 }

@@ -27,7 +27,7 @@
 //!
 //! A server can impose no wait beyond `max_wait`, 2 minutes by default. A 429 that asks for more goes back at once. The
 //! gate closes for `max_wait` then; after that one request asks the server again, and what it is told counts for the
-//! rest. Waiter in line behind others has no bound of its own: put a timeout around this layer.
+//! rest. Standing in line behind others has no bound of its own: put a timeout around this layer.
 //!
 //! The 429 itself comes back when the retries (or the budget) are used up, when the body [cannot be
 //! repeated](crate::replay::TryCloneBody), and where there is no tokio runtime with timers to wait on. Other
@@ -89,13 +89,19 @@
 //! # Ok(()) }
 //! ```
 
+mod class;
 mod future;
+mod gate;
+mod gates;
 mod layer;
+mod pace;
+pub(crate) mod policy;
 mod report;
 mod service;
+mod ticket;
 mod waiting;
 
-pub use crate::gate::RequestClass;
+pub use class::RequestClass;
 pub use future::ResponseFuture;
 pub use layer::{TurrisBackoffLayer, TurrisBackoffLayerBuilder};
 pub use report::{BackoffReport, SkipBackoff};

@@ -53,8 +53,6 @@ pub struct SkipBackoff;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Progress {
     pub(super) attempts: u32,
-    pub(super) retries: u32,
-    pub(super) refused: bool,
     pub(super) waited: Duration,
 }
 
@@ -63,7 +61,7 @@ impl Progress {
     #[inline]
     pub(super) fn report<B>(self, response: &mut Response<B>) {
         if self.attempts > 1 || !self.waited.is_zero() {
-            let Self { attempts, waited, .. } = self;
+            let Self { attempts, waited } = self;
             response.extensions_mut().insert(BackoffReport { attempts, waited });
         }
     }

@@ -10,13 +10,15 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{future::ResponseFuture, report::SkipBackoff};
-use crate::{
-    BoxError,
-    gate::{Entry, GateRegistry},
-    kept::KeptRequest,
-    replay::TryCloneBody,
+use super::{
+    future::ResponseFuture,
+    gate::Entry,
+    gates::Recent,
+    layer::Shared,
+    report::SkipBackoff,
+    ticket::{Departed, InLine},
 };
+use crate::{BoxError, replay::TryCloneBody};
 
 /// Waits out rate limits for the service inside, and paces its requests. Made by [`TurrisBackoffLayer`](super::TurrisBackoffLayer).
 ///
@@ -30,12 +32,14 @@ use crate::{
 #[derive(Clone)]
 pub struct TurrisBackoff<S> {
     inner: S,
-    gates: Arc<GateRegistry>,
+    shared: Arc<Shared>,
+    /// The gate that was used last, which is most often the next one too. Clones take it along.
+    recent: Option<Arc<Recent>>,
 }
 
 impl<S> TurrisBackoff<S> {
-    pub(super) fn new(inner: S, gates: Arc<GateRegistry>) -> Self {
-        Self { inner, gates }
+    pub(super) fn new(inner: S, shared: Arc<Shared>) -> Self {
+        Self { inner, shared, recent: None }
     }
 
     /// The service inside.
@@ -75,20 +79,23 @@ where
         if request.extensions().get::<SkipBackoff>().is_some() {
             return ResponseFuture::passing(self.inner.call(request));
         }
-        match Entry::at(self.gates.gate(&request)) {
-            Entry::Send(in_flight) => {
-                let kept = if in_flight.settings().max_retries > 0 { KeptRequest::of(&request) } else { None };
+        let gate = self.shared.gate(&request, &mut self.recent);
+        match gate.enter() {
+            Entry::Leave(departure) => {
+                let departed = Departed::new(gate, departure);
+                let kept = departed.keep(&request, 0);
                 let future = self.inner.call(request);
                 // A clone, which need not be ready: the service that was polled ready is the one that is called.
                 let kept = kept.map(|kept| (kept, self.inner.clone()));
-                ResponseFuture::sent(future, kept, in_flight)
+                ResponseFuture::sent(future, kept, departed)
             }
-            Entry::Wait(queued) => {
+            Entry::Stand(place) => {
+                let in_line = InLine::standing(gate, place);
                 // What readiness holds, a permit for instance, is not kept while the request waits: the service that
                 // was polled ready is dropped. The clones have never been polled.
                 let unready = self.inner.clone();
                 drop(mem::replace(&mut self.inner, unready.clone()));
-                ResponseFuture::waiting(unready, request, queued)
+                ResponseFuture::waiting(unready, request, in_line)
             }
         }
     }
@@ -98,7 +105,7 @@ impl<S: fmt::Debug> fmt::Debug for TurrisBackoff<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TurrisBackoff")
             .field("inner", &self.inner)
-            .field("settings", self.gates.settings())
+            .field("settings", self.shared.settings())
             .finish_non_exhaustive()
     }
 }

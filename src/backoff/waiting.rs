@@ -10,11 +10,13 @@ use http::Request;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::report::Progress;
+use super::{
+    gate::Turn,
+    report::Progress,
+    ticket::{Departed, InLine},
+};
 use crate::{
-    BoxError,
-    gate::{InFlightGuard, QueueGuard, Turn},
-    observe,
+    BoxError, observe,
     timer::{NoTimers, Timer},
 };
 
@@ -23,7 +25,7 @@ pub(super) struct Waiting<S, B> {
     service: S,
     /// Taken when it leaves.
     request: Option<Request<B>>,
-    queued: QueueGuard,
+    in_line: InLine,
     /// Before this it does not even stand in line: there is no token for it.
     pause_ends: Option<Instant>,
     timer: Timer,
@@ -37,16 +39,16 @@ pub(super) struct Waiting<S, B> {
 pub(super) struct Leaving<S, B> {
     pub(super) service: S,
     pub(super) request: Request<B>,
-    pub(super) in_flight: InFlightGuard,
+    pub(super) departed: Departed,
     pub(super) progress: Progress,
 }
 
 impl<S: Clone, B> Waiting<S, B> {
-    pub(super) fn new(service: S, request: Request<B>, queued: QueueGuard, progress: Progress) -> Self {
+    pub(super) fn new(service: S, request: Request<B>, in_line: InLine, progress: Progress) -> Self {
         Self {
             service,
             request: Some(request),
-            queued,
+            in_line,
             pause_ends: None,
             timer: Timer::default(),
             touched: false,
@@ -63,7 +65,7 @@ impl<S: Clone, B> Waiting<S, B> {
 
     /// Takes its place in line while there is still something else to do.
     pub(super) fn join(&mut self, waker: &Waker) {
-        self.queued.join(waker);
+        self.in_line.join(waker);
     }
 
     pub(super) fn poll_leave(&mut self, cx: &mut Context<'_>) -> Poll<Result<Leaving<S, B>, BoxError>>
@@ -80,19 +82,19 @@ impl<S: Clone, B> Waiting<S, B> {
                 }
                 self.pause_ends = None;
             }
-            match self.queued.turn(now, cx.waker()) {
+            match self.in_line.turn(now, cx.waker()) {
                 Turn::Wait(until) => {
                     self.give_readiness_back();
                     ready!(self.poll_timer(until, cx))?;
                     continue;
                 }
                 // One that has missed its turn goes when its service is ready, if it can go then.
-                Turn::Send | Turn::Evicted => {}
+                Turn::Leave | Turn::Missed => {}
             }
             self.touched = true;
             ready!(self.service.poll_ready(cx)).map_err(Into::into)?;
             let now = Instant::now();
-            if let Some(in_flight) = self.queued.try_send(now, cx.waker()) {
+            if let Some(departed) = self.in_line.leave(now, cx.waker()) {
                 // It is never polled again: whoever gets the request drops this.
                 let Some(request) = self.request.take() else { return Poll::Pending };
                 let waited = now.saturating_duration_since(self.since);
@@ -101,7 +103,7 @@ impl<S: Clone, B> Waiting<S, B> {
                 let progress = Progress { waited, ..self.progress };
                 let service = self.service.clone();
                 let service = std::mem::replace(&mut self.service, service);
-                return Poll::Ready(Ok(Leaving { service, request, in_flight, progress }));
+                return Poll::Ready(Ok(Leaving { service, request, departed, progress }));
             }
         }
     }

@@ -3,12 +3,10 @@
 use std::{
     error::Error,
     fmt,
-    fs::{self, File, Metadata, OpenOptions},
+    fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
-    thread,
-    time::{Duration, SystemTime},
 };
 
 use serde::Deserialize;
@@ -16,18 +14,11 @@ use serde_json::value::RawValue;
 use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
-use super::{BYTE_ORDER_MARK, Credentials, CredentialsFuture, CredentialsProvider};
+use super::{Credentials, CredentialsFuture, CredentialsProvider};
 use crate::secret_text::{object, text};
 
 /// Far more than an id and a secret need; a longer file is another one.
 const LARGEST: usize = 16 * 1024;
-
-/// How often files are read that change while they are read, or are missing for a moment while they are replaced.
-const READS: u32 = 16;
-/// The pause before another read of a file that is missing.
-const PAUSE: Duration = Duration::from_millis(1);
-/// After how many more reads with the same result two files in two folders are taken for what they are.
-const SETTLED: u32 = 3;
 
 /// Credentials from a file, or from two as Kubernetes mounts them, that are read anew before every fetch of a token: a
 /// rotated secret is used without a restart.
@@ -36,12 +27,9 @@ const SETTLED: u32 = 3;
 /// read, the files are read once more, and if they have changed meanwhile the fetch is repeated at once. That heals a
 /// pair of files of which one was old, too.
 ///
-/// Files that change while they are read are read again. Two files that links lead to, as Kubernetes mounts them, are read
-/// in the one folder that the links lead to at that moment, so a pair is not mixed.
-///
 /// The files are read on the runtime's threads for blocking work. What was read is zeroised. A file longer than 16 KiB
-/// is not read to its end, and a byte order mark at its start is left out. Links are followed to regular files. A pipe (a
-/// shell's `<(...)`, too) is refused, since it can be read only once; no read waits for one.
+/// is not read to its end. Links are followed to regular files; a pipe (a shell's `<(...)`, too) is not opened, since it
+/// could be read once only.
 ///
 /// # Examples
 ///
@@ -132,17 +120,13 @@ impl Source {
     fn read(&self) -> Result<Credentials, CredentialsFileError> {
         let (id, secret, secret_path) = match self {
             Self::Json(path) => {
-                let bytes = again(|_| read(path, path).map(Some))?;
-                let bytes = bytes.strip_prefix(BYTE_ORDER_MARK.to_string().as_bytes()).unwrap_or(&bytes);
-                let texts = object::<Fields<'_>>(bytes)
+                let bytes = read(path)?;
+                let texts = object::<Fields<'_>>(&bytes)
                     .and_then(|fields| Some((text(fields.client_id)?, text(fields.client_secret)?)));
                 let (client_id, client_secret) = texts.ok_or_else(|| path.failed(Reason::NotJson))?;
                 (client_id, client_secret, path)
             }
-            Self::Pair { client_id, client_secret } => {
-                let (id, secret) = read_pair(client_id, client_secret)?;
-                (value(client_id, &id)?, value(client_secret, &secret)?, client_secret)
-            }
+            Self::Pair { client_id, client_secret } => (value(client_id)?, value(client_secret)?, client_secret),
         };
         // Nor is a refused client id shown: the files may have been mixed up.
         Credentials::checked(ID, String::clone(&id), SECRET, secret).map_err(|error| {
@@ -165,102 +149,23 @@ struct Fields<'a> {
 }
 
 /// The value that a file holds.
-fn value(path: &Path, bytes: &[u8]) -> Result<Zeroizing<String>, CredentialsFileError> {
-    let value = str::from_utf8(bytes).map_err(|_| path.failed(Reason::NotText))?;
-    let value = value.strip_prefix(BYTE_ORDER_MARK).unwrap_or(value);
+fn value(path: &Path) -> Result<Zeroizing<String>, CredentialsFileError> {
+    let bytes = read(path)?;
+    let value = str::from_utf8(&bytes).map_err(|_| path.failed(Reason::NotText))?;
     Ok(Zeroizing::new(value.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
-type Bytes = Zeroizing<Vec<u8>>;
-
-/// The file that a path leads to, and its state: the same for two reads of one content.
-#[derive(PartialEq, Eq)]
-struct Stamp {
-    resolved: PathBuf,
-    modified: Option<SystemTime>,
-    length_and_inode: (u64, u64),
-}
-
-impl Stamp {
-    fn of(path: &Path) -> Result<Self, CredentialsFileError> {
-        let stamp = || {
-            // A pipe of a shell (`/dev/fd/63`) leads to nothing that has a path.
-            let resolved = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-            let metadata = fs::metadata(&resolved)?;
-            let modified = metadata.modified().ok();
-            Ok(Self { resolved, modified, length_and_inode: length_and_inode(&metadata) })
-        };
-        stamp().map_err(|error| path.failed(Reason::Unreadable(error)))
-    }
-}
-
-/// Reads both files of a pair: from one folder, if both are in one.
-///
-/// A read counts if nothing has changed in its course. If the files are in two folders, they are perhaps of one folder that
-/// was replaced between them; so that has to be the same several times in a row.
-fn read_pair(client_id: &Path, client_secret: &Path) -> Result<(Bytes, Bytes), CredentialsFileError> {
-    let stamps = || Ok([Stamp::of(client_id)?, Stamp::of(client_secret)?]);
-    let (mut last, mut same) = (None, 0);
-    again(|is_last| {
-        let before = stamps()?;
-        let [id, secret] = &before;
-        let bytes = (read(client_id, &id.resolved)?, read(client_secret, &secret.resolved)?);
-        let one_folder = id.resolved.parent() == secret.resolved.parent();
-        let unchanged = stamps()? == before;
-        same = if unchanged && last.as_ref() == Some(&before) { same + 1 } else { 0 };
-        last = Some(before);
-        Ok((is_last || (unchanged && (one_folder || same == SETTLED))).then_some(bytes))
-    })
-}
-
-/// Calls `read` until it returns something, and a few times more if a file is missing: it may be about to be replaced.
-fn again<T>(mut read: impl FnMut(bool) -> Result<Option<T>, CredentialsFileError>) -> Result<T, CredentialsFileError> {
-    let mut reads = 1;
-    loop {
-        match read(reads >= READS) {
-            Ok(Some(read)) => return Ok(read),
-            Err(error) if reads >= READS || !error.is_missing() => return Err(error),
-            Err(_) => thread::sleep(PAUSE),
-            Ok(None) => {}
-        }
-        reads += 1;
-    }
-}
-
-#[cfg(unix)]
-fn length_and_inode(metadata: &Metadata) -> (u64, u64) {
-    (metadata.len(), std::os::unix::fs::MetadataExt::ino(metadata))
-}
-
-#[cfg(not(unix))]
-fn length_and_inode(metadata: &Metadata) -> (u64, u64) {
-    (metadata.len(), 0)
-}
-
-/// Opens without waiting. Opening a pipe waits for a writer otherwise, for ever if need be, and a runtime that is shut down
-/// waits for this thread.
-fn open(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK | libc::O_NOCTTY);
-    options.read(true).open(path)
-}
-
-/// The content of `resolved`, which errors call by its name, `path`.
-fn read(path: &Path, resolved: &Path) -> Result<Bytes, CredentialsFileError> {
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialsFileError> {
     // A vector that grows leaves its old bytes in freed memory, so it is made large enough to see that a file is too long.
     let mut bytes = Zeroizing::new(Vec::with_capacity(2 * LARGEST));
-    let unreadable = |error| path.failed(Reason::Unreadable(error));
-    // Looked at before, so that a pipe is left alone; and after, since the path may have come to lead to one meanwhile.
-    if !fs::metadata(resolved).map_err(unreadable)?.is_file() {
+    // Opening a pipe waits for a writer, for ever if need be, and a runtime that is shut down waits for this thread.
+    let metadata = fs::metadata(path).map_err(|error| path.failed(Reason::Unreadable(error)))?;
+    if !metadata.is_file() {
         return Err(path.failed(Reason::NotRegular));
     }
-    let file = open(resolved).map_err(unreadable)?;
-    if !file.metadata().map_err(unreadable)?.is_file() {
-        return Err(path.failed(Reason::NotRegular));
-    }
+    let file = File::open(path).map_err(|error| path.failed(Reason::Unreadable(error)))?;
     let read = file.take(LARGEST as u64 + 1).read_to_end(&mut bytes);
-    read.map_err(unreadable)?;
+    read.map_err(|error| path.failed(Reason::Unreadable(error)))?;
     if bytes.len() > LARGEST { Err(path.failed(Reason::TooLong)) } else { Ok(bytes) }
 }
 
@@ -292,10 +197,6 @@ impl Failed for Path {
 }
 
 impl CredentialsFileError {
-    fn is_missing(&self) -> bool {
-        matches!(&self.reason, Reason::Unreadable(error) if error.kind() == io::ErrorKind::NotFound)
-    }
-
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
@@ -314,13 +215,10 @@ impl fmt::Display for CredentialsFileError {
             Reason::NotJson => f.write_str(
                 "expected a JSON object with the strings `clientId` and `clientSecret`; check that it is the right file",
             ),
-            Reason::NotText => f.write_str(
-                "it is not UTF-8 text; check that it is the right file, and not in UTF-16, as some shells write files",
-            ),
+            Reason::NotText => f.write_str("it is not UTF-8 text; check that it is the right file"),
             Reason::Unusable(value) => write!(
                 f,
-                "the {value} is empty, or has control characters, a byte order mark or white space at an end; write the \
-                 bare value"
+                "the {value} is empty, or has control characters or white space at an end; write the bare value"
             ),
         }
     }

@@ -11,7 +11,7 @@ fn error(kind: TokenErrorKind) -> TokenError {
 fn every_kind_has_the_code_that_says_the_same() {
     let codes = [
         (TokenErrorKind::InvalidCredentials, Code::Unauthenticated),
-        (TokenErrorKind::CredentialsProvider, Code::Unauthenticated),
+        (TokenErrorKind::Credentials, Code::Unauthenticated),
         (TokenErrorKind::RateLimited, Code::ResourceExhausted),
         (TokenErrorKind::Unavailable, Code::Unavailable),
         (TokenErrorKind::Timeout, Code::DeadlineExceeded),

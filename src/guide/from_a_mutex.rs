@@ -45,8 +45,7 @@
 //! use http_body_util::Full;
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! use tower::{Layer, ServiceExt};
-//! use turris_auth::{Credentials, Environment, TokenError, TokenHandle, TurrisAuthLayer};
-//! use turris_emulator::Emulator;
+//! use turris_auth::{TokenError, TokenHandle, TurrisAuthLayer, emulator::Emulator};
 //!
 //! /// Step 1: what calls `token()` stays as it is.
 //! struct Turris {
@@ -62,8 +61,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), turris_auth::BoxError> {
 //! # let turris = Emulator::start().await?;
-//! # let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
-//! # let environment = Environment::custom(turris.base_url())?;
+//! # let (credentials, environment) = (turris.credentials(), turris.environment());
 //! let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
 //! let layer = TurrisAuthLayer::builder(credentials, environment.clone()).token_service(client.clone()).build()?;
 //! let by_hand = Turris { token: layer.handle() };

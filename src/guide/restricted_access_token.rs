@@ -10,15 +10,12 @@
 //! use http::{Request, Response, StatusCode};
 //! use http_body_util::Full;
 //! use tower::{Layer, ServiceExt};
-//! use turris_auth::{BoxError, Credentials, Environment, TurrisAuthLayer};
-//! use turris_emulator::{Emulator, Endpoint, Fault};
+//! use turris_auth::{BoxError, TurrisAuthLayer, emulator::{Emulator, Endpoint, Fault}};
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), BoxError> {
 //! let turris = Emulator::builder().build()?;
-//! let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
-//! let environment = Environment::custom(turris.base_url())?;
-//! let layer = TurrisAuthLayer::builder(credentials, environment.clone())
+//! let layer = TurrisAuthLayer::builder(turris.credentials(), turris.environment())
 //!     .token_service(turris.service())
 //!     .restricted_access_token("the-restricted-access-token")
 //!     .build()?;
@@ -29,7 +26,7 @@
 //!     assert!(headers.contains_key("x-restricted-access-token") && !headers.contains_key("authorization"));
 //!     Ok::<_, BoxError>(Response::new(Full::<Bytes>::default()))
 //! }));
-//! let request = Request::get(environment.url("/v1/agencies")?).body(Full::default())?;
+//! let request = Request::get(turris.environment().url("/v1/agencies")?).body(Full::default())?;
 //! assert_eq!(api.oneshot(request).await?.status(), 200);
 //! # Ok(())
 //! # }

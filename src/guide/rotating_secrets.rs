@@ -8,28 +8,26 @@
 //! use bytes::Bytes;
 //! use http_body_util::Full;
 //! use tower::{Layer, ServiceExt};
-//! use turris_auth::{CredentialsFile, Environment, TurrisAuthLayer};
-//! use turris_emulator::Emulator;
+//! use turris_auth::{Credentials, CredentialsFile, TurrisAuthLayer, emulator::Emulator};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), turris_auth::BoxError> {
 //! # let folder = std::env::temp_dir().join(format!("turris-auth-guide-{}", std::process::id()));
 //! # std::fs::create_dir_all(&folder)?;
 //! # let path = folder.join("turris.json");
-//! let turris = Emulator::builder().client("billing", "old").build()?;
-//! let environment = Environment::custom(turris.base_url())?;
+//! let turris = Emulator::builder().client(Credentials::new("billing", "old")?).build()?;
 //! std::fs::write(&path, r#"{"clientId": "billing", "clientSecret": "old"}"#)?;
-//! let layer = TurrisAuthLayer::builder(CredentialsFile::json(&path), environment.clone())
+//! let layer = TurrisAuthLayer::builder(CredentialsFile::json(&path), turris.environment())
 //!     .token_service(turris.service())
 //!     .build()?;
 //! layer.handle().warm_up().await?;
 //!
 //! // The vendor issues a new secret, and the old tokens end.
-//! turris.put_client("billing", "new")?;
+//! turris.put_client(Credentials::new("billing", "new")?);
 //! turris.revoke_all_tokens();
 //! std::fs::write(&path, r#"{"clientId": "billing", "clientSecret": "new"}"#)?;
 //!
-//! let request = http::Request::get(environment.url("/v1/agencies")?).body(Full::<Bytes>::default())?;
+//! let request = http::Request::get(turris.environment().url("/v1/agencies")?).body(Full::<Bytes>::default())?;
 //! let response = layer.layer(turris.service()).oneshot(request).await?;
 //! assert_eq!(response.status(), 200);
 //! # std::fs::remove_dir_all(&folder)?;

@@ -14,15 +14,17 @@
 //! use http_body_util::Full;
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! use tower::{ServiceBuilder, ServiceExt};
-//! use turris_auth::{Credentials, Environment, TurrisAuthLayer, TurrisBackoffLayer};
-//! use turris_emulator::Emulator;
+//! use turris_auth::{Credentials, TurrisAuthLayer, TurrisBackoffLayer, emulator::Emulator};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), turris_auth::BoxError> {
 //! let clients = [Credentials::new("billing", "billing's secret")?, Credentials::new("reports", "reports' secret")?];
-//! # let turris =
-//! #     Emulator::builder().client("billing", "billing's secret").client("reports", "reports' secret").start().await?;
-//! # let environment = Environment::custom(turris.base_url())?;
+//! # let mut turris = Emulator::builder();
+//! # for client in &clients {
+//! #     turris = turris.client(client.clone());
+//! # }
+//! # let turris = turris.start().await?;
+//! # let environment = turris.environment();
 //! // One pool of connections for all.
 //! let connections = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
 //! let mut apis = HashMap::new();

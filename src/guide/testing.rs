@@ -1,11 +1,11 @@
 //! Your own code against the emulator.
 //!
-//! The crate [`turris-emulator`](https://docs.rs/turris-emulator) is an embedded Turris: real tokens that expire and can be
-//! revoked, the documented limits, faults on request, and counters. Add it for tests only:
+//! The feature `emulator` has an embedded Turris: real tokens that expire and can be revoked, the documented limits,
+//! faults on request, and counters. Add the crate once more, for tests only:
 //!
 //! ```toml
 //! [dev-dependencies]
-//! turris-emulator = "0.1"
+//! turris-auth = { version = "0.1", features = ["emulator"] }
 //! ```
 //!
 //! Let your code take the service and the [`Environment`](crate::Environment) from outside, and a test can give it the
@@ -17,8 +17,7 @@
 //! use http_body::Body;
 //! use http_body_util::{BodyExt, Full};
 //! use tower::{BoxError, Layer, Service, ServiceExt};
-//! use turris_auth::{Credentials, Environment, TurrisAuthLayer};
-//! use turris_emulator::{Emulator, Endpoint, Fault};
+//! use turris_auth::{Environment, TurrisAuthLayer, emulator::{Emulator, Endpoint, Fault}};
 //!
 //! /// The code to be tested.
 //! async fn agencies<S, B>(api: S, environment: &Environment) -> Result<Bytes, BoxError>
@@ -38,10 +37,9 @@
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), BoxError> {
 //! let turris = Emulator::builder().build()?;
-//! let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
-//! let environment = Environment::custom(turris.base_url())?;
-//! let layer = TurrisAuthLayer::new(credentials, environment.clone());
+//! let layer = TurrisAuthLayer::new(turris.credentials(), turris.environment());
 //! let api = layer.layer(turris.service());
+//! let environment = turris.environment();
 //!
 //! // What you expect of every day.
 //! assert!(agencies(api.clone(), &environment).await?.starts_with(b"{"));
@@ -65,6 +63,6 @@
 //! ```
 //!
 //! In memory, as here, the emulator obeys paused time. To test the HTTP client as well,
-//! [`Emulator::start`](https://docs.rs/turris-emulator/latest/turris_emulator/struct.Emulator.html#method.start) serves on a
+//! [`Emulator::start`](https://docs.rs/turris-auth/latest/turris_auth/emulator/struct.Emulator.html#method.start) serves on a
 //! loopback port; leave time alone there. Other languages, and you by hand, can use
-//! `cargo run -p turris-emulator`.
+//! `cargo run --example emulator`.

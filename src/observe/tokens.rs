@@ -17,7 +17,6 @@ pub(crate) enum Reason {
 pub(crate) enum Treatment {
     TokenReplaced,
     NewerToken,
-    OlderToken,
     InVain { pause: Duration },
     Paused,
     NoFetchPossible,
@@ -61,16 +60,6 @@ pub(crate) fn token_fetch<F: Future>(reason: Reason, fetch: F) -> impl Future<Ou
 #[cfg(not(feature = "tracing"))]
 pub(crate) fn token_fetch<F: Future>(_: Reason, fetch: F) -> F {
     fetch
-}
-
-/// Another process of the fleet has fetched the token.
-pub(crate) fn token_adopted(generation: u64, lifetime: Duration, waiters: usize) {
-    let lifetime = lifetime.as_secs();
-    event!(INFO, generation, lifetime, waiters, "access token adopted from the fleet");
-    record!("outcome" = "adopted", "generation" = generation, "lifetime" = lifetime, "waiters" = waiters);
-    metric!(counter!("turris_auth_token_fetches_total", "outcome" => "adopted").increment(1));
-    metric!(histogram!("turris_auth_token_fetch_waiters").record(waiters as f64));
-    let _ = (generation, lifetime, waiters);
 }
 
 pub(crate) fn token_fetched(generation: u64, lifetime: Duration, waiters: usize, request_id: Option<&str>) {
@@ -193,9 +182,6 @@ pub(crate) fn token_invalidated_by_handle(generation: Option<u64>) {
 pub(crate) fn unauthorized(generation: u64, treatment: Treatment) {
     match treatment {
         Treatment::TokenReplaced => event!(INFO, reason = "unauthorized", generation, "access token invalidated"),
-        Treatment::OlderToken => {
-            event!(INFO, generation, "a new access token is refused, the one before it is used for another minute");
-        }
         Treatment::InVain { pause } => {
             event!(WARN, generation, pause = pause.as_secs(), "a new token did not cure a 401, replacing it is paused");
             let _ = pause;
@@ -216,7 +202,6 @@ impl Treatment {
         match self {
             Self::TokenReplaced => "token_replaced",
             Self::NewerToken => "newer_token",
-            Self::OlderToken => "older_token",
             Self::InVain { .. } => "in_vain",
             Self::Paused => "paused",
             Self::NoFetchPossible => "no_fetch_possible",

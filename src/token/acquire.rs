@@ -1,4 +1,4 @@
-//! [`Acquire`]: one caller's way to a token.
+//! One caller's way to a token.
 
 use std::{
     pin::Pin,
@@ -10,16 +10,14 @@ use std::{
 use pin_project_lite::pin_project;
 
 use super::{
-    cache::{Joined, TokenCache},
-    fetch::no_timers,
-    flight::{FetchOutcome, Flight},
-    source::TokenSource,
+    Joined, TokenCache,
+    flight::{Flight, Landing, Source, no_timers},
     sync::{Arrival, Instant, NoTimers, Runtime, Timer},
     value::Token,
 };
 use crate::{TokenError, TokenErrorKind, observe::Stopwatch};
 
-/// How long after a flight's deadline a caller on another runtime still waits for it: its runtime may be busy.
+/// How long after a flight's deadline a caller on another runtime still lets it land: its runtime may be busy.
 const GRACE: Duration = Duration::from_secs(1);
 
 pin_project! {
@@ -44,33 +42,6 @@ pin_project! {
     }
 }
 
-impl TokenCache {
-    /// Whether `token` can be sent now. If its refresh is due, this starts it in the background.
-    #[inline]
-    pub(crate) fn usable(
-        self: &Arc<Self>,
-        token: &Token,
-        now: Instant,
-        source: impl Fn() -> Box<dyn TokenSource>,
-    ) -> bool {
-        token.is_fresh(now) || self.usable_while_refreshing(token, now, source)
-    }
-
-    #[cold]
-    fn usable_while_refreshing(
-        self: &Arc<Self>,
-        token: &Token,
-        now: Instant,
-        source: impl Fn() -> Box<dyn TokenSource>,
-    ) -> bool {
-        let valid = token.is_valid(now);
-        if valid && let Some(pending) = self.claim_refresh(token, now) {
-            pending.start(self, source);
-        }
-        valid
-    }
-}
-
 impl Acquire {
     /// A token to send now. `source` makes what fetches it, should this caller be the one to start the flight.
     ///
@@ -82,41 +53,35 @@ impl Acquire {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         cache: &Arc<TokenCache>,
-        source: impl Fn() -> Box<dyn TokenSource>,
+        source: impl Fn() -> Box<dyn Source>,
     ) -> Poll<Result<Arc<Token>, TokenError>> {
         let this = self.project();
         let mut waiting = this.waiting;
         loop {
             let Some(wait) = waiting.as_mut().as_pin_mut() else {
-                let flight = match cache.join() {
+                match cache.join(&source) {
                     Joined::Token(token) => return Poll::Ready(Ok(token)),
                     Joined::Refused(error) => return Poll::Ready(Err(error)),
-                    Joined::Flight(flight) => flight,
-                    Joined::Start(pending) => {
-                        let flight = Arc::clone(&pending.flight);
-                        pending.start(cache, &source);
-                        flight
-                    }
-                };
-                waiting.set(Some(Waiting::new(flight)));
+                    Joined::Flight(flight) => waiting.set(Some(Waiting::new(flight))),
+                }
                 continue;
             };
             let flight = Arc::clone(&wait.flight);
             let stopwatch = wait.stopwatch;
-            let outcome = ready!(wait.poll(cx, cache));
+            let landing = ready!(wait.poll(cx, cache));
             stopwatch.stop();
             waiting.set(None);
-            match outcome {
-                Ok(FetchOutcome::Token(token)) if !token.is_refused() => {
-                    // This may be polled long after the outcome, and then there may be a newer one.
+            match landing {
+                Ok(Landing::Token(token)) if !token.is_refused() => {
+                    // This may be polled long after the landing, and then there may be a newer one.
                     let current = cache.load();
                     let renewed = current.as_ref().filter(|current| current.generation() != token.generation());
                     let newer = renewed.filter(|current| current.is_valid(Instant::now())).cloned();
                     return Poll::Ready(Ok(newer.unwrap_or(token)));
                 }
-                Ok(FetchOutcome::Failed(error)) | Err(error) => return Poll::Ready(Err(error)),
+                Ok(Landing::Failed(error)) | Err(error) => return Poll::Ready(Err(error)),
                 // Another flight on this runtime would end the same way at once, and this would be a busy loop.
-                Ok(FetchOutcome::Abandoned) if Runtime::current().is_none_or(|here| here.id() == flight.runtime) => {
+                Ok(Landing::Abandoned) if Runtime::current().is_none_or(|here| here.id() == flight.runtime) => {
                     let reason = "the tokio runtime was shut down while it fetched the token";
                     return Poll::Ready(Err(TokenError::new(TokenErrorKind::Runtime, reason)));
                 }
@@ -125,7 +90,7 @@ impl Acquire {
                     let reason = "no token came in time that had not been invalidated before it could be used";
                     return Poll::Ready(Err(TokenError::new(TokenErrorKind::Timeout, reason)));
                 }
-                Ok(FetchOutcome::Token(_) | FetchOutcome::Discarded | FetchOutcome::Abandoned) => {
+                Ok(Landing::Token(_) | Landing::Discarded | Landing::Abandoned) => {
                     this.deadline.get_or_insert(flight.deadline);
                 }
             }
@@ -136,17 +101,17 @@ impl Acquire {
 impl Waiting {
     fn new(flight: Arc<Flight>) -> Self {
         flight.waiters.increment();
-        Self { arrival: flight.outcome.arrival(), flight, patience: Timer::default(), stopwatch: Stopwatch::start() }
+        Self { arrival: flight.landing.arrival(), flight, patience: Timer::default(), stopwatch: Stopwatch::start() }
     }
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, cache: &TokenCache) -> Poll<Result<FetchOutcome, TokenError>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, cache: &TokenCache) -> Poll<Result<Landing, TokenError>> {
         let this = self.project();
         // Asked before waiting: the flight may have landed before `arrival` was made.
-        if let Some(outcome) = this.flight.outcome.get() {
-            return Poll::Ready(Ok(outcome.clone()));
+        if let Some(landing) = this.flight.landing.get() {
+            return Poll::Ready(Ok(landing.clone()));
         }
         if this.arrival.poll(cx).is_ready() {
-            return Poll::Ready(Ok(this.flight.outcome.get().cloned().unwrap_or(FetchOutcome::Discarded)));
+            return Poll::Ready(Ok(this.flight.landing.get().cloned().unwrap_or(Landing::Discarded)));
         }
         // Asked at every poll: a future can be moved to another runtime after its first one.
         if Runtime::current().is_some_and(|here| here.id() == this.flight.runtime) {
@@ -155,7 +120,7 @@ impl Waiting {
         match ready!(this.patience.poll_until(this.flight.deadline + GRACE, cx)) {
             Ok(()) => {
                 cache.supersede(this.flight);
-                Poll::Ready(Ok(FetchOutcome::Discarded))
+                Poll::Ready(Ok(Landing::Discarded))
             }
             Err(NoTimers) => Poll::Ready(Err(no_timers())),
         }

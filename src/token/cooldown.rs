@@ -32,7 +32,7 @@ impl Cooldown {
         let doubled = SHORTEST.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(LONGEST);
         self.failures = self.failures.saturating_add(1).min(30);
         let jittered = doubled.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0);
-        let asked_for = error.asked_wait().unwrap_or_default().min(LONGEST_ASKED_FOR);
+        let asked_for = error.retry_after().unwrap_or_default().min(LONGEST_ASKED_FOR);
         let wait = jittered.max(asked_for);
         let error = error.with_retry_after(Some(wait));
         self.last = Some(Failure { error: error.clone(), until: now + wait });

@@ -25,15 +25,15 @@ pub(super) enum Purpose {
 
 /// Counts fetches.
 ///
-/// 1. A fetch has a place from before it is sent until [`WINDOW`] after the last moment at which it can have arrived:
-///    whichever window of the server it was counted in, that window is over by then.
-/// 2. No fetch is begun without a free place, so in any window at most `limit` arrive.
+/// 1. A fetch has a place from before it is sent until [`WINDOW`] after it ended: whichever window of the server it was
+///    counted in, that window is over by then.
+/// 2. No fetch is begun without a free place, so in any window at most `limit` are under way.
 /// 3. What the server says only ever lowers what may be sent, and only until its window ends.
 #[derive(Debug)]
 pub(super) struct Quota {
     limit: usize,
     under_way: usize,
-    /// When the places of the fetches that have ended become free, in this order.
+    /// When the places of the fetches that have ended become free, earliest first.
     taken_until: VecDeque<Instant>,
     server: Option<ServerCount>,
 }
@@ -79,12 +79,9 @@ impl Quota {
         }
     }
 
-    /// A fetch has ended. `last_arrival` is the last moment at which its request can arrive, which may be still to come.
-    pub(super) fn end(&mut self, last_arrival: Instant) {
+    pub(super) fn end(&mut self, now: Instant) {
         self.under_way = self.under_way.saturating_sub(1);
-        let free_at = last_arrival + WINDOW;
-        let later = self.taken_until.partition_point(|until| *until <= free_at);
-        self.taken_until.insert(later, free_at);
+        self.taken_until.push_back(now + WINDOW);
     }
 
     /// What an answer of the endpoint says of the fetches that all processes have made.

@@ -1,16 +1,36 @@
-//! Everything that threads meet in. Only its primitives are exchanged for the model checker of `crates/model`.
+//! Everything that threads meet in. Only its primitives are exchanged for the model checker of `tests/model`.
 
 use std::{
     future::Future,
     sync::{Arc, PoisonError, atomic::Ordering},
 };
 
-use crate::primitives::{
+use self::primitives::{
     AbortHandle, ArcSwapOption, AtomicBool, AtomicU64, AtomicUsize, Guard, Handle, Mutex, MutexGuard, Notify, OnceLock,
     OwnedNotified,
 };
-pub(crate) use crate::primitives::{Id as RuntimeId, Instant};
+pub(crate) use self::primitives::{Id as RuntimeId, Instant};
 pub(super) use crate::timer::{NoTimers, Timer};
+
+/// What the rest of this file is built upon.
+#[cfg(not(turris_model))]
+mod primitives {
+    pub(super) use std::sync::{
+        Mutex, MutexGuard, OnceLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+    };
+
+    pub(super) use arc_swap::{ArcSwapOption, Guard};
+    pub(super) use tokio::{
+        runtime::Handle,
+        sync::{Notify, futures::OwnedNotified},
+        task::AbortHandle,
+    };
+    pub(crate) use tokio::{runtime::Id, time::Instant};
+}
+#[cfg(turris_model)]
+#[path = "../../tests/model/src/exchanged.rs"]
+mod primitives;
 
 /// A lock for short critical sections that neither wait nor call foreign code.
 pub(super) struct Lock<T>(Mutex<T>);
@@ -46,8 +66,8 @@ impl<T> Published<T> {
     }
 }
 
-/// A relaxed flag. Readers tolerate a stale value: it guards no other memory, and a reader that finds it set reads what to do
-/// from a [`Published`] value or under the lock.
+/// A mark that others should see soon, and at once if they have heard of it. It guards no other memory, hence the relaxed
+/// ordering: whoever finds it set looks for what to do where it is published, or under the lock.
 pub(super) struct Flag(AtomicBool);
 
 impl Flag {
@@ -102,8 +122,8 @@ impl Due {
     }
 }
 
-/// A value that is set once and that any number of tasks wait for.
-pub(super) struct SetOnce<T> {
+/// A value that arrives once and that any number of tasks wait for.
+pub(super) struct Outcome<T> {
     value: OnceLock<T>,
     arrived: Arc<Notify>,
 }
@@ -111,8 +131,8 @@ pub(super) struct SetOnce<T> {
 /// Ready once the value has arrived, however early it was made.
 pub(super) type Arrival = OwnedNotified;
 
-impl<T> SetOnce<T> {
-    pub(super) fn empty() -> Self {
+impl<T> Outcome<T> {
+    pub(super) fn pending() -> Self {
         Self { value: OnceLock::new(), arrived: Arc::new(Notify::new()) }
     }
 

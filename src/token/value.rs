@@ -19,15 +19,13 @@ const REFRESH_SHARE: u32 = 3;
 const REFRESH_JITTER: f64 = 0.25;
 
 /// A token that has just been issued.
-pub(crate) struct IssuedToken {
+pub(crate) struct Issued {
     /// The whole `Authorization` value, marked sensitive.
     pub(crate) authorization: HeaderValue,
     pub(crate) lifetime: Duration,
     /// When the request was sent: the server's clock for the token started later, never earlier.
     pub(crate) sent_at: Instant,
     pub(crate) request_id: Option<Box<str>>,
-    /// Another process of the fleet has fetched it.
-    pub(crate) adopted: bool,
 }
 
 /// A token and its place in the sequence of tokens.
@@ -44,18 +42,12 @@ pub(crate) struct Token {
     /// A request that carried it got a 401.
     pub(super) refused: Flag,
     /// A 401 made it necessary, and no request has succeeded with it yet.
-    pub(super) unconfirmed: Flag,
+    pub(super) unproven: Flag,
 }
 
 impl Token {
     /// `jitter` is a random number from 0 to 1.
-    pub(super) fn new(
-        issued: IssuedToken,
-        generation: u64,
-        forced: bool,
-        refresh_before: Duration,
-        jitter: f64,
-    ) -> Self {
+    pub(super) fn new(issued: Issued, generation: u64, forced: bool, refresh_before: Duration, jitter: f64) -> Self {
         let lifetime = issued.lifetime.clamp(SHORTEST_LIFETIME, LONGEST_LIFETIME);
         // No subtraction underflows: the last moments are at most a twentieth of the lifetime, the margin five twelfths.
         let valid_for = lifetime.saturating_sub(LONGEST_LAST_MOMENTS.min(lifetime / LAST_MOMENTS_SHARE));
@@ -72,7 +64,7 @@ impl Token {
             expires_after: nanoseconds(lifetime),
             refresh: Due::at(nanoseconds(refresh_after)),
             refused: Flag::new(false),
-            unconfirmed: Flag::new(forced),
+            unproven: Flag::new(forced),
         }
     }
 
@@ -89,8 +81,8 @@ impl Token {
 
     /// Whether the caller should tell the cache when a request with this token has succeeded.
     #[inline]
-    pub(crate) fn is_unconfirmed(&self) -> bool {
-        self.unconfirmed.is_set()
+    pub(crate) fn is_unproven(&self) -> bool {
+        self.unproven.is_set()
     }
 
     /// Whether it is valid and its refresh is not due.
@@ -125,11 +117,6 @@ impl Token {
     /// How long the server goes on accepting this token.
     pub(crate) fn expires_in(&self, now: Instant) -> Duration {
         Duration::from_nanos(self.expires_after.saturating_sub(self.nanoseconds_old(now)))
-    }
-
-    /// When its request was sent.
-    pub(super) fn sent_at(&self) -> Instant {
-        self.sent_at
     }
 
     /// How long ago its request was sent.

@@ -12,23 +12,25 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::{runtime::Builder, task::yield_now};
 use tower::{BoxError, Layer, ServiceExt, limit::ConcurrencyLimit};
-use turris_auth::{TokenError, TokenErrorKind, TurrisAuthLayer};
-use turris_emulator::{Emulator, Endpoint, Fault};
-use turris_test_support::EmulatorExt;
+use turris_auth::{
+    TokenError, TokenErrorKind, TurrisAuthLayer,
+    emulator::{Emulator, Endpoint, Fault},
+};
 
-use super::server::{Body, HttpClient, client};
+use super::server::{Body, HttpClient, client, trace};
 
 type Api = turris_auth::TurrisAuth<ConcurrencyLimit<HttpClient>>;
 
 const VERSIONS: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
 
 fn layer(emulator: &Emulator) -> TurrisAuthLayer {
-    turris_test_support::trace::if_asked_for();
+    trace::if_asked_for();
     TurrisAuthLayer::builder(emulator.credentials(), emulator.environment()).build().unwrap()
 }
 
 fn get(emulator: &Emulator, path: &str) -> Request<Body> {
-    Request::get(emulator.url(path)).body(Body::default()).unwrap()
+    let base = emulator.base_url().to_string();
+    Request::get(format!("{}{path}", base.trim_end_matches('/'))).body(Body::default()).unwrap()
 }
 
 async fn send(api: &Api, request: Request<Body>) -> Result<Response<Incoming>, BoxError> {

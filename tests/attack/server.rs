@@ -1,5 +1,8 @@
 //! A server that says whatever it is told to, and a client of it whose memory is watched.
 
+#[path = "../support/trace.rs"]
+pub(crate) mod trace;
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
@@ -42,7 +45,7 @@ pub(crate) struct Server {
 impl Server {
     /// Gives each connection to `speak`, and closes it when that returns.
     pub(crate) fn start(speak: impl Fn(&TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> Self {
-        turris_test_support::trace::if_asked_for();
+        trace::if_asked_for();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));

@@ -1,20 +1,11 @@
 //! Credentials that are read from files.
 
-use std::{
-    error::Error,
-    fs,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{error::Error, fs, path::PathBuf, time::Duration};
 
 use futures_util::FutureExt;
-use turris_auth::{CredentialsFile, CredentialsFileError, TokenErrorKind, TurrisAuthLayer};
-use turris_emulator::{Emulator, Limits};
-use turris_test_support::EmulatorExt;
+use turris_auth::{
+    Credentials, CredentialsFile, CredentialsFileError, TokenErrorKind, TurrisAuthLayer, emulator::Emulator,
+};
 
 use crate::support::{SECRET, settle};
 
@@ -33,7 +24,7 @@ fn json(id: &str, secret: &str) -> String {
 #[tokio::test(start_paused = true)]
 async fn a_secret_that_is_rotated_is_used_without_a_restart() {
     let path = folder("rotated").join("turris.json");
-    let turris = Emulator::builder().client("client", "old").build().unwrap();
+    let turris = Emulator::builder().client(Credentials::new("client", "old").unwrap()).build().unwrap();
     fs::write(&path, json("client", "old")).unwrap();
     let layer = TurrisAuthLayer::builder(CredentialsFile::json(&path), turris.environment())
         .token_service(turris.service())
@@ -42,13 +33,12 @@ async fn a_secret_that_is_rotated_is_used_without_a_restart() {
     let handle = layer.handle();
     handle.warm_up().await.unwrap();
 
-    turris.put_client("client", "new").unwrap();
+    turris.put_client(Credentials::new("client", "new").unwrap());
     handle.invalidate();
     let error = handle.warm_up().await.unwrap_err();
     assert_eq!(error.kind(), TokenErrorKind::InvalidCredentials, "the file still has the old one");
     fs::write(&path, json("client", "new")).unwrap();
-    assert_eq!(error.retry_after(), None, "waiting does not help");
-    tokio::time::sleep(handle.status().retry_in().unwrap()).await;
+    tokio::time::sleep(error.retry_after().unwrap()).await;
     handle.warm_up().await.unwrap();
     settle().await;
     assert_eq!(turris.counters().token_requests, 3);
@@ -63,7 +53,7 @@ async fn each_form_is_read_and_line_ends_after_a_value_are_not_part_of_it() {
         fs::write(&secret, format!("a secret{end}")).unwrap();
         let file = CredentialsFile::pair(&id, &secret);
         assert_eq!(file.read().await.unwrap().client_id(), "client-1");
-        let turris = Emulator::builder().client("client-1", "a secret").build().unwrap();
+        let turris = Emulator::builder().client(Credentials::new("client-1", "a secret").unwrap()).build().unwrap();
         let layer = TurrisAuthLayer::builder(file, turris.environment()).token_service(turris.service());
         layer.build().unwrap().handle().warm_up().await.unwrap();
     }
@@ -122,7 +112,7 @@ async fn a_file_that_is_missing_is_the_source_of_a_token_error_and_costs_no_fetc
     let file = CredentialsFile::json(folder("missing").join("turris.json"));
     let layer = TurrisAuthLayer::builder(file, turris.environment()).token_service(turris.service()).build().unwrap();
     let error = tokio::time::timeout(Duration::from_secs(60), layer.handle().warm_up()).await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), TokenErrorKind::CredentialsProvider);
+    assert_eq!(error.kind(), TokenErrorKind::Credentials);
     assert!(error.source().unwrap().is::<CredentialsFileError>());
     assert_eq!(turris.counters().token_requests, 0);
 }
@@ -175,119 +165,4 @@ async fn a_mounted_secret_is_read_through_its_links() {
     symlink("2", folder.join("..data_tmp")).unwrap();
     fs::rename(folder.join("..data_tmp"), folder.join("..data")).unwrap();
     assert_eq!(files.read().await.unwrap().client_id(), "new");
-}
-
-#[tokio::test]
-async fn a_byte_order_mark_is_no_part_of_a_value() {
-    let folder = folder("marks");
-    let (id, secret, path) = (folder.join("id"), folder.join("secret"), folder.join("turris.json"));
-    fs::write(&id, "\u{feff}client\r\n").unwrap();
-    fs::write(&secret, "\u{feff}the secret\r\n").unwrap();
-    fs::write(&path, format!("\u{feff}{}\r\n", json("client", "the secret"))).unwrap();
-    for file in [CredentialsFile::pair(id, secret), CredentialsFile::json(&path)] {
-        let turris = Emulator::builder().client("client", "the secret").build().unwrap();
-        let layer = TurrisAuthLayer::builder(file, turris.environment()).token_service(turris.service());
-        layer.build().unwrap().handle().warm_up().await.unwrap();
-    }
-    // In a value of JSON it is named.
-    fs::write(&path, json("client", "\u{feff}the secret")).unwrap();
-    let error = CredentialsFile::json(&path).read().await.unwrap_err();
-    assert!(error.to_string().contains("byte order mark"), "{error}");
-}
-
-/// Replaces what `link` leads to, over and over, until it is dropped.
-#[cfg(unix)]
-struct Swapping(Arc<AtomicBool>, Option<std::thread::JoinHandle<()>>);
-
-#[cfg(unix)]
-impl Swapping {
-    fn between(targets: [PathBuf; 2], link: PathBuf, pause: Duration) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let new = link.with_extension("new");
-        std::os::unix::fs::symlink(&targets[0], &link).unwrap();
-        let swapping = std::thread::spawn(move || {
-            for target in targets.iter().cycle().skip(1) {
-                if stopped.load(Ordering::SeqCst) {
-                    return;
-                }
-                std::os::unix::fs::symlink(target, &new).unwrap();
-                fs::rename(&new, &link).unwrap();
-                std::thread::sleep(pause);
-            }
-        });
-        Self(stop, Some(swapping))
-    }
-}
-
-#[cfg(unix)]
-impl Drop for Swapping {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-        self.1.take().unwrap().join().unwrap();
-    }
-}
-
-#[cfg(unix)]
-#[test]
-fn a_file_that_becomes_a_pipe_holds_no_reader_up() {
-    let folder = folder("becomes_a_pipe");
-    let (file, pipe, link) = (folder.join("file"), folder.join("pipe"), folder.join("turris.json"));
-    fs::write(&file, json("client", "secret")).unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let swapping = Swapping::between([file, pipe.clone()], link.clone(), Duration::ZERO);
-    let (done, finished) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let credentials = CredentialsFile::json(&link);
-        for _ in 0..20_000 {
-            match credentials.read().now_or_never().unwrap() {
-                Ok(read) => assert_eq!(read.client_id(), "client"),
-                Err(error) => assert!(error.to_string().contains("not a regular file"), "{error}"),
-            }
-        }
-        done.send(()).unwrap();
-    });
-    let result = finished.recv_timeout(Duration::from_secs(120));
-    drop(swapping);
-    // Lets a reader go that waits all the same.
-    drop(fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap());
-    result.unwrap();
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn a_pair_that_is_swapped_while_it_is_read_is_never_mixed() {
-    let folder = folder("swapped");
-    for version in ["one", "two"] {
-        fs::create_dir(folder.join(version)).unwrap();
-        fs::write(folder.join(version).join("id"), format!("client-{version}")).unwrap();
-        fs::write(folder.join(version).join("secret"), format!("secret-{version}")).unwrap();
-    }
-    let turris = Emulator::builder()
-        .client("client-one", "secret-one")
-        .client("client-two", "secret-two")
-        .limits(Limits::default().token_requests(1_000))
-        .build()
-        .unwrap();
-    let data = folder.join("data");
-    let swapping = Swapping::between([folder.join("one"), folder.join("two")], data.clone(), Duration::from_millis(1));
-    let files = CredentialsFile::pair(data.join("id"), data.join("secret"));
-    for _ in 0..200 {
-        let layer = TurrisAuthLayer::builder(files.clone(), turris.environment()).token_service(turris.service());
-        layer.build().unwrap().handle().warm_up().await.unwrap();
-    }
-    drop(swapping);
-    assert_eq!(turris.counters().token_requests, 200, "none was refused and repeated");
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn two_files_in_two_folders_are_a_pair_too() {
-    let folder = folder("two_folders");
-    for (name, value) in [("a", "client"), ("b", SECRET)] {
-        fs::create_dir(folder.join(name)).unwrap();
-        fs::write(folder.join(name).join("value"), value).unwrap();
-    }
-    let files = CredentialsFile::pair(folder.join("a/value"), folder.join("b/value"));
-    assert_eq!(files.read().await.unwrap().client_id(), "client");
 }

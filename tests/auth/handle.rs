@@ -75,7 +75,7 @@ async fn status_while_fetches_fail() {
     assert!(!handle.status().is_healthy());
     assert_eq!(handle.status().valid_for(), None);
     let error = handle.token().await.unwrap_err();
-    assert_eq!((error.kind(), error.retry_after()), (TokenErrorKind::InvalidCredentials, None));
+    assert_eq!((error.kind(), error.retry_after()), (TokenErrorKind::InvalidCredentials, handle.status().retry_in()));
     assert_eq!(script.requests(), 2);
 
     tokio::time::sleep(handle.status().retry_in().unwrap()).await;

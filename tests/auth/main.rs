@@ -7,7 +7,6 @@
 )]
 
 mod allowance;
-mod answers;
 mod bounds;
 mod builder;
 mod cancellation;

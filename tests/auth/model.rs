@@ -86,39 +86,8 @@ struct Known {
     refuses_all: bool,
     /// Tokens up to this number were thrown away.
     struck: usize,
-    sent: Sent,
+    newest_sent: usize,
     violations: Vec<String>,
-}
-
-/// The tokens that the API has seen, oldest first.
-#[derive(Default)]
-struct Sent(Vec<SentToken>);
-
-struct SentToken {
-    number: usize,
-    first: Instant,
-    /// It was refused before it was a minute old.
-    refused_young: bool,
-}
-
-impl Sent {
-    /// An older token is sent after a newer one only if that was refused in its first minute, and only the one before it, and
-    /// not for longer.
-    fn record(&mut self, number: usize, accepted: bool) -> Option<String> {
-        let minute = Duration::from_secs(60);
-        let is_new = self.0.last().is_none_or(|newest| newest.number < number);
-        if is_new {
-            self.0.push(SentToken { number, first: Instant::now(), refused_young: false });
-        }
-        let older = self.0.iter().rev().nth(1).map(|older| older.number);
-        let newest = self.0.last_mut().unwrap();
-        if newest.number == number {
-            newest.refused_young |= !accepted && newest.first.elapsed() <= minute;
-            return None;
-        }
-        let allowed = newest.refused_young && older == Some(number) && newest.first.elapsed() <= minute;
-        (!allowed).then(|| format!("token {number} was sent after token {}", newest.number))
-    }
 }
 
 struct World {
@@ -151,11 +120,12 @@ impl World {
                 let struck = known.struck;
                 known.violations.push(format!("token {number} was sent, though thrown away up to {struck}"));
             }
-            let accepted = !known.refuses_all && number > known.revoked;
-            if let Some(violation) = known.sent.record(number, accepted) {
-                known.violations.push(violation);
+            if number < known.newest_sent {
+                let newest = known.newest_sent;
+                known.violations.push(format!("token {number} was sent after token {newest}"));
             }
-            accepted
+            known.newest_sent = known.newest_sent.max(number);
+            !known.refuses_all && number > known.revoked
         });
         let refused = Arc::clone(&api.refused);
         let service = layer.layer(api);

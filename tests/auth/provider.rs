@@ -106,15 +106,14 @@ async fn a_provider_that_fails_is_an_error_with_its_source_and_costs_none_of_the
         .unwrap();
     let service = layer.layer(Api::accepting_all());
     let error = token_error(carried(&service).await);
-    assert_eq!(error.kind(), TokenErrorKind::CredentialsProvider);
+    assert_eq!(error.kind(), TokenErrorKind::Credentials);
     assert_eq!(error.source().unwrap().to_string(), "the vault is sealed");
     assert!(!error.to_string().contains("sealed"), "the source is not repeated: {error}");
     // It is asked again after each cool-down, and for ever.
     while vault.asked() < 20 {
         let error = token_error(carried(&service).await);
-        assert_eq!(error.kind(), TokenErrorKind::CredentialsProvider);
-        assert_eq!(error.retry_after(), None);
-        sleep(layer.handle().status().retry_in().unwrap()).await;
+        assert_eq!(error.kind(), TokenErrorKind::Credentials);
+        sleep(error.retry_after().unwrap()).await;
     }
     assert_eq!(script.requests(), 0);
     sleep(Duration::from_secs(60)).await;
@@ -170,22 +169,4 @@ async fn a_provider_that_waits_for_its_own_layer_is_an_error_in_time() {
     assert_eq!(token_error(soon(carried(&service)).await).kind(), TokenErrorKind::Timeout);
     assert!(begun.elapsed() <= Duration::from_secs(9));
     assert_eq!(script.requests(), 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_closure_and_a_box_are_providers_too() {
-    let asked = Arc::new(Mutex::new(0));
-    let counted = Arc::clone(&asked);
-    let closure = turris_auth::credentials_fn(move || {
-        *counted.lock().unwrap() += 1;
-        async { Credentials::new("client", SECRET) }
-    });
-    let boxed: Box<dyn CredentialsProvider> = Box::new(closure);
-    let script = Script::issuing(Duration::ZERO);
-    let layer = TurrisAuthLayer::builder(boxed, Environment::Production).token_service(script.clone()).build().unwrap();
-    for n in 1..=3 {
-        layer.handle().warm_up().await.unwrap();
-        layer.handle().invalidate();
-        assert_eq!((*asked.lock().unwrap(), script.requests()), (n, n));
-    }
 }

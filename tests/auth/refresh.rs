@@ -1,18 +1,11 @@
 //! Early refresh: unseen by requests, once per token, and not by everybody at once.
 
-use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use futures_util::future::join_all;
-use http::Response;
 use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceExt};
-use turris_auth::{TokenErrorKind, TokenService};
+use turris_auth::TokenErrorKind;
 
 use crate::support::*;
 
@@ -176,93 +169,4 @@ async fn without_a_margin_a_token_is_used_until_it_expires() {
     sleep(Duration::from_millis(2)).await;
     assert_eq!(service.oneshot(get(API)).await.unwrap().status(), 200);
     assert_eq!(script.requests(), 2);
-}
-
-/// An API that takes a token when it has been out for `delay`, unless it was revoked.
-#[derive(Clone)]
-struct Replicas {
-    issued: Arc<Mutex<Vec<Instant>>>,
-    revoked: Arc<AtomicUsize>,
-    delay: Duration,
-}
-
-impl Replicas {
-    fn new(delay: Duration) -> (Self, Script) {
-        let replicas = Self { issued: Arc::default(), revoked: Arc::default(), delay };
-        let issued = Arc::clone(&replicas.issued);
-        let script = Script::new(move |n| {
-            issued.lock().unwrap().push(Instant::now());
-            async move { Ok(token(n)) }
-        });
-        (replicas, script)
-    }
-
-    fn judge(&self, seen: &Seen) -> Response<Body> {
-        let number: usize = seen.token().unwrap().strip_prefix("token-").unwrap().parse().unwrap();
-        let age = self.issued.lock().unwrap()[number - 1].elapsed();
-        let good =
-            number > self.revoked.load(Ordering::SeqCst) && age >= self.delay && age < Duration::from_secs(3_600);
-        status(if good { 200 } else { 401 })
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_new_token_that_is_not_known_everywhere_yet_costs_no_caller_a_401() {
-    for delay in [1, 2, 5, 10, 45] {
-        let (replicas, script) = Replicas::new(Duration::from_secs(delay));
-        let service = layer(&script).layer(Recorder::new(move |seen| replicas.judge(seen)));
-        let begun = Instant::now();
-        let mut warm = 0;
-        while begun.elapsed() < Duration::from_secs(2 * 3_600) {
-            let answer = service.clone().oneshot(get(API)).await.unwrap();
-            if begun.elapsed() > Duration::from_secs(240) {
-                assert_eq!(answer.status(), 200, "known after {delay} s, at {:?}", begun.elapsed());
-                warm += 1;
-            }
-            sleep(Duration::from_secs(1)).await;
-        }
-        assert!(warm > 6_000);
-        // The cold start has no older token to go on with.
-        let cold = script.instants().iter().filter(|at| **at - begun < Duration::from_secs(240)).count();
-        assert_eq!(script.requests() - cold, 2, "two early refreshes, and nothing more");
-    }
-}
-
-/// Brings a layer to the moment after its early refresh.
-async fn after_a_refresh(recorder: &Recorder, script: &Script) -> turris_auth::TurrisAuth<Recorder, TokenService> {
-    let service = layer(script).layer(recorder.clone());
-    service.clone().oneshot(get(API)).await.unwrap();
-    sleep(Duration::from_secs(3_350)).await;
-    service.clone().oneshot(get(API)).await.unwrap();
-    settle().await;
-    assert_eq!(script.requests(), 2);
-    service
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_request_goes_on_with_the_older_token_and_with_a_third_if_both_are_revoked() {
-    let (replicas, script) = Replicas::new(Duration::ZERO);
-    let revoked = Arc::clone(&replicas.revoked);
-    let recorder = Recorder::new(move |seen| replicas.judge(seen));
-    let service = after_a_refresh(&recorder, &script).await;
-    revoked.store(2, Ordering::SeqCst);
-    let before = recorder.seen().len();
-    assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 200);
-    let carried: Vec<_> = recorder.tokens().drain(before..).flatten().collect();
-    assert_eq!(carried, ["token-2", "token-1", "token-3"]);
-    assert_eq!(script.requests(), 3);
-}
-
-#[tokio::test(start_paused = true)]
-async fn after_its_first_minute_a_refused_token_is_replaced_as_ever() {
-    let (replicas, script) = Replicas::new(Duration::ZERO);
-    let revoked = Arc::clone(&replicas.revoked);
-    let recorder = Recorder::new(move |seen| replicas.judge(seen));
-    let service = after_a_refresh(&recorder, &script).await;
-    sleep(Duration::from_secs(61)).await;
-    revoked.store(2, Ordering::SeqCst);
-    let before = recorder.seen().len();
-    assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 200);
-    let carried: Vec<_> = recorder.tokens().drain(before..).flatten().collect();
-    assert_eq!(carried, ["token-2", "token-3"]);
 }

@@ -115,54 +115,6 @@ async fn no_error_shows_a_secret_in_the_form_that_json_gives_it() {
     }
 }
 
-/// How servers write a text into another one.
-fn spellings(secret: &str) -> Vec<String> {
-    let json = |text: &str| {
-        let quoted = serde_json::to_string(text).unwrap();
-        quoted[1..quoted.len() - 1].to_owned()
-    };
-    let percent =
-        |byte: u8| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    let html =
-        |text: &str| text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;").replace('/', "&#x2f;");
-    vec![
-        json(secret),
-        json(secret).replace('/', "\\/"),
-        json(&json(secret)),
-        json(&json(&json(secret))),
-        secret.bytes().map(percent).collect(),
-        secret.bytes().map(percent).collect::<String>().to_lowercase(),
-        html(secret),
-        json(&html(secret)),
-        secret.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect(),
-    ]
-}
-
-#[tokio::test(start_paused = true)]
-async fn no_error_shows_a_secret_in_any_spelling() {
-    const SECRET: &str = "s/3\"c\\r&e<t+%=\u{e9}";
-    let lower = SECRET.to_lowercase();
-    assert_eq!(lower, SECRET, "a spelling in lower case is one of this secret");
-    for spelling in spellings(SECRET) {
-        let message = format!("secret ({spelling}) is unknown");
-        let body =
-            serde_json::json!({"errorMessage": [message, "another"], "errorType": spelling, "requestId": spelling});
-        let body = body.to_string();
-        for code in [200, 400, 401, 500] {
-            let answer = body.clone();
-            let endpoint =
-                Recorder::new(move |_| Response::builder().status(code).body(Body::from(answer.clone())).unwrap());
-            let layer = TurrisAuthLayer::builder(Credentials::new("client", SECRET).unwrap(), Environment::Production)
-                .token_service(endpoint)
-                .build()
-                .unwrap();
-            let error = layer.handle().warm_up().await.unwrap_err();
-            assert_eq!(error.messages().collect::<Vec<_>>(), ["secret ([secret]) is unknown", "another"], "{spelling}");
-            assert_eq!((error.error_type(), error.request_id()), (Some("[secret]"), Some("[secret]")), "{spelling}");
-        }
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_not_quite_a_token_is_not_quoted() {
     let bodies = [
@@ -174,10 +126,6 @@ async fn an_answer_that_is_not_quite_a_token_is_not_quoted() {
         format!(r#"{{"data":"{TOKEN}"}}"#),
         format!("{TOKEN} {SECRET}"),
         format!(r#"["{TOKEN}"]"#),
-        format!(
-            r#"{{"data":{{"accessToken":"{TOKEN}","expiresIn":"soon"}},"requestId":"for {TOKEN}","errorMessage":"{TOKEN}"}}"#
-        ),
-        format!(r#"{{"accessToken":"{TOKEN}","tokenType":"mac","requestId":"{TOKEN}","errorType":"{SECRET}"}}"#),
     ];
     for body in bodies {
         let answer = body.clone();

@@ -1,5 +1,8 @@
 //! A scripted token endpoint and a scripted API, both counting, both on tokio's (paused) time.
 
+#[path = "../support/trace.rs"]
+pub(crate) mod trace;
+
 use std::{
     convert::Infallible,
     future::Future,
@@ -37,7 +40,7 @@ impl Script {
     where
         F: Future<Output = Result<Response<Body>, BoxError>> + Send + 'static,
     {
-        turris_test_support::trace::if_asked_for();
+        trace::if_asked_for();
         Self { answer: Arc::new(move |n| Box::pin(answer(n))), seen: Arc::default() }
     }
 
@@ -104,7 +107,7 @@ pub fn status(status: u16) -> Response<Body> {
 }
 
 pub fn credentials() -> Credentials {
-    turris_test_support::trace::if_asked_for();
+    trace::if_asked_for();
     Credentials::new("client", SECRET).unwrap()
 }
 

@@ -145,7 +145,7 @@ async fn an_answer_beyond_64_kib_is_not_read_to_its_end() {
             let (error, read) = answered(code, move || frames.clone(), endless).await;
             let error = error.unwrap();
             // An error is what its status says, whatever its body is.
-            let kind = if code == 400 { TokenErrorKind::Blocked } else { TokenErrorKind::Protocol };
+            let kind = if code == 400 { TokenErrorKind::InvalidCredentials } else { TokenErrorKind::Protocol };
             assert_eq!(error.kind(), kind, "{error}");
             assert_eq!(error.to_string().contains("64 KiB"), code == 201, "{error}");
             assert!(read <= BOUND + largest, "{read} bytes read");
@@ -296,9 +296,9 @@ async fn the_provider_is_asked_before_every_fetch_and_its_failure_is_named() {
 
     let failing = layer(provider(vec![Err("the vault is sealed"), Ok("new")])).unwrap();
     let error = failing.handle().warm_up().await.unwrap_err();
-    assert_eq!(error.kind(), TokenErrorKind::CredentialsProvider);
+    assert_eq!(error.kind(), TokenErrorKind::Credentials);
     assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "the vault is sealed");
     assert_eq!(recorder.seen().len(), 2, "nothing was sent");
-    tokio::time::sleep(failing.handle().status().retry_in().unwrap()).await;
+    tokio::time::sleep(error.retry_after().unwrap()).await;
     failing.handle().warm_up().await.unwrap();
 }

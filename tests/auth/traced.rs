@@ -6,14 +6,14 @@ use std::{
     thread,
 };
 
-use crate::support::SECRET;
+use crate::support::{SECRET, trace};
 
 const LEAKING: &str = "TURRIS_AUTH_LEAKING";
 
 /// Shows the secret in each way that there is, on a thread that the test harness knows nothing of.
 #[allow(clippy::panic, reason = "one of the ways")]
 fn leak() {
-    turris_test_support::trace::if_asked_for();
+    trace::if_asked_for();
     println!("printed {SECRET}");
     let leaking = thread::spawn(|| {
         eprintln!("eprinted {SECRET}");

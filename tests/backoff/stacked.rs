@@ -10,9 +10,8 @@ use tower::{ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer};
 use turris_auth::{
     TokenError, TurrisAuthLayer,
     backoff::{BackoffReport, TurrisBackoffLayer},
+    emulator::{Emulator, Endpoint, Fault},
 };
-use turris_emulator::{Emulator, Endpoint, Fault};
-use turris_test_support::EmulatorExt;
 
 use crate::support::seconds;
 

@@ -1,5 +1,8 @@
 //! A server that answers as it is told, and clocks.
 
+#[path = "../support/trace.rs"]
+pub(crate) mod trace;
+
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},
@@ -45,7 +48,7 @@ struct State {
 
 impl Server {
     pub(crate) fn new(script: impl IntoIterator<Item = Response<Body>>) -> Self {
-        turris_test_support::trace::if_asked_for();
+        trace::if_asked_for();
         let state = State { script: script.into_iter().collect(), ..State::default() };
         Self { start: Instant::now(), latency: Duration::from_millis(10), state: Arc::new(Mutex::new(state)) }
     }

@@ -7,7 +7,7 @@ use http::{
     HeaderValue, StatusCode, Uri,
     header::{HeaderName, RETRY_AFTER},
 };
-use turris_emulator::{Endpoint, Fault, Limits};
+use turris_auth::emulator::{Endpoint, Fault, Limits};
 
 use super::{
     net::{Quality, Route},

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use turris_emulator::{Endpoint, Fault, Limits, RateLimitHeaders};
+use turris_auth::emulator::{Endpoint, Fault, Limits, RateLimitHeaders};
 
 use super::{
     faults::Faults,

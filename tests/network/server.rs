@@ -22,7 +22,10 @@ use tokio::{
     time::Instant,
 };
 use tower::{BoxError, ServiceExt};
-use turris_emulator::{Emulator, EmulatorError, RateLimitHeaders};
+use turris_auth::{
+    Credentials,
+    emulator::{Emulator, EmulatorError, RateLimitHeaders},
+};
 
 use super::{
     net::{Host, Network},
@@ -40,15 +43,14 @@ pub struct Servers {
     network: Network,
     watch: Watch,
     turris: Arc<Mutex<Arc<Emulator>>>,
-    /// The id and the secret of each.
-    clients: Mutex<Vec<(String, String)>>,
+    clients: Mutex<Vec<Credentials>>,
     headers: RateLimitHeaders,
     started: Instant,
     running: Mutex<Vec<(Host, JoinHandle<()>)>>,
 }
 
 impl Servers {
-    pub fn new(network: Network, watch: Watch, clients: Vec<(String, String)>, headers: RateLimitHeaders) -> Self {
+    pub fn new(network: Network, watch: Watch, clients: Vec<Credentials>, headers: RateLimitHeaders) -> Self {
         let turris = Arc::new(emulator(&clients, headers, Duration::ZERO));
         Self {
             network,
@@ -66,11 +68,11 @@ impl Servers {
     }
 
     /// Gives a client a new secret.
-    pub fn rotate(&self, client_id: &str, client_secret: String) {
-        self.turris().put_client(client_id, &*client_secret).unwrap();
+    pub fn rotate(&self, client: Credentials) {
+        self.turris().put_client(client.clone());
         let mut clients = self.clients.lock().unwrap();
-        clients.retain(|(known, _)| known != client_id);
-        clients.push((client_id.to_owned(), client_secret));
+        clients.retain(|known| known.client_id() != client.client_id());
+        clients.push(client);
     }
 
     /// Turris forgets all that it has issued and counted.
@@ -123,9 +125,9 @@ impl Servers {
     }
 }
 
-fn emulator(clients: &[(String, String)], headers: RateLimitHeaders, elapsed: Duration) -> Emulator {
+fn emulator(clients: &[Credentials], headers: RateLimitHeaders, elapsed: Duration) -> Emulator {
     let builder = Emulator::builder().started_at(UNIX_EPOCH + BEGINNING + elapsed).rate_limit_headers(headers);
-    clients.iter().cloned().fold(builder, |builder, (id, secret)| builder.client(id, secret)).build().unwrap()
+    clients.iter().cloned().fold(builder, |builder, client| builder.client(client)).build().unwrap()
 }
 
 type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;

@@ -7,8 +7,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until},
 };
-use turris_auth::Credentials;
-use turris_emulator::Limits;
+use turris_auth::{Credentials, emulator::Limits};
 
 use super::{
     caller::{Bounds, Caller, Outcome},
@@ -54,8 +53,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let (plan, network, watch) = (Plan::new(seed), Network::new(seed), Watch::new());
         let secrets: Vec<_> = plan.processes.iter().map(|process| credentials(&process.client_id, 0)).collect();
-        let clients = plan.processes.iter().map(|process| (process.client_id.clone(), secret(&process.client_id, 0)));
-        let servers = Servers::new(network.clone(), watch.clone(), clients.collect(), plan.headers);
+        let servers = Servers::new(network.clone(), watch.clone(), secrets.clone(), plan.headers);
         let processes = plan.processes.iter().zip(&secrets).map(|(process, credentials)| {
             watch.add_secret(&secret(&process.client_id, 0));
             Arc::new(Process::start(process, credentials.clone(), &network, &watch))
@@ -185,7 +183,7 @@ impl World {
         let version = self.watch.rotates();
         let new = credentials(client_id, version);
         self.watch.add_secret(&secret(client_id, version));
-        self.servers.rotate(client_id, secret(client_id, version));
+        self.servers.rotate(new.clone());
         for (plan, current) in self.plan.processes.iter().zip(&mut self.secrets) {
             if plan.client_id == *client_id {
                 *current = new.clone();

@@ -15,6 +15,7 @@ mod limited;
 mod limits;
 mod metrics;
 mod panicking;
+mod prometheus;
 mod secrets;
 mod silence;
 #[path = "../auth/support.rs"]

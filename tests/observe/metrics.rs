@@ -151,7 +151,7 @@ fn all_metrics_are_described_with_their_units() {
     let described = Described::default();
     metrics::with_local_recorder(&described, turris_auth::observe::describe_metrics);
     let described = described.0.into_inner().unwrap();
-    assert_eq!(described.len(), 12);
+    assert_eq!(described.len(), 9);
     for (name, unit) in described {
         let expected = if name.ends_with("_seconds") { metrics::Unit::Seconds } else { metrics::Unit::Count };
         assert_eq!(unit, Some(expected), "{name}");

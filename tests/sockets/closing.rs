@@ -3,8 +3,10 @@
 use std::io::ErrorKind;
 
 use http::StatusCode;
-use turris_auth::TokenError;
-use turris_emulator::{Emulator, Endpoint, Fault};
+use turris_auth::{
+    TokenError,
+    emulator::{Emulator, Endpoint, Fault},
+};
 
 use super::support::{VERSIONS, api, get, send, started, until};
 
@@ -56,7 +58,7 @@ async fn a_server_that_was_restarted_and_knows_no_token_costs_one_fetch() {
         let api = api(&emulator, version);
         let request = || get(&emulator, "/v1/agencies");
         send(&api, request()).await.unwrap();
-        let (request, port) = (request(), emulator.address().unwrap().port());
+        let (request, port) = (request(), emulator.base_url().port_u16().unwrap());
         emulator.shutdown().await;
         // Somebody else may have the port for a moment, as the near end of a connection.
         let restarted = loop {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use http::{StatusCode, Uri};
 use tower::Layer;
-use turris_auth::{Credentials, Environment, TokenErrorKind, TurrisAuthLayer};
-use turris_emulator::{Endpoint, Fault};
-use turris_test_support::EmulatorExt;
+use turris_auth::{
+    Credentials, Environment, TokenErrorKind, TurrisAuthLayer,
+    emulator::{Endpoint, Fault},
+};
 
 use super::support::{VERSIONS, api, builder, client, get, send, started, token_error};
 

@@ -3,7 +3,7 @@ use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
 
 use super::support::{Api, Body, VERSIONS, api, builder, client, get, send, started, until};
-use turris_emulator::{Emulator, Endpoint, Fault};
+use turris_auth::emulator::{Emulator, Endpoint, Fault};
 
 const CALLERS: usize = 1_000;
 

@@ -3,7 +3,7 @@ use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::ServiceExt;
-use turris_emulator::{Endpoint, Fault};
+use turris_auth::emulator::{Endpoint, Fault};
 
 use super::support::{Body, VERSIONS, api, empty, get, send, started, uri};
 
@@ -48,7 +48,7 @@ async fn an_upgrade_gets_the_token_and_its_connection_passes_through() {
 async fn connect_passes_without_a_token() {
     let emulator = started().await;
     let api = api(&emulator, Version::HTTP_11);
-    let authority = emulator.address().unwrap().to_string();
+    let authority = emulator.base_url().authority().unwrap().to_string();
     for target in [authority.clone(), format!("http://{authority}/")] {
         let request = empty(Request::builder().method(Method::CONNECT).uri(target));
         let answer = send(&api, request).await.unwrap();

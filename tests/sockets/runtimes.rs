@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_test::{assert_pending, task};
 use tower::Layer;
-use turris_emulator::{Endpoint, Fault};
+use turris_auth::emulator::{Endpoint, Fault};
 
 use super::support::{VERSIONS, builder, client, get, layer, send, started, until};
 

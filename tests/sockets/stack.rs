@@ -29,10 +29,9 @@ use tower_http::request_id::{MakeRequestUuid, SetRequestIdLayer};
 use turris_auth::{
     Credentials, Environment, TurrisAuthLayer, TurrisBackoffLayer,
     backoff::BackoffReport,
+    emulator::{Emulator, Endpoint, Fault, Limits},
     replay::{DEFAULT_BOUND, ReplayBody, ReplayBodyLayer},
 };
-use turris_emulator::{Emulator, Endpoint, Fault, Limits};
-use turris_test_support::EmulatorExt;
 
 use super::support::VERSIONS;
 

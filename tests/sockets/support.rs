@@ -1,5 +1,8 @@
 //! An emulator and a client of it, over either version of HTTP.
 
+#[path = "../support/trace.rs"]
+pub(crate) mod trace;
+
 use bytes::Bytes;
 use http::{Request, StatusCode, Version, request::Builder};
 use http_body_util::{BodyExt, Full};
@@ -8,9 +11,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use tower::{BoxError, ServiceExt, limit::ConcurrencyLimit};
-use turris_auth::{TokenError, TurrisAuth, TurrisAuthLayer, auth::TurrisAuthLayerBuilder};
-use turris_emulator::Emulator;
-use turris_test_support::EmulatorExt;
+use turris_auth::{TokenError, TurrisAuth, TurrisAuthLayer, auth::TurrisAuthLayerBuilder, emulator::Emulator};
 
 pub(crate) type Body = Full<Bytes>;
 pub(crate) type HttpClient = ConcurrencyLimit<Client<HttpConnector, Body>>;
@@ -20,14 +21,14 @@ pub(crate) const VERSIONS: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
 
 /// A client of its own. The limit keeps HTTP/1.1, which needs a connection per request, within few file descriptors.
 pub(crate) fn client(version: Version) -> HttpClient {
-    turris_test_support::trace::if_asked_for();
+    trace::if_asked_for();
     let http2 = version == Version::HTTP_2;
     let client = Client::builder(TokioExecutor::new()).http2_only(http2).build_http();
     ConcurrencyLimit::new(client, if http2 { 1_000 } else { 64 })
 }
 
 pub(crate) async fn started() -> Emulator {
-    turris_test_support::trace::if_asked_for();
+    trace::if_asked_for();
     Emulator::start().await.unwrap()
 }
 
@@ -45,7 +46,7 @@ pub(crate) fn api(emulator: &Emulator, version: Version) -> Api {
 }
 
 pub(crate) fn uri(emulator: &Emulator, path: &str) -> String {
-    format!("{}{path}", emulator.base_url())
+    format!("{}{path}", emulator.base_url().to_string().trim_end_matches('/'))
 }
 
 pub(crate) fn get(emulator: &Emulator, path: &str) -> Request<Body> {

@@ -1,7 +1,7 @@
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
-use turris_emulator::{Endpoint, Fault};
+use turris_auth::emulator::{Endpoint, Fault};
 
 use super::support::{Body, VERSIONS, api, empty, get, send, started, uri};
 

@@ -28,7 +28,7 @@ fn the_object_may_be_whole_or_partial() {
         ("{}", expected(None, None, &[])),
     ];
     for (body, expected) in cases {
-        assert_eq!(ErrorAnswer::decode_without(body.as_bytes(), &[]), expected, "{body}");
+        assert_eq!(ErrorAnswer::decode(body.as_bytes()), expected, "{body}");
     }
 }
 
@@ -46,7 +46,7 @@ fn a_field_of_another_type_does_not_spoil_the_others() {
         ),
     ];
     for (body, expected) in cases {
-        assert_eq!(ErrorAnswer::decode_without(body.as_bytes(), &[]), expected, "{body}");
+        assert_eq!(ErrorAnswer::decode(body.as_bytes()), expected, "{body}");
     }
 }
 
@@ -64,7 +64,7 @@ fn what_is_not_the_object_says_nothing() {
         unclosed.as_bytes(),
     ];
     for body in bodies {
-        assert_eq!(ErrorAnswer::decode_without(body, &[]), ErrorAnswer::default(), "{}", String::from_utf8_lossy(body));
+        assert_eq!(ErrorAnswer::decode(body), ErrorAnswer::default(), "{}", String::from_utf8_lossy(body));
     }
 }
 
@@ -74,26 +74,24 @@ fn ten_thousand_levels_of_nesting_do_not_spoil_the_other_fields() {
     for nested in nested {
         let body =
             format!(r#"{{"requestId": "r", "details": {nested}, "errorType": {nested}, "errorMessage": {nested}}}"#);
-        assert_eq!(ErrorAnswer::decode_without(body.as_bytes(), &[]), expected(Some("r"), None, &[]));
+        assert_eq!(ErrorAnswer::decode(body.as_bytes()), expected(Some("r"), None, &[]));
         let body = format!(r#"{{"errorMessage": ["a", {nested}, "b"]}}"#);
-        assert_eq!(ErrorAnswer::decode_without(body.as_bytes(), &[]), expected(None, None, &["a", "b"]));
+        assert_eq!(ErrorAnswer::decode(body.as_bytes()), expected(None, None, &["a", "b"]));
     }
 }
 
 #[test]
 fn of_a_field_that_is_there_twice_the_last_one_counts() {
     let body = br#"{"requestId": "a", "errorMessage": ["a"], "requestId": "b", "errorMessage": "b"}"#;
-    assert_eq!(ErrorAnswer::decode_without(body, &[]), expected(Some("b"), None, &["b"]));
+    assert_eq!(ErrorAnswer::decode(body), expected(Some("b"), None, &["b"]));
 }
 
 #[test]
 fn texts_are_bounded_and_without_control_characters() {
     let long = "x".repeat(2_000);
     let messages: Vec<_> = (0..100).map(|_| &*long).collect();
-    let answer = ErrorAnswer::decode_without(
-        &encode::error_answer(400, "a\r\nset-cookie: b", "\u{1b}[31mred", &messages, TIMESTAMP),
-        &[],
-    );
+    let answer =
+        ErrorAnswer::decode(&encode::error_answer(400, "a\r\nset-cookie: b", "\u{1b}[31mred", &messages, TIMESTAMP));
     assert_eq!(answer.request_id.as_deref(), Some("aset-cookie: b"));
     assert_eq!(answer.error_type.as_deref(), Some("[31mred"));
     assert_eq!(answer.messages.len(), 8);
@@ -103,7 +101,7 @@ fn texts_are_bounded_and_without_control_characters() {
 #[test]
 fn an_answer_that_is_no_error_has_its_request_id() {
     let body = encode::token_answer("a.b.c", 3600, "dev-1", TIMESTAMP);
-    assert_eq!(ErrorAnswer::decode_without(&body, &[]), expected(Some("dev-1"), None, &[]));
+    assert_eq!(ErrorAnswer::decode(&body), expected(Some("dev-1"), None, &[]));
 }
 
 #[test]
@@ -111,19 +109,19 @@ fn a_secret_that_the_server_quotes_is_left_out() {
     let cut = format!("{}s3cret", "x".repeat(509));
     let messages = ["clientSecret 's3cret' is too short, s3cret", &cut, "harmless"];
     let body = encode::error_answer(400, "s3cret", "s3cret_refused", &messages, TIMESTAMP);
-    let answer = ErrorAnswer::decode_without(&body, &["s3cret"]);
+    let answer = ErrorAnswer::decode_without(&body, "s3cret");
     assert_eq!(answer.request_id.as_deref(), Some("[secret]"));
     assert_eq!(answer.error_type.as_deref(), Some("[secret]_refused"));
     assert_eq!(&*answer.messages[0], "clientSecret '[secret]' is too short, [secret]");
     assert!(answer.messages[1].ends_with("x[se"), "{}", answer.messages[1]);
     assert_eq!(&*answer.messages[2], "harmless");
-    assert_eq!(ErrorAnswer::decode_without(&body, &[""]), ErrorAnswer::decode_without(&body, &[]));
+    assert_eq!(ErrorAnswer::decode_without(&body, ""), ErrorAnswer::decode(&body));
 }
 
 #[test]
 fn a_secret_is_left_out_whatever_unprintable_characters_are_in_it() {
     let read = |message: &str, secret: &str| {
-        ErrorAnswer::decode_without(&encode::error_answer(400, "r", "t", &[message], TIMESTAMP), &[secret]).messages
+        ErrorAnswer::decode_without(&encode::error_answer(400, "r", "t", &[message], TIMESTAMP), secret).messages
     };
     // A server that breaks lines, or tries.
     assert_eq!(&*read("s3c\r\nret or s3\u{200b}cr\u{202e}et", "s3cret")[0], "[secret] or [secret]");
@@ -136,7 +134,7 @@ fn a_secret_is_left_out_whatever_unprintable_characters_are_in_it() {
 proptest! {
     #[test]
     fn no_body_panics(body in any::<Vec<u8>>()) {
-        ErrorAnswer::decode_without(&body, &[]);
+        ErrorAnswer::decode(&body);
     }
 
     #[test]
@@ -148,12 +146,12 @@ proptest! {
     ) {
         let messages: Vec<_> = messages.iter().map(|message| &**message).collect();
         let body = encode::error_answer(status, &request_id, &error_type, &messages, TIMESTAMP);
-        prop_assert_eq!(ErrorAnswer::decode_without(&body, &[]), expected(Some(&request_id), Some(&error_type), &messages));
+        prop_assert_eq!(ErrorAnswer::decode(&body), expected(Some(&request_id), Some(&error_type), &messages));
     }
 
     #[test]
     fn whatever_the_texts_are_they_come_out_bounded_and_clean(text in any::<String>()) {
-        let answer = ErrorAnswer::decode_without(&encode::error_answer(500, &text, &text, &[&*text; 12], TIMESTAMP), &[]);
+        let answer = ErrorAnswer::decode(&encode::error_answer(500, &text, &text, &[&*text; 12], TIMESTAMP));
         prop_assert!(answer.messages.len() <= 8);
         for text in answer.messages.iter().chain(&answer.request_id).chain(&answer.error_type) {
             prop_assert!(!text.is_empty() && text.chars().count() <= 512 && !text.contains(char::is_control));

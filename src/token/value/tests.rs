@@ -3,13 +3,8 @@ use proptest::prelude::*;
 use super::*;
 
 fn token(sent_at: Instant, lifetime: Duration, margin: Duration, jitter: f64) -> Token {
-    let issued = IssuedToken {
-        authorization: HeaderValue::from_static("Bearer secret"),
-        lifetime,
-        sent_at,
-        request_id: None,
-        adopted: false,
-    };
+    let issued =
+        Issued { authorization: HeaderValue::from_static("Bearer secret"), lifetime, sent_at, request_id: None };
     Token::new(issued, 7, false, margin, jitter)
 }
 

@@ -1,5 +1,0 @@
-//! What the token's life has to know of answers.
-
-#[rustfmt::skip]
-#[path = "../../../src/api/limits.rs"]
-pub(crate) mod limits;

@@ -1,0 +1,77 @@
+//! Asks the vendor's sandbox for `GET /v1/auth/test-oauth` and says what it answered, or why not.
+//!
+//! `TURRIS_CLIENT_ID=... TURRIS_CLIENT_SECRET=... cargo run --example live`. The exit status is 0 when the sandbox
+//! accepted the token, 1 when it did not, and 2 when the variables cannot be used.
+
+use std::{error::Error, process::ExitCode, time::Duration};
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use tower::{ServiceBuilder, ServiceExt};
+use turris_auth::{BoxError, Credentials, Environment, TurrisAuthLayer};
+
+const MOST_TIME: Duration = Duration::from_secs(60);
+/// Far more than the documented answer.
+const LARGEST_ANSWER: usize = 64 * 1024;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let credentials = match Credentials::from_env() {
+        Ok(credentials) => credentials,
+        Err(error) => {
+            eprintln!("{error}\n");
+            eprintln!(
+                "TURRIS_CLIENT_ID and TURRIS_CLIENT_SECRET name the sandbox client to ask as. The vendor issues them."
+            );
+            eprintln!("Without any, `cargo run --release --example quickstart` shows the same on an embedded server.");
+            return ExitCode::from(2);
+        }
+    };
+    let environment = Environment::Sandbox;
+    println!("Asking {environment} as {}.", credentials.client_id());
+    let answer = tokio::time::timeout(MOST_TIME, ask(credentials, environment)).await;
+    match answer.unwrap_or_else(|_| Err(format!("no answer within {} s", MOST_TIME.as_secs()).into())) {
+        Ok(answer) => {
+            println!("The token was issued and accepted:\n{answer}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{}", with_causes(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The body of the answer, or why there is none.
+pub(crate) async fn ask(credentials: Credentials, environment: Environment) -> Result<String, BoxError> {
+    let url = format!("{}/v1/auth/test-oauth", environment.base_url().to_string().trim_end_matches('/'));
+    // Plain HTTP too, for an embedded server; the environment refuses it for any host that is not a loopback one.
+    let https = HttpsConnectorBuilder::new().with_native_roots()?.https_or_http().enable_all_versions().build();
+    let api = ServiceBuilder::new()
+        .layer(TurrisAuthLayer::new(credentials, environment))
+        .service(Client::builder(TokioExecutor::new()).build(https));
+
+    let response = api.oneshot(Request::get(url).body(Full::<Bytes>::default())?).await?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await?.to_bytes();
+    let body = String::from_utf8_lossy(&body).into_owned();
+    if status.is_success() {
+        Ok(body)
+    } else {
+        Err(format!("a token was issued, but the request with it got the status {status}:\n{body}").into())
+    }
+}
+
+/// An error and what it came from, one to a line.
+pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!("\n  because: {error}"));
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,89 @@
+//! Shows on an embedded Turris, over real loopback HTTP, what this crate does for a client under load.
+//!
+//! `cargo run --release --example quickstart`, with `-- --json` for one JSON object instead of text. The exit status is
+//! 1 when something was not as it should be.
+
+mod load;
+pub(crate) mod phases;
+pub(crate) mod report;
+mod stack;
+
+use std::{process::ExitCode, time::Duration};
+
+use phases::Demo;
+use report::Phase;
+use turris_auth::BoxError;
+
+const HELP: &str = "\
+Shows what turris-auth does for a client under load, on an embedded Turris.
+
+Usage: cargo run --release --example quickstart [-- OPTIONS]
+
+  --json    print one JSON object with the numbers of every phase, and nothing else
+  --help    this text
+";
+
+/// Several times what it takes, so that it ends even where something hangs.
+const MOST_TIME: Duration = Duration::from_secs(60);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let json = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
+        [] => false,
+        [option] if option == "--json" => true,
+        [option] if option == "--help" => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        options => {
+            eprintln!("unusable arguments `{}`\n\n{HELP}", options.join(" "));
+            return ExitCode::from(2);
+        }
+    };
+    let late = |_| Err(format!("it was not over within {} s", MOST_TIME.as_secs()).into());
+    match tokio::time::timeout(MOST_TIME, demonstrate(json)).await.unwrap_or_else(late) {
+        Ok(problems) if problems.is_empty() => ExitCode::SUCCESS,
+        Ok(problems) => {
+            problems.iter().for_each(|problem| eprintln!("not as it should be: {problem}"));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("the demonstration could not be run: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Shows all phases and their numbers, and returns what was not as it should be.
+async fn demonstrate(json: bool) -> Result<Vec<String>, BoxError> {
+    let phases = run(json).await?;
+    match json {
+        true => println!("{}", report::json(&phases)?),
+        false => println!("\n{}", report::table(&phases)),
+    }
+    Ok(phases.iter().flat_map(Phase::problems).cloned().collect())
+}
+
+/// Runs one phase after the other, and says what happened in each unless the numbers alone are wanted.
+async fn run(quiet: bool) -> Result<Vec<Phase>, BoxError> {
+    let demo = Demo::start().await?;
+    let tell = |phase: Phase| {
+        if !quiet {
+            println!("{}: {}", phase.name, phase.story);
+        }
+        phase
+    };
+    if !quiet {
+        println!(
+            "An embedded Turris serves at {}; all that follows goes over its sockets.\n",
+            demo.emulator.base_url()
+        );
+    }
+    Ok(vec![
+        tell(demo.cold(1_000).await?),
+        tell(demo.revoked(1_000).await?),
+        tell(demo.outage(100).await?),
+        tell(demo.expiry(Duration::from_secs(4)).await?),
+        tell(Demo::rate_limited(3 * phases::ALLOWANCE as usize).await?),
+    ])
+}

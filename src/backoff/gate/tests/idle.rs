@@ -1,0 +1,47 @@
+//! What would be lost with a gate. One reason is enough for it to stay.
+
+use super::*;
+
+fn is_idle(gate: &Gate) -> bool {
+    gate.is_idle(Instant::now())
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_stands_in_line() {
+    let gate = unpaced();
+    assert!(is_idle(&gate));
+    let place = Place { newcomer: false, number: 0 };
+    gate.stand(place, false, Waker::noop());
+    assert!(!is_idle(&gate));
+    gate.abandon(place);
+    assert!(is_idle(&gate));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_closed() {
+    let gate = unpaced();
+    gate.refused(leave(&gate), &retry_after(5));
+    assert!(!is_idle(&gate));
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(is_idle(&gate));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_has_succeeded_since_a_refusal_without_a_word() {
+    let gate = unpaced();
+    gate.refused(leave(&gate), &RateLimits::default());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!is_idle(&gate));
+    gate.returned(leave(&gate), accepted);
+    assert!(is_idle(&gate));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_of_its_window_is_taken() {
+    let gate = paced(3);
+    assert!(is_idle(&gate));
+    gate.returned(leave(&gate), accepted);
+    assert!(!is_idle(&gate));
+    tokio::time::sleep(WINDOW).await;
+    assert!(is_idle(&gate));
+}

@@ -1,0 +1,75 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn retry_after_goes_before_the_reset_and_neither_says_nothing() {
+    let both = RateLimits { retry_after: Some(seconds(7)), reset_after: Some(seconds(40)), ..Default::default() };
+    assert_eq!(asked(&both), Some(seconds(7)));
+    assert_eq!(asked(&RateLimits { retry_after: None, ..both }), Some(seconds(41)));
+    assert_eq!(asked(&RateLimits::default()), None);
+}
+
+#[test]
+fn now_means_in_a_second() {
+    assert_eq!(asked(&RateLimits { retry_after: Some(seconds(0)), ..Default::default() }), Some(seconds(1)));
+    assert_eq!(asked(&RateLimits { reset_after: Some(seconds(0)), ..Default::default() }), Some(seconds(1)));
+}
+
+#[test]
+fn the_jitter_is_a_tenth_of_what_was_asked_and_a_second_at_the_most() {
+    let wait = |asked, share| with_jitter(Duration::from_millis(asked), seconds(120), share).as_millis();
+    assert_eq!(
+        [(3_000, 0.0), (3_000, 0.5), (3_000, 1.0)].map(|(asked, share)| wait(asked, share)),
+        [3_000, 3_150, 3_300]
+    );
+    assert_eq!(
+        [(60_000, 1.0), (119_500, 1.0), (130_000, 0.0)].map(|(asked, share)| wait(asked, share)),
+        [61_000, 120_000, 120_000]
+    );
+}
+
+#[test]
+fn the_exponential_delay_doubles_to_a_minute() {
+    let most = |refusals| exponential(refusals, seconds(1000), 1.0).as_secs();
+    assert_eq!([0, 1, 2, 3, 5, 6, 31, 32, u32::MAX].map(most), [1, 2, 4, 8, 32, 60, 60, 60, 60]);
+    assert_eq!(exponential(9, seconds(5), 1.0), seconds(5));
+    assert_eq!(exponential(9, seconds(5), 0.0), seconds(0));
+}
+
+fn any_duration() -> impl Strategy<Value = Duration> {
+    prop_oneof![
+        Just(Duration::ZERO),
+        Just(Duration::MAX),
+        (any::<u64>(), 0..1_000_000_000u32).prop_map(|(s, n)| Duration::new(s, n)),
+        (0..200u64, 0..1_000_000_000u32).prop_map(|(s, n)| Duration::new(s, n)),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_wait_is_never_below_what_was_asked_nor_above_the_bounds(
+        retry_after in proptest::option::of(any_duration()),
+        reset_after in proptest::option::of(any_duration()),
+        max_wait in any_duration(),
+        refusals: u32,
+        share in 0.0..1.0f64,
+    ) {
+        let limits = RateLimits { retry_after, reset_after, ..Default::default() };
+        if let Some(asked) = asked(&limits) {
+            let wait = with_jitter(asked, max_wait, share);
+            prop_assert!(wait <= max_wait);
+            if asked <= max_wait {
+                prop_assert!(wait >= asked);
+                prop_assert!(wait >= retry_after.or(reset_after).unwrap());
+                prop_assert!(wait <= asked.saturating_add(MOST_JITTER));
+            }
+        }
+        let wait = exponential(refusals, max_wait, share);
+        prop_assert!(wait <= max_wait.min(LONGEST_STEP));
+    }
+}

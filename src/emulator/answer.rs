@@ -1,0 +1,78 @@
+//! How answers are put together.
+
+use std::{fmt::Display, time::SystemTime};
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE},
+};
+use serde_json::{Value, json};
+
+use super::{clock::epoch_seconds_up, limits::Allowance, state::State, tokens::random_uuid};
+use crate::api::encode;
+
+pub(super) type Answer = Response<Bytes>;
+
+pub(super) fn request_id() -> String {
+    format!("dev-{}", random_uuid())
+}
+
+/// ISO 8601 with milliseconds, as the documentation shows it.
+pub(super) fn timestamp(now: SystemTime) -> impl Display {
+    humantime::format_rfc3339_millis(now)
+}
+
+pub(super) fn json_answer(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(body.into());
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    answer
+}
+
+/// A success: `data` in the envelope that the token endpoint uses.
+pub(super) fn data(status: StatusCode, data: &Value, now: SystemTime) -> Answer {
+    let body = json!({ "data": data, "requestId": request_id(), "timestamp": timestamp(now).to_string() });
+    json_answer(status, body.to_string().into_bytes())
+}
+
+/// The error object of `status`.
+pub(super) fn error(status: StatusCode, messages: &[&str], now: SystemTime) -> Answer {
+    let body =
+        encode::error_answer(status.as_u16(), &request_id(), error_type(status), messages, &timestamp(now).to_string());
+    let mut answer = json_answer(status, body);
+    if status == StatusCode::UNAUTHORIZED {
+        // RFC 9110 wants a challenge with every 401.
+        answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    answer
+}
+
+pub(super) fn method_not_allowed(allowed: &'static str, now: SystemTime) -> Answer {
+    let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, &["this path has other methods"], now);
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    answer
+}
+
+fn error_type(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 => "unauthorized",
+        403 => "forbidden",
+        404 => "not_found",
+        405 => "method_not_allowed",
+        429 => "rate_limit_exceeded",
+        400..500 => "invalid_input",
+        _ => "internal_error",
+    }
+}
+
+/// Adds the rate-limit headers where they are due.
+pub(super) fn add_rate_limit_headers(answer: &mut Answer, allowance: &Allowance, state: &State) {
+    if state.rate_limit_headers.apply_to(allowance) {
+        let now = state.clock.now();
+        // Rounded up: who comes back then finds a new window.
+        let resets = epoch_seconds_up(now.checked_add(allowance.resets_in).unwrap_or(now));
+        let (limit, remaining) = (u64::from(allowance.limit), u64::from(allowance.remaining));
+        encode::rate_limit_headers(answer.headers_mut(), limit, remaining, resets);
+    }
+}

@@ -1,0 +1,64 @@
+//! The first answers to requests with an idempotency key.
+
+use std::{collections::HashMap, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use tokio::time::Instant;
+use uuid::{Uuid, Variant, Version};
+
+/// How long a repeated key gets the first answer back: documented as an hour.
+const KEPT: Duration = Duration::from_secs(60 * 60);
+
+/// The key of a request: `None` without one.
+pub(super) fn key(headers: &HeaderMap) -> Result<Option<Uuid>, InvalidKey> {
+    let Some(value) = headers.get("idempotency-key").or_else(|| headers.get("x-idempotency-key")) else {
+        return Ok(None);
+    };
+    let key = value.to_str().ok().and_then(|text| Uuid::try_parse(text).ok()).ok_or(InvalidKey)?;
+    if key.get_version() == Some(Version::Random) && key.get_variant() == Variant::RFC4122 {
+        Ok(Some(key))
+    } else {
+        Err(InvalidKey)
+    }
+}
+
+/// There is a key, and it is not a UUID of version 4.
+#[derive(Debug)]
+pub(super) struct InvalidKey;
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Id {
+    client_id: Box<str>,
+    path: Box<str>,
+    key: Uuid,
+}
+
+/// The answers that may be asked for again.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    kept: HashMap<Id, (Instant, StatusCode, Bytes)>,
+    sweep_at: usize,
+}
+
+impl Answers {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    pub(super) fn find(&self, client_id: &str, path: &str, key: Uuid, now: Instant) -> Option<(StatusCode, Bytes)> {
+        let id = Id { client_id: client_id.into(), path: path.into(), key };
+        let (at, status, body) = self.kept.get(&id)?;
+        (now.saturating_duration_since(*at) < KEPT).then(|| (*status, body.clone()))
+    }
+
+    pub(super) fn keep(&mut self, client_id: &str, path: &str, key: Uuid, now: Instant, answer: (StatusCode, Bytes)) {
+        if self.kept.len() >= self.sweep_at {
+            self.kept.retain(|_, (at, ..)| now.saturating_duration_since(*at) < KEPT);
+            self.sweep_at = self.kept.len().saturating_mul(2).max(1024);
+        }
+        let id = Id { client_id: client_id.into(), path: path.into(), key };
+        self.kept.insert(id, (now, answer.0, answer.1));
+    }
+}

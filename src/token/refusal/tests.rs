@@ -1,0 +1,131 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const TOKEN: HeaderValue = HeaderValue::from_static("Bearer token");
+
+/// Refusals after `generation` was fetched because of a 401.
+fn forced(generation: u64) -> Refusals {
+    let mut refusals = Refusals::default();
+    force(&mut refusals, generation);
+    refusals
+}
+
+fn force(refusals: &mut Refusals, generation: u64) {
+    refusals.refuse(TOKEN);
+    assert!(refusals.stands());
+    assert!(refusals.publish(generation));
+    assert!(!refusals.stands());
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn a_generation_is_judged_vain_once() {
+    let now = Instant::now();
+    let mut refusals = forced(2);
+    assert!(refusals.judge_vain(2, now));
+    assert!(!refusals.judge_vain(2, now));
+    assert_eq!(refusals.pause_left(now), seconds(1));
+    force(&mut refusals, 3);
+    assert!(!refusals.judge_vain(2, now), "an old one is nobody's business any longer");
+    assert!(refusals.judge_vain(3, now));
+    assert_eq!(refusals.pause_left(now), seconds(2));
+}
+
+#[test]
+fn a_cure_is_final_and_ends_the_pause() {
+    let now = Instant::now();
+    let mut refusals = forced(2);
+    assert!(refusals.judge_vain(2, now));
+    refusals.judge_cured(1);
+    assert_eq!(refusals.pause_left(now), seconds(1), "another generation's cure is none of this one");
+    refusals.judge_cured(2);
+    assert_eq!(refusals.pause_left(now), Duration::ZERO);
+    assert!(!refusals.judge_vain(2, now));
+    force(&mut refusals, 3);
+    assert!(refusals.judge_vain(3, now));
+    assert_eq!(refusals.pause_left(now), seconds(1), "the count began anew");
+}
+
+#[test]
+fn a_token_that_was_not_forced_cannot_be_in_vain() {
+    let now = Instant::now();
+    let mut refusals = Refusals::default();
+    assert!(!refusals.publish(1));
+    assert!(!refusals.judge_vain(1, now));
+    refusals.force(1, false, now);
+    assert_eq!(refusals.pause_left(now), Duration::ZERO);
+}
+
+#[test]
+fn what_came_of_a_forced_generation_does_not_delay_the_replacement_of_a_later_one() {
+    let mut refusals = forced(1);
+    refusals.publish(2);
+    let now = Instant::now();
+    refusals.force(2, true, now);
+    assert!(refusals.pause_left(now).is_zero());
+}
+
+#[test]
+fn what_was_withdrawn_forces_nothing() {
+    let mut refusals = Refusals::default();
+    refusals.refuse(TOKEN);
+    assert!(refusals.is_refused(&TOKEN));
+    refusals.withdraw();
+    assert!(!refusals.is_refused(&TOKEN) && !refusals.publish(2));
+}
+
+#[test]
+fn replacing_a_forced_generation_pauses_from_then_on() {
+    let now = Instant::now();
+    let left = |refusals: &mut Refusals, repeatable| {
+        refusals.force(2, repeatable, now);
+        refusals.pause_left(now)
+    };
+    // Without a verdict yet.
+    assert_eq!(left(&mut forced(2), true), seconds(1));
+    assert_eq!(left(&mut forced(2), false), seconds(1));
+    // A cure shows that recovery works; but where no retry shows whether the next one does, the pause counts.
+    let mut refusals = forced(2);
+    refusals.judge_cured(2);
+    assert_eq!(left(&mut refusals, true), Duration::ZERO);
+    assert_eq!(left(&mut refusals, false), seconds(1));
+    // After its own pause, a vain one's is repeated and not yet doubled.
+    let mut refusals = forced(2);
+    refusals.judge_vain(2, now);
+    let later = now + seconds(5);
+    refusals.force(2, true, later);
+    assert_eq!(refusals.pause_left(later), seconds(1));
+    force(&mut refusals, 3);
+    assert!(refusals.judge_vain(3, later));
+    assert_eq!(refusals.pause_left(later), seconds(2));
+}
+
+proptest! {
+    #[test]
+    fn without_a_cure_every_forced_refresh_has_a_pause_that_never_shrinks(
+        steps in prop::collection::vec((any::<bool>(), any::<bool>(), 0_u64..10), 1..60),
+    ) {
+        let mut refusals = forced(1);
+        let mut generation = 1;
+        let mut now = Instant::now();
+        let mut last = Duration::ZERO;
+        for (repeatable, judged, delay) in steps {
+            now += refusals.pause_left(now);
+            refusals.force(generation, repeatable, now);
+            let pause = refusals.pause_left(now);
+            prop_assert!(pause >= last && pause >= SHORTEST_PAUSE && pause <= LONGEST_PAUSE);
+            last = pause;
+            generation += 1;
+            force(&mut refusals, generation);
+            if judged {
+                now += seconds(delay);
+                prop_assert!(refusals.judge_vain(generation, now));
+                last = refusals.pause_left(now);
+            }
+        }
+    }
+}

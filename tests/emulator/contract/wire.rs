@@ -1,0 +1,113 @@
+//! What arrives at the emulator and what leaves it, over sockets and both versions of HTTP: every field is one that the
+//! file names.
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Version};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    client::legacy::Client,
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use tokio::{net::TcpListener, task::JoinSet};
+use tower::{BoxError, Layer, ServiceExt};
+use turris_auth::{
+    Credentials, Environment, TurrisAuthLayer,
+    emulator::{Emulator, EmulatorService, Endpoint, Fault, Limits},
+};
+
+use super::{
+    super::{ID, SECRET, builder},
+    schema::{Exchange, Fields, json},
+    server::Recording,
+};
+
+/// Serves the emulator, and keeps what comes in and what goes out.
+async fn serve(listener: TcpListener, emulator: EmulatorService, recording: Recording) {
+    // With this task all connections end.
+    let mut open = JoinSet::new();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (emulator, recording) = (emulator.clone(), recording.clone());
+        let service = service_fn(move |request| answer(request, emulator.clone(), recording.clone()));
+        open.spawn(async move {
+            // The client's end of the connection is its own business.
+            let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    emulator: EmulatorService,
+    recording: Recording,
+) -> Result<Response<Full<Bytes>>, BoxError> {
+    let (head, body) = request.into_parts();
+    let sent = (head.headers.clone(), body.collect().await?.to_bytes());
+    let (method, path) = (head.method.clone(), head.uri.path().to_owned());
+    let (head, body) = emulator.oneshot(Request::from_parts(head, Full::new(sent.1.clone()))).await?.into_parts();
+    let answered = (head.headers.clone(), body.collect().await?.to_bytes());
+    let bytes = answered.1.clone();
+    recording.add(Exchange { method, path, sent, status: head.status, answered });
+    Ok(Response::from_parts(head, Full::new(bytes)))
+}
+
+/// What passes when a client with these credentials warms up and sends one request.
+async fn exchanges(emulator: &Emulator, credentials: Credentials, version: Version) -> Vec<Exchange> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let environment = Environment::custom(format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    let recording = Recording::default();
+    let serving = tokio::spawn(serve(listener, emulator.service(), recording.clone()));
+    let http2 = version == Version::HTTP_2;
+    let client = Client::builder(TokioExecutor::new()).http2_only(http2).build_http::<Full<Bytes>>();
+    let url = environment.url("/v1/agencies").unwrap();
+    let api = TurrisAuthLayer::new(credentials, environment).layer(client);
+    // What the caller gets is other tests' business.
+    let _ = api.oneshot(Request::get(url).body(Full::default()).unwrap()).await;
+    serving.abort();
+    recording.exchanges()
+}
+
+#[tokio::test]
+async fn every_token_request_and_every_answer_to_one_is_as_described() {
+    let good = || Credentials::new(ID, SECRET).unwrap();
+    let odd = Credentials::new("cli\"ent\\/\u{e9}", "sec\\ret\" \u{2028}</script>").unwrap();
+    let none_left = || builder().limits(Limits::default().token_requests(0));
+    let failing = |status| {
+        let emulator = builder().build().unwrap();
+        emulator.fault(Endpoint::Token, Fault::status(status));
+        emulator
+    };
+    for version in [Version::HTTP_11, Version::HTTP_2] {
+        let cases = [
+            (builder().build().unwrap(), good(), StatusCode::CREATED),
+            (builder().client(odd.clone()).build().unwrap(), odd.clone(), StatusCode::CREATED),
+            (builder().build().unwrap(), Credentials::new(ID, "wrong").unwrap(), StatusCode::UNAUTHORIZED),
+            (builder().build().unwrap(), odd.clone(), StatusCode::UNAUTHORIZED),
+            (none_left().build().unwrap(), good(), StatusCode::TOO_MANY_REQUESTS),
+            (failing(StatusCode::BAD_REQUEST), good(), StatusCode::BAD_REQUEST),
+            (failing(StatusCode::FORBIDDEN), good(), StatusCode::FORBIDDEN),
+            (failing(StatusCode::NOT_FOUND), good(), StatusCode::NOT_FOUND),
+            (failing(StatusCode::UNSUPPORTED_MEDIA_TYPE), good(), StatusCode::UNSUPPORTED_MEDIA_TYPE),
+            (failing(StatusCode::SERVICE_UNAVAILABLE), good(), StatusCode::SERVICE_UNAVAILABLE),
+        ];
+        for (emulator, credentials, expected) in cases {
+            let id = credentials.client_id().to_owned();
+            let exchanges = exchanges(&emulator, credentials, version).await;
+            let token_exchanges: Vec<_> = exchanges.iter().filter(|exchange| exchange.is_for_a_token()).collect();
+            assert!(!token_exchanges.is_empty(), "{version:?}, {expected}");
+            for exchange in token_exchanges {
+                exchange.assert_request();
+                assert_eq!(json(&exchange.sent.1)["clientId"], id);
+                assert_eq!(exchange.status, expected, "{version:?}");
+                exchange.assert_answer(Fields::NamedOnly);
+                assert!(exchange.answered.0.contains_key("date"));
+            }
+            let accepted =
+                exchanges.iter().filter(|exchange| !exchange.is_for_a_token()).map(|exchange| exchange.status);
+            let expected: &[_] = if expected == StatusCode::CREATED { &[StatusCode::OK] } else { &[] };
+            assert_eq!(accepted.collect::<Vec<_>>(), expected, "{version:?}");
+        }
+    }
+}

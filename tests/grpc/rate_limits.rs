@@ -1,0 +1,78 @@
+//! `RESOURCE_EXHAUSTED`, with `TurrisBackoffLayer` above.
+
+use tonic::Code;
+use turris_auth::{
+    ResponseClass,
+    backoff::TurrisBackoffLayer,
+    emulator::{Endpoint, Fault},
+};
+
+use crate::{
+    calls::{check, join},
+    server::GrpcServer,
+    stack::{backing_off, layer, replaying, turris},
+};
+
+#[tokio::test]
+async fn a_call_that_meets_a_limit_is_repeated_after_the_pushback() {
+    let (turris, server) = (turris().await, GrpcServer::start().await);
+    let stack = backing_off(&server, TurrisBackoffLayer::new(), layer(&turris));
+    server.gate.exhaust(1, Some("10"));
+    assert_eq!(join(&stack, &["all", "the", "same"]).await.unwrap(), "all the same");
+    assert_eq!(server.gate.counts(), (1, 1));
+    // A limit says nothing against the token.
+    assert_eq!(turris.counters().token_requests, 1);
+}
+
+#[tokio::test]
+async fn a_call_that_meets_a_limit_is_repeated_without_a_pushback() {
+    let (turris, server) = (turris().await, GrpcServer::start().await);
+    let stack = backing_off(&server, TurrisBackoffLayer::new(), layer(&turris));
+    server.gate.exhaust(1, None);
+    check(&stack).await.unwrap();
+    assert_eq!(server.gate.counts(), (1, 1));
+}
+
+#[tokio::test]
+async fn what_the_server_wants_no_retry_of_is_the_callers() {
+    let turris = turris().await;
+    // A day is more than anyone waits; the others are no wait.
+    for pushback in ["86400000", "-1", "soon"] {
+        let server = GrpcServer::start().await;
+        let stack = backing_off(&server, TurrisBackoffLayer::new(), layer(&turris));
+        server.gate.exhaust(1, Some(pushback));
+        let status = check(&stack).await.unwrap_err();
+        assert_eq!((status.code(), status.message()), (Code::ResourceExhausted, "a limit was met"), "{pushback}");
+        assert_eq!(server.gate.counts(), (0, 1), "{pushback}");
+    }
+}
+
+#[tokio::test]
+async fn without_that_layer_a_limit_is_the_callers() {
+    let (turris, server) = (turris().await, GrpcServer::start().await);
+    let stack = replaying(&server, layer(&turris));
+    server.gate.exhaust(1, Some("10"));
+    assert_eq!(check(&stack).await.unwrap_err().code(), Code::ResourceExhausted);
+    assert_eq!(server.gate.counts(), (0, 1));
+}
+
+#[tokio::test]
+async fn what_a_limit_is_can_be_replaced() {
+    let (turris, server) = (turris().await, GrpcServer::start().await);
+    let backoff = TurrisBackoffLayer::builder().classify_responses(|_, _| ResponseClass::Ordinary).build().unwrap();
+    let stack = backing_off(&server, backoff, layer(&turris));
+    server.gate.exhaust(1, Some("10"));
+    assert_eq!(check(&stack).await.unwrap_err().code(), Code::ResourceExhausted);
+    assert_eq!(server.gate.counts(), (0, 1));
+}
+
+#[tokio::test]
+async fn a_token_error_is_known_through_its_status() {
+    let (turris, server) = (turris().await, GrpcServer::start().await);
+    // One that can be waited for. The first attempt's error, with its wait, is found below the status.
+    turris.fault(Endpoint::Token, Fault::garbage().times(1));
+    let stack = backing_off(&server, TurrisBackoffLayer::new(), layer(&turris));
+    check(&stack).await.unwrap();
+    assert_eq!(server.gate.counts(), (1, 0));
+    assert_eq!(turris.counters().token_requests, 2);
+}

@@ -1,0 +1,204 @@
+//! A tonic server that wants a bearer token: health, reflection, and a service of our own for what those two lack.
+
+#[path = "../support/trace.rs"]
+pub(crate) mod trace;
+
+use std::{
+    collections::HashSet,
+    convert::Infallible,
+    future::{Ready, ready},
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+};
+
+use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tonic::{
+    Request, Response, Status, Streaming,
+    body::Body,
+    metadata::{Ascii, MetadataValue},
+    server::{Grpc, NamedService},
+    service::{Interceptor, InterceptorLayer},
+    transport::{Server, server::TcpIncoming},
+};
+use tonic_health::ServingStatus;
+use tonic_prost::ProstCodec;
+use tower::Service;
+
+/// The server. It ends with the test.
+pub struct GrpcServer {
+    pub address: SocketAddr,
+    pub gate: Gate,
+    task: JoinHandle<()>,
+}
+
+impl GrpcServer {
+    pub async fn start() -> Self {
+        trace::if_asked_for();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let gate = Gate::default();
+        let (reporter, health) = tonic_health::server::health_reporter();
+        reporter.set_service_status("payments", ServingStatus::NotServing).await;
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .unwrap();
+        let server = Server::builder()
+            .layer(InterceptorLayer::new(gate.clone()))
+            .add_service(health)
+            .add_service(reflection)
+            .add_service(Words)
+            .serve_with_incoming(TcpIncoming::from(listener));
+        let task = tokio::spawn(async move { server.await.unwrap() });
+        Self { address, gate, task }
+    }
+}
+
+impl Drop for GrpcServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Lets calls with a bearer token in, unless it was told that the token has gone bad.
+#[derive(Clone, Default)]
+pub struct Gate {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    bad: HashSet<MetadataValue<Ascii>>,
+    good: HashSet<MetadataValue<Ascii>>,
+    refuses_all: bool,
+    /// The calls that are still to be told that a limit was met, with this pushback.
+    exhausted: (usize, Option<&'static str>),
+    let_in: usize,
+    refused: usize,
+}
+
+impl Gate {
+    /// The tokens that were let in so far are refused from now on.
+    pub fn revoke(&self) {
+        let state = &mut *self.state.lock().unwrap();
+        state.bad.extend(state.good.drain());
+    }
+
+    /// No token is good enough any more.
+    pub fn refuse_all(&self) {
+        self.state.lock().unwrap().refuses_all = true;
+    }
+
+    /// The next `calls` meet a limit, and are told to wait for so many milliseconds.
+    pub fn exhaust(&self, calls: usize, pushback: Option<&'static str>) {
+        self.state.lock().unwrap().exhausted = (calls, pushback);
+    }
+
+    /// How many calls were let in, and how many were refused.
+    pub fn counts(&self) -> (usize, usize) {
+        let state = self.state.lock().unwrap();
+        (state.let_in, state.refused)
+    }
+}
+
+impl Interceptor for Gate {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        let state = &mut *self.state.lock().unwrap();
+        if let (left @ 1.., pushback) = &mut state.exhausted {
+            *left -= 1;
+            state.refused += 1;
+            let mut status = Status::resource_exhausted("a limit was met");
+            if let Some(pushback) = pushback {
+                status.metadata_mut().insert("grpc-retry-pushback-ms", MetadataValue::from_static(pushback));
+            }
+            return Err(status);
+        }
+        // A JWT begins with `{"`, in base64.
+        let token = request.metadata().get("authorization").filter(|value| value.as_bytes().starts_with(b"Bearer eyJ"));
+        match token.filter(|token| !state.refuses_all && !state.bad.contains(*token)) {
+            Some(token) => {
+                state.good.insert(token.clone());
+                state.let_in += 1;
+                Ok(request)
+            }
+            None => {
+                state.refused += 1;
+                Err(Status::unauthenticated("the token is not good"))
+            }
+        }
+    }
+}
+
+/// A service without a `.proto` file: its messages are `google.protobuf.StringValue`, which prost has as `String`.
+#[derive(Clone)]
+pub struct Words;
+
+impl NamedService for Words {
+    const NAME: &'static str = "test.Words";
+}
+
+impl Service<http::Request<Body>> for Words {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        Box::pin(async move {
+            let mut grpc = Grpc::new(ProstCodec::<String, String>::default());
+            Ok(match request.uri().path() {
+                "/test.Words/Join" => grpc.client_streaming(Join, request).await,
+                "/test.Words/BreakOff" => grpc.server_streaming(BreakOff, request).await,
+                "/test.Words/Malformed" => http::Response::builder()
+                    .header("content-type", "application/grpc")
+                    .header("grpc-status", "sixteen")
+                    .body(Body::empty())
+                    .unwrap(),
+                _ => Status::unimplemented("no such method").into_http(),
+            })
+        })
+    }
+}
+
+/// All words of the call, in one.
+#[derive(Clone)]
+struct Join;
+
+impl Service<Request<Streaming<String>>> for Join {
+    type Response = Response<String>;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<String>, Status>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Streaming<String>>) -> Self::Future {
+        Box::pin(async { Ok(Response::new(request.into_inner().try_collect::<Vec<_>>().await?.join(" "))) })
+    }
+}
+
+/// The word of the call, and then `UNAUTHENTICATED`, in real trailers.
+#[derive(Clone)]
+struct BreakOff;
+
+impl Service<Request<String>> for BreakOff {
+    type Response = Response<BoxStream<'static, Result<String, Status>>>;
+    type Error = Status;
+    type Future = Ready<Result<Self::Response, Status>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<String>) -> Self::Future {
+        let answers = [Ok(request.into_inner()), Err(Status::unauthenticated("the session has ended"))];
+        ready(Ok(Response::new(futures_util::stream::iter(answers).boxed())))
+    }
+}

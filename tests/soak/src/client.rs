@@ -1,0 +1,125 @@
+//! One API client: the layers, which live as long as the run, and what is put around a connection pool for one round.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use tokio::sync::Semaphore;
+use tower::{Layer, ServiceExt, limit::GlobalConcurrencyLimitLayer, util::BoxCloneSyncService};
+use turris_auth::{
+    BoxError, ConfigError, Credentials, CredentialsFuture, CredentialsProvider, Environment, TokenHandle,
+    TurrisAuthLayer, TurrisBackoffLayer,
+    replay::{ReplayBody, ReplayBodyLayer},
+};
+
+use crate::{
+    allowance::Fetches,
+    server,
+    stage::{Begun, Staged},
+};
+
+pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
+pub(crate) type Stack = BoxCloneSyncService<Request<Body>, Response<Incoming>, BoxError>;
+
+/// Requests under way, so that HTTP/1.1 does with few sockets, and a permit that is lost is missed.
+pub(crate) const PERMITS: usize = 64;
+pub(crate) const TOKEN_TIMEOUT: Duration = Duration::from_secs(3);
+/// More than any window of the server asks for: one of a second, told in whole seconds that are rounded up twice, and a
+/// second for good measure.
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(4);
+
+/// The credentials, which faults rotate and withhold.
+pub(crate) struct Secrets {
+    current: Mutex<Credentials>,
+    sealed: AtomicBool,
+}
+
+impl Secrets {
+    pub(crate) fn current(&self) -> Credentials {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn rotate(&self, credentials: Credentials) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = credentials;
+    }
+
+    pub(crate) fn seal(&self, sealed: bool) {
+        self.sealed.store(sealed, Ordering::Relaxed);
+    }
+}
+
+impl CredentialsProvider for Secrets {
+    fn credentials(&self) -> CredentialsFuture<'_> {
+        let sealed = self.sealed.load(Ordering::Relaxed);
+        let credentials = if sealed { Err("the vault is sealed".into()) } else { Ok(self.current()) };
+        Box::pin(std::future::ready(credentials))
+    }
+}
+
+pub(crate) struct ApiClient {
+    http2: bool,
+    auth: TurrisAuthLayer,
+    backoff: TurrisBackoffLayer,
+    permits: Arc<Semaphore>,
+    pub(crate) fetches_per_minute: u32,
+    pub(crate) secrets: Arc<Secrets>,
+    pub(crate) fetches: Arc<Fetches>,
+}
+
+impl ApiClient {
+    pub(crate) fn new(http2: bool, credentials: Credentials, environment: Environment) -> Result<Self, ConfigError> {
+        // What the faults make necessary is more than 30 a minute: one client is short of them time and again, the other is
+        // not.
+        let fetches_per_minute = if http2 { 120 } else { 24 };
+        let secrets = Arc::new(Secrets { current: Mutex::new(credentials), sealed: AtomicBool::new(false) });
+        let auth = TurrisAuthLayer::builder(Arc::clone(&secrets), environment)
+            .token_timeout(TOKEN_TIMEOUT)
+            .token_requests_per_minute(fetches_per_minute)
+            .build()?;
+        let backoff = TurrisBackoffLayer::builder()
+            .max_wait(MAX_WAIT)
+            .allowance(server::MUTATING_REQUESTS.into(), server::WINDOW)
+            .build()?;
+        let permits = Arc::new(Semaphore::new(PERMITS));
+        let fetches = Arc::new(Fetches::new(fetches_per_minute));
+        Ok(Self { http2, auth, backoff, permits, fetches_per_minute, secrets, fetches })
+    }
+
+    /// The stack over a connection pool of its own, and the handle to its token.
+    pub(crate) fn stack(&self) -> (Stack, TokenHandle) {
+        let mut connector = HttpConnector::new();
+        // Otherwise HTTP/2's small frames wait for the other side's delayed acknowledgements.
+        connector.set_nodelay(true);
+        let pool =
+            Client::builder(TokioExecutor::new()).http2_only(self.http2).build::<_, Begun<ReplayBody<Body>>>(connector);
+        let fetches = Arc::clone(&self.fetches);
+        let counted = GlobalConcurrencyLimitLayer::with_semaphore(Arc::clone(&self.permits)).layer(pool).map_request(
+            move |request: Request<Begun<ReplayBody<Body>>>| {
+                if request.uri().path() == server::TOKEN_PATH {
+                    fetches.sent();
+                }
+                request
+            },
+        );
+        let auth = self.auth.layer(Staged(counted));
+        let handle = auth.handle();
+        (BoxCloneSyncService::new(ReplayBodyLayer::new().layer(self.backoff.layer(auth))), handle)
+    }
+
+    pub(crate) fn missing_permits(&self) -> usize {
+        PERMITS.saturating_sub(self.permits.available_permits())
+    }
+}

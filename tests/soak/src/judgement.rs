@@ -1,0 +1,88 @@
+//! What a request may end with here, and what not.
+
+use http::{HeaderMap, HeaderName, StatusCode};
+use turris_auth::{BoxError, TokenError, TokenErrorKind};
+
+use crate::stage::NeverBegun;
+
+/// Every fault marks the answer that it makes or spoils, so that a spoilt one is told from a wrong one.
+pub(crate) const MARK: HeaderName = HeaderName::from_static("x-soak-fault");
+
+macro_rules! kinds {
+    ($($kind:ident $expected:literal $name:literal $why:literal,)*) => {
+        /// What became of a request.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Kind { $($kind),* }
+
+        impl Kind {
+            pub(crate) const ALL: &[Self] = &[$(Self::$kind),*];
+
+            pub(crate) fn is_expected(self) -> bool {
+                match self { $(Self::$kind => $expected),* }
+            }
+
+            pub(crate) fn name(self) -> &'static str {
+                match self { $(Self::$kind => $name),* }
+            }
+
+            /// Why it is expected, or not.
+            pub(crate) fn why(self) -> &'static str {
+                match self { $(Self::$kind => $why),* }
+            }
+        }
+    };
+}
+
+kinds! {
+    Answered true "answered" "the right answer, whole",
+    Forbidden true "403" "asked for: a path that this client may not use",
+    FaultStatus true "a fault's status" "an answer that a fault made; it goes back as it is",
+    FaultBody true "a fault's body" "spoilt, cut or stalled by a fault on its way",
+    Unread true "body not read" "the caller held the answer, or dropped it at once",
+    Dropped true "dropped" "the caller gave up after at most 200 ms",
+    Unauthorized true "401" "revoked again, a body that cannot be repeated, or forced refreshes are paused",
+    RateLimited true "429" "the retries are used up, or the body cannot be repeated",
+    Connection true "no connection" "cut, reset, or the server is just being restarted",
+    NeverBegun true "lost by hyper" "its connection ended as it was given to it; `stage` tells why, and that nothing else is taken for it",
+    BodyCut true "body cut" "the server was restarted in the middle of the answer",
+    NoTokenUnavailable true "no token: unavailable" "the token endpoint failed, or is just being restarted",
+    NoTokenTimeout true "no token: timeout" "the token endpoint hung, or its answer stalled",
+    NoTokenRateLimited true "no token: rate_limited" "the allowance is used up, by either side's count",
+    NoTokenProtocol true "no token: protocol" "the token endpoint's answer was spoilt by a fault",
+    NoTokenInvalid true "no token: invalid_credentials" "the secret was just rotated, or a fault says 400, 401 or 403",
+    NoTokenCredentials true "no token: credentials" "the provider was told to fail",
+    NoTokenOther false "no token: other" "there is no cause for it here",
+    WrongBody false "wrong body" "the answer is not to this request, or not whole",
+    WrongStatus false "unknown status" "neither the API nor a fault says it",
+    UnknownError false "unknown error" "neither a token error nor the client's own",
+    BodyTooLate false "body too late" "an answer that no fault has spoilt stopped in the middle",
+    TooLate false "too late" "the caller waited longer than anybody may",
+    Panicked false "panicked" "nothing may",
+}
+
+/// An answer's head: `None` when its body decides.
+pub(crate) fn of_status(status: StatusCode, headers: &HeaderMap, asked_for_403: bool) -> Option<Kind> {
+    match status {
+        _ if headers.contains_key(MARK) => (!status.is_success()).then_some(Kind::FaultStatus),
+        StatusCode::OK if !asked_for_403 => None,
+        StatusCode::FORBIDDEN if asked_for_403 => Some(Kind::Forbidden),
+        StatusCode::UNAUTHORIZED => Some(Kind::Unauthorized),
+        StatusCode::TOO_MANY_REQUESTS => Some(Kind::RateLimited),
+        _ => Some(Kind::WrongStatus),
+    }
+}
+
+pub(crate) fn of_error(error: &BoxError) -> Kind {
+    match TokenError::find_in(&**error).map(TokenError::kind) {
+        Some(TokenErrorKind::Unavailable) => Kind::NoTokenUnavailable,
+        Some(TokenErrorKind::Timeout) => Kind::NoTokenTimeout,
+        Some(TokenErrorKind::RateLimited) => Kind::NoTokenRateLimited,
+        Some(TokenErrorKind::Protocol) => Kind::NoTokenProtocol,
+        Some(TokenErrorKind::InvalidCredentials) => Kind::NoTokenInvalid,
+        Some(TokenErrorKind::Credentials) => Kind::NoTokenCredentials,
+        Some(_) => Kind::NoTokenOther,
+        None if error.is::<NeverBegun>() => Kind::NeverBegun,
+        None if error.is::<hyper_util::client::legacy::Error>() => Kind::Connection,
+        None => Kind::UnknownError,
+    }
+}

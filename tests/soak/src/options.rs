@@ -1,0 +1,53 @@
+//! The command line.
+
+use std::time::Duration;
+
+use lexopt::prelude::*;
+
+pub(crate) const HELP: &str = "\
+Runs 500 callers against two emulators that keep failing, and sees what is left of it.
+
+Usage: cargo run --release --manifest-path tests/soak/Cargo.toml -- [OPTIONS]
+
+  --minutes N   how long, fractions allowed [60]
+  --seed N      which plan of faults and calls [a random one, which is printed]
+  --help        this text
+";
+
+pub(crate) struct Options {
+    pub(crate) minutes: f64,
+    pub(crate) seed: u64,
+}
+
+impl Options {
+    /// `None` when help was asked for.
+    pub(crate) fn read() -> Result<Option<Self>, lexopt::Error> {
+        let mut options = Self { minutes: 60.0, seed: fastrand::u64(..1_000_000) };
+        let mut arguments = lexopt::Parser::from_env();
+        while let Some(argument) = arguments.next()? {
+            match argument {
+                Long("minutes") => options.minutes = arguments.value()?.parse()?,
+                Long("seed") => options.seed = arguments.value()?.parse()?,
+                Long("help") => return Ok(None),
+                _ => return Err(argument.unexpected()),
+            }
+        }
+        if !(0.1..=24.0 * 60.0).contains(&options.minutes) {
+            return Err(format!("--minutes: `{}` cannot be used: expected 0.1 to 1440", options.minutes).into());
+        }
+        Ok(Some(options))
+    }
+
+    pub(crate) fn length(&self) -> Duration {
+        Duration::from_secs_f64(self.minutes * 60.0)
+    }
+
+    /// Ten rounds, so that a trend can be told from noise; and not so long that a leak hides in one of them.
+    pub(crate) fn round_length(&self) -> Duration {
+        (self.length() / 10).clamp(Duration::from_secs(2), Duration::from_secs(60))
+    }
+
+    pub(crate) fn most_rounds(&self) -> usize {
+        (self.length().as_secs() / self.round_length().as_secs().max(1)) as usize + 1
+    }
+}
