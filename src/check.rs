@@ -20,10 +20,10 @@ use tower_service::Service;
 /// use http_body_util::Full;
 /// use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 /// use tower::ServiceBuilder;
-/// use turris_auth::{Credentials, Environment, TurrisAuthLayer, check_service};
+/// use turris_auth::{Credentials, Environment, TurrisLayer, check_service};
 ///
 /// let stack = ServiceBuilder::new()
-///     .layer(TurrisAuthLayer::new(Credentials::new("m2m-client-abc123", "secret")?, Environment::Sandbox))
+///     .layer(TurrisLayer::new(Credentials::new("m2m-client-abc123", "secret")?, Environment::Sandbox))
 ///     .service(Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>());
 /// let stack = check_service::<Full<Bytes>, _>(stack);
 /// # let _ = stack;
@@ -51,7 +51,7 @@ where
 /// use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 /// use tower::ServiceBuilder;
 /// use turris_auth::{
-///     Credentials, Environment, TurrisAuthLayer, check_spawn,
+///     Credentials, Environment, TurrisLayer, check_spawn,
 ///     replay::{ReplayBody, ReplayBodyLayer},
 /// };
 ///
@@ -59,7 +59,7 @@ where
 ///
 /// let stack = ServiceBuilder::new()
 ///     .layer(ReplayBodyLayer::new())
-///     .layer(TurrisAuthLayer::new(Credentials::new("m2m-client-abc123", "secret")?, Environment::Sandbox))
+///     .layer(TurrisLayer::new(Credentials::new("m2m-client-abc123", "secret")?, Environment::Sandbox))
 ///     .service(Client::builder(TokioExecutor::new()).build_http::<ReplayBody<Body>>());
 /// let stack = check_spawn::<Body, _>(stack);
 /// # let _ = stack;
@@ -79,6 +79,16 @@ where
 /// All types that implement [`Error`](std::error::Error) are `SpawnableError`s. `Box<dyn Error>` does not implement `Error`,
 /// and the compiler forgets its lifetime while it looks into a task
 /// ([rust-lang/rust#110338](https://github.com/rust-lang/rust/issues/110338)).
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::SpawnableError;
+///
+/// fn spawnable<E: SpawnableError>() {}
+/// spawnable::<std::io::Error>();
+/// spawnable::<std::convert::Infallible>();
+/// ```
 #[diagnostic::on_unimplemented(
     message = "requests whose body has the error `{Self}` cannot be sent from a spawned task",
     note = "this is a limit of the compiler, which loses the lifetime in the box",

@@ -76,6 +76,16 @@ struct Details {
 }
 
 /// The sort of a [`TokenError`], which decides what helps.
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::{TokenError, TokenErrorKind};
+///
+/// fn needs_a_person(error: &TokenError) -> bool {
+///     matches!(error.kind(), TokenErrorKind::InvalidCredentials | TokenErrorKind::Protocol)
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TokenErrorKind {

@@ -1,41 +1,81 @@
-//! Tower middleware for clients of the Turris API (insurance compliance data).
+//! Tower middleware for clients of the [Turris API](https://docs.turrisfi.com) (compliance data of insurance agencies).
+//! The crate is not made or endorsed by the vendor.
 //!
-//! * [`TurrisAuthLayer`] sends requests with an access token: fetched once for all callers, renewed early, replaced after
-//!   a 401. See [`auth`].
-//! * [`TurrisBackoffLayer`] waits out 429s and paces requests. See [`backoff`].
-//! * [`ReplayBodyLayer`](replay::ReplayBodyLayer) makes any request body one that can be sent twice. See [`replay`].
-//! * [`observe`] says what can be seen of all this, and [`turris-emulator`](https://docs.rs/turris-emulator) is an
-//!   embedded Turris for tests, in a crate of its own.
-//! * [`guide`] has the rest: several API clients, rotating secrets, tests of your own, leaving a mutex behind.
+//! ```text
+//! request ──► TurrisLayer ─────────────────────────► your client (hyper-util, reqwest, tonic, ...)
+//!             attaches the access token, renews it   ▲
+//!             401: one new token, one retry          │
+//!             429: waits as asked; paces the rest    │
+//!                └── one token for all callers ──────┴──► POST /v1/auth/jwt
+//! ```
 //!
-//! The layers go around any `Service<http::Request<_>>`. `TurrisBackoff` stands outside of `TurrisAuth`, so that a request
-//! that has waited leaves with a fresh token:
+//! * [`TurrisLayer`] is the whole of it as one layer, for any `Service<http::Request<_>>`. See [`turris`].
+//! * [`TurrisAuthLayer`] is the part for tokens and 401s. See [`auth`].
+//! * [`TurrisBackoffLayer`] is the part for 429s and the pace of requests. See [`backoff`].
+//! * [`ReplayBodyLayer`](replay::ReplayBodyLayer) lets streamed request bodies be sent twice. See [`replay`].
+//! * `TurrisClient` is a client with all of it inside, for programs that have none. See
+//!   [`client`](https://docs.rs/turris-auth/latest/turris_auth/client/), a feature.
+//! * [`observe`] lists events and metrics, [`guide`] has how-tos, and the crate
+//!   [`turris-emulator`](https://docs.rs/turris-emulator) is an embedded Turris for tests.
+//!
+//! # A client to paste
+//!
+//! With the features `client` of this crate and `macros` and `rt-multi-thread` of tokio, and with `serde_json`:
+//!
+#![cfg_attr(feature = "client", doc = "```no_run")]
+#![cfg_attr(not(feature = "client"), doc = "```ignore")]
+//! use turris_auth::{Credentials, Environment, TurrisClient};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     // Reads TURRIS_CLIENT_ID and TURRIS_CLIENT_SECRET.
+//!     let turris = TurrisClient::new(Credentials::from_env()?, Environment::Sandbox)?;
+//!     let agencies: serde_json::Value = turris.get("/v1/agencies").await?.json().await?;
+//!     println!("{agencies:#}");
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Around your client
+//!
+//! `client` is anything that implements `Service<http::Request<_>>` and is `Clone`. Here it is an emulated Turris, so that the
+//! example runs:
 //!
 //! ```
 //! use bytes::Bytes;
 //! use http_body_util::Full;
-//! use tower::{ServiceBuilder, ServiceExt};
-//! use turris_auth::{Credentials, Environment, TurrisAuthLayer, TurrisBackoffLayer};
-//! use turris_emulator::Emulator;
+//! use tower::{Layer, ServiceExt};
+//! use turris_auth::{Credentials, Environment, TurrisLayer};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), turris_auth::BoxError> {
-//! let turris = Emulator::builder().build()?;
-//! let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
-//! let environment = Environment::custom(turris.base_url())?;
-//! let client = ServiceBuilder::new()
-//!     .layer(TurrisBackoffLayer::new())
-//!     .layer(TurrisAuthLayer::builder(credentials, environment.clone())
-//!         .token_service(turris.service())
-//!         .build()?)
-//!     .service(turris.service());
+//! # let emulator = turris_emulator::Emulator::builder().build()?;
+//! # let credentials = Credentials::new(emulator.client_id(), emulator.client_secret())?;
+//! # let environment = Environment::custom(emulator.base_url())?;
+//! # let client = emulator.service();
+//! let turris = TurrisLayer::new(credentials, environment.clone()).layer(client);
 //!
 //! let request = http::Request::get(environment.url("/v1/agencies")?).body(Full::<Bytes>::default())?;
-//! let response = client.oneshot(request).await?;
+//! let response = turris.clone().oneshot(request).await?;
 //! assert_eq!(response.status(), 200);
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Make one layer for each API client, and clone it: the token, its allowance and the queue for the rate limit belong to the
+//! layer and its clones. If a stack does not compile, [`check_service`] names the missing bound. [`guide::stacks`] has what to
+//! paste for reqwest, axum, tonic and others.
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | `tracing` (default) | spans and events around tokens and limits ([`observe`]) |
+//! | `metrics` | counters, gauges and histograms through the `metrics` facade ([`observe`]) |
+//! | `client` | `TurrisClient`: the whole stack over hyper-util with rustls |
+//! | `reqwest` | `ReqwestClient` and `ReqwestService`: reqwest under the layers, with redirects off; its body type |
+//! | `tonic` | gRPC: a token error as a `tonic::Status`, deadlines; its body type |
+//! | `axum`, `hyper` | those crates' body types |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod auth;
@@ -43,6 +83,7 @@ pub mod backoff;
 pub mod guide;
 pub mod observe;
 pub mod replay;
+pub mod turris;
 
 #[cfg(feature = "client")]
 pub mod client;
@@ -64,19 +105,18 @@ mod api;
 mod check;
 mod classify;
 mod credentials;
-mod drain;
+mod engine;
 mod environment;
 mod error;
 mod gate;
-mod kept;
 mod primitives;
 mod secret_text;
 mod timer;
 mod token;
 mod token_endpoint;
 
-pub use auth::{TokenHandle, TokenStatus, TurrisAuth, TurrisAuthLayer};
-pub use backoff::{TurrisBackoff, TurrisBackoffLayer};
+pub use auth::{SkipAuth, TokenHandle, TokenStatus, TurrisAuth, TurrisAuthLayer};
+pub use backoff::{SkipBackoff, TurrisBackoff, TurrisBackoffLayer};
 pub use check::{SpawnableError, check_service, check_spawn};
 pub use classify::ResponseClass;
 #[cfg(feature = "client")]
@@ -85,11 +125,13 @@ pub use credentials::{
     Credentials, CredentialsFile, CredentialsFileError, CredentialsFn, CredentialsFuture, CredentialsProvider,
     credentials_fn,
 };
+pub use engine::DeadlineExceeded;
 pub use environment::Environment;
 pub use error::{ConfigError, TokenError, TokenErrorKind};
 #[cfg(feature = "fleet")]
 pub use fleet::SharedState;
 pub use token_endpoint::TokenService;
+pub use turris::{Turris, TurrisLayer};
 
 /// The error type of the services here: Tower's own [`tower::BoxError`].
 pub use tower::BoxError;

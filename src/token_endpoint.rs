@@ -45,6 +45,17 @@ type BoxedHttpService = BoxCloneService<Request<Bytes>, Response<AnswerBody>, Bo
 ///
 /// [`TurrisAuthLayerBuilder::token_service`](crate::auth::TurrisAuthLayerBuilder::token_service) makes it. Its type says
 /// nothing of the service inside, so that services of every kind can share one layer.
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::{TokenService, TurrisAuthLayer};
+///
+/// /// One layer for services of every kind: each fetches through the same token service.
+/// struct Layers {
+///     auth: TurrisAuthLayer<TokenService>,
+/// }
+/// ```
 #[derive(Clone)]
 pub struct TokenService {
     // Locked only to clone what is inside, which so needs not be `Sync`.

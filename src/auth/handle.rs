@@ -111,6 +111,19 @@ impl fmt::Debug for TokenHandle {
 }
 
 /// An access token in the hands of the caller. `Debug` does not show it.
+///
+/// # Examples
+///
+/// ```
+/// # async fn run(handle: turris_auth::TokenHandle) -> Result<(), turris_auth::TokenError> {
+/// // For the handshake of a WebSocket, which no layer sees.
+/// let token = handle.token().await?;
+/// let request = http::Request::get("wss://public.api.live.turrisfi.com/v1/events")
+///     .header("authorization", token.authorization());
+/// # let _ = request;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct AccessToken {
     authorization: HeaderValue,
@@ -144,6 +157,20 @@ impl fmt::Debug for AccessToken {
 /// How a layer's token is: what a health endpoint shows.
 ///
 /// A valid token, a fetch under way and a failure do not exclude each other: a refresh that fails keeps the token.
+///
+/// # Examples
+///
+/// ```
+/// use http::StatusCode;
+/// use turris_auth::TokenHandle;
+///
+/// fn health(handle: &TokenHandle) -> (StatusCode, String) {
+///     let token = handle.status();
+///     let status = if token.is_healthy() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+///     (status, format!("token: {token}"))
+/// }
+/// ```
+#[doc(alias("health check"))]
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TokenStatus {

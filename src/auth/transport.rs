@@ -13,6 +13,16 @@ use crate::{BoxError, TokenService};
 /// Its request body has to be `From<Bytes>`, and it has to be `Clone + Send + 'static`, since a fetch outlives the
 /// request that started it. It must not follow redirects by itself: what it makes of one that the token endpoint sends,
 /// and of an `Authorization` on the way, is its own affair.
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::{TurrisAuthLayer, auth::ThroughInner};
+///
+/// fn shared(layer: &TurrisAuthLayer<ThroughInner>) -> TurrisAuthLayer {
+///     layer.clone()
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ThroughInner;
 
@@ -22,7 +32,7 @@ pub struct ThroughInner;
 #[diagnostic::on_unimplemented(
     message = "a token cannot be fetched through the wrapped service `{S}`",
     note = "that takes a request body that is `From<Bytes>`, and a service that is `Clone + Send + 'static`",
-    note = "`TurrisAuthLayer::builder(..).token_service(..)` fetches through a service of its own and asks neither",
+    note = "`.token_service(..)` of the layer's builder fetches through a service of its own and asks neither",
     note = "`turris_auth::replay::ReplayBodyLayer` above this layer makes any body one that is `From<Bytes>`"
 )]
 pub trait TokenTransport<S, ReqBody>: sealed::Sealed<S, ReqBody> {}

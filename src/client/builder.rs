@@ -3,10 +3,10 @@
 use std::{fmt, time::Duration};
 
 use http::HeaderValue;
-use tower::ServiceBuilder;
+use tower_layer::Layer;
 
 use super::{TurrisClient, transport::transport};
-use crate::{ConfigError, CredentialsProvider, Environment, TurrisAuthLayer, TurrisBackoffLayer};
+use crate::{ConfigError, CredentialsProvider, Environment, TurrisLayer, turris::TurrisLayerBuilder};
 
 /// Long enough for a request that waits out a rate limit twice.
 const TIMEOUT: Duration = Duration::from_secs(5 * 60);
@@ -44,8 +44,7 @@ pub(super) struct Limits {
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct TurrisClientBuilder {
-    auth: TurrisAuthLayer,
-    backoff: TurrisBackoffLayer,
+    layer: TurrisLayerBuilder,
     environment: Environment,
     timeout: Duration,
     attempt_timeout: Duration,
@@ -57,8 +56,7 @@ pub struct TurrisClientBuilder {
 impl TurrisClientBuilder {
     pub(super) fn new(credentials: impl CredentialsProvider, environment: Environment) -> Self {
         Self {
-            auth: TurrisAuthLayer::new(credentials, environment.clone()),
-            backoff: TurrisBackoffLayer::new(),
+            layer: TurrisLayer::builder(credentials, environment.clone()),
             environment,
             timeout: TIMEOUT,
             attempt_timeout: ATTEMPT_TIMEOUT,
@@ -108,9 +106,24 @@ impl TurrisClientBuilder {
         self
     }
 
-    /// Sets the layer that handles 429s. Default: [`TurrisBackoffLayer::new`].
-    pub fn backoff(mut self, layer: TurrisBackoffLayer) -> Self {
-        self.backoff = layer;
+    /// Changes the settings of the layer inside, such as `max_wait` or `refresh_before`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use turris_auth::{Credentials, Environment, TurrisClient};
+    ///
+    /// let credentials = Credentials::new("m2m-client-abc123", "secret")?;
+    /// let error = TurrisClient::builder(credentials, Environment::Sandbox)
+    ///     .layer(|layer| layer.max_wait(Duration::ZERO))
+    ///     .build()
+    ///     .unwrap_err();
+    /// assert_eq!(error.setting(), "max_wait");
+    /// # Ok::<(), turris_auth::ConfigError>(())
+    /// ```
+    pub fn layer(mut self, change: impl FnOnce(TurrisLayerBuilder) -> TurrisLayerBuilder) -> Self {
+        self.layer = change(self.layer);
         self
     }
 
@@ -137,9 +150,9 @@ impl TurrisClientBuilder {
         let user_agent = HeaderValue::from_str(&self.user_agent)
             .map_err(|_| ConfigError::new("user_agent", &self.user_agent, "visible ASCII characters and spaces"))?;
         let transport = transport(&self.environment, self.connect_timeout, self.attempt_timeout)?;
-        let stack = ServiceBuilder::new().layer(self.backoff).layer(self.auth).service(transport);
+        let stack = self.layer.build()?.layer(transport);
         Ok(TurrisClient {
-            handle: stack.get_ref().handle(),
+            handle: stack.handle(),
             stack,
             environment: self.environment,
             limits: Limits { timeout: self.timeout, max_response_size: self.max_response_size, user_agent },

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use tower::timeout::error::Elapsed;
 
-use crate::{BoxError, TokenError, TokenHandle, api::error::ErrorAnswer};
+use crate::{BoxError, TokenError, TokenHandle, api::error::ErrorAnswer, turris};
 
 /// Why a call of a [`TurrisClient`](super::TurrisClient) failed.
 ///
@@ -34,6 +34,17 @@ struct Details {
 }
 
 /// Which part of a call failed.
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::client::{ClientError, ClientErrorKind};
+///
+/// /// Whether the API has certainly not processed the request.
+/// fn was_not_processed(error: &ClientError) -> bool {
+///     matches!(error.kind(), ClientErrorKind::Request | ClientErrorKind::Token)
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClientErrorKind {
@@ -98,14 +109,16 @@ impl Failed {
     }
 
     /// An error of the stack.
-    pub(super) fn sending(self, error: BoxError) -> ClientError {
-        if TokenError::find_in(&*error).is_some() {
-            return self.error(ClientErrorKind::Token, "the request was not sent", Some(error));
+    pub(super) fn sending(self, error: turris::Error) -> ClientError {
+        let kind = error.kind();
+        let source = error.into_source();
+        if kind == turris::ErrorKind::Token {
+            return self.error(ClientErrorKind::Token, "the request was not sent", Some(source));
         }
-        if error.is::<Elapsed>() {
+        if source.is::<Elapsed>() {
             return self.error(ClientErrorKind::Timeout, "an attempt took longer than `attempt_timeout`", None);
         }
-        self.error(ClientErrorKind::Connection, "the connection failed", Some(error))
+        self.error(ClientErrorKind::Connection, "the connection failed", Some(source))
     }
 
     /// An answer with an error status.

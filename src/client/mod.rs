@@ -2,13 +2,13 @@
 //!
 //! It is the whole stack over hyper-util's client, for programs that have no HTTP client of their own:
 //!
-//! * the token: attached, renewed, replaced after a 401 ([`auth`](crate::auth)),
-//! * 429s waited out, and requests paced ([`backoff`](crate::backoff)),
+//! * the token: attached, renewed, replaced after a 401,
+//! * 429s waited out, and requests paced: all that [`TurrisLayer`](crate::TurrisLayer) does,
 //! * TLS by rustls with the certificates of the operating system, HTTP/1.1 and HTTP/2,
 //! * time limits for connections, for single attempts and for the whole call,
 //! * no redirects, and answers of a bounded size.
 //!
-//! Paths are relative to the [`Environment`](crate::Environment). A status other than 2xx is a [`ClientError`], which has what
+//! Paths are relative to the [`Environment`]. A status other than 2xx is a [`ClientError`], which has what
 //! the API said of it. Programs that have a client put the layers around that instead: see the [front page](crate).
 //!
 //! # Examples

@@ -13,11 +13,11 @@ use hyper_util::{
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use tower::timeout::Timeout;
 
-use crate::{ConfigError, Environment, TurrisAuth, TurrisBackoff};
+use crate::{ConfigError, Environment, Turris};
 
 /// Connections, each attempt with a time limit.
 pub(super) type Transport = Timeout<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>;
-pub(super) type Stack = TurrisBackoff<TurrisAuth<Transport>>;
+pub(super) type Stack = Turris<Transport>;
 
 /// The largest idle time of load balancers that are in common use is a minute; a connection is given up before.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);

@@ -21,12 +21,12 @@
 //! use http_body_util::combinators::UnsyncBoxBody;
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! use tower::Layer;
-//! use turris_auth::{Credentials, Environment, TurrisAuthLayer, check_service};
+//! use turris_auth::{Credentials, Environment, TurrisLayer, check_service};
 //!
 //! type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 //!
 //! # fn main() -> Result<(), turris_auth::BoxError> {
-//! let layer = TurrisAuthLayer::new(Credentials::from_env()?, Environment::Sandbox);
+//! let layer = TurrisLayer::new(Credentials::from_env()?, Environment::Sandbox);
 //! let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
 //! check_service::<Body, _>(layer.layer(client));
 //! # Ok(())
@@ -37,7 +37,7 @@
 //! error[E0277]: a token cannot be fetched through the wrapped service `…`
 //! …
 //! note: that takes a request body that is `From<Bytes>`, and a service that is `Clone + Send + 'static`
-//! note: `TurrisAuthLayer::builder(..).token_service(..)` fetches through a service of its own and asks neither
+//! note: `.token_service(..)` of the layer's builder fetches through a service of its own and asks neither
 //! note: `turris_auth::replay::ReplayBodyLayer` above this layer makes any body one that is `From<Bytes>`
 //! note: required by a bound in `check_service`
 //! ```
@@ -51,13 +51,13 @@
 //! # use http_body_util::combinators::UnsyncBoxBody;
 //! # use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! # use tower::ServiceBuilder;
-//! # use turris_auth::{Credentials, Environment, TurrisAuthLayer, check_service, replay::{ReplayBody, ReplayBodyLayer}};
+//! # use turris_auth::{Credentials, Environment, TurrisLayer, check_service, replay::{ReplayBody, ReplayBodyLayer}};
 //! # type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 //! # fn main() -> Result<(), turris_auth::BoxError> {
 //! # let credentials = Credentials::new("m2m-client-abc123", "secret")?;
 //! let stack = ServiceBuilder::new()
 //!     .layer(ReplayBodyLayer::new())
-//!     .layer(TurrisAuthLayer::new(credentials, Environment::Sandbox))
+//!     .layer(TurrisLayer::new(credentials, Environment::Sandbox))
 //!     .service(Client::builder(TokioExecutor::new()).build_http::<ReplayBody<Body>>());
 //! check_service::<Body, _>(stack);
 //! # Ok(())
@@ -71,10 +71,10 @@
 //! ```compile_fail
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! use tower::Layer;
-//! use turris_auth::{Credentials, Environment, TurrisAuthLayer, check_service};
+//! use turris_auth::{Credentials, Environment, TurrisLayer, check_service};
 //!
 //! # fn main() -> Result<(), turris_auth::BoxError> {
-//! let layer = TurrisAuthLayer::new(Credentials::from_env()?, Environment::Sandbox);
+//! let layer = TurrisLayer::new(Credentials::from_env()?, Environment::Sandbox);
 //! let client = Client::builder(TokioExecutor::new()).build_http::<String>();
 //! check_service::<String, _>(layer.layer(client));
 //! # Ok(())
@@ -84,7 +84,7 @@
 //! ```text
 //! error[E0277]: a token cannot be fetched through the wrapped service `…`
 //! …
-//! the trait `TokenTransport<Client<HttpConnector, String>, String>` is not implemented for `ThroughInner`
+//! the trait `TokenTransport<…Client<HttpConnector, String>, String>` is not implemented for `ThroughInner`
 //! …
 //! note: that takes a request body that is `From<Bytes>`, and a service that is `Clone + Send + 'static`
 //! note: required by a bound in `check_service`
@@ -103,7 +103,7 @@
 //! use http::{Request, Response};
 //! use http_body_util::Full;
 //! use tower::{Layer, Service};
-//! use turris_auth::{BoxError, Credentials, Environment, TurrisAuthLayer, check_service};
+//! use turris_auth::{BoxError, Credentials, Environment, TurrisLayer, check_service};
 //!
 //! struct OneConnection;
 //!
@@ -122,7 +122,7 @@
 //! }
 //!
 //! # fn main() -> Result<(), BoxError> {
-//! let layer = TurrisAuthLayer::new(Credentials::from_env()?, Environment::Sandbox);
+//! let layer = TurrisLayer::new(Credentials::from_env()?, Environment::Sandbox);
 //! check_service::<Full<Bytes>, _>(layer.layer(OneConnection));
 //! # Ok(())
 //! # }
@@ -142,7 +142,7 @@
 //! # use http::{Request, Response};
 //! # use http_body_util::Full;
 //! # use tower::{Layer, Service, buffer::Buffer};
-//! # use turris_auth::{BoxError, Credentials, Environment, TurrisAuthLayer, check_service};
+//! # use turris_auth::{BoxError, Credentials, Environment, TurrisLayer, check_service};
 //! # use std::task::{Context, Poll};
 //! # struct OneConnection;
 //! # impl Service<Request<Full<Bytes>>> for OneConnection {
@@ -158,7 +158,7 @@
 //! # }
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), BoxError> {
-//! # let layer = TurrisAuthLayer::new(Credentials::new("m2m-client-abc123", "secret")?, Environment::Sandbox);
+//! # let layer = TurrisLayer::new(Credentials::new("m2m-client-abc123", "secret")?, Environment::Sandbox);
 //! check_service::<Full<Bytes>, _>(layer.layer(Buffer::new(OneConnection, 64)));
 //! # Ok(())
 //! # }
@@ -170,17 +170,17 @@
 //!
 //! ```compile_fail
 //! use tower::Layer;
-//! use turris_auth::{Credentials, Environment, TurrisAuthLayer, check_service};
+//! use turris_auth::{Credentials, Environment, TurrisLayer, check_service};
 //!
 //! # fn main() -> Result<(), turris_auth::BoxError> {
-//! let layer = TurrisAuthLayer::new(Credentials::from_env()?, Environment::Sandbox);
+//! let layer = TurrisLayer::new(Credentials::from_env()?, Environment::Sandbox);
 //! check_service::<reqwest::Body, _>(layer.layer(reqwest::Client::new()));
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! ```text
-//! error[E0277]: the trait bound `Client: Service<…>` is not satisfied
+//! error[E0277]: the trait bound `…Client: Service<…>` is not satisfied
 //! …
 //! impl tower_service::Service<Request> for Client {
 //! …
@@ -195,11 +195,11 @@
 #![cfg_attr(feature = "reqwest", doc = "```")]
 #![cfg_attr(not(feature = "reqwest"), doc = "```ignore")]
 //! # use tower::Layer;
-//! # use turris_auth::{Credentials, Environment, TurrisAuthLayer, check_service};
+//! # use turris_auth::{Credentials, Environment, TurrisLayer, check_service};
 //! use turris_auth::reqwest::ReqwestService;
 //!
 //! # fn main() -> Result<(), turris_auth::BoxError> {
-//! # let layer = TurrisAuthLayer::new(Credentials::new("m2m-client-abc123", "secret")?, Environment::Sandbox);
+//! # let layer = TurrisLayer::new(Credentials::new("m2m-client-abc123", "secret")?, Environment::Sandbox);
 //! let client = ReqwestService::new(reqwest::Client::builder())?;
 //! check_service::<reqwest::Body, _>(layer.layer(client));
 //! # Ok(())
@@ -216,12 +216,12 @@
 //! use http_body_util::Full;
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! use tower::ServiceBuilder;
-//! use turris_auth::{Credentials, Environment, TurrisAuthLayer, check_service, replay::ReplayBodyLayer};
+//! use turris_auth::{Credentials, Environment, TurrisLayer, check_service, replay::ReplayBodyLayer};
 //!
 //! # fn main() -> Result<(), turris_auth::BoxError> {
 //! let stack = ServiceBuilder::new()
 //!     .layer(ReplayBodyLayer::new())
-//!     .layer(TurrisAuthLayer::new(Credentials::from_env()?, Environment::Sandbox))
+//!     .layer(TurrisLayer::new(Credentials::from_env()?, Environment::Sandbox))
 //!     .service(Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>());
 //! check_service::<Full<Bytes>, _>(stack);
 //! # Ok(())
@@ -249,7 +249,7 @@
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! use tower::ServiceBuilder;
 //! use turris_auth::{
-//!     BoxError, Credentials, Environment, TurrisAuthLayer, check_spawn,
+//!     BoxError, Credentials, Environment, TurrisLayer, check_spawn,
 //!     replay::{ReplayBody, ReplayBodyLayer},
 //! };
 //!
@@ -258,7 +258,7 @@
 //! # fn main() -> Result<(), BoxError> {
 //! let stack = ServiceBuilder::new()
 //!     .layer(ReplayBodyLayer::new())
-//!     .layer(TurrisAuthLayer::new(Credentials::from_env()?, Environment::Sandbox))
+//!     .layer(TurrisLayer::new(Credentials::from_env()?, Environment::Sandbox))
 //!     .service(Client::builder(TokioExecutor::new()).build_http::<ReplayBody<Body>>());
 //! check_spawn::<Body, _>(stack);
 //! # Ok(())

@@ -84,3 +84,21 @@
 //! ```
 //!
 //! A string that was copied out of the handle is not healed after a 401, which is why step 2 follows step 1.
+//!
+//! # What else goes wrong
+//!
+//! Public trackers of clients that do the same job have these faults. Each is tested against here:
+//!
+//! * A failing token endpoint is asked once for each waiting request, one after another.
+//! * The timeout of the first caller ends the fetch for all.
+//! * A refresh that fails displaces a token that is still valid.
+//! * One "permanent" error ends refreshing until the process is restarted.
+//! * A lifetime that is shorter than the refresh margin asks for tokens in a loop.
+//! * All replicas refresh at the same moment.
+//! * A late 401 evicts the new token.
+//! * A 401 that no token cures mints tokens for ever.
+//! * The request goes out without a token if none can be had.
+//! * The body of a 401 is left unread, and its connection is lost.
+//! * The token follows a redirect to another host.
+//! * A `Retry-After` overflows.
+//! * All waiting requests wake at the reset, and hit the limit together.

@@ -8,6 +8,17 @@ use super::{DEFAULT_BOUND, ReplayBodyService};
 ///
 /// It belongs above the layers that repeat requests. One is enough for all of them: they share what it keeps.
 /// See the [module](super) for examples.
+///
+/// # Examples
+///
+/// ```
+/// use tower::Layer;
+/// use turris_auth::replay::ReplayBodyLayer;
+///
+/// // Keeps up to a megabyte of a request for a second attempt.
+/// let layer = ReplayBodyLayer::new().bound(1024 * 1024);
+/// # let _ = layer;
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplayBodyLayer {
     bound: usize,

@@ -4,13 +4,11 @@ use std::fmt;
 
 use ::reqwest::{Body, Client, ClientBuilder, Error, Request, RequestBuilder, Response};
 use http::Method;
-use tower::{ServiceBuilder, ServiceExt};
+use tower::ServiceExt;
+use tower_layer::Layer;
 
 use super::ReqwestService;
-use crate::{
-    BoxError, CredentialsProvider, Environment, TokenHandle, TurrisAuth, TurrisAuthLayer, TurrisBackoff,
-    TurrisBackoffLayer,
-};
+use crate::{CredentialsProvider, Environment, TokenHandle, Turris, TurrisLayer, turris};
 
 /// reqwest's client with the whole stack: requests are made, and answers are read, with reqwest's own types.
 ///
@@ -50,7 +48,7 @@ use crate::{
 #[derive(Clone)]
 pub struct ReqwestClient {
     client: Client,
-    stack: TurrisBackoff<TurrisAuth<ReqwestService>>,
+    stack: Turris<ReqwestService>,
     environment: Environment,
 }
 
@@ -67,13 +65,32 @@ impl ReqwestClient {
         credentials: impl CredentialsProvider,
         environment: Environment,
     ) -> Result<Self, Error> {
+        Self::with_layer(builder, &TurrisLayer::new(credentials, environment.clone()), environment)
+    }
+
+    /// Builds the client with a customised layer, which is for the same environment.
+    ///
+    /// # Errors
+    ///
+    /// What [`ClientBuilder::build`] refuses.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use turris_auth::{Credentials, Environment, TurrisLayer, reqwest::ReqwestClient};
+    ///
+    /// # fn main() -> Result<(), turris_auth::BoxError> {
+    /// let credentials = Credentials::new("m2m-client-abc123", "secret")?;
+    /// let layer = TurrisLayer::builder(credentials, Environment::Sandbox).max_wait(Duration::from_secs(20)).build()?;
+    /// let turris = ReqwestClient::with_layer(reqwest::Client::builder(), &layer, Environment::Sandbox)?;
+    /// # let _ = turris;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_layer(builder: ClientBuilder, layer: &TurrisLayer, environment: Environment) -> Result<Self, Error> {
         let service = ReqwestService::new(builder)?;
-        let client = service.client().clone();
-        let stack = ServiceBuilder::new()
-            .layer(TurrisBackoffLayer::new())
-            .layer(TurrisAuthLayer::new(credentials, environment.clone()))
-            .service(service);
-        Ok(Self { client, stack, environment })
+        Ok(Self { client: service.client().clone(), stack: layer.layer(service), environment })
     }
 
     /// Starts a `GET` of `path`, such as `/v1/agencies`.
@@ -116,16 +133,16 @@ impl ReqwestClient {
     ///
     /// # Errors
     ///
-    /// * a [`TokenError`](crate::TokenError) if no token can be had; nothing was sent then,
-    /// * a [`reqwest::Error`](Error) if the request cannot be made or its connection fails.
+    /// A [`turris::Error`]. Its [kind](turris::Error::kind) is `Token` if no token can be had; nothing was sent then. If it is
+    /// `Client`, the source is a [`reqwest::Error`](Error): the request cannot be made, or its connection failed.
     ///
     /// An answer of any status is a [`Response`]; see [`Response::error_for_status`].
     ///
     /// # Cancel safety
     ///
     /// Dropping the future gives the request up. A token that is being fetched for it arrives for the next request.
-    pub async fn send(&self, request: RequestBuilder) -> Result<Response, BoxError> {
-        self.execute(request.build()?).await
+    pub async fn send(&self, request: RequestBuilder) -> Result<Response, turris::Error> {
+        self.execute(request.build().map_err(turris::Error::client)?).await
     }
 
     /// Sends a finished request through the layers, as [`Client::execute`] does without them.
@@ -133,14 +150,14 @@ impl ReqwestClient {
     /// # Errors
     ///
     /// Those of [`send`](Self::send).
-    pub async fn execute(&self, request: Request) -> Result<Response, BoxError> {
-        let request = http::Request::<Body>::try_from(request)?;
+    pub async fn execute(&self, request: Request) -> Result<Response, turris::Error> {
+        let request = http::Request::<Body>::try_from(request).map_err(turris::Error::client)?;
         Ok(self.stack.clone().oneshot(request).await?.into())
     }
 
     /// The handle of the token: to fetch it early, and to show its status in a health check.
     pub fn handle(&self) -> TokenHandle {
-        self.stack.get_ref().handle()
+        self.stack.handle()
     }
 
     /// The environment that paths are relative to.

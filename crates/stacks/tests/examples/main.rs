@@ -1,8 +1,14 @@
 //! The examples do what they say. They are part of this crate, so that nothing has to be built twice.
 #![allow(missing_docs, dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "../../examples/axum_service.rs"]
+mod axum_service;
 #[path = "../../examples/live.rs"]
 mod live;
+#[path = "../../examples/reqwest_middleware.rs"]
+mod reqwest_middleware;
 
+mod axum_service_tests;
 mod live_tests;
 mod prometheus;
+mod reqwest_middleware_tests;

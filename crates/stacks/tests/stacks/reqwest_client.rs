@@ -2,7 +2,7 @@
 
 use http::{StatusCode, header};
 use reqwest::Client;
-use turris_auth::{Credentials, TokenError, TokenErrorKind, reqwest::ReqwestClient};
+use turris_auth::{Credentials, TokenErrorKind, reqwest::ReqwestClient, turris::ErrorKind};
 use turris_emulator::{Emulator, Endpoint, Fault};
 use turris_test_support::EmulatorExt;
 
@@ -67,6 +67,8 @@ async fn a_path_that_is_none_is_refused_and_nothing_is_sent() {
     let turris = client(&emulator);
     for path in ["v1/agencies", "/v1/a b", "", &stranger.url.to_string()] {
         let error = turris.send(turris.get(path)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Client);
+        let error = error.into_source();
         assert!(error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_builder), "{error:?}");
     }
     assert!(stranger.received().is_empty());
@@ -81,7 +83,7 @@ async fn a_failed_token_is_found_in_the_error() {
     let wrong = Credentials::new("m2m-client-unknown", "wrong").unwrap();
     let turris = ReqwestClient::new(Client::builder().no_proxy(), wrong, emulator.environment()).unwrap();
     let error = turris.send(turris.get("/v1/agencies")).await.unwrap_err();
-    assert_eq!(TokenError::find_in(&*error).unwrap().kind(), TokenErrorKind::InvalidCredentials);
+    assert_eq!(error.token_error().unwrap().kind(), TokenErrorKind::InvalidCredentials);
     let shown = format!("{turris:?}");
     assert!(shown.contains("invalid_credentials") && !shown.contains("wrong"), "{shown}");
 }

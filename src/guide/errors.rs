@@ -1,0 +1,162 @@
+//! Errors: which type comes from where, and how it fits `?`, anyhow, eyre and thiserror.
+//!
+//! | you call | the error | which part failed |
+//! | --- | --- | --- |
+//! | [`TurrisClient`](https://docs.rs/turris-auth/latest/turris_auth/client/) | `client::ClientError` | `kind()`; a status other than 2xx is an error |
+//! | a [`Turris`](crate::Turris) | [`turris::Error`](crate::turris::Error) | [`kind()`](crate::turris::Error::kind): token, limit, client, deadline |
+//! | a [`TurrisAuth`](crate::TurrisAuth) or [`TurrisBackoff`](crate::TurrisBackoff) alone, or under other layers of Tower | [`BoxError`](crate::BoxError) | [`TokenError::find_in`](crate::TokenError::find_in), else the client's own error, by a downcast |
+//! | a [`TokenHandle`](crate::TokenHandle) | [`TokenError`](crate::TokenError) | [`kind()`](crate::TokenError::kind) |
+//! | a builder, [`Credentials`](crate::Credentials), [`Environment`](crate::Environment) | [`ConfigError`](crate::ConfigError) | [`setting()`](crate::ConfigError::setting) |
+//!
+//! All of them name what failed and what helps, none of them shows a secret, and none repeats the text of its
+//! [source](std::error::Error::source). So print the whole chain.
+//!
+//! A status is no error of the layers: a 404 is a response. A 401 and a 429 are responses, too, if they last.
+//!
+//! [`TokenError::find_in`](crate::TokenError::find_in) borrows a token error from inside another error, and
+//! `TokenError::try_from` takes it out of a `BoxError`.
+//!
+//! # What to do about a token error
+//!
+//! | [`TokenErrorKind`](crate::TokenErrorKind) | what helps |
+//! | --- | --- |
+//! | `InvalidCredentials`, `CredentialsProvider`, `Protocol`, `Blocked`, `Runtime` | a person: page somebody |
+//! | `RateLimited`, `Unavailable`, `Timeout` | time: [`retry_after`](crate::TokenError::retry_after) says how long; [`Turris`](crate::Turris) has waited that long already, unless it is above `max_wait` |
+//!
+//! # BoxError
+//!
+//! `?` turns every error here into a [`BoxError`](crate::BoxError):
+//!
+//! ```
+//! use turris_auth::{BoxError, TokenError};
+//! # use http::{Request, Response};
+//! # use http_body_util::Full;
+//! # use bytes::Bytes;
+//! # use tower::{Layer, ServiceExt};
+//! # use turris_auth::{Turris, TurrisAuthLayer, Credentials, Environment, TurrisLayer};
+//! # use turris_emulator::Emulator;
+//! # type Client = turris_emulator::EmulatorService;
+//!
+//! async fn count(turris: Turris<Client>) -> Result<usize, BoxError> {
+//!     let request = Request::get("https://public.api.sandbox.turrisfi.com/v1/agencies").body(Full::default())?;
+//!     # let request = { let mut request: Request<Full<Bytes>> = request; *request.uri_mut() = "http://localhost/v1/agencies".parse()?; request };
+//!     let response = turris.oneshot(request).await?;
+//!     Ok(response.headers().len())
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! # let emulator = Emulator::builder().build()?;
+//! # let credentials = Credentials::new(emulator.client_id(), "wrong")?;
+//! # let turris = TurrisLayer::new(credentials, Environment::custom("http://localhost")?).layer(emulator.service());
+//! let error = count(turris).await.unwrap_err();
+//! if let Some(token) = TokenError::find_in(&*error) {
+//!     println!("no token ({}): try again in {:?}", token.kind(), token.retry_after());
+//! }
+//! # assert!(TokenError::find_in(&*error).is_some());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # anyhow
+//!
+//! `?` and `.context(..)` take all errors here but `BoxError`, which does not implement `Error`. That one goes in with
+//! `anyhow::Error::from_boxed`, which hides its type. This function finds a [`TokenError`](crate::TokenError) in both:
+//!
+//! ```
+//! use anyhow::Context;
+//! use turris_auth::{BoxError, Credentials, Environment, TokenError, TokenErrorKind};
+//!
+//! fn settings() -> anyhow::Result<(Credentials, Environment)> {
+//!     let credentials = Credentials::from_env().context("the credentials of Turris")?;
+//!     Ok((credentials, Environment::custom("https://gateway.example/turris")?))
+//! }
+//!
+//! /// What a stack of several layers returns.
+//! fn sent(result: Result<http::Response<String>, BoxError>) -> anyhow::Result<http::Response<String>> {
+//!     result.map_err(anyhow::Error::from_boxed).context("the agencies of Turris")
+//! }
+//!
+//! fn token_error(error: &anyhow::Error) -> Option<&TokenError> {
+//!     let boxed = error.downcast_ref::<BoxError>().and_then(|error| TokenError::find_in(&**error));
+//!     boxed.or_else(|| TokenError::find_in(error.as_ref()))
+//! }
+//! # async fn refused() -> BoxError {
+//! #     use tower::{Layer, ServiceExt};
+//! #     let emulator = turris_emulator::Emulator::builder().build().unwrap();
+//! #     let wrong = turris_auth::Credentials::new(emulator.client_id(), "wrong").unwrap();
+//! #     let environment = turris_auth::Environment::custom(emulator.base_url()).unwrap();
+//! #     let request = http::Request::get(environment.url("/v1/agencies").unwrap());
+//! #     let request = request.body(http_body_util::Full::<bytes::Bytes>::default()).unwrap();
+//! #     let layer = turris_auth::TurrisAuthLayer::new(wrong, environment);
+//! #     layer.layer(emulator.service()).oneshot(request).await.unwrap_err()
+//! # }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! # let _ = settings();
+//!
+//! let error = sent(Err(refused().await)).unwrap_err();
+//! assert_eq!(token_error(&error).unwrap().kind(), TokenErrorKind::InvalidCredentials);
+//! println!("{error:#}"); // the whole chain in one line
+//! # }
+//! ```
+//!
+//! # eyre
+//!
+//! As anyhow. A `BoxError` goes in with `eyre::eyre!`:
+//!
+//! ```
+//! use turris_auth::{BoxError, TokenError, TokenErrorKind};
+//!
+//! fn sent(result: Result<http::Response<String>, BoxError>) -> eyre::Result<http::Response<String>> {
+//!     result.map_err(|error| eyre::eyre!(error))
+//! }
+//!
+//! fn token_error(error: &eyre::Report) -> Option<&TokenError> {
+//!     let boxed = error.downcast_ref::<BoxError>().and_then(|error| TokenError::find_in(&**error));
+//!     boxed.or_else(|| TokenError::find_in(error.as_ref()))
+//! }
+//! # async fn refused() -> BoxError {
+//! #     use tower::{Layer, ServiceExt};
+//! #     let emulator = turris_emulator::Emulator::builder().build().unwrap();
+//! #     let wrong = turris_auth::Credentials::new(emulator.client_id(), "wrong").unwrap();
+//! #     let environment = turris_auth::Environment::custom(emulator.base_url()).unwrap();
+//! #     let request = http::Request::get(environment.url("/v1/agencies").unwrap());
+//! #     let request = request.body(http_body_util::Full::<bytes::Bytes>::default()).unwrap();
+//! #     let layer = turris_auth::TurrisAuthLayer::new(wrong, environment);
+//! #     layer.layer(emulator.service()).oneshot(request).await.unwrap_err()
+//! # }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//!
+//! let error = sent(Err(refused().await)).unwrap_err();
+//! assert_eq!(token_error(&error).unwrap().kind(), TokenErrorKind::InvalidCredentials);
+//! # }
+//! ```
+//!
+//! # thiserror
+//!
+//! Let `#[from]` or `#[source]` hold the error, and it is found through yours:
+//!
+//! ```
+//! use turris_auth::{BoxError, ConfigError, TokenError, turris};
+//!
+//! #[derive(Debug, thiserror::Error)]
+//! enum SyncError {
+//!     #[error("the settings cannot be used")]
+//!     Settings(#[from] ConfigError),
+//!     #[error("the agencies are out of reach")]
+//!     Turris(#[from] turris::Error),
+//!     #[error("the uploads are out of reach")]
+//!     Uploads(#[source] BoxError),
+//! }
+//!
+//! impl SyncError {
+//!     fn token_error(&self) -> Option<&TokenError> {
+//!         TokenError::find_in(self)
+//!     }
+//! }
+//! # let error = SyncError::Uploads("lost".into());
+//! # assert!(error.token_error().is_none());
+//! # let _ = (|error: ConfigError| SyncError::from(error), |error: turris::Error| SyncError::from(error));
+//! ```
