@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use http::{HeaderMap, HeaderName, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Version, header::CONTENT_TYPE};
 
 use crate::api::limits::forbids_retry;
 
@@ -66,6 +66,14 @@ fn grpc_status(headers: &HeaderMap) -> Option<&[u8]> {
     let mut values = headers.get_all(GRPC_STATUS).iter();
     let status = values.next()?;
     values.next().is_none().then_some(status.as_bytes())
+}
+
+/// Whether `request` is a gRPC call, by the media type that the protocol prescribes: `application/grpc`, with or without
+/// a suffix such as `+proto`.
+pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
+    const MEDIA_TYPE: &[u8] = b"application/grpc";
+    let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.as_bytes().get(..MEDIA_TYPE.len()));
+    media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case(MEDIA_TYPE))
 }
 
 /// Whether an ordinary answer shows that the server has looked at the token and accepted it.

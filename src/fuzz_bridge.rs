@@ -14,8 +14,8 @@ use crate::{
         limits::{self, RateLimits},
         token::TokenAnswer,
     },
+    engine::RetryCopy,
     gate::cooldown,
-    kept::KeptRequest,
 };
 
 /// Token, lifetime, request id, and what `Debug` shows; or what is wrong with the answer.
@@ -73,5 +73,5 @@ pub fn exponential_wait(refusals: u32, base: Duration, max_wait: Duration, share
 
 /// The request, by way of the copy that a retry is made of.
 pub fn retry_copy(request: &Request<Full<Bytes>>) -> Option<Request<Full<Bytes>>> {
-    KeptRequest::of(request).filter(KeptRequest::is_replayable)?.into_request()
+    RetryCopy::of(request).filter(RetryCopy::is_replayable)?.into_request()
 }

@@ -39,7 +39,7 @@
 //!
 //! let layer = TurrisAuthLayer::builder(credentials, environment)
 //!     .token_service(Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>())
-//!     .relative_uris_belong_here()
+//!     .authorize_relative_uris()
 //!     .build()?;
 //! let channel = ServiceBuilder::new()
 //!     .layer(ReplayBodyLayer::new())
@@ -71,7 +71,7 @@
 //! # let credentials = Credentials::new("m2m-client-abc123", "secret")?;
 //! let layer = TurrisAuthLayer::builder(credentials, Environment::Sandbox)
 //!     .token_service(Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>())
-//!     .relative_uris_belong_here()
+//!     .authorize_relative_uris()
 //!     .classify_responses(|status, headers| match headers.get("grpc-status") {
 //!         Some(code) if code == "7" => ResponseClass::Unauthorized,
 //!         _ => ResponseClass::of(status, headers),
@@ -162,7 +162,6 @@
 
 use std::sync::Arc;
 
-use http::{Request, header::CONTENT_TYPE};
 use tonic::{Code, Status};
 
 use crate::{TokenError, TokenErrorKind};
@@ -186,14 +185,6 @@ impl From<TokenError> for Status {
         status.set_source(Arc::new(error));
         status
     }
-}
-
-/// Whether `request` is a gRPC call, by the media type that the protocol prescribes: `application/grpc`, with or without
-/// a suffix such as `+proto`.
-pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
-    const MEDIA_TYPE: &[u8] = b"application/grpc";
-    let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.as_bytes().get(..MEDIA_TYPE.len()));
-    media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case(MEDIA_TYPE))
 }
 
 #[cfg(test)]

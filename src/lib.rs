@@ -43,6 +43,7 @@ pub mod backoff;
 pub mod guide;
 pub mod observe;
 pub mod replay;
+pub mod turris;
 
 #[cfg(feature = "client")]
 pub mod client;
@@ -64,19 +65,18 @@ mod api;
 mod check;
 mod classify;
 mod credentials;
-mod drain;
+mod engine;
 mod environment;
 mod error;
 mod gate;
-mod kept;
 mod primitives;
 mod secret_text;
 mod timer;
 mod token;
 mod token_endpoint;
 
-pub use auth::{TokenHandle, TokenStatus, TurrisAuth, TurrisAuthLayer};
-pub use backoff::{TurrisBackoff, TurrisBackoffLayer};
+pub use auth::{SkipAuth, TokenHandle, TokenStatus, TurrisAuth, TurrisAuthLayer};
+pub use backoff::{SkipBackoff, TurrisBackoff, TurrisBackoffLayer};
 pub use check::{SpawnableError, check_service, check_spawn};
 pub use classify::ResponseClass;
 #[cfg(feature = "client")]
@@ -85,11 +85,13 @@ pub use credentials::{
     Credentials, CredentialsFile, CredentialsFileError, CredentialsFn, CredentialsFuture, CredentialsProvider,
     credentials_fn,
 };
+pub use engine::DeadlineExceeded;
 pub use environment::Environment;
 pub use error::{ConfigError, TokenError, TokenErrorKind};
 #[cfg(feature = "fleet")]
 pub use fleet::SharedState;
 pub use token_endpoint::TokenService;
+pub use turris::{Turris, TurrisLayer};
 
 /// The error type of the services here: Tower's own [`tower::BoxError`].
 pub use tower::BoxError;

@@ -266,9 +266,15 @@ impl Future for ResponseFuture {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProj::Sent { response } => response.poll(cx).map_ok(into_http),
-            StateProj::Refused { error } => error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
+            StateProj::Refused { error } => Poll::Ready(Err(error.take().unwrap_or_else(|| polled_after_completion()))),
         }
     }
+}
+
+#[cold]
+#[expect(clippy::panic, reason = "the contract of `Future`: a caller that polls on has a bug, which a hang would hide")]
+fn polled_after_completion() -> ! {
+    panic!("a response future was polled after it had completed")
 }
 
 fn into_http(response: ::reqwest::Response) -> Response<Body> {

@@ -4,8 +4,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use http::{Request, Response};
@@ -13,88 +12,26 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{
-    pending::{Leaving, Pending, Unsent},
-    restricted::Granted,
-    service::{Shared, prepare},
-    transport::TokenTransport,
-};
-use crate::{
-    BoxError, ResponseClass,
-    classify::proves_token,
-    kept::KeptRequest,
-    observe,
-    replay::TryCloneBody,
-    token::{AfterRefusal, Token},
-};
+use super::{policy::TokenPolicy, transport::TokenTransport};
+use crate::{BoxError, engine::Engine, replay::TryCloneBody};
 
 pin_project! {
-    /// The response of a request that went through [`TurrisAuth`](super::TurrisAuth).
+    /// Response future of [`TurrisAuth`](super::TurrisAuth).
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the request. A fetch of a token that it waited for goes on for the others.
+    /// Dropping it drops the request. A token fetch that it waited for goes on for the other requests.
+    ///
+    /// # Panics
+    ///
+    /// If it is polled after it has completed.
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct ResponseFuture<S, T, ReqBody, ResBody>
     where
         S: Service<Request<ReqBody>>,
     {
         #[pin]
-        state: State<S, T, ReqBody, ResBody>,
-    }
-}
-
-pin_project! {
-    /// 1. The copy of the request is made when the first attempt is sent, and is gone once the second one is.
-    /// 2. There is no way from a second attempt back to `Pending`.
-    #[project = StateProj]
-    enum State<S, T, ReqBody, ResBody>
-    where
-        S: Service<Request<ReqBody>>,
-    {
-        // The request is none of this layer's.
-        Passing { #[pin] response: S::Future },
-        // The request could not be given a token, and is not sent without.
-        Failed { error: Option<BoxError> },
-        Pending { #[pin] pending: Pending<S, T, ReqBody, ResBody> },
-        Sent {
-            #[pin]
-            response: S::Future,
-            carried: Carried,
-            shared: Arc<Shared<T>>,
-            kept: Option<(KeptRequest<ReqBody>, S)>,
-        },
-        Done,
-    }
-}
-
-/// What a request was sent with: the token's generation, and below it two marks. In one word, for it is in every future.
-#[derive(Clone, Copy)]
-pub(super) struct Carried(u64);
-
-impl Carried {
-    const UNCONFIRMED: u64 = 1;
-    const RETRYING: u64 = 2;
-    const MARKS: u32 = 2;
-
-    #[inline]
-    pub(super) fn new(token: &Token, retrying: bool) -> Self {
-        let unconfirmed = if token.is_unconfirmed() { Self::UNCONFIRMED } else { 0 };
-        let retrying = if retrying { Self::RETRYING } else { 0 };
-        Self(token.generation() << Self::MARKS | unconfirmed | retrying)
-    }
-
-    fn generation(self) -> u64 {
-        self.0 >> Self::MARKS
-    }
-
-    /// No request has succeeded with the token yet, or this is the second attempt.
-    #[inline]
-    fn is_unconfirmed(self) -> bool {
-        self.0 & (Self::UNCONFIRMED | Self::RETRYING) != 0
-    }
-
-    fn is_retrying(self) -> bool {
-        self.0 & Self::RETRYING != 0
+        engine: Engine<S, TokenPolicy<T>, ReqBody, ResBody>,
     }
 }
 
@@ -103,40 +40,8 @@ where
     S: Service<Request<ReqBody>>,
 {
     #[inline]
-    pub(super) fn passing(response: S::Future) -> Self {
-        Self { state: State::Passing { response } }
-    }
-
-    pub(super) fn failed(error: BoxError) -> Self {
-        Self { state: State::Failed { error: Some(error) } }
-    }
-
-    pub(super) fn waiting(unsent: Unsent<S, T, ReqBody>) -> Self {
-        Self { state: State::Pending { pending: Pending::for_token(unsent) } }
-    }
-
-    #[inline]
-    pub(super) fn sent(
-        response: S::Future,
-        carried: Carried,
-        shared: Arc<Shared<T>>,
-        kept: Option<(KeptRequest<ReqBody>, S)>,
-    ) -> Self {
-        Self { state: State::Sent { response, carried, shared, kept } }
-    }
-}
-
-impl<S, T, ReqBody, ResBody> State<S, T, ReqBody, ResBody>
-where
-    S: Service<Request<ReqBody>>,
-{
-    /// Lets go of all that the request has held, once it has its answer.
-    #[inline]
-    fn ended<R, E: Into<BoxError>>(mut self: Pin<&mut Self>, polled: Poll<Result<R, E>>) -> Poll<Result<R, BoxError>> {
-        if polled.is_ready() {
-            self.set(State::Done);
-        }
-        polled.map_err(Into::into)
+    pub(super) fn new(engine: Engine<S, TokenPolicy<T>, ReqBody, ResBody>) -> Self {
+        Self { engine }
     }
 }
 
@@ -152,148 +57,7 @@ where
 
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().state.poll(cx)
-    }
-}
-
-impl<S, T, ReqBody, ResBody> State<S, T, ReqBody, ResBody>
-where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
-    S::Error: Into<BoxError>,
-    T: TokenTransport<S, ReqBody>,
-    ReqBody: TryCloneBody,
-    ResBody: Body,
-{
-    // Inlined always: it is short, and as a call of its own it costs two more moves of a response.
-    #[inline(always)]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response<ResBody>, BoxError>> {
-        let StateProj::Sent { response, carried, shared, .. } = self.as_mut().project() else {
-            return self.poll_seldom(cx);
-        };
-        match response.poll(cx) {
-            Poll::Ready(Ok(response)) => match shared.news(&response, *carried) {
-                None => self.ended(Poll::Ready(Ok::<_, BoxError>(response))),
-                Some(class) => self.poll_judged(class, response, cx),
-            },
-            other => self.ended(other),
-        }
-    }
-
-    /// The way of a response that says something of the token.
-    #[cold]
-    fn poll_judged(
-        mut self: Pin<&mut Self>,
-        class: ResponseClass,
-        response: Response<ResBody>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Response<ResBody>, BoxError>> {
-        let StateProj::Sent { carried, shared, kept, .. } = self.as_mut().project() else { return Poll::Pending };
-        let Some((request, inner, retrying)) = shared.judge(class, &response, *carried, kept) else {
-            return self.ended(Poll::Ready(Ok::<_, BoxError>(response)));
-        };
-        let unsent = Unsent { request, inner, shared: Arc::clone(shared), retrying };
-        let pending = Pending::for_end_of(response.into_body(), unsent);
-        self.set(State::Pending { pending });
-        self.poll_seldom(cx)
-    }
-
-    /// All states but `Sent`, and what comes of them.
-    #[cold]
-    fn poll_seldom(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response<ResBody>, BoxError>> {
-        loop {
-            match self.as_mut().project() {
-                StateProj::Passing { response } => {
-                    let polled = response.poll(cx);
-                    return self.ended(polled);
-                }
-                // No deeper than the two attempts.
-                StateProj::Sent { .. } => return self.poll(cx),
-                StateProj::Pending { pending } => {
-                    let left = ready!(pending.poll_leave(cx));
-                    match left.and_then(Leaving::send) {
-                        Ok(sent) => self.set(sent),
-                        Err(error) => return self.ended(Poll::Ready(Err(error))),
-                    }
-                }
-                StateProj::Failed { error } => {
-                    return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
-                }
-                // A future that has given its answer has no other.
-                StateProj::Done => return Poll::Pending,
-            }
-        }
-    }
-}
-
-impl<S, T, ReqBody> Leaving<S, T, ReqBody>
-where
-    S: Service<Request<ReqBody>> + Clone,
-    ReqBody: TryCloneBody,
-{
-    fn send<ResBody>(self) -> Result<State<S, T, ReqBody, ResBody>, BoxError> {
-        let Unsent { mut request, mut inner, shared, retrying } = *self.unsent;
-        match self.granted {
-            Granted::Token(token) => {
-                let (carried, kept) = prepare(&mut request, &token, &shared, retrying)?;
-                let response = inner.call(request);
-                Ok(State::Sent { response, carried, shared, kept: kept.map(|kept| (kept, inner)) })
-            }
-            // There is no second attempt: no newer one of these can be had.
-            Granted::Restricted(token) => {
-                token.authorize(&mut request)?;
-                Ok(State::Passing { response: inner.call(request) })
-            }
-        }
-    }
-}
-
-impl<T> Shared<T> {
-    /// The class of a response that says anything of the token that the cache does not know.
-    #[inline]
-    fn news<ResBody>(&self, response: &Response<ResBody>, carried: Carried) -> Option<ResponseClass> {
-        let class = self.classifier.classify(response);
-        (carried.is_unconfirmed() || class == ResponseClass::Unauthorized).then_some(class)
-    }
-
-    /// What a response says of the token. The request that was kept, if it is to be sent again, and whether that is its
-    /// last attempt; otherwise the response is the caller's.
-    fn judge<ReqBody: TryCloneBody, ResBody, S>(
-        &self,
-        class: ResponseClass,
-        response: &Response<ResBody>,
-        carried: Carried,
-        kept: &mut Option<(KeptRequest<ReqBody>, S)>,
-    ) -> Option<(Request<ReqBody>, S, bool)> {
-        let (generation, retrying) = (carried.generation(), carried.is_retrying());
-        if class != ResponseClass::Unauthorized {
-            if class == ResponseClass::Ordinary && proves_token(response) {
-                if retrying {
-                    self.cache.record_retry_succeeded(generation);
-                    self.endpoint.refresh_judged(true);
-                } else {
-                    self.cache.confirm(generation);
-                }
-            }
-            return None;
-        }
-        if retrying {
-            self.cache.record_retry_failed(generation);
-            self.endpoint.refresh_judged(false);
-            return None;
-        }
-        let kept = kept.take().filter(|(kept, _)| kept.is_replayable());
-        let retrying = match self.cache.refuse(generation, kept.is_some()) {
-            AfterRefusal::ReturnResponse => return None,
-            AfterRefusal::UseOlderToken => false,
-            AfterRefusal::UseNewerToken => true,
-        };
-        let Some((kept, inner)) = kept else {
-            if self.retry {
-                observe::not_repeatable(generation);
-            }
-            return None;
-        };
-        Some((kept.into_request()?, inner, retrying))
+        self.project().engine.poll(cx)
     }
 }
 

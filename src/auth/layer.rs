@@ -1,6 +1,10 @@
 //! [`TurrisAuthLayer`] and its builder.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
@@ -10,12 +14,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    handle::TokenHandle,
-    origin::Origin,
-    restricted::RestrictedAccessToken,
-    scope::Scope,
-    service::{Shared, TurrisAuth},
-    transport::ThroughInner,
+    handle::TokenHandle, origin::Origin, policy::Shared, restricted::RestrictedAccessToken, scope::Scope,
+    service::TurrisAuth, transport::ThroughInner,
 };
 #[cfg(feature = "fleet")]
 use crate::fleet::{Member, SharedState};
@@ -49,7 +49,7 @@ impl TurrisAuthLayer {
     /// Its services have a [`handle`](TurrisAuth::handle) to the token. The layer itself has one only with a
     /// [`token_service`](TurrisAuthLayerBuilder::token_service).
     pub fn new(credentials: impl CredentialsProvider, environment: Environment) -> Self {
-        Self::from_builder(Self::builder(credentials, environment))
+        Self { shared: Arc::new(Self::builder(credentials, environment).into_shared()) }
     }
 
     /// A layer of which something is to be set.
@@ -66,7 +66,7 @@ impl TurrisAuthLayer {
             restricted: None,
             retry: true,
             keep_authorization: false,
-            relative_uris_belong_here: false,
+            authorize_relative_uris: false,
             classifier: Classifier::default(),
             refused: None,
             #[cfg(feature = "fleet")]
@@ -80,36 +80,7 @@ impl TurrisAuthLayer<TokenService> {
     ///
     /// A layer that fetches through the services it wraps has none of its own to fetch with; ask one of its services.
     pub fn handle(&self) -> TokenHandle {
-        self.shared.handle(self.shared.transport.clone())
-    }
-}
-
-impl<T> TurrisAuthLayer<T> {
-    fn from_builder(builder: TurrisAuthLayerBuilder<T>) -> Self {
-        #[cfg(feature = "fleet")]
-        let builder = {
-            let mut builder = builder;
-            let Settings { limit, token_timeout, .. } = builder.settings;
-            builder.endpoint.fleet = builder.fleet.as_ref().map(|fleet| Member::new(fleet, limit, token_timeout));
-            builder
-        };
-        let scope = Scope {
-            origins: builder.origins,
-            token_path: builder.endpoint.url.path().into(),
-            relative_uris_belong_here: builder.relative_uris_belong_here,
-            keep_authorization: builder.keep_authorization,
-        };
-        Self {
-            shared: Arc::new(Shared {
-                cache: TokenCache::new(builder.settings),
-                endpoint: Arc::new(builder.endpoint),
-                transport: builder.transport,
-                scope,
-                classifier: builder.classifier,
-                restricted: builder.restricted,
-                retry: builder.retry,
-            }),
-        }
+        self.shared.own_handle()
     }
 }
 
@@ -129,7 +100,7 @@ impl<T> Clone for TurrisAuthLayer<T> {
 
 impl<T> fmt::Debug for TurrisAuthLayer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TurrisAuthLayer").field("token_url", &self.shared.endpoint.url).finish_non_exhaustive()
+        f.debug_tuple("TurrisAuthLayer").field(&self.shared).finish()
     }
 }
 
@@ -164,7 +135,7 @@ pub struct TurrisAuthLayerBuilder<T = ThroughInner> {
     restricted: Option<RestrictedAccessToken>,
     retry: bool,
     keep_authorization: bool,
-    relative_uris_belong_here: bool,
+    authorize_relative_uris: bool,
     classifier: Classifier,
     /// The first value that was refused; `build` reports it.
     refused: Option<ConfigError>,
@@ -249,8 +220,8 @@ impl<T> TurrisAuthLayerBuilder<T> {
     /// By default they pass through untouched: such a URI has no origin, so nothing shows where the token would go. For
     /// a service that has only one place to send requests to, a tonic channel or a single connection, this says that it
     /// is the right one.
-    pub fn relative_uris_belong_here(mut self) -> Self {
-        self.relative_uris_belong_here = true;
+    pub fn authorize_relative_uris(mut self) -> Self {
+        self.authorize_relative_uris = true;
         self
     }
 
@@ -324,7 +295,7 @@ impl<T> TurrisAuthLayerBuilder<T> {
             restricted: self.restricted,
             retry: self.retry,
             keep_authorization: self.keep_authorization,
-            relative_uris_belong_here: self.relative_uris_belong_here,
+            authorize_relative_uris: self.authorize_relative_uris,
             classifier: self.classifier,
             refused: self.refused,
             #[cfg(feature = "fleet")]
@@ -363,9 +334,42 @@ impl<T> TurrisAuthLayerBuilder<T> {
     ///
     /// The first setting that cannot work.
     pub fn build(self) -> Result<TurrisAuthLayer<T>, ConfigError> {
-        match self.refused {
+        Ok(TurrisAuthLayer { shared: Arc::new(self.build_shared()?) })
+    }
+
+    /// What the services of a layer share.
+    pub(crate) fn build_shared(mut self) -> Result<Shared<T>, ConfigError> {
+        match self.refused.take() {
             Some(error) => Err(error),
-            None => Ok(TurrisAuthLayer::from_builder(self)),
+            None => Ok(self.into_shared()),
+        }
+    }
+
+    pub(crate) fn into_shared(self) -> Shared<T> {
+        let endpoint = self.endpoint;
+        #[cfg(feature = "fleet")]
+        let endpoint = {
+            let mut endpoint = endpoint;
+            let Settings { limit, token_timeout, .. } = self.settings;
+            endpoint.fleet = self.fleet.as_ref().map(|fleet| Member::new(fleet, limit, token_timeout));
+            endpoint
+        };
+        let scope = Scope {
+            origins: self.origins,
+            token_path: endpoint.url.path().into(),
+            authorize_relative_uris: self.authorize_relative_uris,
+            keep_authorization: self.keep_authorization,
+            warned: Mutex::default(),
+        };
+        Shared {
+            settings: self.settings,
+            cache: TokenCache::new(self.settings),
+            endpoint: Arc::new(endpoint),
+            transport: self.transport,
+            scope,
+            classifier: self.classifier,
+            restricted: self.restricted,
+            retry: self.retry,
         }
     }
 

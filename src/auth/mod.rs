@@ -86,7 +86,7 @@
 //!
 //! Then the request was none of this layer's: its URI is relative, or its origin is not the environment's. `localhost` and
 //! `127.0.0.1` are different origins, and so are two ports. An event at `DEBUG` says so; see [`allow_origin`] and
-//! [`relative_uris_belong_here`](TurrisAuthLayerBuilder::relative_uris_belong_here).
+//! [`authorize_relative_uris`](TurrisAuthLayerBuilder::authorize_relative_uris).
 //!
 //! # The allowance
 //!
@@ -136,7 +136,7 @@ mod future;
 mod handle;
 mod layer;
 mod origin;
-mod pending;
+pub(crate) mod policy;
 mod restricted;
 mod scope;
 mod service;
@@ -146,7 +146,7 @@ pub use self::{
     future::ResponseFuture,
     handle::{AccessToken, TokenHandle, TokenStatus},
     layer::{TurrisAuthLayer, TurrisAuthLayerBuilder},
-    scope::SkipAuthorization,
+    scope::SkipAuth,
     service::TurrisAuth,
     transport::{ThroughInner, TokenTransport},
 };

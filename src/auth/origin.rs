@@ -1,5 +1,7 @@
 //! Where the token may go: the origins that belong to it.
 
+use std::fmt;
+
 use http::{
     Uri,
     uri::{Authority, Scheme},
@@ -58,6 +60,11 @@ impl Origin {
         authority.as_str() == &*self.authority || self.matches_normalised(scheme, authority)
     }
 
+    /// Whether `authority` has the host and port of this origin, under its scheme.
+    pub(super) fn has_authority(&self, authority: &Authority) -> bool {
+        self.matches(&self.scheme, authority)
+    }
+
     #[cold]
     fn matches_normalised(&self, scheme: &Scheme, authority: &Authority) -> bool {
         // RFC 9110, section 4.2.4: user information has no place here, and what a server makes of it is unknown.
@@ -67,14 +74,23 @@ impl Origin {
     }
 }
 
-/// `None` where there is a port that is not a number, or none and the scheme has no default (RFC 9110, section 4.2).
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.authority)
+    }
+}
+
+/// The port that is meant. `None` if what follows the host is neither a colon and digits nor nothing, or if there is no
+/// port and the scheme has no default (RFC 9110, section 4.2).
 fn port(scheme: &Scheme, authority: &Authority) -> Option<u16> {
-    let after_host = authority.as_str().rsplit(']').next().unwrap_or_default();
-    match (authority.port_u16(), after_host.rsplit_once(':')) {
-        (Some(port), _) => Some(port),
-        (None, Some((_, port))) if !port.is_empty() => None,
-        (None, _) if *scheme == Scheme::HTTPS => Some(443),
-        (None, _) if *scheme == Scheme::HTTP => Some(80),
-        (None, _) => None,
+    // `Authority` itself takes text behind the bracket of an address, and a sign before a port.
+    let after_host = authority.as_str().strip_prefix(authority.host())?;
+    let digits = if after_host.is_empty() { after_host } else { after_host.strip_prefix(':')? };
+    match digits {
+        "" if *scheme == Scheme::HTTPS => Some(443),
+        "" if *scheme == Scheme::HTTP => Some(80),
+        "" => None,
+        _ if digits.bytes().all(|digit| digit.is_ascii_digit()) => digits.parse().ok(),
+        _ => None,
     }
 }

@@ -1,12 +1,10 @@
 //! The fallback to a restricted access token.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, header::AUTHORIZATION};
 use zeroize::Zeroizing;
 
-use crate::{BoxError, ConfigError, TokenError, observe, token::Token};
+use crate::{BoxError, ConfigError};
 
 /// The vendor's header. It sends no `Authorization` beside it here, as there is no token to put there.
 const RESTRICTED_ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-restricted-access-token");
@@ -32,33 +30,5 @@ impl RestrictedAccessToken {
         headers.remove(AUTHORIZATION);
         headers.try_insert(RESTRICTED_ACCESS_TOKEN, self.0)?;
         Ok(())
-    }
-}
-
-/// What a request that has waited for a token is sent with.
-#[derive(Clone)]
-pub(super) enum Granted {
-    Token(Arc<Token>),
-    Restricted(RestrictedAccessToken),
-}
-
-impl Granted {
-    /// The token, or what is to be used in its stead.
-    ///
-    /// # Errors
-    ///
-    /// The fetch's own where nothing is.
-    pub(super) fn or_restricted(
-        acquired: Result<Arc<Token>, TokenError>,
-        restricted: Option<&RestrictedAccessToken>,
-    ) -> Result<Self, TokenError> {
-        match (acquired, restricted) {
-            (Ok(token), _) => Ok(Self::Token(token)),
-            (Err(error), Some(restricted)) => {
-                observe::restricted_access_token_used(&error);
-                Ok(Self::Restricted(restricted.clone()))
-            }
-            (Err(error), None) => Err(error),
-        }
     }
 }

@@ -23,7 +23,7 @@ const MOST_REQUESTS: u64 = 1_000_000_000;
 /// All services made from one layer, or from its clones, share one gate and one count per authority and class of
 /// requests. The vendor counts per API client, so make a layer for each: two API clients under one layer would wait for
 /// each other's limits. See the [module](super) for what it does, and for an example.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct TurrisBackoffLayer {
     gates: Arc<GateRegistry>,
 }
@@ -52,6 +52,13 @@ impl From<Settings> for TurrisBackoffLayer {
     }
 }
 
+/// The settings on one line.
+impl fmt::Debug for TurrisBackoffLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TurrisBackoffLayer").field(&self.gates.settings()).finish()
+    }
+}
+
 impl<S> Layer<S> for TurrisBackoffLayer {
     type Service = TurrisBackoff<S>;
 
@@ -72,8 +79,8 @@ impl<S> Layer<S> for TurrisBackoffLayer {
 /// let layer = TurrisBackoffLayer::builder()
 ///     .max_retries(5)
 ///     .max_wait(Duration::from_secs(30))
-///     .allowance(120, Duration::from_secs(60))
-///     .classify(|method, uri, _headers| RequestClass::of(method).with(uri.path()))
+///     .rate_limit(120, Duration::from_secs(60))
+///     .classify_requests(|method, uri, _headers| RequestClass::of(method).with(uri.path()))
 ///     .build()?;
 /// # Ok(()) }
 /// ```
@@ -110,15 +117,15 @@ impl TurrisBackoffLayerBuilder {
     /// The limit that pacing starts from, for classes that are [`WRITES`](RequestClass::WRITES). Default: the
     /// documented 60 requests in 60 seconds. What the server says of its limit replaces it, but not the length of its
     /// window, which no header states: for a gateway with another one, set both.
-    pub fn allowance(mut self, requests: u64, window: Duration) -> Self {
-        self.settings.allowance = Allowance { requests, window };
+    pub fn rate_limit(mut self, requests: u64, per: Duration) -> Self {
+        self.settings.allowance = Allowance { requests, window: per };
         self
     }
 
     /// Which requests share an allowance. Default: [`RequestClass::of`] the method.
     ///
     /// The closure is called for every request. The authority is taken into account in any case.
-    pub fn classify<F>(mut self, classify: F) -> Self
+    pub fn classify_requests<F>(mut self, classify: F) -> Self
     where
         F: Fn(&Method, &Uri, &HeaderMap) -> RequestClass + Send + Sync + 'static,
     {
@@ -150,8 +157,13 @@ impl TurrisBackoffLayerBuilder {
     ///
     /// - `max_retries` above 100,
     /// - `max_wait` of less than a second (the shortest wait that the vendor asks for), or of more than a day,
-    /// - an `allowance` of no requests or of more than a billion, or over less than 10 ms or more than a day.
+    /// - a `rate_limit` of no requests or of more than a billion, or over less than 10 ms or more than a day.
     pub fn build(self) -> Result<TurrisBackoffLayer, ConfigError> {
+        self.validated().map(TurrisBackoffLayer::from)
+    }
+
+    /// The settings, if they can work.
+    pub(crate) fn validated(self) -> Result<Settings, ConfigError> {
         let Settings { max_retries, max_wait, allowance, .. } = self.settings;
         if max_retries > MOST_RETRIES {
             return Err(ConfigError::new("max_retries", max_retries, "at most 100"));
@@ -160,12 +172,12 @@ impl TurrisBackoffLayerBuilder {
             return Err(ConfigError::new("max_wait", Shown(max_wait), "1 second to 24 hours"));
         }
         if !(1..=MOST_REQUESTS).contains(&allowance.requests) {
-            return Err(ConfigError::new("allowance", allowance.requests, "1 to 1,000,000,000 requests"));
+            return Err(ConfigError::new("rate_limit", allowance.requests, "1 to 1,000,000,000 requests"));
         }
         if !(Duration::from_millis(10)..=LONGEST).contains(&allowance.window) {
-            return Err(ConfigError::new("allowance", Shown(allowance.window), "a window of 10 ms to 24 hours"));
+            return Err(ConfigError::new("rate_limit", Shown(allowance.window), "a period of 10 ms to 24 hours"));
         }
-        Ok(TurrisBackoffLayer::from(self.settings))
+        Ok(self.settings)
     }
 }
 

@@ -82,8 +82,8 @@
 //! let layer = TurrisBackoffLayer::builder()
 //!     .max_wait(Duration::from_secs(20))
 //!     .max_retries(5)
-//!     .allowance(600, Duration::from_secs(60))
-//!     .classify(|method, _uri, headers| RequestClass::of(method).with(headers.get("x-tenant")))
+//!     .rate_limit(600, Duration::from_secs(60))
+//!     .classify_requests(|method, _uri, headers| RequestClass::of(method).with(headers.get("x-tenant")))
 //!     .retry_budget(TpsBudget::new(Duration::from_secs(10), 1, 0.2))
 //!     .build()?;
 //! # Ok(()) }
@@ -91,9 +91,9 @@
 
 mod future;
 mod layer;
-mod report;
+pub(crate) mod policy;
+pub(crate) mod report;
 mod service;
-mod waiting;
 
 pub use crate::gate::RequestClass;
 pub use future::ResponseFuture;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use http::Response;
 
+use crate::engine::History;
+
 /// What it took to get an answer. It is among the extensions of a response whose request was held back, or sent more
 /// than once, and of no other. Of two such layers the outer one has the word.
 ///
@@ -49,22 +51,10 @@ impl BackoffReport {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SkipBackoff;
 
-/// What one request has been through so far.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Progress {
-    pub(super) attempts: u32,
-    pub(super) retries: u32,
-    pub(super) refused: bool,
-    pub(super) waited: Duration,
-}
-
-impl Progress {
-    /// Adds itself to `response`, where there is anything to tell.
-    #[inline]
-    pub(super) fn report<B>(self, response: &mut Response<B>) {
-        if self.attempts > 1 || !self.waited.is_zero() {
-            let Self { attempts, waited, .. } = self;
-            response.extensions_mut().insert(BackoffReport { attempts, waited });
-        }
+/// Adds a report to `response` if there is anything to tell.
+pub(crate) fn report<B>(history: &History, response: &mut Response<B>) {
+    if history.attempts > 1 || !history.waited.is_zero() {
+        let report = BackoffReport { attempts: history.attempts, waited: history.waited };
+        response.extensions_mut().insert(report);
     }
 }

@@ -1,7 +1,7 @@
 //! [`TurrisBackoff`], the service.
 
 use std::{
-    fmt, mem,
+    fmt,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -10,45 +10,37 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{future::ResponseFuture, report::SkipBackoff};
-use crate::{
-    BoxError,
-    gate::{Entry, GateRegistry},
-    kept::KeptRequest,
-    replay::TryCloneBody,
-};
+use super::{future::ResponseFuture, policy::LimitPolicy};
+use crate::{BoxError, engine::Engine, gate::GateRegistry, replay::TryCloneBody};
 
-/// Waits out rate limits for the service inside, and paces its requests. Made by [`TurrisBackoffLayer`](super::TurrisBackoffLayer).
+/// Service that waits out rate limits for the service that it wraps, and paces its requests.
+///
+/// [`TurrisBackoffLayer`](super::TurrisBackoffLayer) makes it; the [module](super) says what it does.
 ///
 /// The inner service has to be `Clone`: while a request waits, the readiness of the service that it was called on is
 /// given back, and a clone is made ready when its turn comes.
-///
-/// # Cancel safety
-///
-/// A response future that is dropped leaves the line, and delays nobody. A request that was in flight then counts
-/// as sent.
 #[derive(Clone)]
 pub struct TurrisBackoff<S> {
     inner: S,
-    gates: Arc<GateRegistry>,
+    policy: LimitPolicy,
 }
 
 impl<S> TurrisBackoff<S> {
     pub(super) fn new(inner: S, gates: Arc<GateRegistry>) -> Self {
-        Self { inner, gates }
+        Self { inner, policy: LimitPolicy(gates) }
     }
 
-    /// The service inside.
+    /// Returns the wrapped service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The service inside. Requests made through it pass by the gate, uncounted.
+    /// Returns the wrapped service, mutably. Requests that are made through it pass by the gate and are not counted.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// Gives up the layer.
+    /// Takes the wrapped service out.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -72,25 +64,7 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if request.extensions().get::<SkipBackoff>().is_some() {
-            return ResponseFuture::passing(self.inner.call(request));
-        }
-        match Entry::at(self.gates.gate(&request)) {
-            Entry::Send(in_flight) => {
-                let kept = if in_flight.settings().max_retries > 0 { KeptRequest::of(&request) } else { None };
-                let future = self.inner.call(request);
-                // A clone, which need not be ready: the service that was polled ready is the one that is called.
-                let kept = kept.map(|kept| (kept, self.inner.clone()));
-                ResponseFuture::sent(future, kept, in_flight)
-            }
-            Entry::Wait(queued) => {
-                // What readiness holds, a permit for instance, is not kept while the request waits: the service that
-                // was polled ready is dropped. The clones have never been polled.
-                let unready = self.inner.clone();
-                drop(mem::replace(&mut self.inner, unready.clone()));
-                ResponseFuture::waiting(unready, request, queued)
-            }
-        }
+        ResponseFuture::new(Engine::call(&mut self.inner, &self.policy, request))
     }
 }
 
@@ -98,7 +72,7 @@ impl<S: fmt::Debug> fmt::Debug for TurrisBackoff<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TurrisBackoff")
             .field("inner", &self.inner)
-            .field("settings", self.gates.settings())
+            .field("settings", self.policy.0.settings())
             .finish_non_exhaustive()
     }
 }

@@ -130,7 +130,7 @@ async fn a_body_that_cannot_be_repeated_gets_the_error() {
 #[tokio::test(start_paused = true)]
 async fn it_does_not_close_the_gate_and_takes_no_place_of_the_allowance() {
     let (inner, seen) = without_token(3, Some(seconds(20.0)));
-    let layer = TurrisBackoffLayer::builder().allowance(3, seconds(60.0)).build().unwrap();
+    let layer = TurrisBackoffLayer::builder().rate_limit(3, seconds(60.0)).build().unwrap();
     let service = layer.layer(inner);
     let waiting: Vec<_> = (0..3).map(|_| tokio::spawn(service.clone().oneshot(post(Body::default())))).collect();
     sleep(seconds(0.1)).await;

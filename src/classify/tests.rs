@@ -88,3 +88,15 @@ fn what_answers_before_anybody_looks_at_the_token_proves_nothing() {
         assert_eq!(proves(200, Some(grpc_status)), expected, "{grpc_status}");
     }
 }
+
+#[test]
+fn a_call_is_known_by_its_media_type() {
+    let is_grpc = |media_type: &str| is_grpc(&Request::builder().header(CONTENT_TYPE, media_type).body(()).unwrap());
+    for media_type in ["application/grpc", "application/grpc+proto", "Application/GRPC;charset=utf-8"] {
+        assert!(is_grpc(media_type), "{media_type}");
+    }
+    for media_type in ["", "application/grp", "application/json", "text/plain; of=application/grpc"] {
+        assert!(!is_grpc(media_type), "{media_type}");
+    }
+    assert!(!super::is_grpc(&Request::new(())));
+}

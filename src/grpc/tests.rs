@@ -52,15 +52,3 @@ fn tonic_finds_the_status_under_the_errors_of_layers_above() {
     assert_eq!(seen.code(), Code::DeadlineExceeded);
     assert_eq!(TokenError::find_in(seen.source().unwrap()).unwrap().kind(), TokenErrorKind::Timeout);
 }
-
-#[test]
-fn a_call_is_known_by_its_media_type() {
-    let is_grpc = |media_type: &str| is_grpc(&Request::builder().header(CONTENT_TYPE, media_type).body(()).unwrap());
-    for media_type in ["application/grpc", "application/grpc+proto", "Application/GRPC;charset=utf-8"] {
-        assert!(is_grpc(media_type), "{media_type}");
-    }
-    for media_type in ["", "application/grp", "application/json", "text/plain; of=application/grpc"] {
-        assert!(!is_grpc(media_type), "{media_type}");
-    }
-    assert!(!super::is_grpc(&Request::new(())));
-}

@@ -236,6 +236,28 @@ pub(crate) fn passed_without_token(uri: &http::Uri) {
     let _ = uri;
 }
 
+/// The `origin` is empty for a relative URI. It shows neither user information nor a path.
+pub(crate) fn refused_without_token(origin: &str, allowed: &str) {
+    if origin.is_empty() {
+        event!(
+            WARN,
+            allowed,
+            "a request with a relative URI was sent without a token and got a 401: such a URI has no origin; if its \
+             connection leads to one of the allowed origins only, set `authorize_relative_uris`, and send no `Host` field \
+             that names another one",
+        );
+    } else {
+        event!(
+            WARN,
+            origin,
+            allowed,
+            "a request was sent without a token and got a 401: its origin, or the one that its `Host` field names, is not \
+             allowed; if it belongs to this API, add it with `allow_origin`",
+        );
+    }
+    let _ = (origin, allowed);
+}
+
 pub(crate) fn not_repeatable(generation: u64) {
     event!(DEBUG, generation, "a 401 is returned: the request's body cannot be sent twice, ReplayBodyLayer helps");
     let _ = generation;

@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::{
     ReplayBodyError,
-    recording::{Begun, Recording, Turn, lock},
+    recording::{Begun, Leftovers, Recording, Turn, lock},
 };
 use crate::{BoxError, observe};
 
@@ -117,6 +117,8 @@ impl<B: Body> Attempt<B> {
     where
         B::Error: Into<BoxError>,
     {
+        // Before the lock, so that it is dropped after it.
+        let mut leftovers = Leftovers::default();
         let mut recording = lock(&self.recording);
         let kept_before = recording.outgrown().is_none();
         let polled = loop {
@@ -145,12 +147,16 @@ impl<B: Body> Attempt<B> {
                     *position += 1;
                     break Poll::Ready(Some(Ok(frame)));
                 }
-                Stage::Begun { .. } => break recording.poll_source(cx),
+                Stage::Begun { .. } if recording.source_has_failed() => {
+                    return Poll::Ready(Some(Err(ReplayBodyError::SourceFailed.into())));
+                }
+                Stage::Begun { .. } => break recording.poll_source(cx, &mut leftovers),
                 Stage::Ended => return Poll::Ready(None),
             }
         };
         let outgrown = recording.outgrown().filter(|_| kept_before);
         drop(recording);
+        drop(leftovers);
         if let Some(bound) = outgrown {
             observe::body_not_kept(bound);
         }
@@ -162,7 +168,7 @@ impl<B: Body> Attempt<B> {
             Poll::Ready(None) => self.stage = Stage::Ended,
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
-        polled
+        polled.map(|frame| frame.map(|frame| frame.map_err(Into::into)))
     }
 }
 

@@ -1,8 +1,9 @@
 //! What all attempts at one body share: its source, and what has been read of it.
 
 use std::{
+    mem,
     pin::Pin,
-    sync::{Mutex, MutexGuard},
+    sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
 
@@ -13,7 +14,6 @@ use super::{
     ReplayBodyError,
     kept::{Kept, NotKept},
 };
-use crate::BoxError;
 
 /// The number of an attempt among those that have begun.
 pub(super) type Turn = u64;
@@ -53,10 +53,28 @@ enum Source<B> {
 /// do not block, hence neither does the lock for long. A panic of the source is a failure of it.
 pub(super) fn lock<B>(recording: &Mutex<Recording<B>>) -> MutexGuard<'_, Recording<B>> {
     recording.lock().unwrap_or_else(|poisoned| {
+        let mut leftovers = Leftovers::default();
         let mut guard = poisoned.into_inner();
-        guard.fail();
-        guard
+        guard.fail(&mut leftovers);
+        drop(guard);
+        drop(leftovers);
+        // What has failed stays failed, so that there is nothing left to drop now.
+        recording.lock().unwrap_or_else(PoisonError::into_inner)
     })
+}
+
+/// What a recording has done with. It is dropped after the lock has been let go of: the drop of a source, of a waker and
+/// of bytes with an owner is foreign code, which may come back to a copy of the same body.
+pub(super) struct Leftovers<B> {
+    source: Option<Source<B>>,
+    kept: Option<Kept>,
+    waker: Option<Waker>,
+}
+
+impl<B> Default for Leftovers<B> {
+    fn default() -> Self {
+        Self { source: None, kept: None, waker: None }
+    }
 }
 
 impl<B> Recording<B> {
@@ -111,9 +129,10 @@ impl<B> Recording<B> {
         self.kept.as_ref()?.frame(position)
     }
 
-    fn fail(&mut self) {
-        self.source = Source::Failed;
-        self.kept = None;
+    fn fail(&mut self, leftovers: &mut Leftovers<B>) {
+        leftovers.source = Some(mem::replace(&mut self.source, Source::Failed));
+        leftovers.kept = self.kept.take();
+        leftovers.waker = self.waker.take();
     }
 }
 
@@ -141,31 +160,30 @@ impl<B: Body> Recording<B> {
     }
 
     /// Reads the source on and keeps what it yields.
-    pub(super) fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>
-    where
-        B::Error: Into<BoxError>,
-    {
+    pub(super) fn poll_source(
+        &mut self,
+        cx: &mut Context<'_>,
+        leftovers: &mut Leftovers<B>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let body = match &mut self.source {
             Source::Open(body) => body,
-            Source::Finished => return Poll::Ready(None),
-            Source::Failed => return Poll::Ready(Some(Err(ReplayBodyError::SourceFailed.into()))),
+            Source::Finished | Source::Failed => return Poll::Ready(None),
         };
         match body.as_mut().poll_frame(cx) {
             Poll::Pending => {
                 if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                    self.waker = Some(cx.waker().clone());
+                    leftovers.waker = self.waker.replace(cx.waker().clone());
                 }
                 Poll::Pending
             }
             Poll::Ready(None) => {
-                self.source = Source::Finished;
-                self.waker = None;
+                leftovers.source = Some(mem::replace(&mut self.source, Source::Finished));
+                leftovers.waker = self.waker.take();
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
-                self.fail();
-                self.waker = None;
-                Poll::Ready(Some(Err(error.into())))
+                self.fail(leftovers);
+                Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(Some(Ok(frame))) => {
                 // No copy where the data is `Bytes` already.
@@ -173,11 +191,16 @@ impl<B: Body> Recording<B> {
                 if let Some(kept) = &mut self.kept
                     && let Err(NotKept) = kept.push(&frame, self.bound)
                 {
-                    self.kept = None;
+                    leftovers.kept = self.kept.take();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
         }
+    }
+
+    /// Whether the source has failed in an attempt before.
+    pub(super) fn source_has_failed(&self) -> bool {
+        matches!(self.source, Source::Failed)
     }
 }
 

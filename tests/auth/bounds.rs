@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     future::Future,
     marker::PhantomData,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -154,11 +155,11 @@ fn the_future_of_a_response_is_of_moderate_size() {
     let inner = size_of::<Request<Body>>() + size_of::<Api>() + size_of::<<Api as Service<Request<Body>>>::Future>();
     println!("the future has {size} bytes; a request, a service and its future have {inner}");
     assert!(size <= inner + 80, "{size} bytes, {inner} of them the inner service's");
-    assert!(size_of::<TurrisAuth<Api, TokenService>>() == size_of::<Api>() + size_of::<usize>());
+    assert_eq!(size_of::<TurrisAuth<Api, TokenService>>(), size_of::<Api>() + size_of::<usize>());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_future_polled_after_its_end_neither_panics_nor_starts_anew() {
+async fn a_future_polled_after_its_end_says_so_and_starts_nothing() {
     let failing = Script::new(|_| async { Ok(status(401)) });
     let issuing = Script::issuing(Duration::ZERO);
     // The one that succeeds has an inner future that panics when it is polled again.
@@ -170,7 +171,9 @@ async fn a_future_polled_after_its_end_neither_panics_nor_starts_anew() {
         assert!(response.poll().is_ready());
         // Longer than the cool-down, so that a fetch would be possible.
         tokio::time::sleep(Duration::from_secs(60)).await;
-        assert!(response.poll().is_pending());
+        let panic = catch_unwind(AssertUnwindSafe(|| response.poll().is_ready())).unwrap_err();
+        let words = panic.downcast_ref::<&str>().unwrap();
+        assert!(words.contains("polled after it had completed"), "{words}");
         settle().await;
         assert_eq!(script.requests(), fetched);
     }

@@ -12,7 +12,7 @@ use http::{Request, Response};
 use tokio_test::{assert_pending, assert_ready, assert_ready_err, task};
 use tower::{BoxError, Layer, Service, ServiceExt, limit::ConcurrencyLimitLayer};
 use tower_test::mock;
-use turris_auth::{TokenErrorKind, TurrisAuthLayer, auth::SkipAuthorization};
+use turris_auth::{TokenErrorKind, TurrisAuthLayer, auth::SkipAuth};
 
 use crate::support::*;
 
@@ -216,7 +216,7 @@ async fn the_permit_is_free_while_a_token_is_awaited() {
         tokio::time::sleep(Duration::from_secs(seconds)).await;
         assert_eq!(script.requests(), fetches);
         let mut skipping = get(API);
-        skipping.extensions_mut().insert(SkipAuthorization);
+        skipping.extensions_mut().insert(SkipAuth);
         for other in [
             task::spawn(service.clone().oneshot(skipping)).poll(),
             task::spawn(service.clone().oneshot(get("https://elsewhere.example/"))).poll(),

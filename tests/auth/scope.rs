@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tower::{Layer, ServiceExt, service_fn};
 use turris_auth::{
     Environment, TokenService, TurrisAuthLayer,
-    auth::{SkipAuthorization, TurrisAuthLayerBuilder},
+    auth::{SkipAuth, TurrisAuthLayerBuilder},
 };
 use url::Url;
 
@@ -148,13 +148,55 @@ async fn relative_uris_get_it_only_where_they_belong() {
     let with = ["/", "/v1/agencies?page=1", "//evil.example/is-a-path-here", "*", "https://gateway.example/a"];
     let without = [TOKEN_PATH, "evil.example:443", "gateway.example:443", "https://evil.example/a"];
     let builder = || for_environment("https://gateway.example");
-    assert_tokens(builder().relative_uris_belong_here(), &with, &without).await;
+    assert_tokens(builder().authorize_relative_uris(), &with, &without).await;
     assert_tokens(builder(), &[], &["/", "/v1/agencies", "//gateway.example/a", "*"]).await;
+}
+
+/// `http::Uri` takes text behind a bracket and a sign before a port, and its `host` and `port_u16` look past both.
+#[tokio::test(start_paused = true)]
+async fn what_follows_a_host_is_a_port_in_digits_or_nothing() {
+    let builder = || for_environment("https://gateway.example").allow_origin("http://[::1]:9000");
+    let with = ["http://[::1]:9000/", "https://gateway.example:0443/", "https://gateway.example:/"];
+    let without = [
+        "http://[::1].evil.example:9000/",
+        "http://[::1]evil.example:9000/",
+        "http://[::1]:+9000/",
+        "https://gateway.example:+443/",
+        "https://gateway.example:-443/",
+    ];
+    let parses =
+        |uris: &[&'static str]| uris.iter().copied().filter(|uri| uri.parse::<Uri>().is_ok()).collect::<Vec<_>>();
+    assert!(parses(&without).len() >= 2);
+    assert_tokens(builder(), &with, &parses(&without)).await;
+
+    let layer = built(builder()).await;
+    for (host, expected) in [("[::1]:9000", true), ("[::1].evil.example:9000", false), ("[::1]:+9000", false)] {
+        let request = Request::get("http://[::1]:9000/").header("host", host).body(Body::default()).unwrap();
+        assert_eq!(gets_token(&layer, request).await, expected, "{host}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relative_uri_with_a_host_of_another_origin_gets_none() {
+    let builder = for_environment("https://gateway.example").allow_origin("https://uploads.example:8443");
+    let layer = built(builder.authorize_relative_uris()).await;
+    for (host, expected) in [
+        ("gateway.example", true),
+        ("GATEWAY.example:443", true),
+        ("uploads.example:8443", true),
+        ("uploads.example", false),
+        ("evil.example", false),
+        ("gateway.example@evil.example", false),
+        ("", false),
+    ] {
+        let request = Request::get("/v1/agencies").header("host", host).body(Body::default()).unwrap();
+        assert_eq!(gets_token(&layer, request).await, expected, "{host}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_tunnel_is_none_of_the_layers_requests() {
-    let layer = built(for_environment("https://gateway.example").relative_uris_belong_here()).await;
+    let layer = built(for_environment("https://gateway.example").authorize_relative_uris()).await;
     for uri in ["gateway.example:443", "https://gateway.example/", "/"] {
         let request = Request::builder().method(Method::CONNECT).uri(uri).body(Body::default()).unwrap();
         assert!(!gets_token(&layer, request).await, "{uri}");
@@ -164,7 +206,7 @@ async fn a_tunnel_is_none_of_the_layers_requests() {
 /// RFC 9110, section 9.3.8: the answer to a `TRACE` shows the request.
 #[tokio::test(start_paused = true)]
 async fn a_trace_does_not_carry_the_token() {
-    let layer = built(for_environment("https://gateway.example").relative_uris_belong_here()).await;
+    let layer = built(for_environment("https://gateway.example").authorize_relative_uris()).await;
     for uri in ["https://gateway.example/v1/agencies", "/v1/agencies"] {
         let request = Request::builder().method(Method::TRACE).uri(uri).body(Body::default()).unwrap();
         assert!(!gets_token(&layer, request).await, "{uri}");
@@ -177,7 +219,7 @@ async fn an_extension_turns_the_layer_off_for_one_request() {
     let script = Script::issuing(Duration::ZERO);
     let recorder = Recorder::turris(&["token-1"]);
     let service = layer(&script).layer(recorder.clone());
-    let skipping = || Request::get(API).extension(SkipAuthorization).header("authorization", "mine");
+    let skipping = || Request::get(API).extension(SkipAuth).header("authorization", "mine");
     let response = service.clone().oneshot(skipping().body(Body::default()).unwrap()).await.unwrap();
     assert_eq!((response.status().as_u16(), script.requests()), (401, 0));
     assert_eq!(recorder.seen()[0].headers["authorization"], "mine");

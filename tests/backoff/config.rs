@@ -15,8 +15,8 @@ fn settings_at_their_bounds_are_taken() {
         builder().max_retries(100),
         builder().max_wait(Duration::from_secs(1)),
         builder().max_wait(day),
-        builder().allowance(1, Duration::from_millis(10)),
-        builder().allowance(1_000_000_000, day),
+        builder().rate_limit(1, Duration::from_millis(10)),
+        builder().rate_limit(1_000_000_000, day),
         builder().pacing(false),
     ] {
         builder.build().unwrap();
@@ -35,13 +35,13 @@ fn settings_that_cannot_work_are_refused_by_name_with_their_value_and_what_is_ac
             "unusable max_wait `86401s`: expected 1 second to 24 hours",
         ),
         (
-            builder().allowance(0, Duration::from_secs(60)),
-            "unusable allowance `0`: expected 1 to 1,000,000,000 requests",
+            builder().rate_limit(0, Duration::from_secs(60)),
+            "unusable rate_limit `0`: expected 1 to 1,000,000,000 requests",
         ),
-        (builder().allowance(60, Duration::ZERO), "unusable allowance `0ns`: expected a window of 10 ms to 24 hours"),
+        (builder().rate_limit(60, Duration::ZERO), "unusable rate_limit `0ns`: expected a period of 10 ms to 24 hours"),
         (
-            builder().allowance(60, Duration::MAX).pacing(false),
-            "unusable allowance `18446744073709551615.999999999s`: expected a window of 10 ms to 24 hours",
+            builder().rate_limit(60, Duration::MAX).pacing(false),
+            "unusable rate_limit `18446744073709551615.999999999s`: expected a period of 10 ms to 24 hours",
         ),
     ] {
         assert_eq!(builder.build().unwrap_err().to_string(), message);

@@ -112,7 +112,7 @@ async fn a_closure_can_classify_otherwise() {
         _ => ok(),
     });
     let layer = TurrisBackoffLayer::builder()
-        .classify(|method, uri, headers| RequestClass::of(method).with((uri.path(), headers.get("x-client"))))
+        .classify_requests(|method, uri, headers| RequestClass::of(method).with((uri.path(), headers.get("x-client"))))
         .build()
         .unwrap();
     let service = server.layered(&layer);
@@ -150,7 +150,7 @@ async fn a_waiter_that_is_dropped_gives_its_turn_away() {
 #[tokio::test(start_paused = true)]
 async fn standing_in_line_is_bounded_by_the_callers_timeout_alone() {
     // Every minute one request gets through; the last of five waits for more than twice the longest wait.
-    let layer = TurrisBackoffLayer::builder().allowance(1, seconds(60.0)).build().unwrap();
+    let layer = TurrisBackoffLayer::builder().rate_limit(1, seconds(60.0)).build().unwrap();
     let server = Server::new([]);
     let service = server.layered(&layer);
     let tasks: Vec<_> = (0..5).map(|_| spawn(&service, post("/"))).collect();
@@ -238,7 +238,7 @@ fn on_many_threads_everybody_gets_through() {
             // The first of the second hundred is refused, without a word of when to come back.
             if nth == 100 { refused(&[]) } else { ok() }
         });
-        let layer = TurrisBackoffLayer::builder().allowance(100, seconds(0.02)).build().unwrap();
+        let layer = TurrisBackoffLayer::builder().rate_limit(100, seconds(0.02)).build().unwrap();
         let service = server.layered(&layer);
         let tasks: Vec<_> = (0..400)
             .map(|n| {

@@ -44,7 +44,7 @@ async fn pacing_can_be_turned_off_and_its_start_be_set() {
     run(&server, &TurrisBackoffLayer::builder().pacing(false).build().unwrap(), Method::POST, 200).await;
     assert_eq!(before(&server, 0.1), 200);
     let server = Server::new([]);
-    let layer = TurrisBackoffLayer::builder().allowance(5, seconds(2.0)).build().unwrap();
+    let layer = TurrisBackoffLayer::builder().rate_limit(5, seconds(2.0)).build().unwrap();
     run(&server, &layer, Method::POST, 15).await;
     assert_eq!([before(&server, 1.0), before(&server, 3.0), before(&server, 5.0)], [5, 10, 15]);
 }
@@ -108,7 +108,7 @@ async fn those_that_arrive_while_the_next_window_is_about_to_open_leave_together
 #[tokio::test(start_paused = true)]
 async fn a_request_that_was_held_back_says_so() {
     let server = Server::new([]);
-    let layer = TurrisBackoffLayer::builder().allowance(1, seconds(30.0)).build().unwrap();
+    let layer = TurrisBackoffLayer::builder().rate_limit(1, seconds(30.0)).build().unwrap();
     let service = server.layered(&layer);
     assert!(report(&spawn(&service, post("/")).await.unwrap().unwrap()).is_none());
     let report = report(&spawn(&service, post("/")).await.unwrap().unwrap()).unwrap();
@@ -119,7 +119,7 @@ async fn a_request_that_was_held_back_says_so() {
 #[tokio::test(start_paused = true)]
 async fn a_request_given_up_in_flight_counts_as_sent() {
     let server = Server::new([]);
-    let layer = TurrisBackoffLayer::builder().allowance(2, seconds(60.0)).build().unwrap();
+    let layer = TurrisBackoffLayer::builder().rate_limit(2, seconds(60.0)).build().unwrap();
     let service = server.layered(&layer);
     let given_up = spawn(&service, post("/given-up"));
     tokio::task::yield_now().await;

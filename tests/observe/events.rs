@@ -39,6 +39,27 @@ async fn a_401_that_a_new_token_does_not_cure_is_a_warning_and_those_in_the_paus
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_401_to_a_request_without_a_token_is_a_warning_once_per_origin() {
+    let (capture, _guard) = Capture::start();
+    let service = layer(&Script::issuing(Duration::ZERO)).layer(Api::accepting(|_| false));
+    let uris = ["http://user:hunter2@localhost:8080/x?key=hunter2", "http://LOCALHOST:8080/y", "/v1/agencies", "/"];
+    for uri in uris {
+        assert_eq!(service.clone().oneshot(get(uri)).await.unwrap().status(), 401);
+    }
+    let warnings: Vec<_> = beside_fetches(&capture).into_iter().filter(|event| event.starts_with("WARN")).collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(
+        warnings[0].contains("allow_origin") && warnings[0].contains("origin=http://localhost:8080"),
+        "{warnings:?}"
+    );
+    assert!(warnings[1].contains("authorize_relative_uris"), "{warnings:?}");
+    for warning in warnings {
+        assert!(warning.contains("allowed=https://public.api.live.turrisfi.com"), "{warning}");
+        assert!(!warning.contains("hunter2"), "{warning}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_401_without_a_place_in_the_allowance_keeps_the_token() {
     let (capture, _guard) = Capture::start();
     let layer = builder().token_requests_per_minute(1).token_service(Script::issuing(Duration::ZERO)).build().unwrap();
@@ -92,10 +113,11 @@ async fn a_request_that_is_none_of_the_layers_is_told_at_debug_without_what_is_t
         service.clone().oneshot(get(uri)).await.unwrap();
     }
     let told = "DEBUG a request was sent without a token: its origin is not one that the token belongs to:";
-    assert_eq!(
-        beside_fetches(&capture),
-        [format!("{told} host=other.example port=8080 scheme=http"), format!("{told} ")]
-    );
+    let (warnings, others): (Vec<_>, Vec<_>) =
+        beside_fetches(&capture).into_iter().partition(|event| event.starts_with("WARN"));
+    // This API answers requests without a token with 401: see the test of the warning.
+    assert!(warnings.len() == 2 && warnings.iter().all(|warning| !warning.contains("hunter2")), "{warnings:?}");
+    assert_eq!(others, [format!("{told} host=other.example port=8080 scheme=http"), format!("{told} ")]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -55,7 +55,7 @@ async fn a_gate_that_a_newcomer_opens_is_told_once() {
 async fn requests_that_are_only_paced_say_nothing() {
     let (capture, _guard) = Capture::start();
     let service =
-        TurrisBackoffLayer::builder().allowance(2, Duration::from_secs(60)).build().unwrap().layer(limited(&[]));
+        TurrisBackoffLayer::builder().rate_limit(2, Duration::from_secs(60)).build().unwrap().layer(limited(&[]));
     for _ in 0..6 {
         service.clone().oneshot(Request::post(API).body(Body::default()).unwrap()).await.unwrap();
     }

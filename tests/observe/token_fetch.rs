@@ -59,9 +59,11 @@ async fn the_span_says_why_the_fetch_was_made() {
     let service = layer.layer(Api::accepting(|token| token != "token-2"));
     carried(&service).await.unwrap();
     // The refresh brings a token that is refused, and so replaced.
-    tokio::time::advance(HOUR - Duration::from_secs(60)).await;
+    tokio::time::advance(HOUR - Duration::from_secs(240)).await;
     carried(&service).await.unwrap();
     settle().await;
+    // In its first minute the token before it would be used.
+    tokio::time::advance(Duration::from_secs(90)).await;
     assert_eq!(carried(&service).await.unwrap(), "Bearer token-3");
     let reasons: Vec<_> = capture.spans().iter().map(|span| span.fields.get("reason").unwrap().to_owned()).collect();
     assert_eq!(reasons, ["no_token", "refresh", "unauthorized"]);

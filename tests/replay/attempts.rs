@@ -355,3 +355,52 @@ fn debug_shows_no_content() {
     let buffered = ReplayBody::<Source>::from(bytes::Bytes::from_static(b"secret"));
     assert!(!format!("{:?} {buffered:?}", &*body).contains("secret"));
 }
+
+/// The source is dropped outside of the lock that its copies share.
+#[test]
+fn a_source_whose_drop_comes_back_to_a_copy_does_not_wait_for_itself() {
+    use std::{
+        pin::Pin,
+        sync::{Arc, Mutex, mpsc},
+        task::{Context, Poll, Waker},
+    };
+
+    use bytes::Bytes;
+    use http_body::{Body, Frame};
+    use turris_auth::{
+        BoxError,
+        replay::{ReplayBody, TryCloneBody},
+    };
+
+    struct ComesBack(Arc<Mutex<Option<ReplayBody<ComesBack>>>>, bool);
+
+    impl Body for ComesBack {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            Poll::Ready(if self.1 { Some(Err("failed".into())) } else { None })
+        }
+    }
+
+    impl Drop for ComesBack {
+        fn drop(&mut self) {
+            if let Some(copy) = self.0.lock().unwrap().take() {
+                let _ = copy.is_replayable();
+            }
+        }
+    }
+
+    for fails in [false, true] {
+        let (done, ended) = mpsc::channel();
+        // On a thread of its own: one that waits for itself never ends.
+        std::thread::spawn(move || {
+            let place = Arc::new(Mutex::new(None));
+            let mut body = ReplayBody::new(ComesBack(Arc::clone(&place), fails));
+            *place.lock().unwrap() = body.try_clone();
+            let _ = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
+            done.send(()).unwrap();
+        });
+        ended.recv_timeout(std::time::Duration::from_secs(60)).expect("the drop came to its end");
+    }
+}

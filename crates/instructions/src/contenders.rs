@@ -14,12 +14,12 @@ use tower::{
 };
 use tower_http::auth::AddAuthorizationLayer;
 use turris_auth::{
-    Credentials, Environment, TokenService, TurrisAuthLayer, TurrisBackoffLayer,
+    Credentials, Environment, TokenService, TurrisAuthLayer, TurrisBackoffLayer, TurrisLayer,
     backoff::TurrisBackoffLayerBuilder,
     replay::{ReplayBodyLayer, TryCloneBody},
 };
 
-use crate::work::{Content, Inner, ReadingInner, drive, jwt, read, request};
+use crate::work::{Content, Inner, ReadingInner, drive, jwt, read, request, request_with_host};
 
 /// A service to send requests through.
 #[derive(Clone, Copy)]
@@ -62,6 +62,16 @@ pub const BACKOFF_AUTH: &str = "backoff_auth";
 pub const BARE_READ: &str = "bare_read";
 pub const READ_BACKOFF_AUTH: &str = "read_backoff_auth";
 
+/// The whole stack in one layer, on one copy of the request.
+pub const TURRIS: &str = "turris";
+pub const READ_TURRIS: &str = "read_turris";
+/// The same with a `Host` field in the request.
+pub const BARE_HOST: &str = "bare_host";
+pub const HOST_STATIC_HEADER: &str = "host_add_authorization";
+pub const HOST_TOWER_RETRY: &str = "host_tower_retry";
+pub const HOST_AUTH_WITHOUT_RETRY: &str = "host_auth_without_retry";
+pub const HOST_AUTH: &str = "host_auth";
+
 pub const CONTENDERS: &[Contender] = &[
     Contender { name: BARE, floor: BARE, prepare: || runner(Inner) },
     Contender { name: BARE_READ, floor: BARE_READ, prepare: || reader(Inner) },
@@ -103,6 +113,25 @@ pub const CONTENDERS: &[Contender] = &[
     Contender { name: CLONED_STATIC_HEADER, floor: BARE, prepare: || runner(Cloned(static_header().layer(Inner))) },
     Contender { name: CLONED_AUTH_WITHOUT_RETRY, floor: BARE, prepare: || runner(Cloned(auth(false).layer(Inner))) },
     Contender { name: CLONED_AUTH, floor: BARE, prepare: || runner(Cloned(auth(true).layer(Inner))) },
+    Contender { name: TURRIS, floor: BARE, prepare: || runner(turris().layer(Inner)) },
+    Contender { name: READ_TURRIS, floor: BARE_READ, prepare: || reader(turris().layer(Inner)) },
+    Contender { name: BARE_HOST, floor: BARE_HOST, prepare: || sender(Inner, request_with_host) },
+    Contender {
+        name: HOST_STATIC_HEADER,
+        floor: BARE_HOST,
+        prepare: || sender(static_header().layer(Inner), request_with_host),
+    },
+    Contender {
+        name: HOST_TOWER_RETRY,
+        floor: BARE_HOST,
+        prepare: || sender(tower_retry().layer(static_header().layer(Inner)), request_with_host),
+    },
+    Contender {
+        name: HOST_AUTH_WITHOUT_RETRY,
+        floor: BARE_HOST,
+        prepare: || sender(auth(false).layer(Inner), request_with_host),
+    },
+    Contender { name: HOST_AUTH, floor: BARE_HOST, prepare: || sender(auth(true).layer(Inner), request_with_host) },
     Contender {
         name: REPLAY_AUTH,
         floor: BARE_READING,
@@ -182,9 +211,22 @@ pub fn auth(retry: bool) -> TurrisAuthLayer<TokenService> {
     layer
 }
 
+/// The whole stack, paced as by default, with an allowance that no run uses up and a token that outlives the run.
+fn turris() -> TurrisLayer<TokenService> {
+    let layer =
+        TurrisLayer::builder(Credentials::new("client", "secret").expect("valid credentials"), Environment::Production)
+            .token_service(tower::service_fn(issue))
+            .rate_limit(1_000_000_000, Duration::from_secs(60))
+            .build()
+            .expect("a valid layer");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    runtime.block_on(layer.handle().warm_up()).expect("a token");
+    layer
+}
+
 /// A paced layer, as by default, with an allowance that no run uses up.
 pub fn backoff() -> TurrisBackoffLayerBuilder {
-    TurrisBackoffLayer::builder().allowance(1_000_000_000, Duration::from_secs(60))
+    TurrisBackoffLayer::builder().rate_limit(1_000_000_000, Duration::from_secs(60))
 }
 
 fn issue(_: Request<Content>) -> Ready<Result<Response<Content>, Infallible>> {

@@ -37,6 +37,14 @@ pub fn read() -> Request<Content> {
     request
 }
 
+/// The first one with a `Host` field, as programs have it that set one, and proxies that pass one on.
+#[inline(never)]
+pub fn request_with_host() -> Request<Content> {
+    let mut request = request_to(URI);
+    request.headers_mut().insert(header::HOST, HeaderValue::from_static("public.api.live.turrisfi.com"));
+    request
+}
+
 pub fn request_to(uri: &str) -> Request<Content> {
     Request::post(uri)
         .header(header::ACCEPT, HeaderValue::from_static("application/json"))

@@ -12,7 +12,9 @@ use tower::{
     BoxError, Layer, ServiceBuilder, ServiceExt,
     util::{BoxCloneSyncService, MapResponseLayer},
 };
-use turris_auth::{Credentials, Environment, TurrisAuthLayer, TurrisBackoffLayer, reqwest::ReqwestService};
+use turris_auth::{
+    Credentials, Environment, TurrisAuthLayer, TurrisBackoffLayer, TurrisLayer, reqwest::ReqwestService,
+};
 
 /// A request body in memory.
 pub type Body = Full<Bytes>;
@@ -116,21 +118,44 @@ where
     BoxCloneSyncService::new(MapResponseLayer::new(unified).layer(service).map_err(Into::into))
 }
 
-/// `TurrisBackoffLayer` over `TurrisAuthLayer` over `client`, both with their defaults.
-#[must_use]
-pub fn layered(credentials: Credentials, environment: Environment, client: Api) -> Api {
-    layered_with(TurrisBackoffLayer::new(), credentials, environment, client)
+/// The layers of this crate over a client.
+pub type Stack = fn(Credentials, Environment, Api) -> Api;
+
+/// `TurrisLayer`, and the two layers that it is in one, with their defaults.
+pub const STACKS: [Stack; 2] = [
+    |credentials, environment, client| turris(&TurrisLayer::new(credentials, environment), client),
+    |credentials, environment, client| two_layers(TurrisBackoffLayer::new(), credentials, environment, client),
+];
+
+/// The same without pacing, for a server without a limit.
+pub const STACKS_WITHOUT_PACING: [Stack; 2] = [
+    |credentials, environment, client| {
+        turris(&TurrisLayer::builder(credentials, environment).pacing(false).build().unwrap(), client)
+    },
+    |credentials, environment, client| {
+        let backoff = TurrisBackoffLayer::builder().pacing(false).build().unwrap();
+        two_layers(backoff, credentials, environment, client)
+    },
+];
+
+fn turris(layer: &TurrisLayer, client: Api) -> Api {
+    BoxCloneSyncService::new(layer.layer(client).map_err(BoxError::from))
 }
 
-/// `backoff` over `TurrisAuthLayer` over `client`.
+fn two_layers(backoff: TurrisBackoffLayer, credentials: Credentials, environment: Environment, client: Api) -> Api {
+    let auth = TurrisAuthLayer::new(credentials, environment);
+    BoxCloneSyncService::new(ServiceBuilder::new().layer(backoff).layer(auth).service(client))
+}
+
+/// `TurrisLayer` with its defaults over `client`.
 #[must_use]
-pub fn layered_with(
-    backoff: TurrisBackoffLayer,
-    credentials: Credentials,
-    environment: Environment,
-    client: Api,
-) -> Api {
-    let stack =
-        ServiceBuilder::new().layer(backoff).layer(TurrisAuthLayer::new(credentials, environment)).service(client);
-    BoxCloneSyncService::new(stack)
+pub fn layered(credentials: Credentials, environment: Environment, client: Api) -> Api {
+    STACKS[0](credentials, environment, client)
+}
+
+/// Each stack over each client.
+#[must_use]
+pub fn all_stacks() -> Vec<(Stack, Library, Wire)> {
+    let stacks = STACKS.into_iter();
+    stacks.flat_map(|stack| all_clients().into_iter().map(move |(library, wire)| (stack, library, wire))).collect()
 }

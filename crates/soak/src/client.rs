@@ -96,7 +96,7 @@ impl ApiClient {
             .build()?;
         let backoff = TurrisBackoffLayer::builder()
             .max_wait(MAX_WAIT)
-            .allowance(server::MUTATING_REQUESTS.into(), server::WINDOW)
+            .rate_limit(server::MUTATING_REQUESTS.into(), server::WINDOW)
             .build()?;
         let permits = Arc::new(Semaphore::new(PERMITS));
         let fetches = Arc::new(Fetches::new(fetches_per_minute));

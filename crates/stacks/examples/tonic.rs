@@ -46,7 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
     let environment = Environment::custom(turris.base_url())?;
     let layer =
-        TurrisAuthLayer::builder(credentials, environment).token_service(tokens).relative_uris_belong_here().build()?;
+        TurrisAuthLayer::builder(credentials, environment).token_service(tokens).authorize_relative_uris().build()?;
     let channel = ServiceBuilder::new()
         .layer(ReplayBodyLayer::new())
         .layer(layer.clone())

@@ -132,7 +132,7 @@ impl Demo {
         let limits = Limits::default().mutating_requests(ALLOWANCE).window(WINDOW);
         let emulator = Emulator::builder().limits(limits).start().await?;
         // The layer would learn this from the server. What differs from the documented allowance is better stated.
-        let backoff = TurrisBackoffLayer::builder().allowance(ALLOWANCE.into(), WINDOW).build()?;
+        let backoff = TurrisBackoffLayer::builder().rate_limit(ALLOWANCE.into(), WINDOW).build()?;
         let (credentials, environment) = settings(&emulator)?;
         let api = bulk_api(credentials, environment, backoff);
         let uri: Uri = format!("{}/v1/downstream-entities/onboarding/invite", emulator.base_url()).parse()?;

@@ -2,7 +2,7 @@
 
 use http::Method;
 use turris_auth_real_servers::{
-    client::{Library, Wire, all_clients, client, layered},
+    client::{Library, Wire, all_stacks, client, layered},
     haproxy::Haproxy,
     jobs::{self, request, send},
     upstream::Upstream,
@@ -12,10 +12,10 @@ use turris_auth_real_servers::{
 async fn cold_callers_cost_one_token_however_they_speak() {
     let upstream = Upstream::start().await;
     let haproxy = Haproxy::start(upstream.address, "");
-    for (fetched, (library, wire)) in (1..).zip(all_clients()) {
+    for (fetched, (stack, library, wire)) in (1..).zip(all_stacks()) {
         let environment = haproxy.environment(wire);
         let url = environment.url("/v1/agencies").unwrap().to_string();
-        let api = layered(upstream.credentials(), environment, client(library, wire, haproxy.root()));
+        let api = stack(upstream.credentials(), environment, client(library, wire, haproxy.root()));
         let outcome = jobs::run(&api, &Method::GET, &url, 50, 50, |_| {}).await;
         assert!(outcome.failed.is_empty() && outcome.refused.is_empty(), "{library:?} {wire:?}: {outcome:?}");
         assert_eq!(send(&api, request(Method::GET, &url, "one more")).await.unwrap().version(), wire.version());
@@ -25,12 +25,12 @@ async fn cold_callers_cost_one_token_however_they_speak() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_token_costs_one_fetch_and_each_request_one_retry() {
-    for (library, wire) in all_clients() {
+    for (stack, library, wire) in all_stacks() {
         let upstream = Upstream::start().await;
         let haproxy = Haproxy::start(upstream.address, "");
         let environment = haproxy.environment(wire);
         let url = environment.url("/v1/echo").unwrap().to_string();
-        let api = layered(upstream.credentials(), environment, client(library, wire, haproxy.root()));
+        let api = stack(upstream.credentials(), environment, client(library, wire, haproxy.root()));
         send(&api, request(Method::POST, &url, "before")).await.unwrap();
         upstream.emulator.revoke_all_tokens();
         let outcome = jobs::run(&api, &Method::POST, &url, 20, 20, |_| {}).await;

@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 use turris_auth::TokenError;
 use turris_auth_real_servers::{
-    client::{all_clients, client, layered},
+    client::{all_clients, all_stacks, client, layered},
     haproxy::Haproxy,
     jobs::{self, Outcome, request, send_until_answered},
     nginx::Nginx,
@@ -93,12 +93,12 @@ async fn nginx_restarts_in_the_middle_and_the_token_is_still_good() {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_were_processed_and_lost_their_answer_fail_and_are_not_repeated() {
     const LOST: usize = 5;
-    for (library, wire) in all_clients() {
+    for (stack, library, wire) in all_stacks() {
         let upstream = Upstream::start().await;
         let nginx = Nginx::start(upstream.address, "", "");
         let environment = nginx.environment(wire);
         let url = environment.url("/v1/echo").unwrap().to_string();
-        let api = layered(upstream.credentials(), environment, client(library, wire, nginx.root()));
+        let api = stack(upstream.credentials(), environment, client(library, wire, nginx.root()));
         send_until_answered(&api, request(Method::POST, &url, "before")).await;
 
         upstream.hold_first_answers();

@@ -1,6 +1,9 @@
 //! `RESOURCE_EXHAUSTED`, with `TurrisBackoffLayer` above.
 
-use tonic::Code;
+use std::time::{Duration, Instant};
+
+use tonic::{Code, Request};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use turris_auth::{ResponseClass, backoff::TurrisBackoffLayer};
 use turris_emulator::{Endpoint, Fault};
 
@@ -72,4 +75,26 @@ async fn a_token_error_is_known_through_its_status() {
     check(&stack).await.unwrap();
     assert_eq!(server.gate.counts(), (1, 0));
     assert_eq!(turris.counters().token_requests, 2);
+}
+
+/// The deadline of a call covers the wait for a limit and the wait for a token.
+#[tokio::test]
+async fn a_deadline_ends_a_call_that_waits() {
+    let (turris, server) = (turris().await, GrpcServer::start().await);
+    let call = async |stack| {
+        let mut request = Request::new(HealthCheckRequest::default());
+        request.set_timeout(Duration::from_millis(300));
+        let start = Instant::now();
+        let status = HealthClient::new(stack).check(request).await.unwrap_err();
+        // The limit asks for a minute, and the token takes half of one.
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+        status.code()
+    };
+    server.gate.exhaust(1, Some("60000"));
+    let stack = backing_off(&server, TurrisBackoffLayer::new(), layer(&turris));
+    assert_eq!(call(stack).await, Code::DeadlineExceeded);
+
+    turris.fault(Endpoint::Token, Fault::delay(Duration::from_secs(30)).times(1));
+    let stack = replaying(&server, layer(&turris));
+    assert_eq!(call(stack).await, Code::DeadlineExceeded);
 }

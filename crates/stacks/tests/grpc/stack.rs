@@ -30,7 +30,7 @@ pub async fn turris() -> Emulator {
 
 pub fn builder(turris: &Emulator, credentials: impl CredentialsProvider) -> TurrisAuthLayerBuilder<TokenService> {
     let tokens = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-    TurrisAuthLayer::builder(credentials, turris.environment()).token_service(tokens).relative_uris_belong_here()
+    TurrisAuthLayer::builder(credentials, turris.environment()).token_service(tokens).authorize_relative_uris()
 }
 
 pub fn layer(turris: &Emulator) -> TurrisAuthLayer<TokenService> {

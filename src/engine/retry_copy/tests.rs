@@ -76,7 +76,7 @@ proptest! {
 
     #[test]
     fn what_is_unpacked_equals_what_was_packed(request in request()) {
-        let copy = KeptRequest::of(&request).unwrap().into_request().unwrap();
+        let copy = RetryCopy::of(&request).unwrap().into_request().unwrap();
         prop_assert_eq!(copy.method(), request.method());
         prop_assert_eq!(copy.uri(), request.uri());
         prop_assert_eq!(copy.version(), request.version());

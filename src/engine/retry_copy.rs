@@ -11,13 +11,13 @@ use http::{
 use crate::replay::TryCloneBody;
 
 /// A request as it was before it was sent.
-pub(crate) struct KeptRequest<B> {
+pub(crate) struct RetryCopy<B> {
     head: PackedHead,
     extensions: Extensions,
     body: B,
 }
 
-impl<B: TryCloneBody> KeptRequest<B> {
+impl<B: TryCloneBody> RetryCopy<B> {
     /// `None` if the body can be sent only once, or its HTTP version is one that nobody has heard of yet.
     #[inline]
     pub(crate) fn of(request: &Request<B>) -> Option<Self> {
@@ -26,6 +26,11 @@ impl<B: TryCloneBody> KeptRequest<B> {
             head: PackedHead::pack(request.method(), request.version(), request.uri(), request.headers())?,
             extensions: request.extensions().clone(),
         })
+    }
+
+    #[inline]
+    pub(super) fn may_have_grpc_timeout(&self) -> bool {
+        self.head.may_have_grpc_timeout()
     }
 
     pub(crate) fn is_replayable(&self) -> bool {
@@ -57,6 +62,13 @@ struct PackedHead(Vec<u8>);
 type Start = [u32; 5];
 
 const METHOD: u32 = 8;
+
+const GRPC_TIMEOUT: &[u8; 12] = b"grpc-timeout";
+
+/// The place of a byte of the first number that neither the version nor the method takes, on machines of both byte orders:
+/// there are fewer than 256 of each.
+const MARKS: usize = if cfg!(target_endian = "little") { 3 } else { 0 };
+const MAY_HAVE_GRPC_TIMEOUT: u8 = 1;
 
 /// The commonest first.
 const VERSIONS: [Version; 5] = [Version::HTTP_11, Version::HTTP_2, Version::HTTP_3, Version::HTTP_10, Version::HTTP_09];
@@ -122,13 +134,24 @@ impl PackedHead {
         for part in target {
             packed.extend_from_slice(part.as_bytes());
         }
+        let mut may_have_grpc_timeout = false;
         for (name, value) in headers {
             let name = name.as_str().as_bytes();
+            may_have_grpc_timeout |= name.len() == GRPC_TIMEOUT.len() && name.first() == GRPC_TIMEOUT.first();
             packed.extend_from_slice(&Lengths::of(name.len(), value.len(), value.is_sensitive()));
             packed.extend_from_slice(name);
             packed.extend_from_slice(value.as_bytes());
         }
+        if may_have_grpc_timeout && let Some(marks) = packed.get_mut(MARKS) {
+            *marks = MAY_HAVE_GRPC_TIMEOUT;
+        }
         Some(Self(packed))
+    }
+
+    /// Whether there may be a header `grpc-timeout`. It is noticed in passing, which costs less than a look-up.
+    #[inline]
+    fn may_have_grpc_timeout(&self) -> bool {
+        self.0.get(MARKS) == Some(&MAY_HAVE_GRPC_TIMEOUT)
     }
 
     /// What was packed. Whatever was valid once is so again, so this is `None` for no request there can be; if it were, a
@@ -155,7 +178,7 @@ impl PackedHead {
         }
         let mut request = Request::new(());
         *request.version_mut() = *VERSIONS.get(version_and_method as usize % (1 << METHOD))?;
-        *request.method_mut() = match METHODS.get(version_and_method as usize >> METHOD) {
+        *request.method_mut() = match METHODS.get(version_and_method as usize >> METHOD & 0xff) {
             Some(method) => method.clone(),
             None => Method::from_bytes(&name).ok()?,
         };

@@ -1,0 +1,258 @@
+//! The limit's policy: when a request may go, and what an answer says of the limit.
+
+use std::{
+    error::Error,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::{HeaderMap, Request, Response};
+use tokio::time::Instant;
+
+use super::report::{SkipBackoff, report};
+use crate::{
+    BoxError, ResponseClass, TokenError,
+    engine::{Admit, Entry, History, Part, Policy},
+    gate::{self, GateRegistry, InFlightGuard, QueueGuard, Settings, Turn, cooldown},
+    observe::{self, LimitTreatment},
+    timer::{NoTimers, Timer},
+};
+
+/// A request's wait for its turn at a gate.
+pub(crate) struct LimitWait {
+    queue: QueueGuard,
+    /// Until then the request does not join the queue: no token can be had for it.
+    pause_ends: Option<Instant>,
+    timer: Timer,
+    since: Instant,
+}
+
+impl LimitWait {
+    pub(crate) fn new(queue: QueueGuard) -> Self {
+        Self { queue, pause_ends: None, timer: Timer::default(), since: Instant::now() }
+    }
+
+    /// Takes its place in the queue while there is still something else to do.
+    pub(crate) fn join(&mut self, cx: &mut Context<'_>) {
+        if self.pause_ends.is_none() {
+            self.queue.join(cx.waker());
+        }
+    }
+
+    /// Waits for the turn of this request.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        loop {
+            let now = Instant::now();
+            let until = match self.pause_ends {
+                Some(end) if now < end => end,
+                _ => {
+                    self.pause_ends = None;
+                    match self.queue.turn(now, cx.waker()) {
+                        Turn::Wait(until) => until,
+                        // A request that missed its turn goes when its service is ready, if it can go then.
+                        Turn::Send | Turn::Evicted => return Poll::Ready(Ok(())),
+                    }
+                }
+            };
+            ready!(self.timer.poll_until(until, cx)).map_err(|NoTimers| NoTimer)?;
+        }
+    }
+
+    /// Takes the turn, if it still is the turn of this request.
+    pub(crate) fn try_send(&mut self, history: &mut History, cx: &mut Context<'_>) -> Option<InFlightGuard> {
+        let now = Instant::now();
+        let in_flight = self.queue.try_send(now, cx.waker())?;
+        let waited = now.saturating_duration_since(self.since);
+        observe::gate_waited(waited);
+        history.waited = history.waited.saturating_add(waited);
+        Some(in_flight)
+    }
+}
+
+/// Whether a copy is kept of a request. One whose retries are used up may still try, at the gate's expense, whether the gate
+/// is open.
+#[inline]
+pub(crate) fn keeps_copy(settings: &Settings) -> bool {
+    settings.max_retries > 0
+}
+
+fn has_retry(settings: &Settings, history: &History) -> bool {
+    history.limit_retries < settings.max_retries
+}
+
+/// The server answered, and did not refuse for a limit.
+#[inline]
+pub(crate) fn accepted(in_flight: &mut InFlightGuard, headers: &HeaderMap) {
+    if let Some(budget) = &in_flight.settings().budget {
+        budget.deposit();
+    }
+    in_flight.accepted(headers);
+}
+
+/// The answer is 429, or means the same. Returns what the next attempt waits for, or `None` if the answer is the caller's.
+pub(crate) fn refused(
+    in_flight: InFlightGuard,
+    headers: &HeaderMap,
+    repeatable: bool,
+    history: &mut History,
+) -> Option<LimitWait> {
+    let refusal = in_flight.refused(headers, !history.refused);
+    history.refused = true;
+    let settings = refusal.queue.settings();
+    let may_retry = !refusal.uses_retry || has_retry(settings, history);
+    let is_retried = may_retry && !refusal.too_long && can_wait(settings, repeatable);
+    observe::rate_limited(if is_retried { LimitTreatment::Retried } else { LimitTreatment::Returned });
+    if !is_retried {
+        return None;
+    }
+    history.limit_retries += u32::from(refusal.uses_retry);
+    Some(LimitWait::new(refusal.queue))
+}
+
+/// No token could be had for the request, so it was not sent. Returns the wait until one can be had in time.
+pub(crate) fn without_token(
+    in_flight: InFlightGuard,
+    error: &TokenError,
+    repeatable: bool,
+    history: &mut History,
+) -> Option<LimitWait> {
+    let settings = in_flight.settings();
+    let max_wait = settings.max_wait;
+    // There is none if waiting does not help.
+    let wait = error.retry_after().filter(|wait| *wait <= max_wait);
+    let is_retried = wait.is_some() && has_retry(settings, history) && can_wait(settings, repeatable);
+    // Also if the error goes back: the request has not been sent.
+    let queue = in_flight.not_sent();
+    let wait = wait.filter(|_| is_retried)?;
+    history.limit_retries += 1;
+    // Other requests are not held up by it: those that have a token in hand need none.
+    let end = Instant::now() + cooldown::with_jitter(wait, max_wait, fastrand::f64());
+    Some(LimitWait { pause_ends: Some(end), ..LimitWait::new(queue) })
+}
+
+/// Whether there are the means to wait and to send the request again. It costs the budget one attempt.
+fn can_wait(settings: &Settings, repeatable: bool) -> bool {
+    repeatable && Timer::is_available() && settings.budget.as_ref().is_none_or(|budget| budget.withdraw())
+}
+
+/// The policy of [`TurrisBackoff`](super::TurrisBackoff).
+#[derive(Clone)]
+pub(super) struct LimitPolicy(pub(super) Arc<GateRegistry>);
+
+impl Policy for LimitPolicy {
+    /// `None` for a request that passes by the gate.
+    type Permit = Option<InFlightGuard>;
+    type Wait = LimitWait;
+    type Error = BoxError;
+
+    #[inline]
+    fn look<R>(&self, permit: &mut Self::Permit, response: &Response<R>) -> Option<ResponseClass> {
+        let in_flight = permit.as_mut()?;
+        let class = in_flight.settings().responses.classify(response);
+        if class == ResponseClass::RateLimited {
+            return Some(class);
+        }
+        accepted(in_flight, response.headers());
+        None
+    }
+
+    fn judge<R>(
+        &self,
+        permit: Self::Permit,
+        _class: ResponseClass,
+        response: &Response<R>,
+        repeatable: bool,
+        history: &mut History,
+    ) -> Option<LimitWait> {
+        refused(permit?, response.headers(), repeatable, history)
+    }
+
+    fn judge_error(
+        &self,
+        permit: Self::Permit,
+        error: &(dyn Error + 'static),
+        repeatable: bool,
+        history: &mut History,
+    ) -> Option<LimitWait> {
+        without_token(permit?, TokenError::find_in(error)?, repeatable, history)
+    }
+
+    fn resend(&self, permit: Self::Permit) -> Option<LimitWait> {
+        Some(LimitWait::new(permit?.not_sent()))
+    }
+
+    fn join_queue(&self, wait: Pin<&mut LimitWait>, cx: &mut Context<'_>) {
+        wait.get_mut().join(cx);
+    }
+
+    fn report<R>(&self, history: &History, response: &mut Response<R>) {
+        report(history, response);
+    }
+
+    fn error(_part: Part, error: BoxError) -> BoxError {
+        error
+    }
+}
+
+impl<S, B> Admit<S, B> for LimitPolicy {
+    #[inline]
+    fn enter(&self, request: &mut Request<B>, _inner: &S, keep: impl FnOnce(&Request<B>)) -> Entry<Self> {
+        if request.extensions().get::<SkipBackoff>().is_some() {
+            return Entry::Go(None);
+        }
+        match gate::Entry::at(self.0.gate(request)) {
+            gate::Entry::Send(in_flight) => {
+                if keeps_copy(in_flight.settings()) {
+                    keep(request);
+                }
+                Entry::Go(Some(in_flight))
+            }
+            gate::Entry::Wait(queue) => Entry::Wait(LimitWait::new(queue)),
+        }
+    }
+
+    fn poll_wait(
+        &self,
+        wait: Pin<&mut LimitWait>,
+        _request: &Request<B>,
+        _inner: &S,
+        _history: &mut History,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), BoxError>> {
+        wait.get_mut().poll(cx)
+    }
+
+    fn leave(
+        &self,
+        wait: Pin<&mut LimitWait>,
+        request: &mut Request<B>,
+        _inner: &S,
+        history: &mut History,
+        _delayed: bool,
+        keep: impl FnOnce(&Request<B>),
+        cx: &mut Context<'_>,
+    ) -> Option<Result<Self::Permit, BoxError>> {
+        let in_flight = wait.get_mut().try_send(history, cx)?;
+        if keeps_copy(in_flight.settings()) {
+            keep(request);
+        }
+        Some(Ok(Some(in_flight)))
+    }
+}
+
+/// A request has to wait where there is nothing to wait with.
+#[derive(Debug)]
+struct NoTimer;
+
+impl fmt::Display for NoTimer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "the request was not sent: it has to wait for the rate limit, and there is no tokio runtime with timers \
+             here; make requests on a tokio runtime whose timers are enabled",
+        )
+    }
+}
+
+impl Error for NoTimer {}

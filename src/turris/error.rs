@@ -1,0 +1,97 @@
+//! [`Error`], the error of [`Turris`](super::Turris).
+
+use std::{error::Error as StdError, fmt};
+
+use crate::{BoxError, TokenError, engine::Part};
+
+/// Error of [`Turris`](super::Turris): no answer came for a request.
+///
+/// [`kind`](Self::kind) says which part failed. The [source](StdError::source) is the error of that part as it was: a
+/// [`TokenError`], which [`token_error`](Self::token_error) finds, or the error of your client. For a gRPC call and with the
+/// feature `tonic` it is a `tonic::Status`.
+///
+/// `?` converts it into `anyhow::Error`, `eyre::Report` and Tower's [`BoxError`]. Its text does not repeat the text of the
+/// source, so print the chain: `{:#}` with anyhow.
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::turris::{Error, ErrorKind};
+///
+/// fn explain(error: &Error) -> String {
+///     match (error.kind(), error.token_error()) {
+///         (_, Some(token)) => format!("no token ({}), try again in {:?}", token.kind(), token.retry_after()),
+///         (ErrorKind::Client, None) => format!("the API cannot be reached: {:?}", std::error::Error::source(error)),
+///         _ => error.to_string(),
+///     }
+/// }
+/// ```
+pub struct Error {
+    kind: ErrorKind,
+    source: BoxError,
+}
+
+/// The part of [`Turris`](super::Turris) that an [`Error`] came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No access token could be obtained, so the request was not sent. The source is a [`TokenError`].
+    Token,
+    /// The request has to wait for a rate limit, and there is no tokio runtime with timers to wait on. It was not sent.
+    Limit,
+    /// The client failed. The source is its error.
+    Client,
+    /// The deadline of a gRPC call was over before an answer came. The source is, or has as its source, a
+    /// [`DeadlineExceeded`](crate::DeadlineExceeded).
+    Deadline,
+}
+
+impl Error {
+    pub(super) fn new(part: Part, source: BoxError) -> Self {
+        let kind = match part {
+            Part::Token => ErrorKind::Token,
+            Part::Limit => ErrorKind::Limit,
+            Part::Client => ErrorKind::Client,
+            Part::Deadline => ErrorKind::Deadline,
+        };
+        Self { kind, source }
+    }
+
+    /// Returns the part that failed.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Returns the token error, if no token is why there is no answer.
+    pub fn token_error(&self) -> Option<&TokenError> {
+        TokenError::find_in(&*self.source)
+    }
+
+    /// Takes the error of the part that failed out, for instance to downcast it to the error of your client.
+    pub fn into_source(self) -> BoxError {
+        self.source
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            ErrorKind::Token => "the request was not sent: no access token could be obtained",
+            ErrorKind::Limit => "the request was not sent: it cannot wait for the rate limit",
+            ErrorKind::Client => "the client failed to send the request or to receive an answer",
+            ErrorKind::Deadline => "the call has ended: its deadline is over",
+        })
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error").field("kind", &self.kind).field("source", &self.source).finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.source)
+    }
+}

@@ -1,0 +1,72 @@
+//! The future of [`Turris`](super::Turris).
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::{error::Error, policy::StackPolicy};
+use crate::{BoxError, auth::TokenTransport, engine::Engine, replay::TryCloneBody};
+
+pin_project! {
+    /// Response future of [`Turris`](super::Turris).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops the request. A request that waits leaves the queue and delays no other. A request in flight counts
+    /// as sent. A token fetch that it waited for goes on for the other requests.
+    ///
+    /// # Panics
+    ///
+    /// If it is polled after it has completed.
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct ResponseFuture<S, T, ReqBody, ResBody>
+    where
+        S: Service<Request<ReqBody>>,
+    {
+        #[pin]
+        engine: Engine<S, StackPolicy<T>, ReqBody, ResBody>,
+    }
+}
+
+impl<S, T, ReqBody, ResBody> ResponseFuture<S, T, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>>,
+{
+    #[inline]
+    pub(super) fn new(engine: Engine<S, StackPolicy<T>, ReqBody, ResBody>) -> Self {
+        Self { engine }
+    }
+}
+
+impl<S, T, ReqBody, ResBody> Future for ResponseFuture<S, T, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    S::Error: Into<BoxError>,
+    T: TokenTransport<S, ReqBody>,
+    ReqBody: TryCloneBody,
+    ResBody: Body,
+{
+    type Output = Result<Response<ResBody>, Error>;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().engine.poll(cx)
+    }
+}
+
+impl<S, T, ReqBody, ResBody> fmt::Debug for ResponseFuture<S, T, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

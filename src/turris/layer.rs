@@ -1,0 +1,267 @@
+//! [`TurrisLayer`] and its builder.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http_body::Body;
+use http_body_util::Full;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{policy::Shared, service::Turris};
+use crate::{
+    BoxError, ConfigError, CredentialsProvider, Environment, ResponseClass, TokenHandle, TokenService, TurrisAuthLayer,
+    TurrisBackoffLayer,
+    auth::{ThroughInner, TurrisAuthLayerBuilder},
+    backoff::{RequestClass, TurrisBackoffLayerBuilder},
+    gate::GateRegistry,
+};
+
+/// Layer that puts the whole stack around a client: rate limits outside, authentication inside.
+///
+/// All services made from one layer, or from its clones, share one token, one allowance of fetches, and one gate per
+/// authority and class of requests. Make one layer for each API client.
+///
+/// See the [module](super) for examples.
+pub struct TurrisLayer<T = ThroughInner> {
+    shared: Arc<Shared<T>>,
+}
+
+impl TurrisLayer {
+    /// Returns a layer with all defaults, which fetches its tokens through the client that it wraps.
+    ///
+    /// The services that it makes have a [`handle`](Turris::handle) to the token. The layer itself has one only with a
+    /// [`token_service`](TurrisLayerBuilder::token_service).
+    pub fn new(credentials: impl CredentialsProvider, environment: Environment) -> Self {
+        let auth = TurrisAuthLayer::builder(credentials, environment).into_shared();
+        Self { shared: Arc::new(Shared { auth, gates: GateRegistry::new(Default::default()) }) }
+    }
+
+    /// Returns a builder for a customised layer.
+    pub fn builder(credentials: impl CredentialsProvider, environment: Environment) -> TurrisLayerBuilder {
+        TurrisLayerBuilder {
+            auth: TurrisAuthLayer::builder(credentials, environment),
+            backoff: TurrisBackoffLayer::builder(),
+        }
+    }
+}
+
+impl TurrisLayer<TokenService> {
+    /// Returns a handle to the token of this layer.
+    ///
+    /// A layer that fetches through the services it wraps has no service to fetch with; ask one of its
+    /// [services](Turris::handle) for a handle.
+    pub fn handle(&self) -> TokenHandle {
+        self.shared.auth.own_handle()
+    }
+}
+
+impl<S, T> Layer<S> for TurrisLayer<T> {
+    type Service = Turris<S, T>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Turris::new(inner, Arc::clone(&self.shared))
+    }
+}
+
+impl<T> Clone for TurrisLayer<T> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+/// The settings on one line.
+impl<T> fmt::Debug for TurrisLayer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TurrisLayer").field(&Settings(&self.shared)).finish()
+    }
+}
+
+/// Shows the settings of a layer on one line.
+pub(super) struct Settings<'a, T>(pub(super) &'a Shared<T>);
+
+impl<T> fmt::Debug for Settings<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}; {:?}", self.0.auth, self.0.gates.settings())
+    }
+}
+
+/// Builder for a [`TurrisLayer`]. [`TurrisLayer::builder`] makes it.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use turris_auth::{Credentials, Environment, TurrisLayer};
+///
+/// let credentials = Credentials::new("m2m-client-abc123", "secret")?;
+/// let layer = TurrisLayer::builder(credentials.clone(), Environment::Sandbox)
+///     .token_timeout(Duration::from_secs(5))
+///     .max_retries(5)
+///     .build()?;
+/// # let _ = layer;
+///
+/// let error = TurrisLayer::builder(credentials, Environment::Sandbox).max_wait(Duration::ZERO).build().unwrap_err();
+/// assert_eq!(error.setting(), "max_wait");
+/// # Ok::<(), turris_auth::ConfigError>(())
+/// ```
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct TurrisLayerBuilder<T = ThroughInner> {
+    auth: TurrisAuthLayerBuilder<T>,
+    backoff: TurrisBackoffLayerBuilder,
+}
+
+impl<T> TurrisLayerBuilder<T> {
+    /// Sets how long before its expiry a token is renewed in the background. Default: 5 minutes.
+    ///
+    /// See [`TurrisAuthLayerBuilder::refresh_before`].
+    pub fn refresh_before(self, margin: Duration) -> Self {
+        Self { auth: self.auth.refresh_before(margin), ..self }
+    }
+
+    /// Sets how long a token fetch takes at most, with all its attempts. Default: 30 seconds.
+    ///
+    /// See [`TurrisAuthLayerBuilder::token_timeout`].
+    pub fn token_timeout(self, timeout: Duration) -> Self {
+        Self { auth: self.auth.token_timeout(timeout), ..self }
+    }
+
+    /// Sets how many tokens are fetched in any 60 seconds at most. Default: 10, the documented limit.
+    ///
+    /// See [`TurrisAuthLayerBuilder::token_requests_per_minute`].
+    pub fn token_requests_per_minute(self, limit: u32) -> Self {
+        Self { auth: self.auth.token_requests_per_minute(limit), ..self }
+    }
+
+    /// Shares the token and the allowance of fetches with the other processes of a fleet. Default: they are not shared.
+    ///
+    /// See [`TurrisAuthLayerBuilder::shared`].
+    #[cfg(feature = "fleet")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "fleet")))]
+    pub fn shared(self, fleet: &crate::SharedState) -> Self {
+        Self { auth: self.auth.shared(fleet), ..self }
+    }
+
+    /// Attaches the token to requests for this origin too, such as `https://uploads.example`. Default: the environment's
+    /// origin only.
+    ///
+    /// See [`TurrisAuthLayerBuilder::allow_origin`].
+    pub fn allow_origin(self, origin: impl AsRef<str>) -> Self {
+        Self { auth: self.auth.allow_origin(origin), ..self }
+    }
+
+    /// Attaches the token to requests whose URI is relative. Default: they are sent without a token.
+    ///
+    /// See [`TurrisAuthLayerBuilder::authorize_relative_uris`].
+    pub fn authorize_relative_uris(self) -> Self {
+        Self { auth: self.auth.authorize_relative_uris(), ..self }
+    }
+
+    /// Sends a request that has an `Authorization` header of its own as it is. Default: the header is replaced.
+    ///
+    /// See [`TurrisAuthLayerBuilder::keep_authorization`].
+    pub fn keep_authorization(self) -> Self {
+        Self { auth: self.auth.keep_authorization(), ..self }
+    }
+
+    /// Sets whether a request that gets a 401 is sent once more, with a newer token. Default: it is.
+    ///
+    /// See [`TurrisAuthLayerBuilder::retry_unauthorized`].
+    pub fn retry_unauthorized(self, retry: bool) -> Self {
+        Self { auth: self.auth.retry_unauthorized(retry), ..self }
+    }
+
+    /// Sends a request with this restricted access token if no token can be had for it. Default: it fails.
+    ///
+    /// See [`TurrisAuthLayerBuilder::restricted_access_token`].
+    pub fn restricted_access_token(self, secret: impl Into<String>) -> Self {
+        Self { auth: self.auth.restricted_access_token(secret), ..self }
+    }
+
+    /// Fetches tokens through `service`, not through the client that the layer wraps.
+    ///
+    /// See [`TurrisAuthLayerBuilder::token_service`].
+    pub fn token_service<S, ResBody>(self, service: S) -> TurrisLayerBuilder<TokenService>
+    where
+        S: Service<Request<Full<Bytes>>, Response = Response<ResBody>> + Clone + Send + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+        ResBody: Body + Send + 'static,
+        ResBody::Data: Send,
+        ResBody::Error: Into<BoxError>,
+    {
+        TurrisLayerBuilder { auth: self.auth.token_service(service), backoff: self.backoff }
+    }
+
+    /// Sets how often a request is repeated, after 429 and after a failed token together. Default: 3.
+    ///
+    /// The retry after a 401 is not counted. See [`TurrisBackoffLayerBuilder::max_retries`].
+    pub fn max_retries(self, max_retries: u32) -> Self {
+        Self { backoff: self.backoff.max_retries(max_retries), ..self }
+    }
+
+    /// Sets the longest time that a server can make a request wait at once. Default: 2 minutes.
+    ///
+    /// See [`TurrisBackoffLayerBuilder::max_wait`].
+    pub fn max_wait(self, max_wait: Duration) -> Self {
+        Self { backoff: self.backoff.max_wait(max_wait), ..self }
+    }
+
+    /// Sets whether requests are held back so that the limit is met without being hit. Default: they are.
+    ///
+    /// See [`TurrisBackoffLayerBuilder::pacing`].
+    pub fn pacing(self, pacing: bool) -> Self {
+        Self { backoff: self.backoff.pacing(pacing), ..self }
+    }
+
+    /// Sets the limit that pacing starts from. Default: the documented 60 requests in 60 seconds.
+    ///
+    /// See [`TurrisBackoffLayerBuilder::rate_limit`].
+    pub fn rate_limit(self, requests: u64, per: Duration) -> Self {
+        Self { backoff: self.backoff.rate_limit(requests, per), ..self }
+    }
+
+    /// Sets which requests share a limit. Default: by method.
+    ///
+    /// See [`TurrisBackoffLayerBuilder::classify_requests`].
+    pub fn classify_requests<F>(self, classify: F) -> Self
+    where
+        F: Fn(&Method, &Uri, &HeaderMap) -> RequestClass + Send + Sync + 'static,
+    {
+        Self { backoff: self.backoff.classify_requests(classify), ..self }
+    }
+
+    /// Sets what responses mean: a refused token, a met limit, or neither. Default: [`ResponseClass::of`].
+    pub fn classify_responses<F>(self, classify: F) -> Self
+    where
+        F: Fn(StatusCode, &HeaderMap) -> ResponseClass + Send + Sync + 'static,
+    {
+        // One judgement for both parts, kept with the settings of the limit.
+        Self { backoff: self.backoff.classify_responses(classify), ..self }
+    }
+
+    /// Bounds the share of requests that are repeated after a 429. Default: none.
+    ///
+    /// See [`TurrisBackoffLayerBuilder::retry_budget`].
+    pub fn retry_budget(self, budget: impl tower::retry::budget::Budget + Send + Sync + 'static) -> Self {
+        Self { backoff: self.backoff.retry_budget(budget), ..self }
+    }
+
+    /// Builds the layer.
+    ///
+    /// # Errors
+    ///
+    /// A [`ConfigError`] that names the first setting that cannot work.
+    pub fn build(self) -> Result<TurrisLayer<T>, ConfigError> {
+        let auth = self.auth.build_shared()?;
+        let gates = GateRegistry::new(self.backoff.validated()?);
+        Ok(TurrisLayer { shared: Arc::new(Shared { auth, gates }) })
+    }
+}
+
+impl<T> fmt::Debug for TurrisLayerBuilder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TurrisLayerBuilder").field("auth", &self.auth).field("backoff", &self.backoff).finish()
+    }
+}

@@ -1,0 +1,99 @@
+//! The whole stack as one layer: [`TurrisLayer`] around any client, with [`Turris`] as its service.
+//!
+//! A request is held back while a rate limit is closed, gets an access token, and is sent. A 429 is waited out. A 401 is
+//! cured by one fresh token and one retry. The parts are those of [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) and
+//! [`TurrisAuthLayer`](crate::TurrisAuthLayer), in the right order and on one copy of the request, which costs less than
+//! two layers. Their modules, [`backoff`](crate::backoff) and [`auth`](crate::auth), describe each part.
+//!
+//! Use it if one client talks to the Turris API. Use the two layers if another layer has to stand between them.
+//!
+//! # Examples
+//!
+//! With the defaults. The client is anything that implements `Service<http::Request<_>>` and is `Clone`; tokens are fetched
+//! through it as well:
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http_body_util::Full;
+//! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+//! use tower::{Layer, ServiceExt};
+//! use turris_auth::{Credentials, Environment, TurrisLayer};
+//! use turris_emulator::Emulator;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), turris_auth::BoxError> {
+//! let turris = Emulator::start().await?;
+//! let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
+//! let environment = Environment::custom(turris.base_url())?;
+//!
+//! let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+//! let api = TurrisLayer::new(credentials, environment.clone()).layer(client);
+//!
+//! let request = http::Request::get(environment.url("/v1/agencies")?).body(Full::default())?;
+//! let response = api.clone().oneshot(request).await?;
+//! assert_eq!(response.status(), 200);
+//! assert!(api.handle().status().valid_for().is_some());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Customised: a token service of its own, so that the layer has a handle; other limits; and a token before the first
+//! request:
+//!
+//! ```
+//! use std::time::Duration;
+//! use bytes::Bytes;
+//! use http_body_util::Full;
+//! use tower::{Layer, ServiceExt};
+//! use turris_auth::{Credentials, Environment, TurrisLayer};
+//! use turris_emulator::Emulator;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), turris_auth::BoxError> {
+//! let turris = Emulator::builder().build()?;
+//! let credentials = Credentials::new(turris.client_id(), turris.client_secret())?;
+//! let environment = Environment::custom(turris.base_url())?;
+//!
+//! let layer = TurrisLayer::builder(credentials, environment.clone())
+//!     .token_service(turris.service())
+//!     .token_timeout(Duration::from_secs(5))
+//!     .max_wait(Duration::from_secs(30))
+//!     .rate_limit(600, Duration::from_secs(60))
+//!     .build()?;
+//! layer.handle().warm_up().await?;
+//!
+//! let request = http::Request::get(environment.url("/v1/agencies")?).body(Full::<Bytes>::default())?;
+//! let response = layer.layer(turris.service()).oneshot(request).await?;
+//! assert_eq!(response.status(), 200);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Bodies
+//!
+//! A request is sent again only if its body can be, as [`TryCloneBody`](crate::replay::TryCloneBody) says. A body in memory,
+//! such as `http_body_util::Full`, can. For a stream put a [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) above this
+//! layer.
+//!
+//! # Errors
+//!
+//! The service's error is [`Error`]. Its [kind](Error::kind) says which part failed: the token, the limit, the client, or
+//! the deadline of a gRPC call.
+//!
+//! # Requests that skip a part
+//!
+//! A request with [`SkipAuth`](crate::SkipAuth) among its extensions is sent without a token. One with
+//! [`SkipBackoff`](crate::SkipBackoff) is neither held back nor repeated after a 429.
+
+mod error;
+mod future;
+mod layer;
+mod policy;
+mod service;
+
+pub use self::{
+    error::{Error, ErrorKind},
+    future::ResponseFuture,
+    layer::{TurrisLayer, TurrisLayerBuilder},
+    service::Turris,
+};

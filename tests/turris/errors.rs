@@ -1,0 +1,113 @@
+//! What a caller gets when there is no answer.
+
+use std::{error::Error as StdError, io, time::Duration};
+
+use tokio::time::Instant;
+use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt};
+use turris_auth::{
+    Credentials, Environment, TokenError, TokenErrorKind, TurrisAuthLayer, TurrisBackoffLayer,
+    turris::{Error, ErrorKind},
+};
+
+use crate::support::*;
+
+/// With the API's own error object, as for a wrong secret.
+const NO: &[(&str, &str)] = &[("content-type", "application/json")];
+
+#[tokio::test(start_paused = true)]
+async fn a_token_error_that_waiting_does_not_cure_comes_back_at_once() {
+    let refusing = || Server::new([]).with_tokens((0..9).map(|_| Step::Answer(401, NO)));
+    let start = Instant::now();
+    let error = layer().layer(refusing()).oneshot(post()).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.token_error().unwrap().kind()),
+        (ErrorKind::Token, TokenErrorKind::InvalidCredentials)
+    );
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+
+    // The same through two layers.
+    let auth = TurrisAuthLayer::new(Credentials::new("client", "secret").unwrap(), Environment::Production);
+    let api = ServiceBuilder::new().layer(TurrisBackoffLayer::new()).layer(auth).service(refusing());
+    let start = Instant::now();
+    let error = api.oneshot(post()).await.unwrap_err();
+    assert_eq!(TokenError::find_in(&*error).unwrap().kind(), TokenErrorKind::InvalidCredentials);
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_error_that_waiting_cures_is_waited_out_once_nothing_was_sent() {
+    let server = Server::new([]).with_tokens([Step::Answer(429, &[("retry-after", "20")])]);
+    let api = layer().layer(server.clone());
+    let start = Instant::now();
+    assert_eq!(soon(api.oneshot(post())).await.unwrap().status(), 200);
+    assert!((20..24).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    assert_eq!((server.token_requests(), server.seen().len()), (2, 1));
+
+    // Not beyond `max_wait`, and not without retries.
+    for builder in [builder().max_wait(Duration::from_secs(5)), builder().max_retries(0)] {
+        let server = Server::new([]).with_tokens([Step::Answer(429, &[("retry-after", "20")])]);
+        let start = Instant::now();
+        let error = builder.build().unwrap().layer(server).oneshot(post()).await.unwrap_err();
+        assert_eq!(error.token_error().unwrap().kind(), TokenErrorKind::RateLimited);
+        assert!(start.elapsed() < Duration::from_secs(1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_clients_error_stays_itself() {
+    let fail = || Step::Fail(io::Error::from(io::ErrorKind::ConnectionReset).into());
+    let server = Server::new([fail()]);
+    let error = layer().layer(server.clone()).oneshot(post()).await.unwrap_err();
+    assert_eq!((error.kind(), server.seen().len()), (ErrorKind::Client, 1));
+    assert!(error.token_error().is_none());
+    assert!(error.source().unwrap().is::<io::Error>());
+    assert_eq!(error.into_source().downcast::<io::Error>().unwrap().kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_while_it_is_made_ready_is_the_clients() {
+    #[derive(Clone, Debug)]
+    struct NeverReady;
+    impl Service<http::Request<Body>> for NeverReady {
+        type Response = http::Response<Body>;
+        type Error = io::Error;
+        type Future = std::future::Ready<Result<http::Response<Body>, io::Error>>;
+        fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), io::Error>> {
+            std::task::Poll::Ready(Err(io::ErrorKind::NotConnected.into()))
+        }
+        fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+            unreachable!("never ready")
+        }
+    }
+    let mut api = layer().layer(NeverReady);
+    assert_eq!(api.ready().await.unwrap_err().kind(), ErrorKind::Client);
+}
+
+#[tokio::test(start_paused = true)]
+async fn question_marks_and_the_source_work() {
+    async fn with_box(server: Server) -> Result<(), BoxError> {
+        layer().layer(server).oneshot(post()).await?;
+        Ok(())
+    }
+    let server = Server::new([]).with_tokens([Step::Answer(401, NO)]);
+    let error = with_box(server).await.unwrap_err();
+    assert!(TokenError::find_in(&*error).is_some());
+    let error = error.downcast::<Error>().unwrap();
+    // The text of the source is not repeated.
+    let source = error.source().unwrap().to_string();
+    assert!(!error.to_string().contains(&source), "{error}: {source}");
+}
+
+#[test]
+fn without_timers_a_429_goes_back() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let server = tower::service_fn(|_: http::Request<Body>| async {
+        Ok::<_, BoxError>(
+            http::Response::builder().status(429).header("retry-after", "1").body(Body::default()).unwrap(),
+        )
+    });
+    let mut request = get();
+    request.extensions_mut().insert(turris_auth::SkipAuth);
+    let response = runtime.block_on(layer().layer(server).oneshot(request)).unwrap();
+    assert_eq!(response.status(), 429);
+}
