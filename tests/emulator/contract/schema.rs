@@ -104,10 +104,12 @@ impl Exchange {
             "no parameters are described"
         );
         // Those that describe the message itself; the file asks for no others.
-        let known = ["accept", "content-length", "content-type", "host", "user-agent"];
+        let known = ["accept", "accept-encoding", "content-length", "content-type", "host", "user-agent"];
         let unknown: Vec<_> = headers.keys().filter(|name| !known.contains(&name.as_str())).collect();
         assert!(unknown.is_empty(), "{unknown:?}");
         assert!(one(headers, "accept").is_none_or(|accepted| accepted.contains("application/json")));
+        // An answer in a coding could not be read: the client has no decoder.
+        assert_eq!(one(headers, "accept-encoding"), Some("identity"));
         assert!(one(headers, "content-length").is_none_or(|length| length == body.len().to_string()));
     }
 
