@@ -116,7 +116,12 @@ impl Limiter {
         share: impl Fn() -> f64,
     ) -> Option<Instant> {
         match outcome {
-            Outcome::NotSent => self.windows.not_sent(sent_at, now),
+            Outcome::NotSent => {
+                self.windows.not_sent(sent_at, now);
+                if let Some(rate) = &mut self.rate {
+                    rate.not_sent(sent_at);
+                }
+            }
             Outcome::Lost => self.windows.lost(sent_at, now),
             Outcome::Accepted(limits) => {
                 self.windows.accepted(limits.as_ref(), sent_at, now, share);

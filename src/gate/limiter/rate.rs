@@ -115,6 +115,13 @@ impl FoundRate {
         self.pulse.sent += 1;
     }
 
+    /// Gives the place of a request in its pulse to another request: it never reached the server.
+    pub(super) fn not_sent(&mut self, sent_at: Instant) {
+        if sent_at >= self.pulse.began && !self.pulse.is_over {
+            self.pulse.sent = self.pulse.sent.saturating_sub(1);
+        }
+    }
+
     fn begin(&mut self, now: Instant) {
         if self.pulse.accepted > 0 {
             self.anchor = self.pulse.last;

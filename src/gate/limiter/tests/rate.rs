@@ -189,6 +189,26 @@ fn a_pulse_carries_what_the_one_before_did_and_comes_a_period_later() {
 }
 
 #[test]
+fn requests_that_were_never_sent_hold_no_others_back() {
+    let (mut limiter, start) = (Limiter::new(ALLOWANCE, false, MAX_WAIT), Instant::now());
+    let bare = || refusal(RateLimits::default());
+    limiter.sent(start);
+    answer(&mut limiter, bare(), 1, start, start);
+    let first = start + seconds(10.0);
+    for _ in 0..4 {
+        limiter.sent(first);
+    }
+    answer(&mut limiter, accepted(), 3, first, first);
+    answer(&mut limiter, bare(), 1, first, first);
+    // The first request of a pulse is sent alone. A thousand get no token, one after another.
+    let second = first + seconds(10.0);
+    for _ in 0..1000 {
+        assert_eq!(burst(&mut limiter, second), 1);
+        answer(&mut limiter, Outcome::NotSent, 1, second, second);
+    }
+}
+
+#[test]
 fn a_statement_of_the_server_ends_the_search() {
     let (mut limiter, start) = (Limiter::new(ALLOWANCE, false, MAX_WAIT), Instant::now());
     limiter.sent(start);
