@@ -21,7 +21,7 @@
 //!               a refusal that states no window
 //!   windows  ──────────────────────────────────────►  windows and a found rate
 //!   alone    ◄──────────────────────────────────────
-//!               an answer states a window, or no refusal for five periods
+//!               an answer states a window, or no refusal for five periods and no request waiting
 //! ```
 //!
 //! Both apply at the same time: a request leaves if neither holds it back. So the documented limit
@@ -36,7 +36,9 @@
 //! 3. The settings or the documentation.
 //! 4. The found rate. It only lowers the number of requests that may leave.
 //!
-//! What was learned is forgotten after five windows without new evidence.
+//! What was learned about windows is forgotten after five windows without new evidence. A found rate
+//! is kept as long as requests wait for it, since they leave with few refusals. It then rises by
+//! itself if its cause is gone.
 
 mod rate;
 mod sharing;

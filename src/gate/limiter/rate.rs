@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use crate::gate::cooldown;
 
-/// The rate is forgotten after this many periods without a refusal.
+/// The rate is forgotten after this many periods without a refusal, once no request waits.
 const MEMORY: u32 = 5;
 const SHORTEST_MEMORY: Duration = Duration::from_secs(10);
 
