@@ -265,24 +265,29 @@ fn a_runtime_that_stops_does_not_take_the_pace_with_it() {
 async fn a_server_that_states_an_endless_window_holds_no_process_up_for_ever() {
     let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
     let network = Network::to(&store);
-    let fleet = SharedState::builder(network.clone(), turris.client_id(), &turris.environment())
-        .expected_processes(2)
-        .build()
-        .unwrap();
+    let fleet = SharedState::builder(network.clone(), turris.client_id(), &turris.environment()).build().unwrap();
     let layer = TurrisLayer::builder(turris.credentials(), turris.environment())
         .token_service(turris.service())
         .shared(&fleet)
         .build()
         .unwrap();
     let stating = ServiceBuilder::new().map_response(|mut response: http::Response<_>| {
-        let policy = HeaderValue::from_static(r#""day";q=2;w=18446744073709551615"#);
-        response.headers_mut().insert("ratelimit-policy", policy);
+        let headers = response.headers_mut();
+        for name in ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"] {
+            headers.remove(name);
+        }
+        // The largest number that a structured field can have.
+        headers.insert("ratelimit-policy", HeaderValue::from_static(r#""day";q=2;w=999999999999999"#));
         response
     });
     let service = layer.layer(stating.service(turris.service()));
     let uri = format!("{}/v1/echo", turris.base_url());
+    // Another process, so that each has a share.
+    Worker::start(&turris, &store).post().await.unwrap();
     for sent in 0..4 {
         if sent == 1 {
+            // The store has heard what the server stated.
+            sleep(seconds(1.0)).await;
             network.cut();
         }
         let request = Request::post(&uri).body(Full::<Bytes>::default()).unwrap();
