@@ -1,4 +1,4 @@
-//! [`TokenHandle`]: the token without a request.
+//! [`TokenHandle`], [`AccessToken`] and [`TokenStatus`]: the token outside of requests.
 
 use std::{fmt, future::poll_fn, pin::pin, sync::Arc, time::Duration};
 
@@ -14,11 +14,11 @@ use crate::{
 ///
 /// - fetch the token early,
 /// - hand the token out, for instance for a WebSocket,
-/// - throw the token away,
+/// - discard the token,
 /// - show the status of the token.
 ///
-/// A clone is the same handle. Like a service, a handle keeps the token and a fetch under way
-/// alive.
+/// All clones of a handle refer to the same token. Like a service, a handle keeps the token and a
+/// fetch under way alive.
 ///
 /// # Examples
 ///
@@ -46,7 +46,7 @@ pub struct TokenHandle {
 }
 
 impl TokenHandle {
-    /// Fetches a token if there is no valid one, so that the first request need not wait.
+    /// Fetches a token if there is no valid token, so that the first request need not wait.
     ///
     /// # Errors
     ///
@@ -54,15 +54,15 @@ impl TokenHandle {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves a fetch under way to itself: the token arrives for the next
-    /// caller.
+    /// If the future is dropped, a fetch under way goes on, and the next caller gets its token.
     pub async fn warm_up(&self) -> Result<(), TokenError> {
         self.acquire().await.map(drop)
     }
 
-    /// Returns the token, for use outside of the layer: a WebSocket's handshake, a child process.
+    /// Returns the token for use outside of the layer, for instance for a WebSocket's handshake or
+    /// a child process.
     ///
-    /// It is the token that requests carry. If there is none, it is fetched.
+    /// It is the token that requests carry. If there is no valid token, a token is fetched.
     ///
     /// # Errors
     ///
@@ -76,11 +76,11 @@ impl TokenHandle {
         Ok(AccessToken { authorization: token.authorization().clone(), expires_in: token.expires_in(Instant::now()) })
     }
 
-    /// Throws the token away: the next request fetches a new one.
+    /// Discards the token. The next request fetches a new token.
     ///
-    /// The result of a fetch under way is thrown away too, since it may be older than the reason
-    /// for this call. Each call can cost a fetch of the allowance. After a 401 no call is needed:
-    /// the layer replaces the token by itself.
+    /// The result of a fetch under way is discarded too, since that token may be older than the
+    /// reason for this call. Each call can cost one fetch of the allowance. After a 401 no call is
+    /// needed: the layer replaces the token by itself.
     pub fn invalidate(&self) {
         self.cache.invalidate();
         self.endpoint.token_invalidated();
@@ -117,7 +117,7 @@ impl fmt::Debug for TokenHandle {
     }
 }
 
-/// An access token in the hands of the caller. `Debug` does not show it.
+/// An access token that a [`TokenHandle`] has handed out. `Debug` does not show it.
 ///
 /// # Examples
 ///
@@ -138,9 +138,9 @@ pub struct AccessToken {
 }
 
 impl AccessToken {
-    /// Returns the token itself, which is a secret.
+    /// Returns the token itself. It is a secret.
     pub fn as_str(&self) -> &str {
-        // Built from `Bearer ` and a token of visible ASCII characters, so neither step fails.
+        // The value consists of `Bearer ` and visible ASCII characters, so neither step fails.
         self.authorization.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default()
     }
 
@@ -149,7 +149,7 @@ impl AccessToken {
         &self.authorization
     }
 
-    /// Returns how long the server accepts the token, counted from when it was handed out.
+    /// Returns how long the token was still valid when it was handed out.
     pub fn expires_in(&self) -> Duration {
         self.expires_in
     }
@@ -163,8 +163,8 @@ impl fmt::Debug for AccessToken {
 
 /// Status of a layer's token, for a health endpoint.
 ///
-/// A valid token, a fetch under way and a failure can be there together: a refresh that fails keeps
-/// the token.
+/// There can be a valid token, a fetch under way and a failure at the same time, since a failed
+/// refresh keeps the token.
 ///
 /// # Examples
 ///
@@ -191,34 +191,38 @@ pub struct TokenStatus {
 }
 
 impl TokenStatus {
-    /// Returns how much longer requests carry the current token, or `None` if there is none.
+    /// Returns how much longer requests carry the current token, or `None` if there is no valid
+    /// token.
     pub fn valid_for(&self) -> Option<Duration> {
         self.valid_for
     }
 
-    /// Returns whether a token is being fetched right now, the first one or a newer one.
+    /// Returns whether a token is being fetched right now: the first token or a newer token.
     pub fn is_fetching(&self) -> bool {
         self.fetching
     }
 
-    /// Returns the error of the last fetch, or `None` if it succeeded.
+    /// Returns the error of the last fetch, or `None` if it did not fail.
     pub fn failure(&self) -> Option<&TokenError> {
         self.failure.as_ref().map(|(error, _)| error)
     }
 
-    /// Returns, after a failed fetch, how long until a request may fetch again. Zero if it may now.
+    /// Returns how long the cool-down after a failed fetch still lasts: zero if a fetch may start
+    /// now, and `None` if the last fetch did not fail.
     pub fn retry_in(&self) -> Option<Duration> {
         self.failure.as_ref().map(|(_, wait)| *wait)
     }
 
-    /// Returns whether requests can be sent: there is a token, or the last fetch has not failed.
+    /// Returns whether requests can be sent: there is a valid token, or the last fetch did not
+    /// fail.
     pub fn is_healthy(&self) -> bool {
         self.valid_for.is_some() || self.failure.is_none()
     }
 }
 
-/// `valid_for_seconds` (a number or null), `fetching` and `healthy` (booleans) and `failure` (null,
-/// or `kind`, `message`, `request_id` and `retry_in_seconds`).
+/// Serialises as a map of `valid_for_seconds` (a number or null), `fetching` and `healthy`
+/// (booleans) and `failure` (null, or a map of `kind`, `message`, `request_id` and
+/// `retry_in_seconds`).
 #[cfg(feature = "serde")]
 #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
 impl serde::Serialize for TokenStatus {

@@ -29,13 +29,13 @@ use crate::{
 
 /// The vendor's advice: renew a token about five minutes before it expires.
 const REFRESH_BEFORE: Duration = Duration::from_secs(5 * 60);
-/// A margin that is longer than any token lives is taken for a mistake.
+/// A longer margin exceeds the lifetime of any token, so it is treated as a mistake.
 const LONGEST_REFRESH_BEFORE: Duration = Duration::from_secs(24 * 60 * 60);
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
 const LONGEST_TOKEN_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 const LARGEST_LIMIT: u32 = 1_000;
-/// A shorter period cannot be kept over a network. A longer one outlives the knowledge of the
-/// server.
+/// A network's delays make a shorter period meaningless. A longer period outlasts the server's own
+/// window.
 const PERIODS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
 
 /// Layer that attaches the access token of one Turris API client to the requests of a service.
@@ -102,8 +102,9 @@ impl TurrisAuthLayer {
 impl TurrisAuthLayer<TokenService> {
     /// Returns a handle to the token of this layer.
     ///
-    /// A layer that fetches through the services it wraps has no service to fetch with; ask one of
-    /// its [services](TurrisAuth::handle) for a handle.
+    /// Only a layer with a [token service](TurrisAuthLayerBuilder::token_service) has this method.
+    /// All other layers fetch through the services that they wrap, and those
+    /// [services](TurrisAuth::handle) give out handles.
     pub fn handle(&self) -> TokenHandle {
         self.shared.own_handle()
     }
@@ -163,7 +164,7 @@ pub struct TurrisAuthLayerBuilder<T = ThroughInner> {
     keep_authorization: bool,
     authorize_relative_uris: bool,
     classifier: Classifier,
-    /// The error of the first refused value; `build` returns it.
+    /// The error of the first invalid value. `build` returns it.
     refused: Option<ConfigError>,
     #[cfg(feature = "fleet")]
     fleet: Option<SharedState>,
@@ -173,9 +174,10 @@ impl<T> TurrisAuthLayerBuilder<T> {
     /// Sets how long before its expiry a token is renewed in the background. Default: 5 minutes, as
     /// the vendor suggests.
     ///
-    /// The time is at most a third of the token's lifetime. The renewal comes up to a quarter
-    /// earlier than that, at random, so that the processes of a fleet renew at different times.
-    /// With zero a token is used until it expires, and the next request waits.
+    /// The layer uses at most a third of the token's lifetime as the margin. The renewal comes up
+    /// to a quarter of the margin earlier, at random, so that the processes of a fleet renew at
+    /// different times. With zero a token is used until it expires, and the next request waits for
+    /// a new token.
     ///
     /// [`build`](Self::build) refuses more than 24 hours.
     pub fn refresh_before(mut self, margin: Duration) -> Self {
@@ -190,8 +192,10 @@ impl<T> TurrisAuthLayerBuilder<T> {
     /// Default: 30 seconds.
     ///
     /// It also bounds a caller's wait for a token. The wait can be about twice as long in two rare
-    /// cases: the fetch was started on a runtime that is no longer driven, or its token has been
-    /// invalidated meanwhile.
+    /// cases:
+    ///
+    /// - the runtime of the fetch is no longer driven,
+    /// - the fetched token was invalidated before it arrived.
     ///
     /// [`build`](Self::build) refuses zero and more than one hour.
     pub fn token_timeout(mut self, timeout: Duration) -> Self {
@@ -203,12 +207,12 @@ impl<T> TurrisAuthLayerBuilder<T> {
         self
     }
 
-    /// Sets how many tokens are fetched in any period of length `per` at most. Default: 10 in 60
-    /// seconds, the documented limit of one API client.
+    /// Sets how many token requests the layer makes at most in any period of length `per`. Default:
+    /// 10 in 60 seconds, the documented limit of one API client.
     ///
-    /// If several processes use one client id, give each process its share, or
-    /// [share the token](crate::guide). A fifth of the limit, rounded down, is kept for recovery
-    /// after a 401. The layer also obeys the limit that the server states.
+    /// If several processes use one client id, divide the limit among them, or [share the
+    /// token](crate::guide). A fifth of the limit, rounded down, is reserved for recovery after a
+    /// 401. The layer also obeys the limit that the server states.
     ///
     /// [`build`](Self::build) refuses a limit of 0 or above 1,000, and a period below 1 second or
     /// above 1 hour.
@@ -228,8 +232,9 @@ impl<T> TurrisAuthLayerBuilder<T> {
     /// they are not shared.
     ///
     /// One process fetches a token, and the other processes take it from the store. If a fetch
-    /// fails, all processes pause. A forced refresh and [`TokenHandle::invalidate`] count for all.
-    /// If the store does not answer, this layer goes on alone: see [`fleet`](crate::fleet).
+    /// fails, all processes cool down. A forced refresh and [`TokenHandle::invalidate`] replace the
+    /// token of all processes. If the store does not answer, this layer goes on alone: see
+    /// [`fleet`](crate::fleet).
     ///
     /// `fleet` has to be made for the same client id and environment as the layer.
     #[cfg(feature = "fleet")]
@@ -243,7 +248,7 @@ impl<T> TurrisAuthLayerBuilder<T> {
     /// Default: the environment's own origin only.
     ///
     /// [`build`](Self::build) refuses an origin over plain HTTP, unless it is a loopback host. A
-    /// request whose `Host` header names another origin than its URI passes through untouched,
+    /// request whose `Host` header names another origin than its URI passes through unchanged,
     /// since a server of many hosts obeys that header.
     pub fn allow_origin(mut self, origin: impl AsRef<str>) -> Self {
         match Origin::parse(origin.as_ref()) {
@@ -253,8 +258,8 @@ impl<T> TurrisAuthLayerBuilder<T> {
         self
     }
 
-    /// Attaches the token to requests whose URI is relative (`/v1/agencies`). Default: they pass
-    /// through untouched.
+    /// Attaches the token to requests whose URI is relative (`/v1/agencies`). Default: such
+    /// requests pass through unchanged.
     ///
     /// A relative URI has no origin, so the layer cannot see which server gets the token. Call this
     /// if the wrapped service sends all requests to the API, as a tonic channel or a single
@@ -273,11 +278,11 @@ impl<T> TurrisAuthLayerBuilder<T> {
         self
     }
 
-    /// Sets whether a request that gets a 401 is sent once more, with a newer token. Default: it
-    /// is.
+    /// Sets whether a request that gets a 401 is sent once more, with a newer token. Default:
+    /// `true`.
     ///
     /// With `false`, the 401 goes back to the caller, and the next request gets a newer token. The
-    /// layer then keeps no copy of a request, which is cheaper.
+    /// layer then keeps no copies of requests, which is cheaper.
     pub fn retry_unauthorized(mut self, retry: bool) -> Self {
         self.retry = retry;
         self
@@ -288,12 +293,13 @@ impl<T> TurrisAuthLayerBuilder<T> {
     ///
     /// - The token goes into `x-restricted-access-token`, marked sensitive. The `Authorization` of
     ///   the request is removed.
-    /// - Only requests that would have carried the access token get it: those to the environment's
-    ///   origin, and to the origins of [`allow_origin`](Self::allow_origin).
+    /// - Only requests that would have carried the access token get it: requests to the
+    ///   environment's origin, and to the origins of [`allow_origin`](Self::allow_origin).
     /// - Every [`TokenError`](crate::TokenError) leads to the fallback, after the wait for the
     ///   token. During a cool-down of the token endpoint there is no wait.
-    /// - Tokens are fetched as before, and the first token ends the fallback.
-    /// - The answer goes to the caller. A 401 is not retried, and counts against no other token.
+    /// - The layer goes on fetching access tokens, and the first access token ends the fallback.
+    /// - The response goes to the caller. A 401 is not retried, and does not affect the access
+    ///   token.
     ///
     /// See [the guide](crate::guide::restricted_access_token) for an example. The fallback is off
     /// by default, because the token is a long-lived secret, bound to a list of addresses.
@@ -330,9 +336,9 @@ impl<T> TurrisAuthLayerBuilder<T> {
     /// `service` gets absolute URIs. It must not follow redirects, since the body of a token
     /// request contains the client secret.
     ///
-    /// Over HTTP/2 a token service of its own also keeps fetches going while callers hold many long
-    /// answers unread. Those answers use up the window of their connection, and all other requests
-    /// on that connection wait.
+    /// Over HTTP/2 a separate token service has another advantage. Long responses that callers
+    /// leave unread can use up the flow-control window of their connection, and all other requests
+    /// on that connection wait. Fetches over another connection go on.
     pub fn token_service<S, ResBody>(self, service: S) -> TurrisAuthLayerBuilder<TokenService>
     where
         S: Service<Request<Full<Bytes>>, Response = Response<ResBody>> + Clone + Send + 'static,
@@ -378,10 +384,12 @@ impl<T> TurrisAuthLayerBuilder<T> {
     /// there is a `Host` header (RFC 9112, section 3.2.1).
     ///
     /// Use it if the token service is such a connection, for instance `hyper::client::conn::http1`,
-    /// which sends a request unchanged. By default a token request has an absolute URI and no
-    /// `Host`. That is right for every client that chooses its connections, such as hyper-util's
-    /// and reqwest. On HTTP/1.1 such a client adds `Host`. On HTTP/2 it sends `:authority` instead,
-    /// and some servers refuse a request that has both (nginx before 1.29.1).
+    /// which sends a request unchanged.
+    ///
+    /// By default a token request has an absolute URI and no `Host`. That form suits every client
+    /// that chooses its connections, such as hyper-util's client and reqwest. On HTTP/1.1 such a
+    /// client adds `Host`. On HTTP/2 it sends `:authority` instead, and some servers refuse a
+    /// request that has both (nginx before 1.29.1).
     pub fn origin_form_token_requests(mut self) -> Self {
         self.endpoint.origin_form = true;
         self

@@ -1,13 +1,13 @@
 //! Middleware that sends requests with an access token: [`TurrisAuthLayer`].
 //!
 //! The token is fetched when the first request needs it, once for all callers, and renewed in the
-//! background before it expires. A request that gets a 401 is sent once more with a newer token.
-//! Requests to other servers pass through untouched.
+//! background before it expires. A request that gets a 401 is sent once more with a newer token. A
+//! request to another server passes through unchanged.
 //!
 //! # Examples
 //!
-//! With all defaults. `client` is anything that implements `Service<http::Request<_>>`, and the
-//! token request goes through it as well:
+//! With all defaults. `client` is any type that is `Clone` and implements
+//! `Service<http::Request<_>>`. Token requests go through it as well:
 //!
 //! ```
 //! use http_body_util::Full;
@@ -67,23 +67,23 @@
 //!
 //! # What happens on each status
 //!
-//! | the API answers | this layer |
+//! | status | this layer |
 //! | --- | --- |
 //! | 401 | replaces the token and sends the request once more; the exceptions are below |
-//! | 403 | returns it: the token is good, but the client lacks the permission, and a new token changes nothing |
-//! | 429 | returns it: that is [`TurrisBackoffLayer`](crate::TurrisBackoffLayer)'s part |
-//! | anything else | returns it |
+//! | 403 | returns the response: the token is valid, but the client lacks the permission, and a new token does not add it |
+//! | 429 | returns the response: [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) waits out rate limits |
+//! | any other status | returns the response |
 //!
 //! A 401 is returned unchanged, with its body unread, if
 //!
-//! - the request's body cannot be sent twice (the next request gets a newer token all the same),
-//! - the retry was refused too,
+//! - the request's body cannot be sent twice (the next request still gets a newer token),
+//! - the retry got a 401 too,
 //! - [`retry_unauthorized`] is off,
-//! - a replacement has not helped, and the next one is paused: for one second, then two, up to a
-//!   minute, until a replacement helps,
-//! - the allowance has no place for a fetch, or the token endpoint has just failed.
+//! - the last new token did not end the 401s, so the next replacement is delayed: by one second,
+//!   then by two, up to a minute, until a new token helps,
+//! - the allowance is used up, or the token endpoint has just failed.
 //!
-//! In the last two cases the token stays in use, since other paths may accept it.
+//! In the last two cases the layer goes on using the token, since other paths may accept it.
 //!
 //! If no token can be obtained, the request is not sent, and the error is a
 //! [`TokenError`](crate::TokenError). Errors of the wrapped service are boxed and otherwise
@@ -91,67 +91,69 @@
 //!
 //! # A 401, and no token was fetched
 //!
-//! The layer skipped the request because its URI is relative, or because its origin is not the
-//! environment's. `localhost` and `127.0.0.1` are different origins, and so are two ports. An event
-//! at `DEBUG` says so. See [`allow_origin`] and
+//! The layer skips a request if its URI is relative, or if its origin is not the environment's.
+//! `localhost` and `127.0.0.1` are different origins, and so are two ports. An event at `DEBUG`
+//! reports each such request. See [`allow_origin`] and
 //! [`authorize_relative_uris`](TurrisAuthLayerBuilder::authorize_relative_uris).
 //!
 //! # The allowance
 //!
-//! The token endpoint allows 10 requests a minute for a whole API client. The layer never makes
-//! more, even if fetches fail:
+//! The token endpoint allows each API client 10 requests a minute. The layer's allowance keeps it
+//! within that limit, even if fetches fail:
 //!
-//! - It counts its own fetches. [`rate_limit`] sets their number.
-//! - It obeys the `X-RateLimit-*` headers of the endpoint's answers, which count the fetches of
-//!   other processes too.
-//! - It cools down after a failure: for up to a second at first, then twice as long after each
-//!   failure, up to 60 seconds. It waits longer if the endpoint asks for it with `Retry-After` or
-//!   with the reset of a used-up window, but at most five minutes: a wrong `Date` can make a window
-//!   look long.
+//! - It counts its own token requests. [`rate_limit`] sets how many it may make.
+//! - It obeys the `X-RateLimit-*` headers of the endpoint's responses, which also count the token
+//!   requests of other processes.
+//! - It cools down after a failed fetch: for up to a second at first, then for twice as long after
+//!   each failure, up to 60 seconds. The endpoint can ask for a longer cool-down, with
+//!   `Retry-After` or with the reset time of a used-up window. The layer then waits at most five
+//!   minutes, since a wrong `Date` can make a window look long.
 //!
-//! During a cool-down callers get the last error at once, and
-//! [`retry_after`](crate::TokenError::retry_after) says how long the wait is.
+//! During a cool-down callers get the last error at once. Its
+//! [`retry_after`](crate::TokenError::retry_after) says how long the cool-down still lasts.
 //!
-//! If the endpoint cannot be reached, takes too long, or answers with a 5xx status, the fetch is
-//! repeated up to twice before its callers see the error.
+//! If the endpoint cannot be reached, takes too long, or responds with a 5xx status, the token
+//! request is repeated up to twice before the callers see the error.
 //!
 //! # Cancellation, runtimes, time
 //!
 //! A fetch is a task of its own on the tokio runtime of the caller that started it. It goes on if
 //! that caller's request is dropped. It is aborted when the last layer, service, handle and
-//! response future are gone.
+//! response future have been dropped.
 //!
 //! - If its runtime is shut down, callers on other runtimes start another fetch. If its runtime is
-//!   no longer driven, they do so after the [`token_timeout`].
+//!   no longer driven, they start another fetch after the [`token_timeout`].
 //! - A fetch needs a runtime with timers (`enable_time`, which `#[tokio::main]` sets). A request
 //!   that finds a valid token needs none. Without timers the fetch fails with
 //!   [`Runtime`](crate::TokenErrorKind::Runtime).
-//! - Tokio offers no other way to find out whether a runtime has timers than to try one, which
-//!   panics without them. The layer catches that panic, but the panic hook sees it, and a program
+//! - The only way to find out whether a tokio runtime has timers is to create a timer, which panics
+//!   if there are none. The layer catches that panic. The panic hook still sees it, and a program
 //!   with `panic = "abort"` ends there.
 //!
-//! A request waits as long as the service inside does, so put a timeout around these layers, or
-//! below them for each attempt. One reason is a slow server. Another is hyper's client (as of
-//! 1.12): it can lose a request that it gives to a connection just as the connection ends, and then
-//! waits for ever.
+//! A request waits as long as the inner service does. Put a timeout around these layers, or below
+//! them for each attempt. There are two reasons:
+//!
+//! - A server may be slow.
+//! - hyper's client (as of 1.12) can lose a request if the connection ends at that moment. The
+//!   request then waits for ever.
 //!
 //! Lifetimes are counted on the monotonic clock, from the moment the token request was sent. Some
-//! systems stop that clock during a suspend. The first request after it then gets a 401 and a new
-//! token.
+//! systems stop that clock while they are suspended. The first request after the suspension may
+//! then get a 401, and with it a new token.
 //!
 //! # Redirects
 //!
 //! The token goes only to the environment's own origin, with any path, and to the origins of
-//! [`allow_origin`]. A `TRACE` never carries it, since the answer shows the request (RFC 9110,
+//! [`allow_origin`]. A `TRACE` never carries it, since the response shows the request (RFC 9110,
 //! section 9.3.8). A `CONNECT` never carries it either.
 //!
-//! - If a client above this layer follows a redirect, the request passes through the layer again,
-//!   so another origin gets no token.
-//! - If a client *below* the layer follows a redirect, the layer does not see the request. Turn
-//!   redirects off there. hyper-util's client follows none. reqwest's client follows them, and the
-//!   `ReqwestService` of the feature `reqwest` does not.
-//! - A redirect of the token endpoint is an error, since the token request has the secret in its
-//!   body.
+//! - If a client above this layer follows a redirect, the redirected request passes through the
+//!   layer again. A different origin gets no token.
+//! - If a client *below* the layer follows a redirect, the layer does not see the redirected
+//!   request. Turn redirects off in that client. hyper-util's client does not follow redirects.
+//!   reqwest's client does; the `ReqwestService` of the feature `reqwest` does not.
+//! - A redirect by the token endpoint is an error, since the body of a token request contains the
+//!   secret.
 //!
 //! [`retry_unauthorized`]: TurrisAuthLayerBuilder::retry_unauthorized
 //! [`rate_limit`]: TurrisAuthLayerBuilder::rate_limit

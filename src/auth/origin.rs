@@ -1,4 +1,4 @@
-//! The origins that the token may be sent to.
+//! [`Origin`]: an origin that the token may be sent to.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use crate::{ConfigError, Environment};
 pub(crate) struct Origin {
     /// The scheme: `https`, or else `http`.
     is_https: bool,
-    /// In the form that nearly every request uses, so that one comparison of bytes is enough.
+    /// The authority as nearly every request writes it, so that one comparison of bytes is enough.
     authority: Box<str>,
     /// In lower case.
     host: Box<str>,
@@ -26,13 +26,13 @@ impl Origin {
         Self::from_uri(&environment.base_url())
     }
 
-    /// An origin that a user names.
+    /// Parses an origin that a user names.
     pub(super) fn parse(text: &str) -> Result<Self, ConfigError> {
         const SETTING: &str = "allow_origin";
         let expected = "an origin such as `https://files.example:8443`, over `https` or to a loopback host";
         // A query may hold a key.
         let shown = text.split(['?', '#']).next().unwrap_or_default();
-        // The same rules as for a base URL, as the same token goes there.
+        // An origin follows the rules of a base URL, because it gets the same token.
         match Environment::custom(text) {
             Ok(environment) if environment.base_url().path() == "/" => {
                 Self::of(&environment).ok_or_else(|| ConfigError::new(SETTING, shown, expected))
@@ -56,8 +56,7 @@ impl Origin {
     /// Whether an absolute URI with this scheme and authority has this origin.
     #[inline(always)]
     pub(super) fn matches(&self, scheme: &Scheme, authority: &Authority) -> bool {
-        // The bytes of the authority come first: most comparisons need no more, and they are
-        // cheaper than the scheme.
+        // The authority is compared first: that is cheap, and it decides most comparisons.
         (authority.as_str() == &*self.authority || self.matches_normalised(scheme, authority))
             && is_https(scheme) == Some(self.is_https)
     }
@@ -73,7 +72,7 @@ impl Origin {
 
     #[cold]
     fn matches_normalised(&self, scheme: &Scheme, authority: &Authority) -> bool {
-        // RFC 9110, section 4.2.4: user information does not belong here, and its effect on a
+        // RFC 9110, section 4.2.4: an `http` URI must not carry user information. Its effect on a
         // server is unknown.
         !authority.as_str().contains('@')
             && authority.host().eq_ignore_ascii_case(&self.host)
@@ -87,8 +86,8 @@ impl fmt::Display for Origin {
     }
 }
 
-/// `None` for a scheme that no origin has. The texts are compared with constants, at half the cost
-/// of comparing two schemes.
+/// Returns `None` if the scheme is neither `https` nor `http`. Comparing the text with constants
+/// costs half as much as comparing two schemes.
 #[inline]
 fn is_https(scheme: &Scheme) -> Option<bool> {
     match scheme.as_str() {

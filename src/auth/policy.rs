@@ -1,4 +1,4 @@
-//! The token's policy: which token a request carries, and what an answer says of that token.
+//! The token's policy: which token a request carries, and what a response says about that token.
 
 use std::{
     error::Error,
@@ -26,7 +26,7 @@ use crate::{
     token_endpoint::TokenEndpoint,
 };
 
-/// State that all services of one layer share. It holds no wrapped service.
+/// State that all services of one layer share. It contains no wrapped service.
 pub(crate) struct Shared<T> {
     pub(super) settings: Settings,
     pub(super) cache: Arc<TokenCache>,
@@ -38,19 +38,20 @@ pub(crate) struct Shared<T> {
     pub(super) retry: bool,
 }
 
-/// The token that a request was sent with, if any.
+/// The token that a request carries in flight, if it carries one.
 pub(crate) enum Carried {
     Token {
         generation: u64,
-        /// No request had succeeded with the token when this one was sent.
+        /// No request with this token had succeeded when this request was sent.
         unconfirmed: bool,
-        /// The request is sent again, after a 401.
+        /// The request is a retry after a 401.
         retrying: bool,
     },
-    /// The restricted access token. There is no second attempt: the layer has no newer restricted
+    /// The restricted access token. A 401 is not retried, since the layer has no newer restricted
     /// token.
     Restricted,
-    /// No token: the layer skips the request. The URI is set if the origin is the reason.
+    /// No token, since the layer skips the request. `foreign` is the URI if the origin is the
+    /// reason.
     Nothing { foreign: Option<Box<Uri>> },
 }
 
@@ -71,13 +72,13 @@ enum RequestAuth {
 }
 
 impl Shared<TokenService> {
-    /// A handle that fetches through the layer's own token service.
+    /// Returns a handle that fetches through the layer's own token service.
     pub(crate) fn own_handle(&self) -> TokenHandle {
         self.handle(self.transport.clone())
     }
 }
 
-/// The settings on one line.
+/// Shows the settings on one line.
 impl<T> fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Settings { refresh_before, token_timeout, limit, window } = self.settings;
@@ -113,7 +114,7 @@ impl<T> Shared<T> {
         TokenHandle { cache: Arc::clone(&self.cache), endpoint: Arc::clone(&self.endpoint), tokens }
     }
 
-    /// Whether a 401 is retried, so that a copy of the request is kept.
+    /// Whether a 401 is retried. If it is, a copy of each request is kept.
     #[inline]
     pub(crate) fn retries(&self) -> bool {
         self.retry
@@ -130,7 +131,7 @@ impl<T> Shared<T> {
         }
     }
 
-    /// Attaches the current token, if it can be sent now. Calls `keep` before that.
+    /// Calls `keep` and attaches the current token. Returns `None` if there is no usable token.
     #[inline]
     pub(crate) fn attach_current<S, B>(
         &self,
@@ -175,8 +176,8 @@ impl<T> Shared<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// Attaches the token that the request waited for. If the token has gone bad during a delay,
-    /// the wait starts anew. Calls `keep` before the token is attached.
+    /// Calls `keep` and attaches the token that the request waited for. Returns `None` if the token
+    /// became invalid during a delay: the wait then starts again.
     pub(crate) fn attach_awaited<B>(
         &self,
         wait: Pin<&mut TokenWait>,
@@ -186,7 +187,8 @@ impl<T> Shared<T> {
     ) -> Option<Result<Carried, BoxError>> {
         let wait = wait.project();
         let auth = match wait.auth.take()? {
-            // A token that the request has just waited for is used, however short its life.
+            // Without a delay the token has just arrived. It is used even if it lives only a
+            // moment.
             RequestAuth::Token(token) if delayed => RequestAuth::Token(self.still_good(&token)?),
             auth => auth,
         };
@@ -198,7 +200,7 @@ impl<T> Shared<T> {
     }
 
     /// Returns the token to send after a wait for the inner service: the current token if it is
-    /// good, else `token` if that is.
+    /// good, else `token` if it is good.
     fn still_good(&self, token: &Arc<Token>) -> Option<Arc<Token>> {
         let now = Instant::now();
         let current = self.cache.load();
@@ -206,7 +208,7 @@ impl<T> Shared<T> {
         candidates.find(|token| token.is_valid(now) && !token.is_refused()).cloned()
     }
 
-    /// Whether an answer of class `class` teaches nothing of the token.
+    /// Whether a response of class `class` says nothing new about the token.
     #[inline]
     pub(crate) fn teaches_nothing(&self, carried: &Carried, class: ResponseClass) -> bool {
         let is_unconfirmed =
@@ -214,8 +216,8 @@ impl<T> Shared<T> {
         !is_unconfirmed && class != ResponseClass::Unauthorized
     }
 
-    /// Judges the token by an answer of class `class`. Returns the wait before the next attempt, if
-    /// the request is sent again.
+    /// Judges the token by a response of class `class`. Returns the wait before the next attempt,
+    /// if the request is sent again.
     pub(crate) fn judge<R>(
         &self,
         carried: &Carried,
@@ -250,8 +252,8 @@ impl<T> Shared<T> {
         let repeatable = self.retry && repeatable;
         let retrying = match self.cache.refuse(generation, repeatable) {
             AfterRefusal::ReturnResponse => return None,
-            // Some servers may not know the newer token yet. A 401 to the older token is treated as
-            // any other.
+            // Some servers may not know the newer token yet. A 401 to the older token is then
+            // handled like the first 401.
             AfterRefusal::UseOlderToken => false,
             AfterRefusal::UseNewerToken => true,
         };
@@ -262,10 +264,10 @@ impl<T> Shared<T> {
     }
 }
 
-/// Attaches this token to `request`.
+/// Attaches `token` to `request`.
 #[inline]
 fn attach<B>(request: &mut Request<B>, token: &Token, retrying: bool) -> Result<Carried, BoxError> {
-    // A header map has room for some 24,000 fields, and this one may be full.
+    // The insertion fails if the header map is full, at some 24,000 fields.
     request.headers_mut().try_insert(AUTHORIZATION, token.authorization().clone())?;
     observe::token_used(|| token.age(Instant::now()));
     Ok(Carried::Token { generation: token.generation(), unconfirmed: token.is_unconfirmed(), retrying })
@@ -383,7 +385,8 @@ where
     }
 }
 
-/// Returns the error in the form that callers of such requests look for.
+/// Returns the error in the form that callers expect: a `tonic::Status` for a gRPC call, else the
+/// error itself.
 pub(crate) fn error_for<B>(request: &Request<B>, error: TokenError) -> BoxError {
     #[cfg(feature = "tonic")]
     if crate::classify::is_grpc(request) {

@@ -6,11 +6,11 @@ use zeroize::Zeroizing;
 
 use crate::{BoxError, ConfigError};
 
-/// The vendor's header. No `Authorization` goes with it: there is no access token to put there.
+/// The vendor's header. It goes without `Authorization`, because there is no access token.
 const RESTRICTED_ACCESS_TOKEN: HeaderName = HeaderName::from_static("x-restricted-access-token");
 
-/// A restricted access token: a header value that is marked sensitive, and zeroised with its last
-/// copy.
+/// A restricted access token: a header value that is marked sensitive. Its memory is zeroised when
+/// the last copy is dropped.
 #[derive(Clone)]
 pub(super) struct RestrictedAccessToken(HeaderValue);
 
@@ -25,7 +25,7 @@ impl RestrictedAccessToken {
         Ok(Self(value))
     }
 
-    /// Attaches this token to `request`, and removes any other.
+    /// Attaches this token to `request`, and removes any access token.
     pub(super) fn authorize<B>(self, request: &mut Request<B>) -> Result<(), BoxError> {
         let headers = request.headers_mut();
         headers.remove(AUTHORIZATION);

@@ -1,4 +1,4 @@
-//! Which requests get the token.
+//! [`Scope`]: the rule that says which requests get the token.
 
 use std::{
     collections::BTreeSet,
@@ -17,7 +17,7 @@ use crate::observe;
 /// Extension of a request that turns [`TurrisAuth`](crate::TurrisAuth), and the authentication of
 /// [`Turris`](crate::Turris), off for it.
 ///
-/// The request is sent without a token, and its answer is returned unchanged.
+/// The request is sent without a token, and its response is returned unchanged.
 ///
 /// # Examples
 ///
@@ -32,16 +32,16 @@ use crate::observe;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SkipAuth;
 
-/// Origins come from requests, so the number of remembered origins is bounded.
+/// The bound on remembered origins, since requests can name any number of them.
 const MOST_WARNED: usize = 64;
 
-/// Whether a request gets the token.
+/// The answer of a [`Scope`]: whether a request gets the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coverage {
     Covered,
     /// The layer does not cover the request's origin.
     Foreign,
-    /// The layer skips the request because of its method, its path, or a wish of the caller.
+    /// The layer skips the request because of its method, its path, an extension or a header.
     Skipped,
 }
 
@@ -52,15 +52,15 @@ pub(super) struct Scope {
     pub(super) token_path: Box<str>,
     pub(super) authorize_relative_uris: bool,
     pub(super) keep_authorization: bool,
-    /// Origins that a warning was written for.
+    /// The origins that the layer has already warned about.
     pub(super) warned: Mutex<BTreeSet<Box<str>>>,
 }
 
 impl Scope {
     #[inline]
     pub(super) fn coverage<B>(&self, request: &Request<B>) -> Coverage {
-        // RFC 9110, section 9.3.8: the answer to a `TRACE` shows its request, so the request must
-        // hold no secret. A `CONNECT` is for the proxy on the way.
+        // RFC 9110, section 9.3.8: the response to a `TRACE` shows its request, so the request must
+        // hold no secret. A `CONNECT` is addressed to the proxy.
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             return Coverage::Skipped;
         }
@@ -68,8 +68,8 @@ impl Scope {
             observe::passed_without_token(request.uri());
             return if self.is_skipped(request) { Coverage::Skipped } else { Coverage::Foreign };
         }
-        // A token request needs no token. If the token service leads back through this layer, it
-        // would wait for itself.
+        // A token request needs no token. If it passes through this layer, it would wait for
+        // itself.
         let skipped = *request.uri().path() == *self.token_path || self.is_skipped(request);
         if skipped { Coverage::Skipped } else { Coverage::Covered }
     }
@@ -94,7 +94,7 @@ impl Scope {
         }
     }
 
-    /// Whether a relative URI leads to an origin of the layer. The origin is unknown, so a `Host`
+    /// Whether a request with a relative URI gets the token. Its origin is unknown, so its `Host`
     /// field may name any allowed origin.
     #[cold]
     #[inline(never)]
@@ -139,8 +139,8 @@ impl Scope {
 /// delivery network) hands the request to the host that `Host` names.
 #[inline]
 fn all_hosts(headers: &HeaderMap, agrees: impl Fn(&[u8]) -> bool) -> bool {
-    // Most requests have no `Host` yet: clients add it last. To compare the names is cheaper than
-    // to hash a name for a look-up.
+    // Most requests have no `Host` yet, since clients add it last. Comparing all names is cheaper
+    // than hashing a name for a look-up.
     !headers.keys().any(|name| *name == HOST) || present_hosts(headers, agrees)
 }
 

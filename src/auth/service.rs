@@ -22,8 +22,8 @@ use crate::{BoxError, TokenService, engine::Engine, replay::TryCloneBody};
 /// Service that attaches the access token to the requests of the service that it wraps, and renews
 /// the token.
 ///
-/// [`TurrisAuthLayer`](crate::TurrisAuthLayer) makes it; the [module](crate::auth) says what it
-/// does.
+/// [`TurrisAuthLayer`](crate::TurrisAuthLayer) makes it. The [module](crate::auth) describes what
+/// it does.
 ///
 /// # Examples
 ///

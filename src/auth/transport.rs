@@ -13,7 +13,7 @@ use crate::{BoxError, TokenService};
 /// The wrapped service
 ///
 /// - takes a request body that is `From<Bytes>`,
-/// - is `Clone + Send + 'static`, since a fetch outlives the request that started it,
+/// - is `Clone + Send + 'static`, since a fetch can outlive the request that started it,
 /// - must not follow redirects by itself, since the layer could not control where a token request
 ///   and an `Authorization` header go.
 ///

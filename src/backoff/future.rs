@@ -20,8 +20,8 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the request. A request that waits leaves the queue and delays no other. A
-    /// request in flight counts as sent.
+    /// Dropping it drops the request. A waiting request leaves the queue and delays no other
+    /// request. A request in flight counts as sent.
     ///
     /// # Panics
     ///

@@ -12,7 +12,7 @@ use crate::{
     gate::{Allowance, GateRegistry, RequestClass, RequestClassifier, RetryBudget, Settings},
 };
 
-/// A longer setting is taken for a mistake, such as milliseconds in place of seconds.
+/// A longer setting is treated as a mistake, such as milliseconds in place of seconds.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 const MOST_RETRIES: u32 = 100;
 const MOST_REQUESTS: u64 = 1_000_000_000;
@@ -21,8 +21,8 @@ const MOST_REQUESTS: u64 = 1_000_000_000;
 ///
 /// All services made from one layer, or from its clones, share one gate and one count for each
 /// authority and class of requests. The vendor counts per API client, so make a layer for each API
-/// client: two clients under one layer would wait for each other's limits. The [module](super) says
-/// what the layer does.
+/// client: two clients under one layer would wait for each other's limits. The [module](super)
+/// describes the layer.
 ///
 /// # Examples
 ///
@@ -44,7 +44,7 @@ pub struct TurrisBackoffLayer {
 }
 
 impl TurrisBackoffLayer {
-    /// Creates a layer with the defaults, which suit the Turris API.
+    /// Returns a layer with the defaults, which suit the Turris API.
     pub fn new() -> Self {
         Self::from(Settings::default())
     }
@@ -67,7 +67,7 @@ impl From<Settings> for TurrisBackoffLayer {
     }
 }
 
-/// The settings on one line.
+/// Shows the settings on one line.
 impl fmt::Debug for TurrisBackoffLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("TurrisBackoffLayer").field(&self.gates.settings()).finish()
@@ -109,9 +109,9 @@ impl TurrisBackoffLayerBuilder {
     /// Sets how often a request is repeated, after 429s and failed tokens together. Default: 3, the
     /// vendor's advice.
     ///
-    /// A request that tries a closed gate uses no retry, unless the server had stated when the gate
-    /// opens. With 0 no request is repeated, and no copy of a request is kept. A 429 still closes
-    /// the gate for the other requests.
+    /// A refused probe uses up no retry, unless the server had stated when the gate opens. With 0
+    /// no request is repeated, and no copies of requests are kept. A 429 still closes the gate for
+    /// the other requests.
     pub fn max_retries(mut self, max_retries: u32) -> Self {
         self.settings.max_retries = max_retries;
         self
@@ -119,17 +119,19 @@ impl TurrisBackoffLayerBuilder {
 
     /// Sets the longest time for which a server can close a gate. Default: 2 minutes.
     ///
-    /// A 429 that asks for more goes back to its caller at once, and closes the gate for
-    /// `max_wait`. A 429 also goes back if the server has refused every request for `max_wait`. The
-    /// time in the queue has no such bound: to bound it, put a timeout around this layer.
+    /// A 429 that asks for a longer wait goes to the caller at once, and closes the gate for
+    /// `max_wait`. A 429 also goes to the caller if the server has refused every request for
+    /// `max_wait`. This setting does not bound the time in the queue: put a timeout around this
+    /// layer for that.
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
         self.settings.max_wait = max_wait;
         self
     }
 
-    /// Sets whether requests are held back so that the limit is used but not exceeded. Default: on.
+    /// Sets whether requests are held back so that the limit is used but not exceeded. Default:
+    /// `true`.
     ///
-    /// If it is off, only a 429 holds requests back.
+    /// With `false`, only a 429 holds requests back.
     pub fn pacing(mut self, pacing: bool) -> Self {
         self.settings.pacing = pacing;
         self
@@ -138,8 +140,8 @@ impl TurrisBackoffLayerBuilder {
     /// Sets the limit that pacing starts from, for classes that are
     /// [`WRITES`](RequestClass::WRITES). Default: the documented 60 requests in 60 seconds.
     ///
-    /// If the server states its limit and its window, they replace this setting. A server that
-    /// states nothing gets no more requests than this: raise it for a gateway that allows more.
+    /// A limit and a window that the server states replace this setting. If the server states no
+    /// limit, this setting bounds the requests: raise it for a gateway that allows more.
     pub fn rate_limit(mut self, requests: u64, per: Duration) -> Self {
         self.settings.allowance = Allowance { requests, window: per };
         self
@@ -148,12 +150,12 @@ impl TurrisBackoffLayerBuilder {
     /// Shares the pace of [`WRITES`](RequestClass::WRITES) with the other processes of a fleet.
     /// Default: it is not shared.
     ///
-    /// The store grants permits, so that all processes together keep to one limit. A refusal of one
-    /// process closes the gate of all. While the store does not answer, this layer goes on alone,
-    /// with its share of the limit: see [`fleet`](crate::fleet). Nothing is shared with
-    /// [`pacing`](Self::pacing) turned off.
+    /// The store grants permits, so that all processes together keep within one limit. A 429 in one
+    /// process closes the gates of all processes. While the store does not answer, this layer goes
+    /// on alone, with its share of the limit: see [`fleet`](crate::fleet). With
+    /// [`pacing`](Self::pacing) off, nothing is shared.
     ///
-    /// `fleet` has to be made for the API client that the requests are made for.
+    /// `fleet` has to be made for the API client that sends the requests.
     #[cfg(feature = "fleet")]
     #[cfg_attr(docsrs, doc(cfg(feature = "fleet")))]
     pub fn shared(mut self, fleet: &crate::SharedState) -> Self {
@@ -176,8 +178,8 @@ impl TurrisBackoffLayerBuilder {
     /// Sets which responses say that a limit is exceeded. Default: [`ResponseClass::of`], which
     /// knows 429 and its gRPC equivalents.
     ///
-    /// Responses that are [`RateLimited`](ResponseClass::RateLimited) are waited out. All other
-    /// responses pass untouched.
+    /// A request with a [`RateLimited`](ResponseClass::RateLimited) response waits and is sent
+    /// again. All other responses pass through unchanged.
     pub fn classify_responses<F>(mut self, classify: F) -> Self
     where
         F: Fn(StatusCode, &HeaderMap) -> ResponseClass + Send + Sync + 'static,

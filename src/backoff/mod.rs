@@ -1,76 +1,76 @@
-//! Middleware that waits out rate limits and keeps to them.
+//! Middleware that waits out 429s and keeps requests within the rate limits.
 //!
 //! Put [`TurrisBackoffLayer`] around any HTTP service. If there is a
-//! [`TurrisAuthLayer`](crate::TurrisAuthLayer), put it around that layer, so that a request that
-//! has waited a minute leaves with a fresh token. A bulk job ends as early as the server allows,
-//! first come, first served, without tuning.
+//! [`TurrisAuthLayer`](crate::TurrisAuthLayer), put this layer around it: a request that has waited
+//! a minute is then sent with a current token. A bulk job ends as early as the server allows,
+//! without tuning. Its requests are sent in the order in which they were made.
 //!
 //! # A 429 is waited out
 //!
-//! The request is repeated, up to three times by default. The server answers with a 429 before it
-//! processes a request, so this is safe for every method. The request waits
+//! A request that gets a 429 is sent again, up to three times by default. The server sends a 429
+//! before it processes a request, so the repetition is safe for every method. The request waits
 //!
-//! 1. as long as the server asks for: `Retry-After` in seconds, with or without a fraction, or as a
-//!    date;
-//! 2. else until the window ends: `X-RateLimit-Reset`, or the `RateLimit` fields of the IETF
+//! 1. as long as the server asks with `Retry-After`: in seconds, with or without a fraction, or as
+//!    a date;
+//! 2. else until the window ends, by `X-RateLimit-Reset` or the `RateLimit` fields of the IETF
 //!    drafts;
-//! 3. else as long as the limiter has found that this server needs;
-//! 4. else a random part of 1 s, 2 s, 4 s and so on, up to a minute.
+//! 3. else as long as this server has needed before, as far as the layer has measured it;
+//! 4. else a random part of 1 s, then of 2 s, 4 s and so on, up to a minute.
 //!
-//! A wait that the server has asked for is up to a tenth longer, by a second at most, so that the
-//! processes of a fleet come back one after another. The server's times are read against the
-//! answer's own `Date`, so a wrong clock does no harm.
+//! The layer adds up to a tenth, but at most a second, to a wait that the server has asked for. The
+//! addition is random, so that the processes of a fleet come back one after another. Dates are
+//! compared with the response's own `Date`, so a wrong local clock does no harm.
 //!
 //! # One gate for each limit
 //!
-//! Requests with the same authority and the same [`RequestClass`] share a gate. By default requests
-//! that change something are one class, and all other requests another.
+//! Requests with the same authority and the same [`RequestClass`] share a gate. By default there
+//! are two classes: requests that change something, and all other requests.
 //!
-//! - After a 429 the gate is closed. No request of its class leaves until it opens.
-//! - Then one request tries whether the server accepts again. With each success one more may be in
-//!   flight.
-//! - Requests leave in the order in which they came. Refused requests come first.
-//! - A request that tries the gate uses no retry, unless the server had stated when the gate opens.
+//! - After a 429 the gate is closed. No request of its class is sent until the gate opens.
+//! - Then one request probes whether the server accepts requests again. With each success one more
+//!   request may be in flight.
+//! - Requests are sent in the order in which they came. Refused requests come first.
+//! - A refused probe uses up none of the request's retries, unless the server had stated when the
+//!   gate opens.
 //!
 //! # Pacing: limits are used but not exceeded
 //!
 //! Pacing is on by default. It knows two kinds of limits:
 //!
 //! - **Stated windows.** Requests that change something start from the documented 60 a minute, or
-//!   from [`rate_limit`](TurrisBackoffLayerBuilder::rate_limit). The server's statements replace
-//!   that: how many requests a window carries, how many are left, when it ends and how long it is.
-//!   All requests of a window may leave at once.
-//! - **A rate that is found.** If a server refuses and states nothing, the layer searches for its
-//!   rate. The rate rises while requests are accepted, and falls if they are refused.
+//!   from [`rate_limit`](TurrisBackoffLayerBuilder::rate_limit). The server's headers replace that
+//!   value: they state how many requests fit into a window, how many are left, when the window
+//!   ends, and how long it is. All requests of a window may be sent at once.
+//! - **A measured rate.** If a server refuses requests and states no limit, the layer searches for
+//!   the rate that it accepts. The rate rises while requests are accepted, and falls when they are
+//!   refused.
 //!
-//! What was learned is forgotten after five windows without new evidence. The layer notices other
-//! processes by their use of the limit.
+//! The layer forgets a limit after five windows without new evidence. It notices other processes by
+//! their use of the limit.
 //!
 //! # A missing token is waited for
 //!
-//! A [`TokenError`](crate::TokenError) of a kind that [waiting can
-//! cure](crate::TokenErrorKind::is_transient) is waited out for as long as its
-//! [`retry_after`](crate::TokenError::retry_after) says. Only the request without a token waits,
-//! and the gate stays open. All other token errors come back at once.
+//! If a request fails with a [`TokenError`](crate::TokenError) of a [transient
+//! kind](crate::TokenErrorKind::is_transient), it waits for as long as
+//! [`retry_after`](crate::TokenError::retry_after) says, and is sent again. Only that request
+//! waits, and the gate stays open. All other token errors go to the caller at once.
 //!
 //! # What bounds the waiting
 //!
-//! - A server can impose no wait beyond [`max_wait`](TurrisBackoffLayerBuilder::max_wait), 2
-//!   minutes by default. A 429 that asks for more goes back at once, and closes the gate for
-//!   `max_wait`.
-//! - A 429 also goes back if the server has refused every request for `max_wait`, with or without a
-//!   stated time.
-//! - A 429 goes back if the retries or the budget are used up, if the body [cannot be
-//!   repeated](crate::replay::TryCloneBody), or if there is no tokio runtime with timers.
-//! - The time in the queue behind other requests has no bound of its own: put a timeout around this
-//!   layer.
+//! - A server can close a gate for [`max_wait`](TurrisBackoffLayerBuilder::max_wait) at most, 2
+//!   minutes by default. A 429 that asks for a longer wait goes to the caller at once, and closes
+//!   the gate for `max_wait`.
+//! - A 429 also goes to the caller if the server has refused every request for `max_wait`.
+//! - A 429 also goes to the caller if the retries or the budget are used up, if the body [cannot be
+//!   sent again](crate::replay::TryCloneBody), or if there is no tokio runtime with timers.
+//! - The time in the queue behind other requests has no bound. Put a timeout around this layer to
+//!   bound it.
 //!
-//! Other statuses pass untouched.
+//! All other responses pass through unchanged.
 //!
-//! A request that waits holds no readiness of the inner service, no permit and no connection. If it
-//! is dropped, it leaves the queue. The head cannot block the queue: if it may send but does not,
-//! because it is not polled or its inner service is not ready, the requests behind it pass after
-//! about a second.
+//! A waiting request holds no readiness of the inner service, no permit and no connection. If it is
+//! dropped, it leaves the queue. The head cannot block the queue: if it is not polled, or its inner
+//! service is not ready, the requests behind it pass it after about a second.
 //!
 //! # What you can see
 //!

@@ -1,5 +1,4 @@
-//! The policy of a limit: it decides when a request may be sent, and judges the limit by the
-//! answers.
+//! The policy of a limit: when a request may be sent, and what a response says about the limit.
 
 use std::{
     error::Error,
@@ -21,10 +20,10 @@ use crate::{
     timer::{NoTimers, Timer},
 };
 
-/// A request's wait for its turn at a gate.
+/// The wait of a request for its turn at a gate.
 pub(crate) struct LimitWait {
     queue: QueueGuard,
-    /// The request joins the queue at this time, when a token may be available again.
+    /// The time at which a token may be available again. The request joins the queue then.
     pause_ends: Option<Instant>,
     timer: Timer,
     since: Instant,
@@ -35,7 +34,7 @@ impl LimitWait {
         Self { queue, pause_ends: None, timer: Timer::default(), since: Instant::now() }
     }
 
-    /// Joins the queue while the refused answer is still read.
+    /// Joins the queue while the discarded response is still being read.
     pub(crate) fn join(&mut self, cx: &mut Context<'_>) {
         if self.pause_ends.is_none() {
             self.queue.join(cx.waker());
@@ -52,8 +51,7 @@ impl LimitWait {
                     self.pause_ends = None;
                     match self.queue.turn(now, cx.waker()) {
                         Turn::Wait(until) => until,
-                        // A request that missed its turn may try to leave when its service is
-                        // ready.
+                        // A request that missed its turn may try to send once its service is ready.
                         Turn::Send | Turn::Evicted => return Poll::Ready(Ok(())),
                     }
                 }
@@ -62,7 +60,7 @@ impl LimitWait {
         }
     }
 
-    /// Takes the turn, if it still is the turn of this request.
+    /// Takes the turn. Returns `None` if it is no longer the turn of this request.
     pub(crate) fn try_send(&mut self, history: &mut History, cx: &mut Context<'_>) -> Option<InFlightGuard> {
         let now = Instant::now();
         let in_flight = self.queue.try_send(now, cx.waker())?;
@@ -73,8 +71,8 @@ impl LimitWait {
     }
 }
 
-/// Whether a copy of a request is kept. A request without retries left keeps a copy too: it may
-/// still try whether the gate is open.
+/// Whether copies of requests are kept. A request keeps a copy even after its last retry, since it
+/// may still probe the gate.
 #[inline]
 pub(crate) fn keeps_copy(settings: &Settings) -> bool {
     settings.max_retries > 0
@@ -84,7 +82,7 @@ fn has_retry(settings: &Settings, history: &History) -> bool {
     history.limit_retries < settings.max_retries
 }
 
-/// Records an answer that is not a refusal for a limit.
+/// Records a response that is not a 429 or its equivalent.
 #[inline]
 pub(crate) fn accepted(in_flight: &mut InFlightGuard, headers: &HeaderMap) {
     if let Some(budget) = &in_flight.settings().budget {
@@ -93,8 +91,8 @@ pub(crate) fn accepted(in_flight: &mut InFlightGuard, headers: &HeaderMap) {
     in_flight.accepted(headers);
 }
 
-/// Records an answer that is a 429 or means the same. Returns the wait before the next attempt, or
-/// `None` if the answer goes to the caller.
+/// Records a 429 or its equivalent. Returns the wait before the next attempt, or `None` if the
+/// response goes to the caller.
 pub(crate) fn refused(
     in_flight: InFlightGuard,
     headers: &HeaderMap,
@@ -127,7 +125,8 @@ pub(crate) fn without_token(
     // `None` if waiting does not help.
     let wait = error.retry_after().filter(|wait| *wait <= max_wait);
     let is_retried = wait.is_some() && has_retry(settings, history) && can_wait(settings, repeatable);
-    // The request has not been sent, so it is not counted, even if the error goes back.
+    // The request was not sent, so the limit does not count it, even if the error goes to the
+    // caller.
     let queue = in_flight.not_sent();
     let wait = wait.filter(|_| is_retried)?;
     history.limit_retries += 1;
@@ -136,7 +135,7 @@ pub(crate) fn without_token(
     Some(LimitWait { pause_ends: Some(end), ..LimitWait::new(queue) })
 }
 
-/// Whether the request can wait and be sent again. A `true` takes one retry out of the budget.
+/// Whether the request can wait and be sent again. If so, one retry is taken from the budget.
 fn can_wait(settings: &Settings, repeatable: bool) -> bool {
     repeatable && Timer::is_available() && settings.budget.as_ref().is_none_or(|budget| budget.withdraw())
 }

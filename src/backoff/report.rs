@@ -8,9 +8,8 @@ use crate::engine::History;
 
 /// Report on the attempts and the waits that led to a response.
 ///
-/// It is among the extensions of each response whose request was held back or sent more than once.
-/// If two of these layers are stacked, the report of the outer layer replaces that of the inner
-/// one.
+/// Each response whose request was held back or sent more than once has it as an extension. If two
+/// of these layers are stacked, the outer layer's report replaces the inner layer's report.
 ///
 /// # Examples
 ///
@@ -30,19 +29,20 @@ pub struct BackoffReport {
 }
 
 impl BackoffReport {
-    /// Returns how many times the request was sent: 1 if it was only held back.
+    /// Returns how many times the request was sent. It is 1 for a request that was only held back.
     pub fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// Returns how long the request waited: in the queue, for the gate to open, and for a token to
-    /// be available again. The time of the answers is not included.
+    /// Returns how long the request waited in the queue, for the gate, and for a token to be
+    /// available again. The time in flight is not included.
     pub fn waited(&self) -> Duration {
         self.waited
     }
 }
 
-/// Extension of a request that turns the layer off for it.
+/// Extension of a request that turns [`TurrisBackoff`](super::TurrisBackoff), and the rate limits
+/// of [`Turris`](crate::Turris), off for it.
 ///
 /// The request is not held back, counted or repeated.
 ///

@@ -15,11 +15,11 @@ use crate::{BoxError, engine::Engine, gate::GateRegistry, replay::TryCloneBody};
 
 /// Service that waits out rate limits for the service that it wraps, and paces its requests.
 ///
-/// [`TurrisBackoffLayer`](super::TurrisBackoffLayer) makes it; the [module](super) says what it
-/// does.
+/// [`TurrisBackoffLayer`](super::TurrisBackoffLayer) makes it. The [module](super) describes what
+/// it does.
 ///
-/// The inner service has to be `Clone`. While a request waits, the readiness of the called service
-/// is given back. When the turn of the request comes, a clone is made ready.
+/// The inner service has to be `Clone`. While a request waits, the layer gives up the readiness of
+/// the service that was called. When the turn of the request comes, the layer makes a clone ready.
 ///
 /// # Examples
 ///

@@ -1,9 +1,9 @@
-//! The deadline of a gRPC call: one bound for all attempts and all waits together.
+//! The deadline of a gRPC call: it covers all attempts and all waits together.
 //!
-//! A gRPC client states in `grpc-timeout` how long it waits. By the gRPC proposal A6 that time
-//! covers all attempts. So
+//! A gRPC client states its timeout in the header `grpc-timeout`. By the gRPC proposal A6 the
+//! timeout covers all attempts, so
 //!
-//! - the engine ends a call whose time is over,
+//! - the engine ends a call when its deadline passes,
 //! - a later attempt carries the time that is left,
 //! - `grpc-previous-rpc-attempts` counts the attempts before it.
 
@@ -57,8 +57,7 @@ impl Deadline {
         })
     }
 
-    /// Tells the server how much time is left, and that it is attempt number `attempts + 1` of this
-    /// call.
+    /// Writes the time that is left, and the number of attempts before this one, into the headers.
     ///
     /// If the header map has no room for the two fields, it keeps the values of the first attempt.
     pub(super) fn write<B>(&self, request: &mut Request<B>, attempts: u32) {
@@ -71,7 +70,8 @@ impl Deadline {
         }
     }
 
-    /// Ready when the time is over. Without timers it stays pending: nothing could wake the caller.
+    /// Completes when the deadline has passed. On a runtime without timers it stays pending, and
+    /// the call has no deadline.
     pub(super) fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<BoxError> {
         match self.timer.poll_until(self.at, cx) {
             Poll::Ready(Ok(())) => Poll::Ready(error()),
@@ -80,7 +80,7 @@ impl Deadline {
     }
 }
 
-/// The only value of a header.
+/// Returns the value of a header that occurs exactly once and is visible ASCII.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
@@ -103,8 +103,7 @@ fn parse(timeout: &str) -> Option<Duration> {
     Some(Duration::new(u64::try_from(nanoseconds / 1_000_000_000).ok()?, (nanoseconds % 1_000_000_000) as u32))
 }
 
-/// Writes a timeout in the finest unit that has room for it. A call that is sent has at least a
-/// nanosecond.
+/// Writes a timeout in the finest unit that has room for it. The least value is a nanosecond.
 fn encode(timeout: Duration) -> HeaderValue {
     let nanoseconds = timeout.as_nanos().clamp(1, LARGEST * HOUR.1);
     let (unit, length) = UNITS.into_iter().find(|(_, length)| nanoseconds / length <= LARGEST).unwrap_or(HOUR);
@@ -126,7 +125,7 @@ fn error() -> BoxError {
     DeadlineExceeded.into()
 }
 
-/// Error of a gRPC call whose deadline was over before an answer came.
+/// Error of a gRPC call whose deadline passed before a response arrived.
 ///
 /// The call's `grpc-timeout` states the deadline. It covers all attempts, and the waits for a token
 /// and for rate limits between them. With the feature `tonic` this type is the source of a

@@ -1,4 +1,5 @@
-//! Reads the rest of a refused answer, so that its connection can carry the next request.
+//! [`Drain`]: reads the body of a discarded response, so that its connection can carry the next
+//! request.
 
 use std::{
     fmt,
@@ -19,15 +20,19 @@ use crate::timer::Timer;
 /// cheaper than reading on.
 const MOST_BYTES: u64 = 64 * 1024;
 
-/// A connection that takes longer to deliver an error object is not worth the wait.
+/// If an error object takes longer than this to arrive, a new connection is cheaper than waiting.
 const MOST_TIME: Duration = Duration::from_secs(1);
 
 pin_project! {
-    /// Reads a body to its end and discards it: at most 64 KiB, for at most one second.
+    /// Future that reads a body to its end and discards it: at most 64 KiB, for at most one second.
     ///
-    /// The rest is dropped after an error, or if the body exceeds a bound. Only the connection is
-    /// lost then. A body that is there at once is read without a timer. If there is no timer, an
-    /// unfinished body is dropped too.
+    /// The rest of the body is dropped, and only the connection is lost, if
+    ///
+    /// - the body fails,
+    /// - the body exceeds a bound,
+    /// - the body is not complete yet and the runtime has no timers.
+    ///
+    /// A body that is complete at once is read without a timer.
     pub(crate) struct Drain<B> {
         #[pin]
         body: B,

@@ -1,4 +1,4 @@
-//! The state machine of one request.
+//! [`Engine`]: the state machine of one request.
 
 use std::{
     future::Future,
@@ -23,10 +23,10 @@ use crate::{BoxError, ResponseClass, replay::TryCloneBody};
 pin_project! {
     /// Response future of a request that goes through a layer with the policy `P`.
     ///
-    /// 1. A request starts in `Sent` or in `Waiting`. It goes from one to the other until its
-    ///    answer goes to the caller.
-    /// 2. No state holds readiness of the inner service: `Waiting` acquires it and sends in the
-    ///    same poll.
+    /// 1. A request starts in `Sent`, `Waiting` or `Failed`. It alternates between `Sent` and
+    ///    `Waiting` until its response or its error goes to the caller.
+    /// 2. No state holds readiness of the inner service between two polls: `Waiting` acquires
+    ///    readiness and sends in the same poll.
     /// 3. Every request ends in `Done`, which holds nothing.
     #[project = EngineProj]
     #[project_replace = EngineOwn]
@@ -55,7 +55,7 @@ pub(super) struct Attempt<S, P: Policy, B> {
     pub(super) history: Option<Box<History>>,
 }
 
-/// An answer, and its class if it has to be judged.
+/// A response, and its class if it has to be judged.
 type Looked<R> = (Response<R>, Option<ResponseClass>);
 
 /// What follows an attempt: a wait for the next one, or the end.
@@ -68,9 +68,9 @@ where
     B: TryCloneBody,
     R: Body,
 {
-    /// Sends `request` on `inner`, which is ready, or lets it wait.
-    // Never inlined, and the values of a sent request come last, so they are written in their final
-    // place. Inlined, they are built elsewhere first and then moved.
+    /// Sends `request` on `inner`, which is ready, or makes the request wait.
+    // Never inlined, and the values of a sent request are built last, so the compiler writes them
+    // in their final place. If inlined, it builds them elsewhere and moves them.
     #[inline(never)]
     pub(crate) fn call(inner: &mut S, policy: &P, mut request: Request<B>) -> Self {
         let mut copy = None;
@@ -83,8 +83,8 @@ where
                 };
             }
         };
-        // If no other attempt can follow, the client alone bounds this attempt: it has the caller's
-        // timeout.
+        // The engine needs the deadline only if another attempt can follow. A single attempt
+        // carries the caller's own `grpc-timeout` to the client, which enforces it.
         let history = match &copy {
             Some(copy) if copy.may_have_grpc_timeout() => with_deadline(&request),
             _ => None,
@@ -98,8 +98,9 @@ where
     #[cold]
     #[inline(never)]
     fn wait(inner: &mut S, policy: &P, request: Request<B>, wait: P::Wait) -> Pin<Box<Waiting<S, P, B, R>>> {
-        // Readiness may hold a permit, so it is given back while the request waits: the service
-        // that was polled ready is dropped. The clones have never been polled.
+        // The readiness of a service may hold a permit. The service that was polled ready is
+        // therefore dropped while the request waits. Its clones have never been polled, so they
+        // hold none.
         let unready = inner.clone();
         drop(std::mem::replace(inner, unready.clone()));
         let history = Box::new(History { deadline: Deadline::of(&request), ..History::default() });
@@ -124,9 +125,9 @@ where
 {
     type Output = Result<Response<R>, P::Error>;
 
-    /// The path of nearly all answers: the request is sent once, and its answer goes to the caller.
-    /// Answers are large values, so they are moved as rarely as possible.
-    // Inlined always: as a call of its own it costs two more moves of a response.
+    /// The path of nearly all responses: the request is sent once, and its response goes to the
+    /// caller. Responses are large values, so they are moved as rarely as possible.
+    // Always inlined: a separate call costs two more moves of the response.
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let EngineProj::Sent { response, attempt } = self.as_mut().project() else { return self.poll_rest(cx) };
@@ -163,7 +164,8 @@ where
     B: TryCloneBody,
     R: Body,
 {
-    /// The path of all other attempts: an error, a classified answer, or a request with a history.
+    /// The path of all other attempts: an error, a classified response, or a request with a
+    /// history.
     #[cold]
     #[inline(never)]
     fn poll_judged(
@@ -184,8 +186,8 @@ where
     fn poll_rest(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response<R>, P::Error>> {
         let error = loop {
             match self.as_mut().project() {
-                // A wait comes before each attempt but the first, so the recursion is no deeper
-                // than the number of attempts.
+                // Each attempt after the first follows a wait, so the recursion is at most as deep
+                // as the number of attempts.
                 EngineProj::Sent { .. } => return self.poll(cx),
                 EngineProj::Waiting { waiting } => match ready!(waiting.as_mut().poll_send(cx)) {
                     Ok((response, attempt)) => self.set(Self::Sent { response, attempt }),
@@ -234,7 +236,7 @@ where
             }
             Err(error) => (policy.judge_error(permit, &*error, repeatable, &mut history), Err(error)),
         };
-        // The copy may have become useless by now: its body can be in use on another thread.
+        // `into_request` can still fail: another thread may be reading the body of the copy.
         let again = wait.and_then(|wait| {
             let (copy, service) = copy?;
             Some((wait, copy.into_request()?, service))

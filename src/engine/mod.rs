@@ -1,12 +1,12 @@
-//! The engine of the three services: send a request, judge the answer, perhaps send it again.
+//! The engine of the three services: send a request, judge the response, perhaps send it again.
 //!
 //! [`TurrisAuth`](crate::TurrisAuth), [`TurrisBackoff`](crate::TurrisBackoff) and
 //! [`Turris`](crate::Turris) differ in their [`Policy`] alone. The engine owns the rest:
 //!
 //! - it keeps one copy of the request,
-//! - it reads a refused answer to its end,
-//! - it gives the readiness of the inner service back while a request waits, and makes a clone
-//!   ready for the next attempt,
+//! - it reads a discarded response to its end,
+//! - it gives up the readiness of the inner service while a request waits, and makes a clone ready
+//!   for the next attempt,
 //! - it holds the deadline of a gRPC call,
 //! - it repeats a request that an HTTP/2 server did not process.
 //!
@@ -16,9 +16,9 @@
 //! | `future.rs` | the state machine: one `loop` over one enum |
 //! | `waiting.rs` | a request that waits, and its way back into flight |
 //! | `retry_copy.rs` | the copy that is kept for the next attempt |
-//! | `drain.rs` | the end of a refused answer |
+//! | `drain.rs` | reads a discarded response to its end |
 //! | `deadline.rs` | the deadline of a gRPC call |
-//! | `unprocessed.rs` | errors that say that a request was not processed |
+//! | `unprocessed.rs` | finds errors of requests that the server did not process |
 
 mod deadline;
 mod drain;

@@ -25,38 +25,42 @@ pub(crate) enum Part {
     Deadline,
 }
 
-/// The reason why an arriving request is not sent at once. Functions return it boxed: few requests
-/// get one, and the permits of all other requests are moved less.
+/// The reason why a new request is not sent at once. It is returned in a box, because it is rare
+/// and large: a small result is cheaper to move for all other requests.
 pub(crate) enum Held<P: Policy> {
-    /// It has to wait.
+    /// The request has to wait.
     Wait(P::Wait),
-    /// It cannot be sent.
+    /// The request cannot be sent.
     Fail(P::Error),
 }
 
-/// The rules of one layer for one request. A value is a reference to the state that all services of
-/// the layer share.
+/// The rules by which one layer treats a request. A policy is a reference to the state that all
+/// services of the layer share.
 ///
-/// A request takes this way: [`enter`](Admit::enter), or [`poll_wait`](Admit::poll_wait) until it
-/// may [`leave`](Admit::leave); in flight with a [`Permit`](Policy::Permit); then
-/// [`look`](Policy::look), [`judge`](Policy::judge) or [`judge_error`](Policy::judge_error), which
-/// may make it wait again.
+/// The engine calls the functions in this order:
 ///
-/// `repeatable` says that there is a copy of the request that can be sent.
+/// 1. [`enter`](Admit::enter) sends the request, or makes it wait.
+/// 2. While the request waits: [`poll_wait`](Admit::poll_wait), then [`leave`](Admit::leave).
+/// 3. In flight the request holds a [`Permit`](Policy::Permit).
+/// 4. A response goes to [`look`](Policy::look) and, if that asks for it, to
+///    [`judge`](Policy::judge). An error goes to [`judge_error`](Policy::judge_error). Both may
+///    make the request wait again.
+///
+/// The argument `repeatable` says whether there is a copy of the request that can be sent.
 pub(crate) trait Policy: Clone {
-    /// State of a request in flight. A dropped permit says that no answer came.
+    /// State of a request in flight. To drop it means that no response came.
     type Permit;
-    /// State of a waiting request. A dropped wait gives up its place.
+    /// State of a waiting request. To drop it gives up the request's place in the queue.
     type Wait;
     /// The error of the service.
     type Error;
 
-    /// Looks at an answer. Returns its class if it has to be [judged](Self::judge), or `None` if it
-    /// goes to the caller and teaches nothing beyond its arrival.
+    /// Classifies a response. Returns its class if the response has to be [judged](Self::judge), or
+    /// `None` if it goes to the caller at once.
     fn look<R>(&self, permit: &mut Self::Permit, response: &Response<R>) -> Option<ResponseClass>;
 
-    /// Judges an answer by its class. Returns the wait before the next attempt, or `None` if the
-    /// answer goes to the caller.
+    /// Judges a response by its class. Returns the wait before the next attempt, or `None` if the
+    /// response goes to the caller.
     fn judge<R>(
         &self,
         permit: Self::Permit,
@@ -67,7 +71,7 @@ pub(crate) trait Policy: Clone {
     ) -> Option<Self::Wait>;
 
     /// Judges an attempt that ended in an error of the inner service, as [`judge`](Self::judge)
-    /// judges an answer.
+    /// judges a response.
     fn judge_error(
         &self,
         permit: Self::Permit,
@@ -76,16 +80,16 @@ pub(crate) trait Policy: Clone {
         history: &mut History,
     ) -> Option<Self::Wait>;
 
-    /// Returns the wait before a request that was not processed is sent again. `None` if the
-    /// request skips the layer.
+    /// Returns the wait before a request that the server did not process is sent again. `None` if
+    /// the request skips the layer.
     fn resend(&self, permit: Self::Permit) -> Option<Self::Wait>;
 
-    /// Takes a place in the queue while the refused answer is still being read.
+    /// Lets the request join the queue while its discarded response is still being read.
     fn join_queue(&self, wait: Pin<&mut Self::Wait>, cx: &mut Context<'_>) {
         let _ = (wait, cx);
     }
 
-    /// Adds a report of the request's history to an answer that goes to the caller.
+    /// Adds a report of the request's history to a response that goes to the caller.
     fn report<R>(&self, history: &History, response: &mut Response<R>);
 
     /// Turns an error of one part into the error of the service.
@@ -94,9 +98,9 @@ pub(crate) trait Policy: Clone {
 
 /// How a [`Policy`] admits requests that are sent on the service `S`.
 pub(crate) trait Admit<S, B>: Policy {
-    /// Prepares `request` for sending, if it may go at once. A policy that needs a copy for a retry
-    /// calls `keep` before it changes the request. A policy keeps no copy of a request that skips
-    /// it.
+    /// Prepares `request` for sending if it may be sent at once. If the policy may need a copy for
+    /// a retry, it calls `keep` before it changes the request. It keeps no copy of a request that
+    /// skips the layer.
     fn enter(
         &self,
         request: &mut Request<B>,
@@ -104,8 +108,9 @@ pub(crate) trait Admit<S, B>: Policy {
         keep: impl FnOnce(&Request<B>),
     ) -> Result<Self::Permit, Box<Held<Self>>>;
 
-    /// Waits until the inner service is worth making ready. It is polled before each poll of the
-    /// service, so a request that has to wait anew gives readiness back.
+    /// Completes when the request may be sent, so that its service is worth making ready. It is
+    /// polled before each poll of the service: a request that has to wait again then gives up
+    /// readiness.
     fn poll_wait(
         &self,
         wait: Pin<&mut Self::Wait>,
@@ -128,7 +133,8 @@ pub(crate) trait Admit<S, B>: Policy {
     ) -> Option<Result<Self::Permit, Self::Error>>;
 }
 
-/// The history of one request. A first attempt that was sent at once and has no deadline has none.
+/// The history of one request. The engine allocates it only for a request that has a deadline, has
+/// waited, or has been judged.
 #[derive(Default)]
 pub(crate) struct History {
     /// How many times the request was handed to the inner service.
@@ -139,10 +145,10 @@ pub(crate) struct History {
     pub(crate) limit_retries: u32,
     /// How long a limit has held the request back.
     pub(crate) waited: Duration,
-    /// Time has passed since the policy let the request go, because the service was not ready.
+    /// The service was not ready when the policy admitted the request, so time has passed since.
     pub(crate) delayed: bool,
-    /// The request was sent again because the server had not processed it. That happens once at
-    /// most.
+    /// The request was sent again because the server had not processed it, which happens at most
+    /// once.
     pub(super) resent: bool,
     pub(super) deadline: Option<Deadline>,
 }

@@ -1,6 +1,7 @@
-//! The copy of a request that another attempt needs.
+//! [`RetryCopy`]: the copy of a request for another attempt.
 //!
-//! Nearly every copy is dropped unused, so packing has to be cheap, and unpacking may cost more.
+//! Nearly every copy is dropped unused. Packing therefore has to be cheap, and unpacking may cost
+//! more.
 
 use bytes::{Buf, Bytes};
 use http::{
@@ -38,8 +39,8 @@ impl<B: TryCloneBody> RetryCopy<B> {
     }
 
     /// Returns the request, or `None` if its body can no longer be sent from its beginning. If the
-    /// first attempt is still being sent, it ends here: if it read on, the copy could become
-    /// unusable.
+    /// first attempt is still reading the body, that attempt ends here, because further reading
+    /// could make the copy unusable.
     pub(crate) fn into_request(self) -> Option<Request<B>> {
         if !self.body.begin_exclusive() {
             return None;
@@ -52,11 +53,15 @@ impl<B: TryCloneBody> RetryCopy<B> {
 
 /// A method, a version, a URI and a header map in one block of memory.
 ///
-/// A clone of a map takes two blocks, and one more for each value that has not been shared yet. In
-/// a packed head five numbers come first, then the URI's authority and path, its scheme if it is
-/// neither `https` nor `http`, and the method if it is not among the [`METHODS`]. A header is a
-/// [`Lengths`] word, the name, and the value, in the map's own order: appended in this order to an
-/// empty map, they make an equal one.
+/// A clone of a header map takes two blocks, and one more for each value that has not been shared
+/// yet. A packed head holds, in this order:
+///
+/// 1. the five numbers of [`Start`],
+/// 2. the URI's authority and path,
+/// 3. the URI's scheme, if it is neither `https` nor `http`,
+/// 4. the method, if it is not among the [`METHODS`],
+/// 5. for each header a [`Lengths`] word, the name and the value. The headers keep the order of the
+///    map, so that appending them to an empty map makes an equal map.
 struct PackedHead(Vec<u8>);
 
 /// The five numbers of a packed head:
@@ -68,7 +73,7 @@ struct PackedHead(Vec<u8>);
 /// 5. the length of the URI's path.
 type Start = [u32; 5];
 
-/// In place of the length of a scheme. No scheme is that long.
+/// Stands in place of the length of a scheme. No scheme is that long.
 const HTTPS: u32 = u32::MAX;
 const HTTP: u32 = u32::MAX - 1;
 
@@ -76,12 +81,12 @@ const METHOD: u32 = 8;
 
 const GRPC_TIMEOUT: &[u8; 12] = b"grpc-timeout";
 
-/// The index of a byte of the first number that neither the version nor the method uses, on
-/// machines of both byte orders. There are fewer than 256 versions and methods.
+/// The index of the highest byte of the first number, on machines of both byte orders. Neither the
+/// version nor the method uses that byte, since there are fewer than 256 of each.
 const MARKS: usize = if cfg!(target_endian = "little") { 3 } else { 0 };
 const MAY_HAVE_GRPC_TIMEOUT: u8 = 1;
 
-/// The commonest first.
+/// The most frequent version comes first.
 const VERSIONS: [Version; 5] = [Version::HTTP_11, Version::HTTP_2, Version::HTTP_3, Version::HTTP_10, Version::HTTP_09];
 
 const METHODS: [Method; 9] = [
@@ -99,9 +104,11 @@ const METHODS: [Method; 9] = [
 const TYPICAL_TARGET: usize = 128;
 const TYPICAL_HEADER: usize = 64;
 
-/// The length of a name in the upper 16 bits (a `HeaderName` has at most 65,535 bytes), whether the
-/// value is sensitive in the next, the length of the value in the lower 47 (no address space has
-/// more).
+/// A word that holds, from the highest bit to the lowest:
+///
+/// - 16 bits: the length of the name (a `HeaderName` has at most 65,535 bytes),
+/// - 1 bit: whether the value is sensitive,
+/// - 47 bits: the length of the value (no address space has more).
 struct Lengths(u64);
 
 impl Lengths {
@@ -139,8 +146,8 @@ impl PackedHead {
         };
         let target =
             [uri.authority().map_or("", Authority::as_str), uri.path_and_query().map_or("", PathAndQuery::as_str)];
-        // Most requests stay below this guess. To add the lengths up first costs more than the rare
-        // second block.
+        // Most requests fit into this guess. To add up the lengths first would cost more than the
+        // rare second block.
         let mut packed = Vec::with_capacity(TYPICAL_TARGET + headers.len() * TYPICAL_HEADER);
         let [authority, path] = target.map(|part| u32::try_from(part.len()).ok());
         let name_length = u32::try_from(name.len()).ok()?;
@@ -167,15 +174,16 @@ impl PackedHead {
         Some(Self(packed))
     }
 
-    /// Whether there may be a header `grpc-timeout`. Packing notices it in passing, which costs
-    /// less than a look-up.
+    /// Whether there may be a header `grpc-timeout`. The check is part of packing, which costs less
+    /// than a look-up.
     #[inline]
     fn may_have_grpc_timeout(&self) -> bool {
         self.0.get(MARKS) == Some(&MAY_HAVE_GRPC_TIMEOUT)
     }
 
-    /// Returns the packed request. Parts that were valid once are valid again, so it is never
-    /// `None`. If it were, no request would be better than a request with a part missing.
+    /// Returns the packed request. All parts were valid when they were packed, so it is never
+    /// `None`. If a part were invalid nevertheless, it is safer to send no request than one without
+    /// that part.
     fn unpack(self) -> Option<Request<()>> {
         let mut packed = Bytes::from(self.0);
         let mut parts = uri::Parts::default();
@@ -220,7 +228,7 @@ impl PackedHead {
     }
 }
 
-/// The name, whether the value is sensitive, and the value of the next header.
+/// Takes the next header: its name, whether its value is sensitive, and its value.
 fn take(packed: &mut Bytes) -> Option<((Bytes, bool), Bytes)> {
     let lengths = Lengths(packed.try_get_u64_ne().ok()?);
     let name = split(packed, lengths.name())?;

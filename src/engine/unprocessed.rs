@@ -1,14 +1,16 @@
-//! Errors of requests that the server did not process. Such a request can be sent again, whatever
-//! its method.
+//! Finds errors of requests that the server did not process. Such a request can be sent again,
+//! whatever its method.
 
 use std::error::Error;
 
-/// Whether an HTTP/2 server has said that it did not process the request: it reset the stream with
-/// `REFUSED_STREAM` (RFC 9113, section 8.7), or it shut the connection down with a GOAWAY whose
-/// last stream comes before this one (section 6.8).
+/// Whether an HTTP/2 server has said that it did not process the request. It says so in two ways:
 ///
-/// The error of the HTTP/2 library is looked for behind the errors of the clients that wrap it. A
-/// stream that the GOAWAY includes goes on, and does not end with that error.
+/// - it resets the stream with `REFUSED_STREAM` (RFC 9113, section 8.7),
+/// - it shuts the connection down with a GOAWAY whose last stream comes before this stream (section
+///   6.8).
+///
+/// The error of the HTTP/2 library is searched for in the chain of sources, because clients wrap
+/// it. A stream that the GOAWAY includes goes on and does not end with that error.
 #[cfg(feature = "http2")]
 pub(super) fn is_unprocessed(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
@@ -22,7 +24,7 @@ pub(super) fn is_unprocessed(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// Without the feature `http2` no such error is known.
+/// Always `false`: without the feature `http2` no such error is known.
 #[cfg(not(feature = "http2"))]
 pub(super) fn is_unprocessed(_error: &(dyn Error + 'static)) -> bool {
     false

@@ -1,4 +1,4 @@
-//! A request that waits, and its way back into flight.
+//! [`Waiting`]: a request that waits, and how it is sent.
 
 use std::{
     future::Future,
@@ -20,11 +20,11 @@ use super::{
 use crate::replay::TryCloneBody;
 
 pin_project! {
-    /// A request that waits. It lives on the heap: it is large, and most requests never wait.
+    /// A request that waits. It is boxed, because it is large and most requests never wait.
     ///
-    /// 1. The service holds readiness only while `touched` is set, and only within one poll: the
-    ///    request leaves in that poll or gives readiness back.
-    /// 2. `queued` is there until the request leaves, which is the end of this value.
+    /// 1. The service holds readiness only within one poll, and only while `touched` is set. In
+    ///    that poll the request is sent, or it gives readiness up.
+    /// 2. `queued` is `Some` until the request is sent. After that the value is not polled again.
     pub(super) struct Waiting<S, P, B, R>
     where
         P: Policy,
@@ -33,7 +33,7 @@ pin_project! {
         policy: P,
         #[pin]
         wait: P::Wait,
-        // The end of the refused answer, so that its connection can be used again.
+        // The rest of the discarded response. It is read so that its connection can be used again.
         #[pin]
         drain: Option<Drain<R>>,
         // The service has been polled since it was cloned, so it may hold readiness or a place in a
@@ -49,11 +49,11 @@ struct QueuedRequest<S, B> {
     history: Box<History>,
 }
 
-/// A request in flight again.
+/// The parts of a request that has just been sent.
 pub(super) type Sent<S, P, B> = (<S as Service<Request<B>>>::Future, Attempt<S, P, B>);
 
 impl<S, P: Policy, B, R> Waiting<S, P, B, R> {
-    /// `refused` is the body of the previous attempt's answer.
+    /// `refused` is the body of the discarded response, if there was a response.
     pub(super) fn new(
         request: Request<B>,
         service: S,
@@ -83,7 +83,7 @@ where
     B: TryCloneBody,
     R: Body,
 {
-    /// Ready when the request has been sent. It must not be polled after that.
+    /// Completes when the request has been sent. It must not be polled after that.
     pub(super) fn poll_send(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Sent<S, P, B>, P::Error>> {
         let mut this = self.project();
         loop {

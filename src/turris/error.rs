@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt};
 
 use crate::{BoxError, TokenError, engine::Part};
 
-/// Error of [`Turris`](super::Turris): a request got no answer.
+/// Error of [`Turris`](super::Turris) for a request that got no response.
 ///
 /// [`kind`](Self::kind) says which part failed. The [source](StdError::source) is the unchanged
 /// error of that part: a [`TokenError`], which [`token_error`](Self::token_error) finds, or the
@@ -54,8 +54,9 @@ pub enum ErrorKind {
     Limit,
     /// The client failed. The source is its error.
     Client,
-    /// The deadline of a gRPC call was over before an answer came. The source is, or has as its
-    /// source, a [`DeadlineExceeded`](crate::DeadlineExceeded).
+    /// The deadline of a gRPC call passed before a response arrived. The source is a
+    /// [`DeadlineExceeded`](crate::DeadlineExceeded) or, with the feature `tonic`, a
+    /// `tonic::Status` whose source is one.
     Deadline,
 }
 
@@ -70,7 +71,7 @@ impl Error {
         Self { kind, source }
     }
 
-    /// Returns the client's error for a request that never reached the stack.
+    /// Returns an error of the client for a request that never reached the stack.
     #[cfg(feature = "reqwest")]
     pub(crate) fn client(source: impl Into<BoxError>) -> Self {
         Self::new(Part::Client, source.into())
@@ -86,8 +87,8 @@ impl Error {
         TokenError::find_in(&*self.source)
     }
 
-    /// Takes the error of the part that failed out, for instance to downcast it to the error of
-    /// your client.
+    /// Returns the error of the part that failed, for instance to downcast it to the error of your
+    /// client.
     pub fn into_source(self) -> BoxError {
         self.source
     }

@@ -20,9 +20,9 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the request. A request that waits leaves the queue and delays no other. A
-    /// request in flight counts as sent. A token fetch that the request waited for goes on for the
-    /// other requests.
+    /// Dropping it drops the request. A waiting request leaves the queue and delays no other
+    /// request. A request in flight counts as sent. A token fetch that the request waited for goes
+    /// on for the other requests.
     ///
     /// # Panics
     ///

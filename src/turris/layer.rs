@@ -68,8 +68,9 @@ impl TurrisLayer {
 impl TurrisLayer<TokenService> {
     /// Returns a handle to the token of this layer.
     ///
-    /// A layer that fetches through the services it wraps has no service to fetch with; ask one of
-    /// its [services](Turris::handle) for a handle.
+    /// Only a layer with a [token service](TurrisLayerBuilder::token_service) has this method. All
+    /// other layers fetch through the clients that they wrap, and their [services](Turris::handle)
+    /// give out handles.
     pub fn handle(&self) -> TokenHandle {
         self.shared.auth.own_handle()
     }
@@ -89,7 +90,7 @@ impl<T> Clone for TurrisLayer<T> {
     }
 }
 
-/// The settings on one line.
+/// Shows the settings on one line.
 impl<T> fmt::Debug for TurrisLayer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("TurrisLayer").field(&Settings(&self.shared)).finish()
@@ -148,11 +149,11 @@ impl<T> TurrisLayerBuilder<T> {
         Self { auth: self.auth.token_timeout(timeout), ..self }
     }
 
-    /// Sets how many tokens are fetched in any period of length `per` at most. Default: 10 in 60
-    /// seconds, the documented limit.
+    /// Sets how many token requests the layer makes at most in any period of length `per`. Default:
+    /// 10 in 60 seconds, the documented limit.
     ///
-    /// See [`TurrisAuthLayerBuilder::rate_limit`]. The limit of the requests themselves is
-    /// [`rate_limit`](Self::rate_limit).
+    /// See [`TurrisAuthLayerBuilder::rate_limit`]. For all other requests,
+    /// [`rate_limit`](Self::rate_limit) sets the limit.
     pub fn token_rate_limit(self, fetches: u64, per: Duration) -> Self {
         Self { auth: self.auth.rate_limit(fetches, per), ..self }
     }
@@ -175,8 +176,8 @@ impl<T> TurrisLayerBuilder<T> {
         Self { auth: self.auth.allow_origin(origin), ..self }
     }
 
-    /// Attaches the token to requests whose URI is relative. Default: they are sent without a
-    /// token.
+    /// Attaches the token to requests whose URI is relative. Default: such requests are sent
+    /// without a token.
     ///
     /// See [`TurrisAuthLayerBuilder::authorize_relative_uris`].
     pub fn authorize_relative_uris(self) -> Self {
@@ -191,8 +192,8 @@ impl<T> TurrisLayerBuilder<T> {
         Self { auth: self.auth.keep_authorization(), ..self }
     }
 
-    /// Sets whether a request that gets a 401 is sent once more, with a newer token. Default: it
-    /// is.
+    /// Sets whether a request that gets a 401 is sent once more, with a newer token. Default:
+    /// `true`.
     ///
     /// See [`TurrisAuthLayerBuilder::retry_unauthorized`].
     pub fn retry_unauthorized(self, retry: bool) -> Self {
@@ -207,7 +208,7 @@ impl<T> TurrisLayerBuilder<T> {
         Self { auth: self.auth.restricted_access_token(secret), ..self }
     }
 
-    /// Fetches tokens through `service`, not through the client that the layer wraps.
+    /// Fetches tokens through `service`. Default: through the client that the layer wraps.
     ///
     /// See [`TurrisAuthLayerBuilder::token_service`].
     pub fn token_service<S, ResBody>(self, service: S) -> TurrisLayerBuilder<TokenService>
@@ -229,7 +230,7 @@ impl<T> TurrisLayerBuilder<T> {
         Self { backoff: self.backoff.max_retries(max_retries), ..self }
     }
 
-    /// Sets the longest time that a server can make a request wait at once. Default: 2 minutes.
+    /// Sets the longest time for which a server can close a gate. Default: 2 minutes.
     ///
     /// See [`TurrisBackoffLayerBuilder::max_wait`].
     pub fn max_wait(self, max_wait: Duration) -> Self {
@@ -237,7 +238,7 @@ impl<T> TurrisLayerBuilder<T> {
     }
 
     /// Sets whether requests are held back so that the limit is used but not exceeded. Default:
-    /// they are.
+    /// `true`.
     ///
     /// See [`TurrisBackoffLayerBuilder::pacing`].
     pub fn pacing(self, pacing: bool) -> Self {
@@ -261,8 +262,8 @@ impl<T> TurrisLayerBuilder<T> {
         Self { backoff: self.backoff.classify_requests(classify), ..self }
     }
 
-    /// Sets what a response means: a refused token, an exceeded limit, or neither. Default:
-    /// [`ResponseClass::of`].
+    /// Sets how responses are classified: as a refused token, an exceeded limit, or neither.
+    /// Default: [`ResponseClass::of`].
     pub fn classify_responses<F>(self, classify: F) -> Self
     where
         F: Fn(StatusCode, &HeaderMap) -> ResponseClass + Send + Sync + 'static,

@@ -1,22 +1,22 @@
-//! Middleware that is the whole stack in one: [`TurrisLayer`] around any client, with [`Turris`] as
-//! its service.
+//! Middleware that is the whole stack in one layer: [`TurrisLayer`] wraps any client in the service
+//! [`Turris`].
 //!
 //! - A request waits until the rate limit admits it, gets an access token, and is sent.
-//! - A 429 is waited out.
-//! - A 401 leads to one fresh token and one retry.
+//! - After a 429 the request waits as long as the server asks, and is sent again.
+//! - After a 401 the layer fetches a new token and sends the request once more.
 //!
 //! The parts are those of [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) and
 //! [`TurrisAuthLayer`](crate::TurrisAuthLayer), in the right order. They share one copy of the
-//! request, which costs less than two layers. Their modules, [`backoff`](crate::backoff) and
-//! [`auth`](crate::auth), describe each part.
+//! request, which costs less than two layers. The modules [`backoff`](crate::backoff) and
+//! [`auth`](crate::auth) describe the parts.
 //!
-//! Use it if one client talks to the Turris API. Use the two layers if another layer has to stand
+//! Use this layer by default. Use the two separate layers only if another layer has to stand
 //! between them.
 //!
 //! # Examples
 //!
 //! With the defaults. The client is any type that is `Clone` and implements
-//! `Service<http::Request<_>>`. Tokens are fetched through it as well:
+//! `Service<http::Request<_>>`. Token requests go through it as well:
 //!
 //! ```
 //! use bytes::Bytes;
@@ -80,7 +80,8 @@
 //!
 //! A request is sent again only if its body can be sent again: see
 //! [`TryCloneBody`](crate::replay::TryCloneBody). A body in memory, such as `http_body_util::Full`,
-//! can. For a stream put a [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) above this layer.
+//! can be sent again. For streams, put a [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) above
+//! this layer.
 //!
 //! # Errors
 //!

@@ -1,9 +1,9 @@
-//! The policy of the whole stack: the policy of the limit above that of the token, on one copy of
-//! the request.
+//! The policy of the whole stack: the policy of the limit around the policy of the token, on one
+//! copy of the request.
 //!
-//! A request passes its gate before it gets its token, so that a request that has waited a minute
-//! leaves with a fresh token. While it waits for a token it holds its place in flight at the gate,
-//! as it does with two layers.
+//! A request passes its gate before it gets its token. A request that has waited a minute for the
+//! gate is thus sent with a current token. While a request waits for a token, the gate counts it as
+//! in flight, as it does with two layers.
 
 use std::{
     error::Error as StdError,
@@ -31,7 +31,7 @@ use crate::{
     gate::{self, GateRegistry, InFlightGuard},
 };
 
-/// State that all services of one layer share. It holds no wrapped service.
+/// State that all services of one layer share. It contains no wrapped service.
 pub(super) struct Shared<T> {
     pub(super) auth: crate::auth::policy::Shared<T>,
     pub(super) gates: GateRegistry,
@@ -68,11 +68,11 @@ impl StackWait {
     }
 }
 
-/// The place in flight of a request that waits for a token. `None` for a request that passes by the
-/// gate.
+/// The place in flight of a request that waits for a token. `in_flight` is `None` for a request
+/// that skips the gate.
 ///
-/// If it is dropped before the request was ever sent, the gate learns that the server has not
-/// counted the request.
+/// If the place is dropped before the request was ever sent, the gate learns that the server has
+/// not counted the request.
 struct Place {
     in_flight: Option<InFlightGuard>,
     was_sent: bool,
@@ -86,7 +86,7 @@ impl Drop for Place {
     }
 }
 
-/// The request that has this place was not sent.
+/// Tells the gate that the request of this place was not sent.
 fn give_back(in_flight: Option<InFlightGuard>) {
     if let Some(in_flight) = in_flight {
         drop(in_flight.not_sent());
@@ -109,7 +109,7 @@ impl<T> StackPolicy<T> {
         in_flight.is_some() && limit::keeps_copy(self.0.gates.settings())
     }
 
-    /// Sends a request that has passed its gate, if it needs no token or the token is there.
+    /// Sends a request that has passed its gate, if it needs no token or there is a usable token.
     #[inline]
     fn attach<S, B>(
         &self,
@@ -153,8 +153,8 @@ impl<T> Policy for StackPolicy<T> {
         let class = self.responses().classify(response);
         match class {
             ResponseClass::RateLimited => return Some(class),
-            // The gate is told when it is known whether the request is sent again. Both attempts
-            // are one request to the gate.
+            // `judge` tells the gate, once it is known whether the request is sent again: the gate
+            // counts both attempts as one request.
             ResponseClass::Unauthorized => return Some(class),
             ResponseClass::Ordinary => {
                 if let Some(in_flight) = &mut permit.in_flight {
@@ -202,7 +202,7 @@ impl<T> Policy for StackPolicy<T> {
 
     fn resend(&self, permit: StackPermit) -> Option<StackWait> {
         match (permit.in_flight, permit.carried) {
-            // The retry after a 401 remains such a retry, and keeps its place in flight.
+            // A retry after a 401 stays a retry, and keeps its place in flight.
             (in_flight, Carried::Token { retrying: true, .. }) => Some(StackWait::for_token(in_flight, true)),
             (Some(in_flight), _) => Some(StackWait::Limit { wait: LimitWait::new(in_flight.not_sent()) }),
             (None, Carried::Nothing { .. }) => None,

@@ -27,8 +27,8 @@ use crate::{
 /// Service that sends the requests of your client to the Turris API: with an access token, and
 /// within its rate limits.
 ///
-/// [`TurrisLayer`](super::TurrisLayer) makes it; the [module](super) says what it does. A clone is
-/// cheap and shares the token and the limits.
+/// [`TurrisLayer`](super::TurrisLayer) makes it. The [module](super) describes what it does. A
+/// clone is cheap, and shares the token and the limits.
 ///
 /// # Examples
 ///

@@ -72,7 +72,7 @@ proptest! {
         prop_assert!(written.len() <= MOST_DIGITS + 1);
         let read = parse(written.to_str().unwrap()).unwrap();
         prop_assert!(read <= timeout.max(Duration::from_nanos(1)));
-        // Only digits after the eighth are lost, and digits below the smallest unit.
+        // Only digits after the eighth, and digits below the smallest unit, are lost.
         prop_assert!(timeout.as_nanos() - read.as_nanos().min(timeout.as_nanos()) <= timeout.as_nanos() / 20_000);
     }
 }
