@@ -1,15 +1,16 @@
-//! Functions that make the compiler name the bound that a stack misses.
+//! Functions that make the compiler name the bound that a stack does not satisfy.
 
 use http::Request;
 use http_body::Body;
 use tower_service::Service;
 
-/// Returns `stack` unchanged, and makes the compiler name the bound that the stack misses.
+/// Returns `stack` unchanged, and makes the compiler name the bound that the stack does not
+/// satisfy.
 ///
 /// Methods such as [`oneshot`](tower::ServiceExt::oneshot) and [`ready`](tower::ServiceExt::ready)
-/// only report that "trait bounds were not satisfied". This function states the bound by itself, so
-/// the compiler follows it down to its cause. `B` is the body of the requests that you send.
-/// [The guide](crate::guide::compile_errors) explains each message and its remedy.
+/// only report that "trait bounds were not satisfied". This function requires the bound directly,
+/// so the compiler reports its cause. `B` is the body of the requests that you send. [The
+/// guide](crate::guide::compile_errors) explains each message and its remedy.
 ///
 /// The function costs nothing at run time and can stay in the program.
 ///
@@ -38,12 +39,12 @@ where
     stack
 }
 
-/// Like [`check_service`], for a stack whose requests are made in a spawned task.
+/// Like [`check_service`], for a stack whose requests are sent from a spawned task.
 ///
-/// [`tokio::spawn`] requires futures that are `Send`, and so do the handlers of axum and tonic. If
-/// a part of the future is not `Send`, or if the body's error is a [`BoxError`](crate::BoxError),
-/// the compiler's own message is about lifetimes or about a trait that is "not general enough".
-/// This function names the actual cause.
+/// [`tokio::spawn`] and the handlers of axum and tonic require futures that are `Send`. If a part
+/// of the future is not `Send`, or if the body's error is a [`BoxError`](crate::BoxError), the
+/// compiler's own message is about lifetimes or about a trait that is "not general enough". This
+/// function makes it name the actual cause.
 ///
 /// # Examples
 ///
@@ -77,12 +78,11 @@ where
     stack
 }
 
-/// The error of a request body that may be held across an `.await` of a spawned task: any concrete
-/// error.
+/// Error of a request body that a spawned task can send: any concrete error type.
 ///
-/// All types that implement [`Error`](std::error::Error) are `SpawnableError`s. `Box<dyn Error>`
-/// does not implement `Error`, and the compiler forgets its lifetime while it analyses a task
-/// ([rust-lang/rust#110338](https://github.com/rust-lang/rust/issues/110338)).
+/// All types that implement [`Error`](std::error::Error) implement `SpawnableError`.
+/// `Box<dyn Error>` does not implement `Error`. The compiler forgets its lifetime while it checks a
+/// task ([rust-lang/rust#110338](https://github.com/rust-lang/rust/issues/110338)).
 ///
 /// # Examples
 ///

@@ -1,4 +1,4 @@
-//! The classification of responses: a refused token, an exceeded limit, or an ordinary response.
+//! [`ResponseClass`]: whether a response reports a refused token, an exceeded limit, or neither.
 
 use std::{fmt, sync::Arc};
 
@@ -11,8 +11,8 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// The meaning of a response to [`TurrisAuth`](crate::TurrisAuth) and
 /// [`TurrisBackoff`](crate::TurrisBackoff).
 ///
-/// A closure from a response's status and headers to a class replaces the default classification,
-/// which is [`ResponseClass::of`].
+/// [`ResponseClass::of`] is the default classification. A closure can replace it: it gets the
+/// status and the headers of a response, and returns the class.
 ///
 /// # Examples
 ///
@@ -37,7 +37,7 @@ pub enum ResponseClass {
     Ordinary,
     /// The token was refused. The layer replaces the token and sends the request once more.
     Unauthorized,
-    /// A limit was exceeded. The layer sends the request again when there is room.
+    /// A limit was exceeded. The layer sends the request again when the limit allows it.
     RateLimited,
 }
 
@@ -46,13 +46,14 @@ impl ResponseClass {
     ///
     /// The rules are:
     /// - 401 is `Unauthorized`, and 429 is `RateLimited`.
-    /// - A gRPC response has the status 200. If it consists of an error alone, its `grpc-status` is
-    ///   among the headers (the gRPC protocol calls this *trailers-only*). There, 16
-    ///   (`UNAUTHENTICATED`) is `Unauthorized`, and 8 (`RESOURCE_EXHAUSTED`) is `RateLimited`.
-    /// - An 8 with a `grpc-retry-pushback-ms` that is negative or not a number is `Ordinary`. With
-    ///   it the server forbids a retry (gRPC proposal A6).
-    /// - Every other response is `Ordinary`. This includes a `grpc-status` in real trailers, a
-    ///   repeated one, and one that is not a number.
+    /// - A gRPC response has the status 200. If it consists only of an error, `grpc-status` is
+    ///   among its headers (*trailers-only* in the gRPC protocol). Then the code 16
+    ///   (`UNAUTHENTICATED`) is `Unauthorized`, and the code 8 (`RESOURCE_EXHAUSTED`) is
+    ///   `RateLimited`.
+    /// - The code 8 with a `grpc-retry-pushback-ms` that is negative or not a number is `Ordinary`,
+    ///   since the server forbids a retry with it (gRPC proposal A6).
+    /// - Every other response is `Ordinary`, for instance if `grpc-status` is in real trailers,
+    ///   occurs twice, or is not a number.
     pub fn of(status: StatusCode, headers: &HeaderMap) -> Self {
         match status {
             StatusCode::OK => match grpc_status(headers) {
@@ -100,7 +101,7 @@ pub(crate) fn proves_token<B>(response: &Response<B>) -> bool {
 
 type Classify = dyn Fn(StatusCode, &HeaderMap) -> ResponseClass + Send + Sync;
 
-/// The classification: the default one, or the user's closure.
+/// The classification of one layer: the default, or the user's closure.
 #[derive(Clone, Default)]
 pub(crate) struct Classifier(Option<Arc<Classify>>);
 
@@ -114,7 +115,7 @@ impl Classifier {
         let status = response.status();
         match &self.0 {
             Some(classify) => classify(status, response.headers()),
-            // gRPC needs HTTP/2, so other responses are spared the header lookup.
+            // gRPC needs HTTP/2, so all other responses need no header look-up.
             None if status == StatusCode::OK && response.version() < Version::HTTP_2 => ResponseClass::Ordinary,
             None => ResponseClass::of(status, response.headers()),
         }

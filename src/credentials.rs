@@ -1,4 +1,4 @@
-//! The client id and secret of one Turris API client, and their providers.
+//! [`Credentials`], and the providers that fetches ask for them.
 
 mod file;
 
@@ -47,8 +47,8 @@ impl Credentials {
     ///
     /// # Errors
     ///
-    /// If either part is empty, begins or ends with white space or a line end, contains a control
-    /// character, or begins with a byte order mark. The error names the part and shows neither
+    /// If a part is empty, begins or ends with white space or a line end, contains a control
+    /// character, or begins with a byte order mark. The error names the part. It shows neither
     /// value, because the two may have been swapped.
     pub fn new(client_id: impl Into<String>, client_secret: impl Into<String>) -> Result<Self, ConfigError> {
         let client_secret = Zeroizing::new(client_secret.into());
@@ -91,7 +91,7 @@ impl Credentials {
         Self::checked(Self::CLIENT_ID_VARIABLE, client_id, Self::CLIENT_SECRET_VARIABLE, client_secret)
     }
 
-    /// Returns the client id, which is not a secret.
+    /// Returns the client id. It is not a secret.
     pub fn client_id(&self) -> &str {
         &self.client_id
     }
@@ -105,7 +105,7 @@ impl Credentials {
     }
 }
 
-/// Returns the expected form if `text` cannot be a client id or secret.
+/// Returns the expected form if `text` cannot be a client id or a client secret.
 fn unusable(text: &str) -> Option<&'static str> {
     if text.is_empty() {
         Some("text that is not empty")
@@ -122,7 +122,7 @@ fn unusable(text: &str) -> Option<&'static str> {
     }
 }
 
-/// Windows PowerShell and some editors write it at the start of a file in UTF-8.
+/// Windows PowerShell and some editors write this character at the start of a file in UTF-8.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
 impl fmt::Debug for Credentials {
@@ -134,12 +134,12 @@ impl fmt::Debug for Credentials {
 /// The future that [`CredentialsProvider::credentials`] returns.
 pub type CredentialsFuture<'a> = Pin<Box<dyn Future<Output = Result<Credentials, BoxError>> + Send + 'a>>;
 
-/// A provider of the credentials for each fetch of a token, so that a rotated secret is used
-/// without a restart.
+/// Provider of the credentials. It is asked before each token request, so that a rotated secret is
+/// used without a restart.
 ///
-/// [`Credentials`] provide themselves, [`CredentialsFile`] reads them from disk, and
-/// [`credentials_fn`] turns a closure into a provider. The time that a provider takes counts
-/// towards [`token_timeout`](crate::auth::TurrisAuthLayerBuilder::token_timeout).
+/// There are three providers: [`Credentials`] provide themselves, [`CredentialsFile`] reads them
+/// from disk, and [`credentials_fn`] turns a closure into a provider. The time that a provider
+/// takes counts towards [`token_timeout`](crate::auth::TurrisAuthLayerBuilder::token_timeout).
 ///
 /// # Examples
 ///
@@ -159,7 +159,7 @@ pub type CredentialsFuture<'a> = Pin<Box<dyn Future<Output = Result<Credentials,
 /// # async fn read_secret() -> Result<String, std::io::Error> { Ok("secret".into()) }
 /// ```
 pub trait CredentialsProvider: Send + Sync + 'static {
-    /// Returns the credentials for the next fetch.
+    /// Returns the credentials for the next token request.
     ///
     /// # Errors
     ///
@@ -170,7 +170,7 @@ pub trait CredentialsProvider: Send + Sync + 'static {
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped at any await point, if the fetch runs out of time.
+    /// The future may be dropped at any await point, because the time of a fetch is bounded.
     fn credentials(&self) -> CredentialsFuture<'_>;
 }
 
@@ -192,8 +192,7 @@ impl<P: CredentialsProvider + ?Sized> CredentialsProvider for Box<P> {
     }
 }
 
-/// Turns a closure into a [`CredentialsProvider`]. The closure is called before every fetch of a
-/// token.
+/// Turns a closure into a [`CredentialsProvider`]. The closure is called before each token request.
 ///
 /// # Examples
 ///

@@ -1,5 +1,4 @@
-//! The location of the Turris API: its base URL, its token URL, and the origin that receives the
-//! token.
+//! [`Environment`]: the base URL of the Turris API, and the URL of its token endpoint.
 
 use std::{
     env, fmt,
@@ -18,10 +17,11 @@ use crate::ConfigError;
 /// The token endpoint's path under a base URL.
 const TOKEN_PATH: &str = "/v1/auth/jwt";
 
-/// The location of the Turris API: production, the sandbox, or another base URL.
+/// The server of the Turris API: production, the sandbox, or another base URL.
 ///
 /// Use [`custom`](Self::custom) for a gateway or your own server. Use [`from_env`](Self::from_env)
-/// to read the environment from a variable. Text can be parsed: `"sandbox".parse::<Environment>()`.
+/// to read the environment from a variable. A text can be parsed:
+/// `"sandbox".parse::<Environment>()`.
 ///
 /// # Examples
 ///
@@ -77,7 +77,7 @@ impl Environment {
     ///
     /// If the variable is missing, is not Unicode, or is neither a known name nor a URL that
     /// [`custom`](Self::custom) accepts. There is no default, so that a program without the
-    /// variable cannot use production by accident.
+    /// variable never uses production by accident.
     pub fn from_env() -> Result<Self, ConfigError> {
         const EXPECTED: &str = "this environment variable to be `production`, `sandbox` or a base URL";
         let text = env::var(Self::VARIABLE).map_err(|_| ConfigError::without_value(Self::VARIABLE, EXPECTED))?;
@@ -87,8 +87,9 @@ impl Environment {
     /// Creates an environment with another base URL: a gateway, a recording proxy, or your own
     /// server.
     ///
-    /// A path is kept as a prefix of the API's paths. `https://gateway.example/turris` has its
-    /// token endpoint at `https://gateway.example/turris/v1/auth/jwt`.
+    /// If the URL has a path, it becomes a prefix of the API's paths. For example,
+    /// `https://gateway.example/turris` has its token endpoint at
+    /// `https://gateway.example/turris/v1/auth/jwt`.
     ///
     /// # Errors
     ///
@@ -96,16 +97,16 @@ impl Environment {
     /// - is not absolute,
     /// - is neither `https` nor `http` to a loopback host, because credentials over plain HTTP can
     ///   be read on the way,
-    /// - has a port to which no connection is possible,
+    /// - has a port that is not from 1 to 65535,
     /// - has a wildcard (`*`) in its host,
-    /// - ends in `/v1`, with which the API's own paths begin,
-    /// - or has user information, a query or a fragment.
+    /// - ends in `/v1`, since the API's own paths begin with `/v1`,
+    /// - has user information, a query or a fragment.
     pub fn custom(base_url: impl AsRef<str>) -> Result<Self, ConfigError> {
         Self::parse(base_url.as_ref(), false)
     }
 
     /// Like [`custom`](Self::custom), but accepts plain HTTP to any host. Every machine on the way
-    /// can then read the client secret and the tokens. Use it in closed networks only.
+    /// can then read the client secret and the tokens, so use it only in closed networks.
     ///
     /// # Errors
     ///
@@ -117,8 +118,7 @@ impl Environment {
     fn parse(text: &str, insecure: bool) -> Result<Self, ConfigError> {
         const SETTING: &str = "base URL";
         const ABSOLUTE: &str = "an absolute URL such as `https://gateway.example`";
-        // The part before the `@` may contain a password, so the URL is refused without being
-        // shown.
+        // The part before the `@` may contain a password, so the error does not show the URL.
         if text.contains('@') {
             return Err(ConfigError::without_value(SETTING, "a URL without user information (no `@`)"));
         }
@@ -132,8 +132,8 @@ impl Environment {
         let uri: Uri = text.parse().map_err(|_| refused(ABSOLUTE))?;
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else { return Err(refused(ABSOLUTE)) };
         let host = authority.host();
-        // `http::Uri` accepts any text in brackets as a host, and accepts characters that RFC 3986
-        // forbids in a path.
+        // `http::Uri` accepts any text in brackets as a host. In a path it accepts characters that
+        // RFC 3986 forbids.
         let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         if host.is_empty() || address.is_some_and(|address| address.parse::<Ipv6Addr>().is_err()) || !text.is_ascii() {
             return Err(refused(ABSOLUTE));
@@ -219,8 +219,8 @@ fn with_path(uri: Uri, path: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// Returns whether `text`, the rest of an authority after its host, is empty or a port to which a
-/// connection is possible.
+/// Returns whether `text`, the part of an authority after the host, is empty or a port from 1 to
+/// 65535.
 fn is_port(text: &str) -> bool {
     let digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
     let port = text.strip_prefix(':').filter(|port| digits(port)).and_then(|port| port.parse().ok());

@@ -1,15 +1,15 @@
-//! gRPC with tonic: the layers of a channel, the repetition of calls, and the status of a call
+//! Support for gRPC with tonic: layers around a channel, retries of calls, and the status of a call
 //! without a token.
 //!
-//! A gRPC server accepts a Turris token as a bearer token in `authorization`, like any HTTP server.
-//! So [`TurrisAuthLayer`](crate::TurrisAuthLayer) works on a tonic `Channel` as on any other
-//! client. This module describes the differences of gRPC. It needs the feature `tonic`, which
-//! enables neither tonic's transport nor its server.
+//! A gRPC server gets a Turris token as a bearer token in `authorization`, like any HTTP server. So
+//! [`TurrisAuthLayer`](crate::TurrisAuthLayer) wraps a tonic `Channel` like any other client. This
+//! page describes what is different with gRPC. The module needs the feature `tonic`, which enables
+//! neither tonic's transport nor its server.
 //!
 //! # Examples
 //!
-//! The whole stack. Two settings are necessary here. The token comes from an ordinary HTTP client
-//! instead of the channel. A channel receives relative URIs, so the layer must be told to authorize
+//! With the two settings that a channel needs. An ordinary HTTP client fetches the token in place
+//! of the channel. The URIs of a channel are relative, so the layer has to be told to authorize
 //! them.
 //!
 //! ```
@@ -57,10 +57,10 @@
 //! # }
 //! ```
 //!
-//! The token goes wherever the channel leads. Outside of tests, use an `https` endpoint.
+//! The token goes to the server of the channel. Outside of tests, use an `https` endpoint.
 //!
-//! Customised: longer messages can be repeated, and the server's `PERMISSION_DENIED` means that the
-//! token has expired.
+//! Customised: longer messages can be sent again, and the server's `PERMISSION_DENIED` means that
+//! the token has expired.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -94,17 +94,21 @@
 //!
 //! # Bodies and repeated calls
 //!
-//! tonic boxes the messages of a call, so the layer cannot copy them by itself. [`ReplayBodyLayer`]
-//! above the layer keeps the sent part, up to [a limit](crate::replay::DEFAULT_LIMIT), and the
-//! `map_request` below the layer turns the kept part into a tonic body. This works for all four
-//! kinds of calls. The sent part of a stream is sent again, and the stream then continues. Both
-//! lines are optional. Without them a refused call goes back to its caller, and the next call has a
-//! new token.
+//! tonic boxes the messages of a call, so the layer cannot copy them by itself. Two lines of the
+//! examples solve this:
 //!
-//! | the server answers | the layer |
+//! - [`ReplayBodyLayer`] above the layer keeps the messages as they are sent, up to [a
+//!   limit](crate::replay::DEFAULT_LIMIT).
+//! - `map_request` below the layer turns that body into a tonic body.
+//!
+//! This works for all four kinds of calls. If a call is a stream, its first part is sent again, and
+//! the stream then continues. Both lines are optional. Without them the status of a refused call
+//! goes to the caller, and the next call has a new token.
+//!
+//! | response | the layer |
 //! | --- | --- |
-//! | `UNAUTHENTICATED` instead of a response (*trailers-only*) | replaces the token and sends the call once more, as after a 401 |
-//! | the same, to the repeated call or to a call that is longer than the limit | returns it |
+//! | `UNAUTHENTICATED` as the whole response (*trailers-only*) | replaces the token and sends the call once more, as after a 401 |
+//! | the same, to the retry or to a call that is longer than the limit | returns it |
 //! | `UNAUTHENTICATED` after the response has begun | returns it: messages may have been delivered already |
 //! | `PERMISSION_DENIED` | returns it, like a 403 |
 //! | `RESOURCE_EXHAUSTED` | returns it, like a 429: see below |
@@ -120,8 +124,8 @@
 //! least one second. If the pushback is negative or not a number, the server forbids a retry, and
 //! the status goes to the caller.
 //!
-//! Every gRPC call is a `POST`. The layer lets only 60 of them pass in a minute, which is the
-//! documented limit of Turris's own API. For a server with other limits, switch pacing off:
+//! Every gRPC call is a `POST`. By default the layer sends only 60 `POST`s a minute, the documented
+//! limit of Turris's HTTP API. For a server with other limits, switch pacing off:
 //!
 //! ```
 //! use turris_auth::backoff::TurrisBackoffLayer;
@@ -133,9 +137,9 @@
 //!
 //! # Errors
 //!
-//! A call that was not sent because of a missing token ends with a `tonic::Status`. It is made from
-//! the [`TokenError`] by the table below. [`TokenError::find_in`] finds the error in the status,
-//! which distinguishes it from a status of the server:
+//! If a call is not sent because there is no token, it ends with a `tonic::Status` that is made
+//! from the [`TokenError`]. The table below has the codes. [`TokenError::find_in`] finds the error
+//! in such a status, but not in a status of the server:
 //!
 //! ```
 //! use tonic::{Code, Status};
@@ -152,7 +156,7 @@
 //!
 //! The layer does this for requests whose `content-type` is `application/grpc`. Other requests get
 //! the [`TokenError`] itself. If your own server uses a [`TokenHandle`](crate::TokenHandle), `?`
-//! makes the same status.
+//! converts the error to the same status.
 //!
 //! | [kind](TokenErrorKind) | code |
 //! | --- | --- |
@@ -177,7 +181,7 @@ use crate::{TokenError, TokenErrorKind};
 
 /// Converts the error of a call without a token into a status.
 ///
-/// The status has the error's message, and the error is its source, in which
+/// The status has the error's message, and has the error as its source, where
 /// [`TokenError::find_in`] finds it. The [module](crate::grpc) has the table of codes.
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 impl From<TokenError> for Status {

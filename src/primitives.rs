@@ -1,7 +1,7 @@
-//! The primitives below `token/sync.rs`.
+//! The synchronisation primitives that `token/sync.rs` uses.
 //!
 //! The model checker compiles `src/token` with its own version of this module, and tries every
-//! interleaving of it. See `crates/model`.
+//! interleaving of its threads. See `crates/model`.
 
 pub(crate) use std::sync::{
     Mutex, MutexGuard, OnceLock,

@@ -1,15 +1,16 @@
-//! Texts from a JSON document, read without leaving copies in freed memory.
+//! Reads texts from a JSON document without leaving copies in freed memory.
 //!
 //! serde_json assembles a text with escapes in its own buffer and frees the buffer without
-//! zeroising it. So the values of a document that may contain a secret are taken raw ([`RawValue`])
-//! and unescaped here.
+//! zeroising it. So if a document may contain a secret, its values are taken raw ([`RawValue`]) and
+//! unescaped here.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-/// Returns the fields of a JSON object. Any other value is not parsed, because serde_json's error
-/// would quote it. For the same reason all fields should be [`RawValue`]s.
+/// Returns the fields of a JSON object. A value that is not an object is not parsed, because
+/// serde_json's error would quote it. For the same reason the type of every field should be
+/// [`RawValue`].
 pub(crate) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
     if json.trim_ascii_start().starts_with(b"{") { serde_json::from_slice(json).ok() } else { None }
 }
@@ -35,7 +36,7 @@ pub(crate) fn text(value: &RawValue) -> Option<Zeroizing<String>> {
                 characters = after.chars();
                 character
             }
-            // `RawValue` holds valid JSON, so the character is one of `"`, `\` and `/`.
+            // `RawValue` holds valid JSON, so this character is `"`, `\` or `/`.
             itself => itself,
         };
         text.push(character);
@@ -45,8 +46,8 @@ pub(crate) fn text(value: &RawValue) -> Option<Zeroizing<String>> {
     Some(text)
 }
 
-/// Returns the character of the four digits after `\u`, and the rest. If the digits are the first
-/// half of a surrogate pair, the second half is consumed too.
+/// Returns the character that the four digits after `\u` encode, and the rest of the text. If the
+/// digits are the first half of a surrogate pair, the second half is consumed too.
 fn code_point(digits: &str) -> Option<(char, &str)> {
     let (first, rest) = code_unit(digits)?;
     if let Some(character) = char::from_u32(u32::from(first)) {

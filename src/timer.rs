@@ -1,4 +1,4 @@
-//! A timer that moves with its task from runtime to runtime, and never panics.
+//! [`Timer`]: a timer that moves with its task from runtime to runtime, and never panics.
 
 use std::{
     future::Future,
@@ -13,14 +13,15 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-/// A timer that waits for a moment, on the runtime that polls it.
+/// Timer that waits for a moment on the runtime that polls it.
 ///
 /// A tokio timer fires only while its own runtime is driven, so a future that has moved to another
 /// runtime gets a new timer there. The timer is on the heap, because most futures never need one.
 #[derive(Default)]
 pub(crate) struct Timer(Option<(runtime::Id, Pin<Box<Sleep>>)>);
 
-/// There is no runtime, the runtime has no timers (`enable_time`), or the runtime is shutting down.
+/// Error of a timer: there is no runtime, the runtime has no timers (`enable_time`), or the runtime
+/// is shutting down.
 #[derive(Debug)]
 pub(crate) struct NoTimers;
 
@@ -32,9 +33,10 @@ impl Timer {
 
     pub(crate) fn poll_until(&mut self, moment: Instant, cx: &mut Context<'_>) -> Poll<Result<(), NoTimers>> {
         let here = Handle::try_current().ok().map(|here| here.id());
-        // Tokio (as of 1.54) can be asked for its timers only by creating a timer. That panics in
-        // the three cases of `NoTimers`, before it has changed anything. The panic hook runs, and
-        // `panic = "abort"` aborts. The docs of the module `auth` mention this.
+        // The only way to find out whether a tokio runtime (as of 1.54) has timers is to create a
+        // timer. That panics in the three cases of `NoTimers`, before it has changed any state. The
+        // panic hook runs, and with `panic = "abort"` the program ends. The docs of the module
+        // `auth` say so.
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let sleep = match &mut self.0 {
                 Some((runtime, sleep)) if here.is_none_or(|here| here == *runtime) => {
@@ -45,8 +47,8 @@ impl Timer {
                 }
                 _ => &mut self.0.insert((here?, Box::pin(tokio::time::sleep_until(moment)))).1,
             };
-            // The work may use up tokio's budget for one poll of the task. The timer must be able
-            // to end the work all the same.
+            // The work may use up tokio's budget for one poll of the task. The timer must still be
+            // able to end the work, so it is exempt from the budget.
             Some(pin!(unconstrained(sleep.as_mut())).poll(cx))
         }));
         match polled {

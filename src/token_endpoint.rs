@@ -1,4 +1,4 @@
-//! The token endpoint: one fetch over an HTTP service.
+//! The token endpoint: one token request over an HTTP service.
 
 use std::{
     borrow::Cow,
@@ -32,10 +32,10 @@ use crate::{
     token::{Answer, FetchPermit, Instant, IssuedToken, SourceFuture, TokenSource, until},
 };
 
-/// The largest answer that is read to its end. A token with all its fields is far smaller.
+/// The largest body that is read to its end. A token with all its fields is far smaller.
 const LARGEST_ANSWER: usize = 64 * 1024;
-/// The longest time for reading the body of an error. The status decides what the error means; its
-/// body only adds details.
+/// The longest time for reading the body of an error. The status decides the kind of the error, and
+/// the body only adds details.
 const LONGEST_ERROR_READ: Duration = Duration::from_secs(1);
 
 type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
@@ -45,7 +45,8 @@ type BoxedHttpService = BoxCloneService<Request<Bytes>, Response<AnswerBody>, Bo
 /// [`TurrisAuthLayer`](crate::TurrisAuthLayer) and [`TurrisAuth`](crate::TurrisAuth).
 ///
 /// [`TurrisAuthLayerBuilder::token_service`](crate::auth::TurrisAuthLayerBuilder::token_service)
-/// creates it. The type hides the service inside, so services of every kind can share one layer.
+/// creates it. The type does not name the service inside, so one layer type suits token services of
+/// every kind.
 ///
 /// # Examples
 ///
@@ -59,8 +60,8 @@ type BoxedHttpService = BoxCloneService<Request<Bytes>, Response<AnswerBody>, Bo
 /// ```
 #[derive(Clone)]
 pub struct TokenService {
-    // The lock is held only while the service is cloned. It makes `TokenService` `Sync`, even if
-    // the service is not.
+    // The lock is held only while the service is cloned. It makes `TokenService` `Sync` even if the
+    // service is not `Sync`.
     service: Arc<Mutex<BoxedHttpService>>,
 }
 
@@ -78,7 +79,7 @@ impl TokenService {
         Self { service: Arc::new(Mutex::new(boxed(service))) }
     }
 
-    /// Creates the source of one flight's fetches.
+    /// Creates the source for one flight.
     pub(crate) fn source(&self, endpoint: &Arc<TokenEndpoint>) -> Box<dyn TokenSource> {
         Box::new(TokenFetcher {
             service: self.clone(),
@@ -101,7 +102,7 @@ impl fmt::Debug for TokenService {
     }
 }
 
-/// Converts a service to the one type that fetches use.
+/// Converts a service to the one type that token requests use.
 fn boxed<S, ReqBody, ResBody>(service: S) -> BoxedHttpService
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
@@ -131,14 +132,14 @@ const DEFAULT_USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("turris
 pub(crate) struct TokenEndpoint {
     pub(crate) url: Uri,
     pub(crate) user_agent: HeaderValue,
-    /// Whether requests have a path as their URI and a `Host` field. Otherwise they have an
+    /// Whether token requests have a path as their URI, and a `Host` field. Otherwise they have an
     /// absolute URI and no `Host` field.
     ///
     /// RFC 9113, section 8.3.1: a client that makes an HTTP/2 request sends `:authority`, which
     /// comes from the URI, instead of `Host`. nginx before 1.29.1 refuses a request that has both.
-    /// Only the connection knows its HTTP version, and every client that chooses a connection
+    /// Only the client knows the HTTP version, and every client that chooses its connections
     /// (hyper-util, reqwest) adds `Host` on HTTP/1.1 by itself. So a request gets `Host` here only
-    /// if its connection is known to be a bare HTTP/1.1 connection.
+    /// if the user has said that the service is a bare HTTP/1.1 connection.
     pub(crate) origin_form: bool,
     credentials: Box<dyn CredentialsProvider>,
     /// The fleet with which this process shares its token, if there is one.
@@ -197,7 +198,7 @@ impl TokenEndpoint {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CONTENT_LENGTH, length);
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        // RFC 9110, section 12.5.3: without this field, any coding of the answer is acceptable.
+        // RFC 9110, section 12.5.3: without this field the server may use any content coding.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         request
     }
@@ -206,8 +207,8 @@ impl TokenEndpoint {
     /// as its target, and a `Host` field.
     fn put_into_origin_form(&self, request: &mut Request<Bytes>) {
         let parts = (self.url.authority(), self.url.path_and_query());
-        // A token URL has both parts, and an authority has only characters that a header value may
-        // have. So neither pattern fails to match.
+        // Both patterns always match: a token URL has both parts, and all characters of an
+        // authority are valid in a header value.
         if let (Some(authority), Some(path)) = parts
             && let Ok(host) = HeaderValue::from_str(authority.as_str())
         {
@@ -217,13 +218,13 @@ impl TokenEndpoint {
     }
 }
 
-/// The source of one flight's fetches.
+/// The source of tokens for one flight.
 struct TokenFetcher {
     service: TokenService,
-    // Cloned in the flight's task, not in the request that starts the flight, so that a panic in
-    // `clone` ends only the flight.
+    // The service is cloned in the flight's task and not in the request that starts the flight, so
+    // that a panic in `clone` ends only the flight.
     clone: Option<BoxedHttpService>,
-    /// The credentials of the last fetch.
+    /// The credentials of the last token request.
     credentials: Option<Credentials>,
     endpoint: Arc<TokenEndpoint>,
     #[cfg(feature = "fleet")]
@@ -247,8 +248,8 @@ impl TokenSource for TokenFetcher {
         })
     }
 
-    // The fetch task calls `prepare` before `send`. A panic becomes an error for the waiters of the
-    // flight.
+    // The fetch task calls `prepare` before `send`. If it did not, the panic would become an error
+    // for the waiters of the flight.
     #[expect(clippy::panic, reason = "a state that cannot be says so")]
     fn send(&mut self, permit: FetchPermit) -> SourceFuture<'_, Result<Answer, TokenError>> {
         Box::pin(async move {
@@ -276,8 +277,7 @@ impl TokenSource for TokenFetcher {
         })
     }
 
-    /// Returns whether the credentials were rotated between the provider's answer and the
-    /// endpoint's.
+    /// Returns whether the provider now returns other credentials than for the last token request.
     fn credentials_changed(&mut self) -> SourceFuture<'_, bool> {
         Box::pin(async {
             let current = self.endpoint.ask_for_credentials().await;
@@ -286,7 +286,7 @@ impl TokenSource for TokenFetcher {
     }
 }
 
-/// Tells the fleet the result of an answer.
+/// Reads the token, and tells the fleet the result.
 #[cfg(feature = "fleet")]
 async fn told(
     share: FlightShare,
@@ -324,7 +324,8 @@ async fn read_answer(
     })
 }
 
-/// Reads a body into zeroised memory. It may contain a token, or the secret if a server quotes it.
+/// Reads a body into memory that is zeroised on drop. The body may contain a token, or the secret
+/// if a server quotes it.
 async fn read_to_end(mut body: AnswerBody) -> Result<Zeroizing<Vec<u8>>, TokenError> {
     // Allocated once, because a vector that grows leaves its old bytes in freed memory.
     let mut whole = Zeroizing::new(Vec::with_capacity(LARGEST_ANSWER));
@@ -332,7 +333,7 @@ async fn read_to_end(mut body: AnswerBody) -> Result<Zeroizing<Vec<u8>>, TokenEr
     while let Some(frame) = body.frame().await {
         // Trailers are ignored.
         let data = frame.map_err(unreachable)?.into_data().unwrap_or_default();
-        // A frame without data costs one byte, so that an endless row of empty frames ends too.
+        // A frame without data counts as one byte, so that an endless row of empty frames ends too.
         left = left.checked_sub(data.len().max(1)).ok_or_else(|| {
             TokenError::new(TokenErrorKind::Protocol, "the token endpoint's answer is larger than 64 KiB")
         })?;
@@ -345,7 +346,7 @@ fn unreachable(error: BoxError) -> TokenError {
     TokenError::new(TokenErrorKind::Unavailable, "the token endpoint could not be reached").with_source(error)
 }
 
-/// Converts an answer without success into an error.
+/// Converts a response with an error status into an error.
 fn refusal(head: &Parts, body: &[u8], limits: &RateLimits, secret: &str) -> TokenError {
     use TokenErrorKind::{Blocked, InvalidCredentials, Protocol, RateLimited, Unavailable};
     let answer = ErrorAnswer::decode_without(body, &[secret]);
@@ -389,7 +390,7 @@ fn refusal(head: &Parts, body: &[u8], limits: &RateLimits, secret: &str) -> Toke
         .with_retry_after(wait)
 }
 
-/// Converts a success without a token into an error.
+/// Converts a successful response without a usable token into an error.
 fn no_token(head: &Parts, body: &[u8], error: &TokenAnswerError, secret: &str) -> TokenError {
     let tokens = access_tokens(body);
     let mut secrets: Vec<&str> = tokens.iter().map(|token| token.as_str()).collect();
@@ -408,7 +409,7 @@ fn no_token(head: &Parts, body: &[u8], error: &TokenAnswerError, secret: &str) -
     )
 }
 
-/// Returns the coding of a body, such as `gzip`, if it is not `identity`.
+/// Returns the content coding of a body, such as `gzip`, if it is not `identity`.
 fn coding(head: &Parts) -> Option<Box<str>> {
     let mut codings = head.headers.get_all(CONTENT_ENCODING).iter().filter_map(|coding| coding.to_str().ok());
     codings
@@ -423,8 +424,7 @@ fn authorization(access_token: &str) -> HeaderValue {
     let mut value = Zeroizing::new(Vec::with_capacity(SCHEME.len() + access_token.len()));
     value.extend_from_slice(SCHEME);
     value.extend_from_slice(access_token.as_bytes());
-    // A decoded token has only characters that a header value may have, so the fallback is never
-    // used.
+    // All characters of a decoded token are valid in a header value, so the fallback is never used.
     let mut header =
         HeaderValue::from_maybe_shared(Bytes::from_owner(value)).unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
     header.set_sensitive(true);

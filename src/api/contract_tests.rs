@@ -55,7 +55,7 @@ async fn error_objects_and_rate_limit_headers_are_understood() {
         .unwrap();
     let refused = emulator.service().oneshot(request("m2m-client-emulator", "wrong")).await.unwrap();
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
-    // The `Date` of the answer counts. The local clock is far off here.
+    // The `Date` of the response counts. The local clock is far off here.
     let limits = RateLimits::read(refused.headers(), SystemTime::now());
     assert_eq!((limits.limit, limits.remaining), (Some(2), Some(1)));
     assert_eq!(limits.reset_after, Some(Duration::from_secs(60)));

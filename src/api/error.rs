@@ -1,4 +1,4 @@
-//! The error object that comes with every answer that is not 2xx.
+//! The error object that comes with every response that is not 2xx.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::secret_text::{object, text};
 /// The largest number of messages that is kept. Further messages add nothing.
 const MOST_MESSAGES: usize = 8;
 
-/// The content of an error answer: bounded, and without control characters.
+/// The content of an error response. It is bounded, and has no control characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ErrorAnswer {
     pub(crate) request_id: Option<Box<str>>,
@@ -31,18 +31,18 @@ enum Key {
 }
 
 impl ErrorAnswer {
-    /// Reads an error answer and removes `secrets`, because some servers quote the values that they
-    /// refuse.
+    /// Reads an error response and removes `secrets`, because some servers quote the values that
+    /// they refuse.
     ///
-    /// The result is empty if the body is not the documented object, for example HTML. A field of
-    /// an undocumented type is ignored. A single message may stand without its array. The
-    /// `requestId` also occurs in answers that are not errors.
+    /// - If the body is not the documented object, for example HTML, the result is empty.
+    /// - A field of an undocumented type is ignored.
+    /// - A single message may be a string in place of an array.
+    /// - A response that is not an error may have a `requestId` too.
     pub(crate) fn decode_without(body: &[u8], secrets: &[&str]) -> Self {
-        // Every value may contain the secret, so the values stay raw until they are read one by
-        // one.
+        // Any value may contain the secret, so the values stay raw until they are read one by one.
         let Some(fields) = object::<BTreeMap<Key, &RawValue>>(body) else { return Self::default() };
-        // Redacted before the text is cut: the cut could leave the beginning of a secret at the
-        // end.
+        // The text is redacted before it is cut, because a cut through a secret would leave the
+        // beginning of the secret.
         let clean = |value: &RawValue| text(value).and_then(|text| cut(&redact(&text, secrets).text));
         let field = |key| fields.get(&key).copied();
         let messages = match field(Key::ErrorMessage) {
@@ -56,8 +56,8 @@ impl ErrorAnswer {
         Self { request_id: request_id.and_then(clean), error_type: error_type.and_then(clean), messages }
     }
 
-    /// Returns whether the body was the API's error object. If not, the answer may come from a
-    /// proxy on the way.
+    /// Returns whether the body was the API's error object. If it was not, the response may come
+    /// from a proxy.
     pub(crate) fn is_error_object(&self) -> bool {
         self.error_type.is_some() || !self.messages.is_empty()
     }

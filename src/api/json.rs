@@ -1,4 +1,4 @@
-//! A JSON document, reduced to the fields that a token answer can contain.
+//! A JSON document, reduced to the fields that a token response can contain.
 
 use std::{fmt, time::Duration};
 
@@ -10,13 +10,14 @@ use zeroize::Zeroizing;
 
 use super::saturating_seconds;
 
-/// A JSON value. Reading one fails only if the JSON is malformed or nested deeper than 128 levels
-/// (serde_json's limit). Every other problem is found later, so its error can name the field.
+/// A JSON value. Reading it fails only if the JSON is malformed or nested deeper than 128 levels
+/// (serde_json's limit). All other problems are found later, so that their errors can name the
+/// field.
 pub(super) enum Node<'de> {
     Null,
     Number(Duration),
     Borrowed(&'de str),
-    /// A text that had escapes. It may be the access token, so it is zeroised.
+    /// A text that contained escapes. It may be the access token, so it is zeroised.
     Unescaped(Zeroizing<String>),
     Object(Box<Fields<'de>>),
     /// A boolean or an array. No field expects one.
@@ -33,7 +34,7 @@ impl Node<'_> {
     }
 }
 
-/// The fields that token answers use, in both spellings.
+/// The fields that token responses use, in both spellings.
 #[derive(Default)]
 pub(super) struct Fields<'de> {
     pub(super) data: Option<Node<'de>>,
@@ -121,7 +122,8 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
-        // Read as nodes instead of skipped, because serde_json follows skipped values to any depth.
+        // The elements are read as nodes and not skipped, because serde_json skips values nested to
+        // any depth.
         while elements.next_element::<Node<'de>>()?.is_some() {}
         Ok(Node::Other)
     }

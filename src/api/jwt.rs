@@ -1,4 +1,4 @@
-//! The lifetime that a JWT states.
+//! The lifetime that a JWT (RFC 7519) states.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ struct Claims {
 /// Returns `exp - iat` of `token`, if it is a JWT that has both. The difference does not depend on
 /// the local clock.
 ///
-/// The signature is not verified, because the server relies on the token and the client does not.
+/// The signature is not verified: only the server has to trust the token.
 pub(crate) fn lifetime(token: &str) -> Option<Duration> {
     let mut parts = token.split('.');
     let (_header, payload, _signature) = (parts.next()?, parts.next()?, parts.next()?);
@@ -26,7 +26,7 @@ pub(crate) fn lifetime(token: &str) -> Option<Duration> {
         return None;
     }
     let payload = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.decode(payload).ok()?);
-    // Serde also reads an array as a struct. An array has no claims.
+    // Serde would read an array as a struct too, but the claims of a JWT are an object.
     if !payload.trim_ascii_start().starts_with(b"{") {
         return None;
     }

@@ -1,4 +1,4 @@
-//! What an answer says of rate limits, in every form that real servers send.
+//! [`RateLimits`]: what a response says about rate limits, in every form that real servers send.
 //!
 //! | field | forms |
 //! | --- | --- |
@@ -7,10 +7,13 @@
 //! | `X-RateLimit-Limit`, `-Remaining`, `-Reset`, also spelled `X-Rate-Limit-…` | numbers; the reset is a delta, an epoch in seconds or milliseconds, with or without a fraction, or an HTTP or ISO 8601 date |
 //! | `RateLimit-Limit`, `-Remaining`, `-Reset` (IETF draft 6 and before) | the same |
 //! | `RateLimit` and `RateLimit-Policy` (drafts 6 to 10) | `limit=…, remaining=…, reset=…`, or policies with the parameters `q`, `w`, `r`, `t` |
-//! | `Date`, `Age` | the moment that times are read against, and how old the answer is |
+//! | `Date`, `Age` | the time of the server, and the age of the response |
 //!
-//! Several policies in one answer are paired by name, or by position. The tightest one is obeyed: of
-//! those with nothing left the one that ends last, otherwise the one with the fewest requests left.
+//! A response may state several policies. Their fields are paired by name, or by position. The
+//! tightest policy counts:
+//!
+//! - if policies have no requests left, the one of them that ends last,
+//! - else the policy with the fewest requests left.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -22,13 +25,13 @@ use http::{
 pub(crate) const X_RATE_LIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 pub(crate) const X_RATE_LIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 pub(crate) const X_RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
-/// What gRPC has for `Retry-After`: milliseconds.
+/// gRPC's counterpart of `Retry-After`, in milliseconds.
 pub(crate) const GRPC_RETRY_PUSHBACK_MS: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// Limit, remaining and reset as three fields, in each spelling.
+/// The three fields for limit, remaining and reset, in each spelling.
 const TRIPLES: [[HeaderName; 3]; 3] = [
     [X_RATE_LIMIT_LIMIT, X_RATE_LIMIT_REMAINING, X_RATE_LIMIT_RESET],
     [
@@ -43,57 +46,56 @@ const TRIPLES: [[HeaderName; 3]; 3] = [
     ],
 ];
 
-/// A reset below this is a delta (of up to 31 years) and not a time: as one, it would be before
-/// September 2001.
+/// A reset below this value is a delta (of up to 31 years). As a time it would lie before September
+/// 2001.
 const FIRST_EPOCH_SECOND: u64 = 1_000_000_000;
 
-/// A reset from here on is in milliseconds: in seconds it would be after the year 5138, in
-/// milliseconds it is after March 1973.
+/// A reset from this value on is a time in milliseconds, after March 1973. In seconds it would lie
+/// after the year 5138.
 const FIRST_EPOCH_MILLISECOND: u64 = 100_000_000_000;
 
-/// The longest wait that comes of a time of the server's clock when only the local clock is there to
-/// hold against it.
+/// The longest wait that is computed from a time of the server's clock and the local clock.
 ///
-/// The two may differ by anything, while the documented windows are a minute long.
+/// The two clocks may differ by any amount, and the documented windows are a minute long.
 const LONGEST_WITHOUT_DATE: Duration = Duration::from_secs(60 * 60);
 
-/// A time of the server's clock and the `Date` that it is read against count whole seconds. The
-/// difference of the two may be a second short of the truth.
+/// A time of the server's clock and the `Date` have whole seconds. So their difference may be up to
+/// a second too short.
 const GRANULARITY: Duration = Duration::from_secs(1);
 
-/// Policies beyond these are left out. Real answers have one to three.
+/// The largest number of policies that are read. Real responses have one to three.
 const MOST_POLICIES: usize = 16;
 
-/// The rate-limit fields of one answer, as far as they were there and made sense.
+/// The rate-limit fields of one response. A field is `None` if it is missing or makes no sense.
 ///
-/// Times are relative: how long after the answer arrived. They are saturated, but otherwise not
-/// judged: a server can ask for a wait of years.
+/// All times count from the arrival of the response. They saturate, and are not checked otherwise:
+/// a server can ask for a wait of years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RateLimits {
-    /// Requests in a window.
+    /// The number of requests in a window.
     pub(crate) limit: Option<u64>,
-    /// Requests left in this window.
+    /// The number of requests left in the present window.
     pub(crate) remaining: Option<u64>,
-    /// Until the window ends.
+    /// The time until the window ends.
     pub(crate) reset_after: Option<Duration>,
     /// How much later than `reset_after` the window may end, because the server's clock counts whole
     /// seconds.
     pub(crate) reset_margin: Duration,
     /// The length of a window.
     pub(crate) window: Option<Duration>,
-    /// Until the server wants to be asked again.
+    /// The time that the server asks the client to wait.
     pub(crate) retry_after: Option<Duration>,
 }
 
 impl RateLimits {
-    /// Reads the fields of an answer that arrived at `now` by the local clock, which stands in for a
-    /// missing `Date`.
+    /// Reads the fields of a response that arrived at `now` by the local clock. If the response has
+    /// no `Date`, `now` takes its place.
     ///
     /// - Values that make no sense are left out.
     /// - A time that has passed is a wait of zero.
-    /// - A wait of a second or more is rounded up to whole seconds. A shorter one is taken as it is.
-    /// - Of several waits in `Retry-After` and its relatives the longest counts.
-    /// - A time that had to be read against `now` is a wait of an hour at most; a delta is not bounded.
+    /// - A wait of a second or more is rounded up to whole seconds. A shorter wait is not rounded.
+    /// - If `Retry-After` and its counterparts state several waits, the longest counts.
+    /// - If there is no `Date`, a time is a wait of an hour at most. A delta is not bounded.
     pub(crate) fn read(headers: &HeaderMap, now: SystemTime) -> Self {
         let clock = Clock::of(headers, now);
         let mut policies = Vec::new();
@@ -119,7 +121,8 @@ impl RateLimits {
         }
     }
 
-    /// Whether an answer that is no refusal says anything of limits. Cheap, because most do not.
+    /// Whether a response that is not a refusal states limits. The check is cheap, because most
+    /// responses state none.
     #[inline]
     pub(crate) fn are_in(headers: &HeaderMap) -> bool {
         headers.keys().any(|name| {
@@ -129,14 +132,14 @@ impl RateLimits {
     }
 }
 
-/// Whether a gRPC server says that a call must not be sent again: it does with any pushback that is
-/// no wait.
+/// Whether a gRPC server forbids sending a call again. It does so with a pushback that is not a
+/// whole number of milliseconds.
 pub(crate) fn forbids_retry(headers: &HeaderMap) -> bool {
     let mut pushbacks = headers.get_all(&GRPC_RETRY_PUSHBACK_MS).iter();
     pushbacks.any(|pushback| pushback.to_str().ok().and_then(whole_number).is_none())
 }
 
-/// One policy, as far as it was stated.
+/// One policy. A field is `None` if it was not stated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Policy {
     limit: Option<u64>,
@@ -149,7 +152,7 @@ struct Policy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Reset {
     after: Duration,
-    /// How much later it may be.
+    /// How much later the window may end.
     margin: Duration,
 }
 
@@ -159,10 +162,10 @@ impl Reset {
     }
 }
 
-/// The policy that leaves less room.
+/// Returns the policy that leaves fewer requests.
 fn tighter(one: Policy, other: Policy) -> Policy {
     let is_used_up = |policy: &Policy| policy.remaining == Some(0);
-    // A policy that only states its limit leaves all of it.
+    // A policy that states only its limit has all its requests left.
     let left = |policy: &Policy| (policy.remaining.or(policy.limit).unwrap_or(u64::MAX), policy.remaining.is_none());
     let other_is_tighter = match (is_used_up(&one), is_used_up(&other)) {
         (true, true) => other.reset > one.reset,
@@ -176,7 +179,7 @@ struct Named<'a> {
     policy: Policy,
 }
 
-/// Adds `RateLimit-Policy` and `RateLimit`.
+/// Adds the policies of `RateLimit-Policy` and `RateLimit`.
 fn add_structured<'a>(headers: &'a HeaderMap, clock: &Clock, policies: &mut Vec<Named<'a>>) {
     for item in texts(headers, &RATE_LIMIT_POLICY).flat_map(|text| outside_quotes(text, ',')) {
         let (name, parameters) = split_item(item);
@@ -185,7 +188,7 @@ fn add_structured<'a>(headers: &'a HeaderMap, clock: &Clock, policies: &mut Vec<
         if parameter("qu").is_some_and(|unit| unit.trim_matches('"') != "requests") {
             continue;
         }
-        // Before draft 8 the quota stood in the place of the name.
+        // Before draft 8 the item was the quota in place of a name.
         let limit = parameter("q").and_then(whole_number).or_else(|| whole_number(name));
         let policy = Policy { limit, window: parameter("w").and_then(window), ..Policy::default() };
         if policy != Policy::default() && policies.len() < MOST_POLICIES {
@@ -215,7 +218,8 @@ fn add_structured<'a>(headers: &'a HeaderMap, clock: &Clock, policies: &mut Vec<
     }
 }
 
-/// Adds an item of `RateLimit` to the policy of its name, or to the one in its position if no policy has that name.
+/// Adds an item of `RateLimit` to the policy with its name. If no policy has that name, the policy
+/// in the same position gets it.
 fn add_service_limit<'a>(
     policies: &mut Vec<Named<'a>>,
     name: &'a str,
@@ -234,7 +238,7 @@ fn add_service_limit<'a>(
     }
 }
 
-/// Adds what was said of a window to the policy of the same limit, or as a policy of its own.
+/// Adds the statement about a window to the policy with the same limit, or as a policy of its own.
 fn complete(policies: &mut Vec<Named<'_>>, present: Policy) {
     let is_open = |known: &Named<'_>| known.policy.remaining.is_none() && known.policy.reset.is_none();
     let is_same = |known: &Named<'_>| present.limit.is_none() || known.policy.limit == present.limit;
@@ -246,7 +250,8 @@ fn complete(policies: &mut Vec<Named<'_>>, present: Policy) {
     }
 }
 
-/// Adds three fields of one spelling. The items of their lists pair by position, which an item that makes no sense keeps.
+/// Adds the policies of three fields of one spelling. The items of the three lists are paired by
+/// position. An item that makes no sense keeps its position.
 fn add_triple(headers: &HeaderMap, names: &[HeaderName; 3], clock: &Clock, policies: &mut Vec<Named<'_>>) {
     let [limits, remaining, resets] = names;
     let (mut limits, mut remaining) = (items(headers, limits), items(headers, remaining));
@@ -270,12 +275,13 @@ fn add_triple(headers: &HeaderMap, names: &[HeaderName; 3], clock: &Clock, polic
     }
 }
 
-/// The items of the lists that are the values of a field.
+/// Returns the items of all lists in a field.
 fn items<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> + use<'a> {
     texts(headers, name).flat_map(|text| text.split(','))
 }
 
-/// The resets of a field: an HTTP date, which has a comma, or a list of other forms.
+/// Returns the resets in a field. A value is either an HTTP date, which contains a comma, or a list
+/// of other forms.
 fn resets_of<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
@@ -292,12 +298,13 @@ fn milliseconds(headers: &HeaderMap, name: &HeaderName, clock: &Clock) -> impl I
     items(headers, name).filter_map(whole_number).map(|number| clock.aged(Duration::from_millis(number)))
 }
 
-/// The moment at which an answer was made, and how old it is.
+/// The time at which a response was made, and its age.
 struct Clock {
     since_epoch: Duration,
     longest_wait: Duration,
     age: Duration,
-    /// The answer has a `Date`, so its age is known to be subtracted from times too.
+    /// The response has a `Date`, so its age is subtracted from waits that end at a stated time
+    /// too.
     is_dated: bool,
 }
 
@@ -310,7 +317,8 @@ impl Clock {
         }
     }
 
-    /// Until a time of the server's clock. A local clock that stands in shows the age already.
+    /// Returns the wait until a time of the server's clock. Without a `Date` the local clock is
+    /// used, which includes the age already.
     fn until(&self, epoch: Duration) -> Duration {
         let wait = epoch.saturating_sub(self.since_epoch);
         if self.is_dated { self.aged(wait) } else { wait.min(self.longest_wait) }
@@ -346,7 +354,7 @@ fn texts<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = 
     headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
 }
 
-/// The parts of a text between separators, but for those in a quoted string.
+/// Returns the parts of a text between separators. A separator in a quoted string does not count.
 fn outside_quotes(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |character| {
@@ -360,20 +368,20 @@ fn outside_quotes(text: &str, separator: char) -> impl Iterator<Item = &str> {
     })
 }
 
-/// An item and its parameters.
+/// Splits an item from its parameters.
 fn split_item(text: &str) -> (&str, &str) {
     let item = outside_quotes(text, ';').next().unwrap_or_default();
     (item.trim(), text.get(item.len()..).unwrap_or_default())
 }
 
-/// The value of a parameter.
+/// Returns the value of a parameter.
 fn parameter<'a>(parameters: &'a str, key: &str) -> Option<&'a str> {
     outside_quotes(parameters, ';')
         .filter_map(|parameter| parameter.split_once('='))
         .find_map(|(name, value)| (name.trim() == key).then_some(value.trim()))
 }
 
-/// The length of a window; none is no length.
+/// Returns the length of a window. Zero is not a length.
 fn window(text: &str) -> Option<Duration> {
     decimal(text).filter(|window| !window.is_zero())
 }
@@ -382,14 +390,14 @@ fn http_date(text: &str) -> Option<Duration> {
     httpdate::parse_http_date(text.trim()).ok().map(since_epoch)
 }
 
-/// A number of nothing but digits. One that is too large for the type is as large as the type has it.
+/// Reads a number that consists of digits only. It saturates.
 fn whole_number(text: &str) -> Option<u64> {
     let text = text.trim();
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
-/// Seconds with or without a fraction. What follows its ninth digit rounds up.
+/// Reads seconds with or without a fraction. The fraction is rounded up to nanoseconds.
 fn decimal(text: &str) -> Option<Duration> {
     let text = text.trim();
     let Some((whole, fraction)) = text.split_once('.') else { return whole_number(text).map(Duration::from_secs) };
@@ -403,7 +411,7 @@ fn decimal(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(whole_number(whole)?).saturating_add(Duration::from_nanos(nanos)))
 }
 
-/// A second or more is rounded up to whole seconds.
+/// Rounds a time of a second or more up to whole seconds.
 fn rounded_up(time: Duration) -> Duration {
     if time < Duration::from_secs(1) || time.subsec_nanos() == 0 {
         return time;
@@ -411,8 +419,8 @@ fn rounded_up(time: Duration) -> Duration {
     Duration::from_secs(time.as_secs().saturating_add(1))
 }
 
-/// `2026-01-31T09:30:00Z`, since 1970. Seconds, their fraction, and the minutes of the offset may be missing. A time before
-/// 1970 is as good as 1970.
+/// Reads a date such as `2026-01-31T09:30:00Z`, as the time since 1970. Seconds, their fraction,
+/// and the minutes of the offset are optional. A date before 1970 counts as 1970.
 fn iso_date(text: &str) -> Option<Duration> {
     let (date, time) = text.trim().split_once(['T', 't', ' '])?;
     let mut date = date.splitn(3, '-');
@@ -424,7 +432,7 @@ fn iso_date(text: &str) -> Option<Duration> {
         Some(second) => decimal(second).filter(|_| second.find('.').unwrap_or(second.len()) == 2)?,
         None => Duration::ZERO,
     };
-    // A leap second is the first of the next minute.
+    // A leap second counts as the first second of the next minute.
     if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 24 || minute > 59 || second.as_secs() > 60 {
         return None;
     }
@@ -432,7 +440,7 @@ fn iso_date(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).saturating_add(second))
 }
 
-/// Seconds east of Greenwich.
+/// Reads an offset from UTC, in seconds.
 fn offset(zone: &str) -> Option<i64> {
     let sign = match zone.as_bytes() {
         [b'Z' | b'z'] => return Some(0),
@@ -448,13 +456,14 @@ fn offset(zone: &str) -> Option<i64> {
     Some(sign * (digits(hours, 2)? * 3_600 + minutes * 60))
 }
 
-/// A number of exactly so many digits.
+/// Reads a number of exactly `count` digits.
 fn digits(text: &str, count: usize) -> Option<i64> {
     let number = text.trim_end().len() == text.len() && text.len() == count;
     number.then(|| whole_number(text)).flatten().and_then(|number| i64::try_from(number).ok())
 }
 
-/// Days of the proleptic Gregorian calendar. Years are counted from March on, so that the leap day is the last of its year.
+/// Returns the number of days since 1970 in the proleptic Gregorian calendar. The years of the
+/// computation begin in March, so that a leap day is the last day of its year.
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let months_since_march = (month + 9) % 12;

@@ -1,4 +1,5 @@
-//! The wire format of the Turris API: bytes in, values out. No IO and no clock.
+//! The wire format of the Turris API, as pure functions from bytes to values, without IO and
+//! without a clock.
 
 #[cfg(test)]
 pub(crate) mod encode;
@@ -28,11 +29,11 @@ pub(crate) fn printable(text: &str) -> Option<Box<str>> {
 /// Returns `text` without control characters and without characters that reorder, join or hide the
 /// text around them. Such characters could forge or garble a log line.
 ///
-/// Every search in an external text uses this form, because such a character may stand in the
-/// middle of the searched words.
+/// Every search in an external text uses this form, because such a character may split the word
+/// that is searched for.
 fn visible(text: &str) -> Zeroizing<String> {
     // The text may be a secret. The buffer is allocated once, because a buffer that grows leaves a
-    // copy behind.
+    // copy of its content behind.
     let mut visible = Zeroizing::new(String::with_capacity(text.len()));
     visible.extend(text.chars().filter(|&character| is_visible(character)));
     visible
@@ -46,7 +47,7 @@ fn is_visible(character: char) -> bool {
 /// The largest number of characters that is kept of an external text.
 const LONGEST_TEXT: usize = 512;
 
-/// Returns up to [`LONGEST_TEXT`] characters of `text`, trimmed, if any are left.
+/// Returns the first [`LONGEST_TEXT`] characters of `text`, trimmed, unless the result is empty.
 fn cut(text: &str) -> Option<Box<str>> {
     let end = text.char_indices().nth(LONGEST_TEXT).map_or(text.len(), |(end, _)| end);
     let kept = text.get(..end).unwrap_or_default().trim();

@@ -13,10 +13,10 @@ const HIDDEN: &str = "[secret]";
 /// The largest number of nested encodings, for example HTML in JSON in a URL.
 const LAYERS: u32 = 3;
 
-/// The largest number of readings of a text that the search follows at once.
+/// The largest number of interpretations of a text that the search follows at once.
 const MOST_READINGS: usize = 64;
 
-/// The names that HTML has for the ASCII characters that are neither letters nor digits.
+/// HTML's names of the ASCII characters that are neither letters nor digits.
 const NAMED: &[(&str, u8)] = &[
     ("quot", b'"'),
     ("apos", b'\''),
@@ -60,7 +60,7 @@ const NAMED: &[(&str, u8)] = &[
 
 /// A text whose secrets have been replaced.
 pub(super) struct Redacted {
-    /// The kept part of the text, and up to one mark more.
+    /// The first [`LONGEST_TEXT`] characters, and at most one more mark.
     pub(super) text: Zeroizing<String>,
     /// Whether the text contained a secret.
     pub(super) found: bool,
@@ -69,14 +69,16 @@ pub(super) struct Redacted {
 /// Returns `text` with a mark in place of each of `secrets`, and without the characters that
 /// [`visible`] removes.
 ///
-/// A secret is found in plain form and in the encodings of JSON, URLs and HTML, also nested. Each
-/// of its characters may be encoded or plain. (No outer encoding encodes letters and digits.) A
-/// text that merely looks like a secret is hidden too, which does no harm.
+/// A secret is found in plain form and in the encodings of JSON, URLs and HTML, which may be
+/// nested. Each character may be encoded or plain. The search assumes that an outer encoding leaves
+/// letters and digits plain. A text that only looks like a secret is hidden too, which does no
+/// harm.
 pub(super) fn redact(text: &str, secrets: &[&str]) -> Redacted {
     let secrets: Vec<_> = secrets.iter().map(|secret| visible(secret)).filter(|secret| !secret.is_empty()).collect();
     let text = visible(text);
-    // Large enough never to grow, because a buffer that grows leaves a copy behind: each step adds
-    // a mark or a character, and the last step exceeds the limit by less than a mark.
+    // The buffer is large enough never to grow, because a buffer that grows leaves a copy of its
+    // content behind. Each step adds a mark or a character, so the last step exceeds the limit by a
+    // mark at most.
     let mut kept = Zeroizing::new(String::with_capacity((LONGEST_TEXT + HIDDEN.len() + 1) * 4));
     let (mut characters, mut found, mut rest) = (0, false, text.as_str());
     while let Some(character) = rest.chars().next()
@@ -100,18 +102,17 @@ pub(super) fn redact(text: &str, secrets: &[&str]) -> Redacted {
     Redacted { text: kept, found }
 }
 
-/// Returns `text` without its first `length` bytes, and without the rest of the character in which
-/// they end.
+/// Returns `text` without its first `length` bytes. If they end within a character, that character
+/// is dropped too.
 fn tail(text: &str, length: usize) -> &str {
     (length..=text.len()).find_map(|start| text.get(start..)).unwrap_or_default()
 }
 
-/// Returns the number of bytes at the start of `text` that are `secret` in some encoding: the
-/// largest possible number.
+/// Returns the largest number of bytes at the start of `text` that encode `secret`.
 fn quoted_at_start(text: &str, secret: &str) -> Option<usize> {
     let (text, secret) = (text.as_bytes(), secret.as_bytes());
-    // Pairs of the bytes found of the secret and the bytes read of the text. The pair with the
-    // fewest found bytes comes first.
+    // Pairs of two numbers: the bytes of the secret that are found, and the bytes of the text that
+    // are read. The pair with the fewest found bytes comes first.
     let mut followed = BTreeSet::from([(0, 0)]);
     let mut longest = None;
     while let Some((found, read)) = followed.pop_first() {
@@ -127,8 +128,8 @@ fn quoted_at_start(text: &str, secret: &str) -> Option<usize> {
                 followed.insert((found, read + unit.length));
             }
         }
-        // Only a row of backslashes has so many readings. The readings that treat all backslashes
-        // alike are the first and the last, so a middle one is dropped.
+        // Only a row of backslashes has so many interpretations. The first and the last
+        // interpretation treat all backslashes alike, so one in the middle is dropped.
         if followed.len() > MOST_READINGS {
             let middle = followed.iter().nth(MOST_READINGS / 2).copied();
             followed.retain(|reading| Some(*reading) != middle);
@@ -170,7 +171,7 @@ impl Unit {
     }
 }
 
-/// Returns all meanings of the start of `text`, in up to `layers` encodings.
+/// Returns all interpretations of the start of `text`, in up to `layers` nested encodings.
 fn units(text: &[u8], layers: u32) -> Vec<Unit> {
     let Some(&first) = text.first() else { return Vec::new() };
     let mut all = vec![Unit::byte(first, 1)];
@@ -201,10 +202,10 @@ fn units(text: &[u8], layers: u32) -> Vec<Unit> {
     all
 }
 
-/// Returns the number that the first `digits` characters form.
+/// Returns the value of the first `digits` characters as a hexadecimal number.
 fn hexadecimal(text: &[u8], digits: usize) -> Option<u32> {
     let digits = str::from_utf8(text.get(..digits)?).ok()?;
-    // `from_str_radix` accepts a sign, too.
+    // `from_str_radix` would accept a sign too.
     if digits.starts_with('+') { None } else { u32::from_str_radix(digits, 16).ok() }
 }
 
@@ -212,7 +213,7 @@ fn hexadecimal(text: &[u8], digits: usize) -> Option<u32> {
 fn entity(text: &[u8], layers: u32) -> Option<Unit> {
     let mut length = 0;
     let mut name = String::new();
-    // The longest entities are numbers with seven digits.
+    // The longest entities are numbers of seven digits.
     while name.len() < 10 {
         let text = text.get(length..).unwrap_or_default();
         if text.first().is_some_and(u8::is_ascii_alphanumeric) {
@@ -224,7 +225,7 @@ fn entity(text: &[u8], layers: u32) -> Option<Unit> {
             name.push('#');
             length += unit.length;
         } else {
-            // A name without a semicolon is an entity, too.
+            // A name without a semicolon is an entity too.
             length += units(text, layers).into_iter().find(|unit| unit.is(b';')).map_or(0, |unit| unit.length);
             break;
         }

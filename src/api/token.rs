@@ -1,4 +1,4 @@
-//! The request and the answer of the token endpoint.
+//! The request and the response of the token endpoint.
 
 use std::{fmt, io, time::Duration};
 
@@ -13,7 +13,7 @@ use super::{
     saturating_seconds,
 };
 
-/// The documented lifetime. It applies if neither the answer nor the token states one.
+/// The documented lifetime. It applies if neither the response nor the token states one.
 const DOCUMENTED_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 /// The longest usable token. Common servers refuse a request whose header fields are longer than 8
@@ -50,8 +50,8 @@ impl io::Write for Length {
     }
 }
 
-/// Encodes the body of a token request. It is zeroised on drop, and no copy of the secret is left
-/// behind.
+/// Encodes the body of a token request. The body is zeroised on drop, and no other copy of the
+/// secret remains.
 pub(crate) fn encode_token_request(client_id: &str, client_secret: &str) -> Zeroizing<Vec<u8>> {
     let request = TokenRequest { client_id, client_secret };
     // The length is computed first, because a vector that grows leaves its old bytes in freed
@@ -65,9 +65,9 @@ pub(crate) fn encode_token_request(client_id: &str, client_secret: &str) -> Zero
 
 /// A token as the endpoint issued it.
 pub(crate) struct TokenAnswer {
-    /// Never empty. It has only the characters that RFC 6750 allows in a bearer token (`b64token`).
+    /// Never empty. All its characters are valid in a bearer token (`b64token` in RFC 6750).
     pub(crate) access_token: Zeroizing<String>,
-    /// The lifetime that the server states. It is saturated and otherwise unchanged.
+    /// The lifetime that the server states. It saturates, and is not checked otherwise.
     pub(crate) lifetime: Duration,
     pub(crate) request_id: Option<Box<str>>,
 }
@@ -78,11 +78,11 @@ impl fmt::Debug for TokenAnswer {
     }
 }
 
-/// The reason why an answer has no usable token. It never quotes the answer, which may contain a
+/// Error of a response without a usable token. It never quotes the response, which may contain a
 /// token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TokenAnswerError {
-    /// The faulty field under its documented name (`data.accessToken`), or `body`.
+    /// The documented name of the faulty field (such as `data.accessToken`), or `body`.
     pub(crate) field: &'static str,
     /// The problem and the expected value.
     pub(crate) problem: &'static str,
@@ -97,10 +97,10 @@ impl fmt::Display for TokenAnswerError {
 impl std::error::Error for TokenAnswerError {}
 
 impl TokenAnswer {
-    /// Reads the body of a successful answer.
+    /// Reads the body of a successful response.
     ///
-    /// The token's fields are in `data`, as in the schema, or at the top. If `data` is an object,
-    /// only its fields count. A `data` of `null` counts as missing.
+    /// The token's fields are in the object `data`, as in the schema, or in the top object. If
+    /// `data` is an object, only the fields in it count. A `data` of `null` counts as missing.
     ///
     /// `secret` is the client secret that was sent. A `requestId` that contains the secret or the
     /// token is dropped.
@@ -124,7 +124,8 @@ impl TokenAnswer {
             return Err(error(key.name(place), REPEATED));
         }
         token_type(fields).map_err(|problem| error(Key::TokenType.name(place), problem))?;
-        // If the field is missing everywhere, the error names the place that the schema prescribes.
+        // If there is no access token in either place, the error names the place that the schema
+        // prescribes.
         let token_place = if fields.access_token.is_none() { FieldPath::Data } else { place };
         let access_token =
             access_token(fields).map_err(|problem| error(Key::AccessToken.name(token_place), problem))?;
@@ -146,7 +147,8 @@ fn request_id(top: &Fields<'_>, secrets: &[&str]) -> Option<Box<str>> {
     if request_id.found { None } else { cut(&request_id.text) }
 }
 
-/// Returns every text in the place of an access token. The body may be no token answer otherwise.
+/// Returns every text that stands in the place of an access token, even if the rest of the body is
+/// not a valid token response.
 pub(crate) fn access_tokens(body: &[u8]) -> Vec<Zeroizing<String>> {
     let Ok(Node::Object(top)) = serde_json::from_slice(body) else { return Vec::new() };
     let inner = match &top.data {
@@ -163,7 +165,7 @@ fn error(field: &'static str, problem: &'static str) -> TokenAnswerError {
     TokenAnswerError { field, problem }
 }
 
-/// The place of the token's fields.
+/// The object that contains the token's fields.
 #[derive(Clone, Copy)]
 enum FieldPath {
     Data,
@@ -215,7 +217,8 @@ fn access_token<'a>(fields: &'a Fields<'_>) -> Result<&'a str, &'static str> {
     }
 }
 
-/// RFC 6750, section 2.1: `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
+/// Whether `token` is a `b64token` (RFC 6750, section 2.1):
+/// `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
 fn is_b64token(token: &str) -> bool {
     let token = token.trim_end_matches('=');
     !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte))
@@ -233,7 +236,7 @@ fn expires_in(fields: &Fields<'_>) -> Result<Option<Duration>, &'static str> {
     }
 }
 
-/// Reads a number of seconds that is written as a string.
+/// Reads a number of seconds from a string.
 fn seconds(text: &str) -> Option<Duration> {
     let text = text.trim();
     // Rust also reads words such as `inf` and `NaN` as numbers.

@@ -79,8 +79,8 @@ impl TokenHandle {
     /// Discards the token. The next request fetches a new token.
     ///
     /// The result of a fetch under way is discarded too, since that token may be older than the
-    /// reason for this call. Each call can cost one fetch of the allowance. After a 401 no call is
-    /// needed: the layer replaces the token by itself.
+    /// reason for this call. Each call can cost a token request of the allowance. After a 401 no
+    /// call is needed: the layer replaces the token by itself.
     pub fn invalidate(&self) {
         self.cache.invalidate();
         self.endpoint.token_invalidated();

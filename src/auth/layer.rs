@@ -40,8 +40,8 @@ const PERIODS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::fro
 
 /// Layer that attaches the access token of one Turris API client to the requests of a service.
 ///
-/// All services made from one layer, or from its clones, share one token and one allowance of
-/// fetches.
+/// All services made from one layer, or from its clones, share one token and one allowance of token
+/// requests.
 ///
 /// See the [module](crate::auth) for examples.
 ///
@@ -228,8 +228,8 @@ impl<T> TurrisAuthLayerBuilder<T> {
         self
     }
 
-    /// Shares the token and the allowance of fetches with the other processes of a fleet. Default:
-    /// they are not shared.
+    /// Shares the token and the allowance of token requests with the other processes of a fleet.
+    /// Default: they are not shared.
     ///
     /// One process fetches a token, and the other processes take it from the store. If a fetch
     /// fails, all processes cool down. A forced refresh and [`TokenHandle::invalidate`] replace the

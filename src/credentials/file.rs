@@ -1,4 +1,4 @@
-//! [`CredentialsFile`]: credentials that are read from files for every fetch.
+//! [`CredentialsFile`]: credentials that are read from files for each token request.
 
 use std::{
     error::Error,
@@ -22,32 +22,34 @@ use crate::{
     secret_text::{object, text},
 };
 
-/// The largest file that is read. An id and a secret need far less, so a longer file is the wrong
-/// one.
+/// The largest file that is read. A client id and a secret are far shorter, so a longer file is the
+/// wrong file.
 const LARGEST: usize = 16 * 1024;
 
-/// The largest number of reads of files that change during a read, or are missing for a moment
-/// during their replacement.
+/// The largest number of reads. A read is repeated if a file changes during it, or is missing for a
+/// moment while it is replaced.
 const READS: u32 = 16;
 /// The pause before another read of a missing file.
 const PAUSE: Duration = Duration::from_millis(1);
-/// The number of further equal reads after which two files in two folders count as a pair.
+/// The number of further equal reads that make two files in two folders count as a pair.
 const SETTLED: u32 = 3;
 
-/// Credentials that are read from files before every fetch of a token, so that a rotated secret is
-/// used without a restart. The source is one JSON file, or two files as Kubernetes mounts them.
+/// Credentials that are read from files before each token request, so that a rotated secret is used
+/// without a restart. The source is one JSON file, or two files as Kubernetes mounts them.
 ///
 /// A token lasts for an hour, so the files are neither watched nor cached. If the token endpoint
-/// refuses the credentials, the files are read once more. If they have changed, the fetch is
-/// repeated at once. That also heals a pair of files of which one was old.
+/// refuses the credentials, the files are read once more. If they have changed, the token request
+/// is repeated at once. This also helps if only one file of a pair was new during the first read.
 ///
 /// If a file changes during a read, it is read again. If the two paths are links, as in a
-/// Kubernetes mount, both files are read from the one folder to which the links lead at that
-/// moment, so the pair belongs together.
+/// Kubernetes mount, both files are read from the folder to which the links lead at that moment. So
+/// the two files belong together.
 ///
-/// The runtime's blocking threads read the files, and the bytes are zeroised. A file longer than 16
-/// KiB is refused. A byte order mark at the start is ignored. Links to regular files are followed.
-/// A pipe, such as a shell's `<(...)`, is refused at once, because it can be read only once.
+/// - The runtime's blocking threads read the files, and the bytes are zeroised.
+/// - A file longer than 16 KiB is refused.
+/// - A byte order mark at the start is ignored.
+/// - Links to regular files are followed.
+/// - A pipe, such as a shell's `<(...)`, is refused at once, because it can be read only once.
 ///
 /// # Examples
 ///
@@ -115,14 +117,14 @@ impl CredentialsFile {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves only a read that ends by itself.
+    /// If the future is dropped, a read under way ends by itself.
     pub async fn read(&self) -> Result<Credentials, CredentialsFileError> {
         let Ok(runtime) = Handle::try_current() else { return self.source.read() };
         let source = Arc::clone(&self.source);
         match runtime.spawn_blocking(move || source.read()).await {
             Ok(read) => read,
-            // The runtime is shutting down. This is the only possible cause: no other code cancels
-            // the read, and it does not panic.
+            // The only possible cause is the shutdown of the runtime: no other code cancels the
+            // read, and the read does not panic.
             Err(error) => Err(self.source.path().failed(Reason::Unreadable(io::Error::other(error)))),
         }
     }
@@ -185,7 +187,8 @@ fn value(path: &Path, bytes: &[u8]) -> Result<Zeroizing<String>, CredentialsFile
 
 type Bytes = Zeroizing<Vec<u8>>;
 
-/// The file to which a path leads, and its state. Two reads of the same content have equal stamps.
+/// The file to which a path leads, and the state of that file. If two stamps are equal, the content
+/// has not changed between them.
 #[derive(PartialEq, Eq)]
 struct Stamp {
     resolved: PathBuf,
@@ -206,11 +209,12 @@ impl Stamp {
     }
 }
 
-/// Reads both files of a pair, from one folder if both are in one.
+/// Reads both files of a pair. If both are in one folder, they are read from the same version of
+/// that folder.
 ///
-/// A read counts if nothing changed during it. If the files are in two folders, one folder may have
-/// been replaced between the two reads. In that case several reads in a row must have the same
-/// result.
+/// A read counts if no file changed during it. If the files are in two folders, one folder may have
+/// been replaced between the reads of the two files. In that case several reads in a row must be
+/// equal.
 fn read_pair(client_id: &Path, client_secret: &Path) -> Result<(Bytes, Bytes), CredentialsFileError> {
     let stamps = || Ok([Stamp::of(client_id)?, Stamp::of(client_secret)?]);
     let (mut last, mut same) = (None, 0);
@@ -226,8 +230,8 @@ fn read_pair(client_id: &Path, client_secret: &Path) -> Result<(Bytes, Bytes), C
     })
 }
 
-/// Calls `read` until it returns a value. Tries again a few times if a file is missing, because it
-/// may be about to be replaced.
+/// Calls `read` until it returns a value, up to [`READS`] times. A missing file may be about to be
+/// replaced, so that error leads to another call too.
 fn again<T>(mut read: impl FnMut(bool) -> Result<Option<T>, CredentialsFileError>) -> Result<T, CredentialsFileError> {
     let mut reads = 1;
     loop {
@@ -252,7 +256,7 @@ fn length_and_inode(metadata: &Metadata) -> (u64, u64) {
 }
 
 /// Opens a file without waiting. An ordinary `open` of a pipe waits for a writer, perhaps for ever,
-/// and the shutdown of the runtime waits for this thread.
+/// and the shutdown of the runtime would wait for this thread.
 fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     #[cfg(unix)]
@@ -260,14 +264,14 @@ fn open(path: &Path) -> io::Result<File> {
     options.read(true).open(path)
 }
 
-/// Reads the content of `resolved`. Errors name it by `path`.
+/// Reads the content of `resolved`. Errors show `path`, the name that the user knows.
 fn read(path: &Path, resolved: &Path) -> Result<Bytes, CredentialsFileError> {
-    // Allocated once, because a vector that grows leaves its old bytes in freed memory. The buffer
-    // has room to see that a file is too long.
+    // Allocated once, because a vector that grows leaves its old bytes in freed memory. It has room
+    // for more than the largest file, so that a longer file is noticed.
     let mut bytes = Zeroizing::new(Vec::with_capacity(2 * LARGEST));
     let unreadable = |error| path.failed(Reason::Unreadable(error));
-    // Checked before opening, so that a pipe is left untouched, and again afterwards, because the
-    // path may lead elsewhere by then.
+    // The kind of file is checked before opening, so that a pipe stays untouched. It is checked
+    // again afterwards, because the path may lead to another file by then.
     if !fs::metadata(resolved).map_err(unreadable)?.is_file() {
         return Err(path.failed(Reason::NotRegular));
     }
@@ -280,10 +284,10 @@ fn read(path: &Path, resolved: &Path) -> Result<Bytes, CredentialsFileError> {
     if bytes.len() > LARGEST { Err(path.failed(Reason::TooLong)) } else { Ok(bytes) }
 }
 
-/// The reason why a [`CredentialsFile`] has no credentials. It names the file and shows nothing of
-/// its content.
+/// Error of a [`CredentialsFile`] that has no usable credentials. It names the file and shows none
+/// of its content.
 ///
-/// A request gets it as the source of a [`TokenError`](crate::TokenError) of the kind
+/// A request gets this error as the source of a [`TokenError`](crate::TokenError) of the kind
 /// [`CredentialsProvider`](crate::TokenErrorKind::CredentialsProvider).
 ///
 /// # Examples

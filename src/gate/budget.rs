@@ -1,15 +1,15 @@
-//! [`RetryBudget`]: the share of requests that may be sent again.
+//! [`RetryBudget`]: a bound on the share of requests that are sent again.
 
 use std::sync::Arc;
 
 /// Budget that bounds the share of requests that are sent again after a 429. Set it with
 /// [`retry_budget`](crate::backoff::TurrisBackoffLayerBuilder::retry_budget).
 ///
-/// Every answer that is not a refusal makes a deposit. Every retry makes a withdrawal; if the
-/// budget has nothing left, the 429 goes back to the caller. Both methods are called on the task of
-/// the request, without a lock held, so they must not block.
+/// Every response that is not a 429 makes a deposit. Every retry makes a withdrawal. If the budget
+/// is empty, the 429 goes to the caller. Both methods are called on the task of the request and
+/// without a lock, so they must not block.
 ///
-/// One budget can serve several layers: an `Arc` of a budget is a budget.
+/// One budget can serve several layers, because an `Arc` of a budget is a budget too.
 ///
 /// # Examples
 ///
@@ -39,10 +39,11 @@ use std::sync::Arc;
 /// # Ok::<(), turris_auth::ConfigError>(())
 /// ```
 pub trait RetryBudget: Send + Sync {
-    /// Records an answer that is not a refusal.
+    /// Records a response that is not a 429.
     fn deposit(&self);
 
-    /// Takes one retry out. Returns `false`, and takes nothing, if there is none left.
+    /// Takes one retry out of the budget. Returns `false`, and takes nothing, if the budget is
+    /// empty.
     fn withdraw(&self) -> bool;
 }
 

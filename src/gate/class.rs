@@ -9,14 +9,15 @@ use std::{
 };
 
 use http::{HeaderMap, Method, Uri};
-// Programs that were built with different versions of Rust have to compute the same hash for a key.
+// The processes of a fleet may be built with different versions of Rust, and have to compute the
+// same hash for a key.
 #[cfg(feature = "fleet")]
 use siphasher::sip::SipHasher13 as KeyHasher;
 
 /// Class of requests that share a limit.
 ///
-/// Requests of one class to one authority wait for each other, and for no other requests. The
-/// Turris API limits only requests that change something, so by default there are two classes,
+/// Requests of one class to one authority wait for each other. They do not wait for other requests.
+/// The Turris API limits only requests that change something, so by default there are two classes,
 /// [`READS`](Self::READS) and [`WRITES`](Self::WRITES). A closure can divide them further: see
 /// [`classify_requests`](crate::backoff::TurrisBackoffLayerBuilder::classify_requests).
 ///
@@ -30,14 +31,14 @@ use siphasher::sip::SipHasher13 as KeyHasher;
 /// assert_eq!(RequestClass::from_method(&Method::DELETE), RequestClass::WRITES);
 /// assert_ne!(RequestClass::WRITES.with_key("client-1"), RequestClass::WRITES.with_key("client-2"));
 /// ```
-// A hash replaces the key: a class is compared on every request, and its key may be borrowed from
-// the request. The lowest bit says whether the class is paced.
+// A hash replaces the key, because a class is compared on every request, and its key may be
+// borrowed from the request. The lowest bit says whether the class is paced.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestClass(u64);
 
 impl RequestClass {
     /// Requests that change nothing. The API does not limit them, so they are paced only after a
-    /// server has stated a limit or refused a request.
+    /// server has stated a limit or refused such a request.
     pub const READS: Self = Self(2);
 
     /// Requests that change something. If pacing is on, they are paced from the first request.
@@ -51,9 +52,10 @@ impl RequestClass {
         if method.is_safe() { Self::READS } else { Self::WRITES }
     }
 
-    /// Returns the part of this class that `key` names, such as a path, a client id or a tenant.
+    /// Returns a part of this class, for the requests that `key` identifies, such as a path, a
+    /// client id or a tenant.
     ///
-    /// The class keeps a hash of the key only, and never shows it.
+    /// The class keeps only a hash of the key, and never shows it.
     pub fn with_key(self, key: impl Hash) -> Self {
         let mut hasher = KeyHasher::new();
         (self, key).hash(&mut hasher);
@@ -81,7 +83,7 @@ impl fmt::Debug for RequestClass {
 
 type Closure = dyn Fn(&Method, &Uri, &HeaderMap) -> RequestClass + Send + Sync;
 
-/// Classifier of requests: by method, or by the user's closure.
+/// Classifier of requests, by method or by the user's closure.
 #[derive(Clone, Default)]
 pub(crate) struct RequestClassifier(Option<Arc<Closure>>);
 

@@ -1,19 +1,21 @@
-//! The cool-down after a refusal: how long the gate is closed, and how it opens.
+//! [`Cooldown`]: how long a gate is closed after a refusal, and how it opens.
 //!
-//! Pure: the clock and chance come in as arguments. `share` is chance, from 0 to below 1.
+//! Pure: the time and the random numbers are arguments. `share` is a random number from 0 to below
+//! 1.
 //!
 //! 1. A refusal closes the gate. Among requests that were sent together (one *epoch*), the first
 //!    refusal closes it. A later refusal counts only if it asks for more time.
-//! 2. The server's own time comes first, then the time that the [limiter](super::limiter) has
-//!    found, then an exponential delay with full jitter. That delay stays [in
-//!    proportion](in_proportion) to the time of the refusals.
+//! 2. The gate stays closed for the time that the server states. If it states none, the time that
+//!    the [limiter](super::limiter) has found counts. If the limiter knows none either, the gate
+//!    stays closed for an exponential delay with full jitter. That delay is
+//!    [bounded](in_proportion) by the time for which the server has refused.
 //! 3. After a closing the gate opens by degrees (*slow start*): one request may be in flight, and
-//!    one more for every success, until the queue is empty. A request that is not answered holds up
-//!    the next one for [`PATIENCE`] at most.
-//! 4. A request that tries the gate uses no retry. A refusal uses a retry of its request only if it
-//!    is the request's first refusal, or if the server does not keep a stated time: the request
-//!    left first after that time. Every refusal goes back if the server has refused every request
-//!    for `max_wait`.
+//!    one more after each success, until the queue is empty. A request without a response holds up
+//!    the next request for [`PATIENCE`] at most.
+//! 4. A refusal uses up a retry of its request in two cases only: if it is the first refusal of the
+//!    request, or if the request was the first to be sent after a time that the server had stated.
+//!    Every other refused request was a probe of the gate, which uses up no retry. If the server
+//!    has refused every request for `max_wait`, each refusal goes to the caller.
 
 use std::time::Duration;
 
@@ -22,26 +24,27 @@ use tokio::time::Instant;
 use super::queue::PATIENCE;
 use crate::api::limits::RateLimits;
 
-/// The vendor's advice for a refusal whose reset is imminent. It also replaces a stated wait of
-/// zero.
+/// The wait in place of a stated wait of zero. The vendor advises it for a refusal whose reset is
+/// imminent.
 const SHORTEST_ASKED: Duration = Duration::from_secs(1);
 
 /// The first step of the exponential delay.
 const BASE: Duration = Duration::from_secs(1);
 
-/// A longer step would outlast the window of every documented limit.
+/// The longest step of the exponential delay. A longer step would outlast the window of every
+/// documented limit.
 const LONGEST_STEP: Duration = Duration::from_secs(60);
 
-/// A tenth of the wait spreads the processes of a fleet. More than a second would waste too much of
-/// a window.
+/// A jitter of a tenth of the wait spreads the processes of a fleet. A jitter above a second would
+/// waste too much of a window.
 const JITTER_DIVISOR: u32 = 10;
 const MOST_JITTER: Duration = Duration::from_secs(1);
 
-/// The mark that a request carries, so that its answer can be matched to its epoch.
+/// The mark of a request in flight, which matches its response to its epoch.
 ///
-/// It is a single number, because it is moved with every request: how many times the gate had
-/// closed, and in the lowest bit, whether the request left first after a closing whose end the
-/// server had stated.
+/// It is a single number, because it is moved with every request. The lowest bit says whether the
+/// request was the first to be sent after a closing whose end the server had stated. The other bits
+/// are the epoch: the number of closings so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ticket(u64);
 
@@ -67,10 +70,10 @@ impl Ticket {
 /// The effect of a refusal on the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Closing {
-    /// The gate was closed, for this long.
+    /// How long the gate is closed. `None` if the refusal has not closed it.
     pub(super) wait: Option<Duration>,
-    /// The refusal goes back: the server asks for more than `max_wait`, or has refused every
-    /// request for `max_wait`.
+    /// The refusal goes to the caller, because the server asks for more than `max_wait`, or has
+    /// refused every request for `max_wait`.
     pub(super) too_long: bool,
 }
 
@@ -80,23 +83,23 @@ pub(super) struct Cooldown {
     closed_until: Option<Instant>,
     /// Whether the server stated `closed_until`.
     stated: bool,
-    /// The gate has closed, and no request has left since.
+    /// The gate has closed, and no request has been sent since.
     is_news: bool,
     epoch: u64,
-    /// Closings since the last success for which the server stated no time.
+    /// The number of closings since the last success for which the server stated no time.
     refusals: u32,
-    /// The time since which every answer has been a refusal, and the time of the last refusal.
+    /// The time since which every response has been a refusal, and the time of the last refusal.
     refused_since: Option<(Instant, Instant)>,
-    /// How many requests of this epoch may be in flight, unless the gate is wide open.
+    /// How many requests of this epoch may be in flight. `None` if the gate is wide open.
     slow_start_limit: Option<u64>,
     /// How many requests of this epoch are in flight.
     in_flight: u64,
-    /// When the last request left.
+    /// When the last request was sent.
     last_sent: Option<Instant>,
 }
 
 impl Cooldown {
-    /// `None` if the next request may leave, otherwise the time until which it may not.
+    /// Returns the time until which the next request has to wait. `None` if it may be sent.
     #[inline]
     pub(super) fn wait(&self, now: Instant) -> Option<Instant> {
         if let Some(until) = self.closed_until.filter(|until| *until > now) {
@@ -106,8 +109,8 @@ impl Cooldown {
         self.slow_start_limit.is_some_and(|most| self.in_flight >= most).then_some(held_until)
     }
 
-    /// Records that a request leaves. Returns its ticket, and whether it is the first since the
-    /// gate closed.
+    /// Records that a request is sent. Returns its ticket, and whether it is the first request
+    /// since the gate closed.
     #[inline]
     pub(super) fn sent(&mut self, now: Instant) -> (Ticket, bool) {
         let is_first = std::mem::take(&mut self.is_news);
@@ -118,8 +121,8 @@ impl Cooldown {
         (Ticket::new(self.epoch, trusts_server), is_first)
     }
 
-    /// Records the outcome of a request that was not refused. It may be lost. `is_last` says that
-    /// the queue is empty.
+    /// Records the outcome of a request that was not refused. If it was lost, it was not
+    /// `accepted`. `is_last` says that the queue is empty.
     #[inline]
     pub(super) fn returned(&mut self, ticket: Ticket, accepted: bool, is_last: bool) {
         if accepted {
@@ -134,13 +137,13 @@ impl Cooldown {
         }
     }
 
-    /// Whether a refusal of a request with this ticket is news. A request that was sent with it may
-    /// have been refused before.
+    /// Whether a refusal of a request with this ticket is the first refusal of its epoch.
     pub(super) fn is_news(&self, ticket: Ticket) -> bool {
         ticket.is_of(self.epoch)
     }
 
-    /// Records a refusal. `found` is when the limiter expects the server to accept again.
+    /// Records a refusal. `asked` is the wait that the server states. `found` is when the limiter
+    /// expects the server to accept again.
     pub(super) fn refused(
         &mut self,
         ticket: Ticket,
@@ -150,7 +153,7 @@ impl Cooldown {
         now: Instant,
         share: f64,
     ) -> Closing {
-        // Refusals that are far apart say nothing of the time between them.
+        // Refusals that are far apart say nothing about the time between them.
         let since = match self.refused_since {
             Some((since, last)) if now.saturating_duration_since(last) <= max_wait.saturating_mul(2) => since,
             _ => now,
@@ -184,14 +187,14 @@ impl Cooldown {
         Closing { wait, too_long }
     }
 
-    /// Whether requests may leave without a ticket.
+    /// Whether requests may be sent without a ticket.
     #[inline]
     pub(super) fn is_wide_open(&self) -> bool {
-        // A closed gate is in its slow start too.
+        // A closed gate has a slow-start limit too.
         self.slow_start_limit.is_none()
     }
 
-    /// Whether its removal loses nothing.
+    /// Whether the cool-down holds no information, so that the gate can be removed.
     pub(super) fn is_idle(&self, now: Instant) -> bool {
         self.refusals == 0 && self.closed_until.is_none_or(|until| until <= now)
     }
@@ -211,28 +214,29 @@ impl Cooldown {
     }
 }
 
-/// Returns the wait that a refusal asks for, if any.
+/// Returns the wait that a refusal states, if it states one.
 pub(crate) fn asked(limits: &RateLimits) -> Option<Duration> {
     let until_reset = || limits.reset_after.map(|reset| reset.saturating_add(limits.reset_margin));
     let asked = limits.retry_after.or_else(until_reset)?;
-    // A fraction of a second is taken as stated.
+    // A stated fraction of a second counts as stated.
     Some(if asked.is_zero() { SHORTEST_ASKED } else { asked })
 }
 
-/// Returns the time that the server asked for with jitter added, and at most `max_wait`.
+/// Returns the wait that the server asked for, with jitter added, but at most `max_wait`.
 pub(crate) fn with_jitter(asked: Duration, max_wait: Duration, share: f64) -> Duration {
     let most = (asked / JITTER_DIVISOR).min(MOST_JITTER);
     asked.saturating_add(most.mul_f64(share)).min(max_wait)
 }
 
-/// Returns the longest delay after a server has refused every request for `refused_for` without
-/// stating a time. It keeps the delay short if full jitter has brought a few short delays in a row.
+/// Returns the longest exponential delay after a server has refused every request for
+/// `refused_for`. Full jitter can bring a few short delays in a row. The number of refusals is then
+/// high although little time has passed, and this bound keeps the next delay short.
 pub(super) fn in_proportion(refused_for: Duration) -> Duration {
     refused_for.saturating_mul(2).max(4 * BASE)
 }
 
-/// Returns an exponential delay with full jitter, for the refusal after `refusals` other refusals
-/// without a success in between.
+/// Returns an exponential delay with full jitter. `refusals` is the number of refusals before this
+/// refusal without a success in between.
 pub(crate) fn exponential(refusals: u32, base: Duration, max_wait: Duration, share: f64) -> Duration {
     let step = base.saturating_mul(1u32.checked_shl(refusals).unwrap_or(u32::MAX));
     step.min(LONGEST_STEP).min(max_wait).mul_f64(share)

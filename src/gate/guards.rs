@@ -1,5 +1,5 @@
-//! Guards: the position of a request in the queue, and its place in flight. A dropped guard tells
-//! the gate.
+//! The guards of a request: [`QueueGuard`] in the queue, [`InFlightGuard`] in flight. A dropped
+//! guard tells the gate.
 
 use std::{sync::Arc, task::Waker};
 
@@ -9,16 +9,17 @@ use tokio::time::Instant;
 use super::{Entered, Gate, Outcome, QueuePosition, SendRecord, Settings, Turn};
 use crate::api::limits::RateLimits;
 
-/// The decision on an arriving request.
+/// The decision on a newcomer.
 #[derive(Debug)]
 pub(crate) enum Entry {
     Send(InFlightGuard),
-    /// Boxed, so that the guards of requests that send are moved less.
+    /// Boxed, because it is rare and large: a small result is cheaper to move for requests that are
+    /// sent.
     Wait(Box<QueueGuard>),
 }
 
 impl Entry {
-    /// Decides on a request that arrives at `gate`.
+    /// Decides on a newcomer at `gate`.
     #[inline]
     pub(crate) fn at(gate: Arc<Gate>) -> Self {
         if let Some(record) = gate.enter_uncounted() {
@@ -31,32 +32,34 @@ impl Entry {
     }
 }
 
-/// The consequences of a refusal for its request.
+/// The effect of a refusal on its request.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     /// The position in which the request may wait for its next attempt.
     pub(crate) queue: QueueGuard,
-    /// The refusal goes back to the caller: the server asks for more than `max_wait`, or has
+    /// The refusal goes to the caller, because the server asks for more than `max_wait`, or has
     /// refused every request for `max_wait`.
     pub(crate) too_long: bool,
-    /// The next attempt uses a retry. Otherwise the attempt tried the gate, which uses none.
+    /// The next attempt uses up a retry. It does not if the refused attempt was a probe of the
+    /// gate.
     pub(crate) uses_retry: bool,
 }
 
-/// Guard of a request in flight. If it is dropped without an answer, the request counts as sent.
+/// Guard of a request in flight. If it is dropped before a response arrives, the request counts as
+/// sent.
 #[derive(Debug)]
 pub(crate) struct InFlightGuard {
     gate: Arc<Gate>,
-    /// Taken when the request has come back. If the request is not counted, the gate is told only
-    /// of a refusal and of a request that was not sent.
+    /// Taken when the outcome is known. For an uncounted request the gate is told only two
+    /// outcomes: a refusal, and that it was not sent.
     record: Option<SendRecord>,
 }
 
 impl InFlightGuard {
-    /// Records an answer that is not a refusal.
+    /// Records a response that is not a refusal.
     #[inline]
     pub(crate) fn accepted(&mut self, headers: &HeaderMap) {
-        // Most answers state no limit, so no clock is read for them.
+        // Most responses state no limit. The clock is not read for them.
         self.returned(|| Outcome::Accepted(RateLimits::are_in(headers).then(|| read(headers))));
     }
 
@@ -72,7 +75,8 @@ impl InFlightGuard {
         }
     }
 
-    /// Records a request that was not sent or not processed. Its position is before the newcomers.
+    /// Records that the request was not sent or not processed. Its new position is before the
+    /// newcomers.
     pub(crate) fn not_sent(mut self) -> QueueGuard {
         let record = self.record.take().unwrap_or_default();
         let position = self.gate.not_sent(record);
@@ -108,7 +112,7 @@ fn read(headers: &HeaderMap) -> RateLimits {
     RateLimits::read(headers, std::time::SystemTime::now())
 }
 
-/// Guard of a request in the queue, or about to join it. A dropped guard gives its position up.
+/// Guard of a request in the queue, or about to join it. A dropped guard leaves the queue.
 #[derive(Debug)]
 pub(crate) struct QueueGuard {
     gate: Arc<Gate>,
@@ -117,8 +121,8 @@ pub(crate) struct QueueGuard {
 }
 
 impl QueueGuard {
-    /// Joins the queue. After a refusal a request does this first, so that no other request
-    /// overtakes it.
+    /// Joins the queue. A refused request joins before it does anything else, so that no other
+    /// request overtakes it.
     pub(crate) fn join(&mut self, waker: &Waker) {
         if !self.queued {
             self.gate.join(self.position, waker);
@@ -126,13 +130,13 @@ impl QueueGuard {
         }
     }
 
-    /// Whether it is the turn of this request.
+    /// Joins the queue, and returns whether it is the turn of this request.
     pub(crate) fn turn(&mut self, now: Instant, waker: &Waker) -> Turn {
         self.join(waker);
         self.gate.turn(self.position, now, waker)
     }
 
-    /// Takes the turn, if it still is the turn of this request. Otherwise the request is in the
+    /// Takes the turn, if it is still the turn of this request. Otherwise the request is in the
     /// queue afterwards.
     pub(crate) fn try_send(&mut self, now: Instant, waker: &Waker) -> Option<InFlightGuard> {
         let record = self.gate.try_send(self.position, now, waker)?;

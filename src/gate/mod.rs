@@ -1,33 +1,34 @@
 //! Gates: they decide when a request may be sent.
 //!
-//! There is one gate for each authority and class of requests. It composes the queue, the cool-down
-//! and the limiter, and decides nothing by itself:
+//! There is one gate for each authority and class of requests. A gate combines the decisions of the
+//! queue, the cool-down and the limiter:
 //!
 //! | file | |
 //! | --- | --- |
 //! | `queue.rs` | requests in the order in which they may send |
-//! | `cooldown.rs` | the cool-down after a refusal: how long the gate is closed, and how it opens |
-//! | `limiter/` | how many requests may leave, and when, so that the limit is used but not exceeded |
+//! | `cooldown.rs` | the cool-down after a refusal (a 429): how long the gate is closed, and how it opens |
+//! | `limiter/` | how many requests may be sent, and when, so that the limit is used but not exceeded |
 //! | `notice.rs` | when to log that requests are held back |
 //! | `guards.rs` | the guards of a request, in flight and in the queue |
 //! | `shared.rs` | with the feature `fleet`: permits from the fleet's store, and the task that asks for them |
-//! | `registry.rs` | authority and class to gate |
-//! | `class.rs`, `budget.rs`, `settings.rs` | which requests share a gate, which share is sent again, the settings of the layer |
+//! | `registry.rs` | finds the gate of an authority and a class |
+//! | `class.rs`, `budget.rs`, `settings.rs` | which requests share a gate, how many of them may be sent again, the settings of the layer |
 //!
 //! Invariants:
 //!
 //! 1. Only the head of the queue may send, and only if the gate is open and the limiter allows it.
-//!    A newcomer sends at once only if the queue is empty. Refused requests come before all other
+//!    A newcomer is sent at once only if the queue is empty. Refused requests come before all other
 //!    requests, in their old order.
-//! 2. The head is awake or has a timer: every change of the head, or of its reason to wait, wakes
-//!    it.
-//! 3. The head cannot block the queue: if it may send but does not, because its inner service is
-//!    not ready or because it is not polled, a waiter behind it removes it after about a second. It
-//!    keeps its number, and goes first when it comes back.
-//! 4. `state` says without the lock whether requests may leave without being counted. That is so
-//!    only while the queue is empty, the gate is open, and answers teach nothing.
-//! 5. Wakers are not cloned, woken or dropped under the lock, and no subscriber runs under it: such
-//!    code may run a task, or drop a task that then gives up its own position.
+//! 2. The head always has a timer or a wake-up on its way: every change of the head, or of its
+//!    reason to wait, wakes it.
+//! 3. The head cannot block the queue. If it may send but does not, a waiter behind it removes it
+//!    after about a second. There are two possible reasons: its inner service is not ready, or it
+//!    is not polled. The removed request keeps its number, and is the head again when it comes
+//!    back.
+//! 4. `state` says, without the lock, whether requests may be sent without being counted. They may
+//!    only while the queue is empty, the gate is open, and no limit is known.
+//! 5. No waker is cloned, woken or dropped under the lock, and no subscriber runs under it. Such
+//!    code may run a task, or drop a task, which then calls the gate.
 
 mod budget;
 mod class;
@@ -68,32 +69,32 @@ use self::{
 };
 use crate::{api::limits::RateLimits, observe};
 
-/// The bit of `state` that says that requests are counted. Above it is the epoch.
+/// The lowest bit of `state` says whether requests are counted. The bits above it are the epoch.
 const COUNTED: u64 = 1;
 
-/// The decision on an arriving request.
+/// The decision on a newcomer.
 #[derive(Debug)]
 enum Entered {
     Send(SendRecord),
     Wait(QueuePosition),
 }
 
-/// The answer to a waiter that asks for its turn.
+/// The state of a waiter's turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// It may look again at this time, or when it is woken.
+    /// The waiter looks again at this time, or when it is woken.
     Wait(Instant),
-    /// It is the head and may send.
+    /// The waiter is the head and may send.
     Send,
-    /// It missed its turn and was removed from the queue. It may try to send.
+    /// The waiter missed its turn and was removed from the queue. It may still try to send.
     Evicted,
 }
 
-/// A request that was sent.
+/// The record of a request that was sent.
 #[derive(Clone, Copy, Debug, Default)]
 struct SendRecord {
     ticket: Ticket,
-    /// Set if the request is counted: its number in the queue, and when it was sent.
+    /// The number in the queue and the time of sending. `None` if the request is not counted.
     counted: Option<(u64, Instant)>,
 }
 
@@ -111,7 +112,7 @@ impl SendRecord {
 /// The effect of a refusal on its request.
 #[derive(Clone, Copy, Debug)]
 struct Refused {
-    /// The position in which the refused request may wait.
+    /// The position in the queue in which the refused request may wait.
     position: QueuePosition,
     too_long: bool,
 }
@@ -133,13 +134,13 @@ struct Parts {
     /// `None` with pacing turned off.
     limiter: Option<Limiter>,
     notice: Notice,
-    /// Set if the pace is that of a fleet.
+    /// Set if a fleet shares the pace.
     #[cfg(feature = "fleet")]
     pace: Option<Box<shared::SharedPace>>,
 }
 
 impl Parts {
-    /// `None` if the head may send, otherwise the time until which it may not.
+    /// Returns the time until which the head has to wait. `None` if it may send.
     #[inline]
     fn wait(&mut self, now: Instant) -> Option<Instant> {
         if let Some(closed) = self.cooldown.wait(now) {
@@ -153,8 +154,9 @@ impl Parts {
         limiter.wait(now)
     }
 
-    /// The head is held back until `until`. Returns when it looks again, and whether a notice is
-    /// due now. The closing of a gate has a notice of its own.
+    /// Records that the head is held back until `until`. Returns when the head looks again, and
+    /// whether a notice is due now. A closed gate needs no notice here, since its closing was
+    /// logged.
     fn held(&mut self, now: Instant, until: Instant) -> (Instant, bool) {
         if self.cooldown.wait(now).is_some() {
             return (until, false);
@@ -165,8 +167,8 @@ impl Parts {
         }
     }
 
-    /// Records that a request leaves. Returns its record, and whether it is the first since the
-    /// gate closed.
+    /// Records that a request is sent. Returns its record, and whether it is the first request
+    /// since the gate closed.
     #[inline]
     fn send(&mut self, number: u64, now: Instant) -> (SendRecord, bool) {
         if let Some(limiter) = &mut self.limiter {
@@ -181,7 +183,7 @@ impl Parts {
         (SendRecord { ticket, counted: Some((number, now)) }, is_first)
     }
 
-    /// Returns the number of the record, or a new one.
+    /// Returns the number of the record, or a new number.
     fn number_of(&mut self, record: SendRecord) -> u64 {
         record.counted.map_or_else(|| self.queue.take_number(), |(number, _)| number)
     }
@@ -208,23 +210,23 @@ impl Gate {
         }
     }
 
-    /// Returns the settings of the layer. The gate holds them, so that a request holds only its
-    /// gate.
+    /// Returns the settings of the layer. The gate holds them, so that a request needs only a
+    /// handle to its gate.
     #[inline]
     fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Admits an arriving request without counting it, if requests need not be counted.
+    /// Admits a newcomer without counting it, if requests need not be counted.
     #[inline]
     fn enter_uncounted(&self) -> Option<SendRecord> {
-        // Relaxed: the flag carries no data. A request that just misses a closing is like a request
-        // that left just before it.
+        // Relaxed, because the flag guards no other memory. A request that just misses a closing is
+        // like a request that was sent just before the closing.
         let state = self.state.load(Ordering::Relaxed);
         (state & COUNTED == 0).then(|| SendRecord { ticket: Ticket::new(state >> 1, false), counted: None })
     }
 
-    /// Counts an arriving request, and sends it or puts it in the queue.
+    /// Counts a newcomer, and sends it or puts it in the queue.
     fn enter_counted(&self, now: Instant) -> Entered {
         let mut parts = self.lock();
         let number = parts.queue.take_number();
@@ -256,7 +258,7 @@ impl Gate {
         self.drive();
     }
 
-    /// Asks whether it is the turn of `position`, which has joined the queue before.
+    /// Returns whether it is the turn of `position`, which has joined the queue before.
     fn turn(&self, position: QueuePosition, now: Instant, waker: &Waker) -> Turn {
         let (waker, mut after) = (waker.clone(), Afterwards::default());
         let mut parts = self.lock();
@@ -288,8 +290,8 @@ impl Gate {
         turn
     }
 
-    /// Sends, if it still is the turn of `position`. Otherwise `position` is in the queue
-    /// afterwards.
+    /// Sends the request of `position`, if it is still its turn. Otherwise `position` is in the
+    /// queue afterwards.
     fn try_send(&self, position: QueuePosition, now: Instant, waker: &Waker) -> Option<SendRecord> {
         let (waker, mut after) = (waker.clone(), Afterwards::default());
         let mut parts = self.lock();
@@ -312,7 +314,7 @@ impl Gate {
         Some(record)
     }
 
-    /// Gives up a position.
+    /// Removes `position` from the queue.
     fn leave(&self, position: QueuePosition) {
         let mut after = Afterwards::default();
         let mut parts = self.lock();
@@ -323,7 +325,7 @@ impl Gate {
         self.drive();
     }
 
-    /// Records the outcome of a counted request that was not refused. It may be lost.
+    /// Records the outcome of a counted request that was not refused. The outcome may be `Lost`.
     fn returned(&self, record: SendRecord, outcome: Outcome) {
         let SendRecord { ticket, counted: Some((_, sent_at)) } = record else { return };
         let (now, mut after) = (Instant::now(), Afterwards::default());
@@ -344,7 +346,7 @@ impl Gate {
         self.drive();
     }
 
-    /// Records a request that was not sent or not processed. Returns its position before the
+    /// Records that a request was not sent or not processed. Returns a position for it, before the
     /// newcomers.
     fn not_sent(&self, record: SendRecord) -> QueuePosition {
         let number = match record.counted {
@@ -377,7 +379,8 @@ impl Gate {
             pace.refused(limits, closing.wait, sent_at, now);
         }
         self.publish(parts, now);
-        // The head may have less to wait for: requests that were still in flight no longer count.
+        // The wait of the head may have become shorter, since requests that were in flight no
+        // longer count.
         parts.queue.wake_head(&mut after);
         drop(guard);
         after.run();
@@ -388,7 +391,7 @@ impl Gate {
         Refused { position: QueuePosition { newcomer: false, number }, too_long: closing.too_long }
     }
 
-    /// Whether the removal of this gate loses nothing.
+    /// Whether this gate holds no information, so that it can be removed.
     fn is_idle(&self, now: Instant) -> bool {
         let mut parts = self.lock();
         #[cfg(feature = "fleet")]
@@ -400,7 +403,7 @@ impl Gate {
             && parts.limiter.as_mut().is_none_or(|limiter| limiter.is_idle(now))
     }
 
-    /// Tells the fleet's store about a change, if needed. Must be called without the lock.
+    /// Reports a change to the fleet's store, if necessary. Must be called without the lock.
     #[inline]
     fn drive(&self) {
         #[cfg(feature = "fleet")]
@@ -411,12 +414,13 @@ impl Gate {
 
     #[inline]
     fn lock(&self) -> MutexGuard<'_, Parts> {
-        // No code under the lock can leave the parts half changed.
+        // No panic can happen between two related changes of the parts, so a poisoned lock is
+        // usable.
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Called without the lock, like a waker: a subscriber may run any code. If it panics, the
-    /// request is never sent.
+    /// Called without the lock, because a subscriber may run any code. If it panics, the request is
+    /// never sent.
     #[cold]
     fn tell_opened(&self, record: SendRecord) {
         if let Err(panic) = catch_unwind(observe::gate_opened) {

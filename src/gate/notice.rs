@@ -1,10 +1,10 @@
-//! The notice that a limit holds requests back: when it is due, and when it is due again.
+//! [`Notice`]: when to log that a limit holds requests back.
 //!
-//! Pure: the clock comes in as an argument.
+//! Pure: the time is an argument.
 //!
-//! 1. A notice is due when requests have waited in the queue for [`SHORTEST`]. By then all requests
-//!    of a burst have arrived and are counted.
-//! 2. The next notice is due when the announced wait is over, but not within [`QUIET`]. So there is
+//! 1. The first notice is due when requests have waited in the queue for [`SHORTEST`]. By then all
+//!    requests of a burst have arrived, so the notice counts them.
+//! 2. The next notice is due when the logged wait is over, but not within [`QUIET`]. So there is
 //!    one notice for each window of the limit, and a limit with short windows does not fill the
 //!    log.
 
@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Shorter waits are not worth a line.
+/// Shorter waits are not logged.
 const SHORTEST: Duration = Duration::from_secs(1);
 
 const QUIET: Duration = Duration::from_secs(10);
 
-/// The notices so far of the requests in the queue.
+/// The notices so far.
 #[derive(Debug, Default)]
 pub(super) struct Notice {
     /// Since when there have been requests in the queue.
@@ -26,8 +26,8 @@ pub(super) struct Notice {
 }
 
 impl Notice {
-    /// The head of the queue is held back until `until`. `Ok` if a notice is due now, otherwise the
-    /// time to look again.
+    /// Records that the head of the queue is held back until `until`. Returns `Ok` if a notice is
+    /// due now, otherwise the time to look again.
     pub(super) fn held(&mut self, now: Instant, until: Instant) -> Result<(), Instant> {
         let since = *self.since.get_or_insert(now);
         let due = (since + SHORTEST).max(self.quiet_until.unwrap_or(since));
@@ -38,7 +38,7 @@ impl Notice {
         Ok(())
     }
 
-    /// The queue is empty.
+    /// Records that the queue is empty.
     pub(super) fn end(&mut self) {
         self.since = None;
     }

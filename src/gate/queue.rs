@@ -1,4 +1,5 @@
-//! The queue in front of a gate: positions, waiters, and the removal of a head that does not send.
+//! [`Queue`]: the requests that wait at a gate, in order, and the removal of a head that does not
+//! send.
 
 use std::{collections::BTreeMap, mem, task::Waker, time::Duration};
 
@@ -7,17 +8,17 @@ use tokio::time::Instant;
 /// How long the head may block the queue if it may send but does not.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long each further head may block the queue, until a request is sent. So a thousand waiters
-/// that never send block the queue for little longer than a single such waiter. A head that is
-/// removed too early keeps its number and loses nothing.
+/// How long each further head may block the queue, until a request is sent. A thousand waiters that
+/// never send thus block the queue little longer than one such waiter. A head that is removed too
+/// early keeps its number, so it loses nothing.
 const HURRY: Duration = Duration::from_millis(1);
 
-/// The further back waiters are, the more rarely they look at the head. Positions further back than
-/// this look equally rarely.
+/// The further back a waiter is, the more rarely it looks at the head. From this position on, all
+/// waiters look equally rarely.
 const FURTHEST: usize = 64;
 
-/// A position in the queue. The smallest comes first: refused requests, then newcomers, each by
-/// age.
+/// A position in the queue. The smallest position comes first: first the refused requests by age,
+/// then the newcomers by age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct QueuePosition {
     pub(super) newcomer: bool,
@@ -29,17 +30,17 @@ struct Waiter {
     waker: Waker,
 }
 
-/// The answer to a waiter that asks for its turn.
+/// The state of a waiter's turn, from the view of the queue.
 pub(super) enum Look {
-    /// It is the head.
+    /// The waiter is the head.
     Head,
-    /// It may look again at this time, if the head has still not sent.
+    /// The waiter looks again at this time, in case the head has still not sent.
     Behind(Instant),
-    /// It has been removed, because it was the head and did not send.
+    /// The waiter has been removed, because it was the head and did not send.
     Evicted,
 }
 
-/// The wakers to drop and to wake once the lock is released.
+/// The wakers to drop and to wake after the lock is released.
 #[must_use]
 #[derive(Default)]
 pub(super) struct Afterwards {
@@ -54,8 +55,8 @@ impl Afterwards {
         *if first.is_none() { first } else { second } = waker;
     }
 
-    /// Wakes the head. No lock may be held: a waker may run its task on the spot, or drop a task
-    /// that then gives up its own position.
+    /// Drops and wakes the wakers. No lock may be held, because a waker may run or drop a task at
+    /// once, which then calls the gate.
     pub(super) fn run(self) {
         drop(self.dropped);
         if let Some(waker) = self.woken {
@@ -69,9 +70,9 @@ impl Afterwards {
 pub(super) struct Queue {
     next_number: u64,
     waiters: BTreeMap<QueuePosition, Waiter>,
-    /// The time since which the head could have sent.
+    /// The head that may send, and since when it may.
     overdue_since: Option<(QueuePosition, Instant)>,
-    /// A head has been removed since a request was sent.
+    /// A head has been removed since the last request was sent.
     hurried: bool,
 }
 
@@ -90,7 +91,7 @@ impl Queue {
         number
     }
 
-    /// Puts `position` in the queue, or gives it a new waker.
+    /// Puts `position` in the queue, or replaces its waker.
     pub(super) fn insert(&mut self, position: QueuePosition, waker: Waker, after: &mut Afterwards) {
         let replaced = self.waiters.insert(position, Waiter { waker });
         after.keep(replaced.map(|waiter| waiter.waker));
@@ -100,12 +101,12 @@ impl Queue {
         self.waiters.first_key_value().is_none_or(|(head, _)| position <= *head)
     }
 
-    /// Records that a request sends.
+    /// Records that a request is sent.
     pub(super) fn sent(&mut self) {
         self.hurried = false;
     }
 
-    /// Removes `position`, because its request sends or gives up. The new head is woken.
+    /// Removes `position`, because its request is sent or dropped. The new head is woken.
     pub(super) fn remove(&mut self, position: QueuePosition, after: &mut Afterwards) {
         let was_head = self.is_head(position);
         let removed = self.waiters.remove(&position);
@@ -116,7 +117,7 @@ impl Queue {
         }
     }
 
-    /// Wakes the head. It leaves a new waker when it looks again.
+    /// Wakes the head. The head leaves a new waker when it looks again.
     pub(super) fn wake_head(&mut self, after: &mut Afterwards) {
         if after.woken.is_none()
             && let Some(mut head) = self.waiters.first_entry()
@@ -125,7 +126,7 @@ impl Queue {
         }
     }
 
-    /// Whether `position` is in the queue. Its waker is replaced.
+    /// Replaces the waker of `position`. Returns whether `position` is in the queue.
     pub(super) fn renew(&mut self, position: QueuePosition, waker: Waker, after: &mut Afterwards) -> bool {
         let waiter = self.waiters.get_mut(&position);
         let is_there = waiter.is_some();
@@ -142,16 +143,15 @@ impl Queue {
         self.overdue_since = None;
     }
 
-    /// Tells `position` whether it is the head, if the gate would let the head send. A head that
-    /// has not sent for [`PATIENCE`] is removed.
+    /// Returns whether `position` is the head. The gate calls it only if the head may send. A head
+    /// that has not sent for [`PATIENCE`] is removed.
     pub(super) fn look(&mut self, position: QueuePosition, now: Instant, after: &mut Afterwards) -> Look {
         let Some((&head, _)) = self.waiters.first_key_value() else { return Look::Evicted };
         let since = match self.overdue_since {
             Some((overdue, since)) if overdue == head => since,
             _ => {
                 if head != position {
-                    // The reason for the head's wait may have passed before the head's own timer
-                    // fires.
+                    // The reason for the head's wait may end before the head's own timer fires.
                     self.wake_head(after);
                 }
                 self.overdue_since = Some((head, now));
@@ -173,7 +173,7 @@ impl Queue {
         if self.hurried { HURRY } else { PATIENCE }
     }
 
-    /// How long `position` waits before it removes the head.
+    /// Returns how long `position` waits before it removes the head.
     pub(super) fn patience_of(&self, position: QueuePosition) -> Duration {
         let before = self.waiters.range(..position).take(FURTHEST).count();
         let patience = self.patience();

@@ -1,4 +1,4 @@
-//! The gates of a layer: one per authority and class.
+//! [`GateRegistry`]: the gates of a layer, one for each authority and class.
 
 use std::{
     collections::HashMap,
@@ -15,22 +15,22 @@ use tokio::time::Instant;
 
 use super::{Gate, RequestClass, Settings};
 
-/// Idle gates are removed when there are this many gates, and then each time the number has
-/// doubled.
+/// The number of gates at which idle gates are removed for the first time. Afterwards they are
+/// removed each time that the number has doubled.
 const SWEPT_FROM: usize = 1024;
 
-/// Authorities and classes come from outside, so the number of gates is bounded: some 50 MB, if
-/// every gate is in use.
+/// The largest number of gates, since requests can name any number of authorities and classes. So
+/// many gates in use take some 50 MB.
 const MOST: usize = 65_536;
 
-/// The gates that were used last are found without a lock and without a key.
+/// The number of slots of the cache. A gate in the cache is found without a lock and without a key.
 const CACHED: usize = 8;
 
-/// The gates of a layer. A gate is made when it is first asked for.
+/// The gates of a layer. A gate is made when it is first needed.
 ///
-/// A gate is *idle* if its removal loses nothing: its queue is empty, it counts no request, and it
-/// has learned nothing. Idle gates are removed when there are many. If [`MOST`] gates are in use,
-/// each further request gets a gate of its own. It waits out its own refusals, and is paced alone.
+/// A gate is *idle* if it holds no information: its queue is empty, it counts no request, and it
+/// knows no limit. Idle gates are removed when there are many gates. If [`MOST`] gates are in use,
+/// each further request gets a gate of its own: it waits out its own refusals, and is paced alone.
 pub(crate) struct GateRegistry {
     settings: Arc<Settings>,
     cache: [ArcSwapOption<CachedGate>; CACHED],
@@ -44,13 +44,13 @@ struct Gates {
 
 #[derive(PartialEq, Eq, Hash)]
 struct Key {
-    /// Host and port, in lower case. Empty for a request without an authority: a channel or a
-    /// single connection.
+    /// Host and port, in lower case. Empty for a request without an authority, as sent on a channel
+    /// or a single connection.
     authority: Box<str>,
     class: RequestClass,
 }
 
-/// A gate, with the parts of the URI exactly as the request spelled them.
+/// A gate, with the scheme and the authority exactly as the request spelled them.
 struct CachedGate {
     scheme: Option<Scheme>,
     authority: Option<Authority>,
@@ -109,8 +109,8 @@ impl GateRegistry {
         }
         if all.by_key.len() >= all.swept_at {
             let now = Instant::now();
-            // Clones are made under this lock or from another clone, so a gate that only the map
-            // holds gets no new holder.
+            // A gate is cloned only under this lock or from another clone. So while the lock is
+            // held, a gate that only the map holds gets no new user.
             all.by_key.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.is_idle(now));
             all.swept_at = (2 * all.by_key.len()).clamp(SWEPT_FROM, MOST);
         }
@@ -123,7 +123,7 @@ impl GateRegistry {
 
     fn make(&self, key: &Key) -> Arc<Gate> {
         let settings = Arc::clone(&self.settings);
-        // Only a pace is shared: requests that are not paced need no permits.
+        // A fleet shares only the pace. Requests that are not paced need no permits.
         #[cfg(feature = "fleet")]
         if let Some(fleet) = settings.fleet.clone().filter(|_| settings.pacing && key.class.is_paced()) {
             return Gate::of_fleet(&fleet, &key.authority, key.class, settings);
@@ -132,9 +132,9 @@ impl GateRegistry {
     }
 }
 
-/// Returns the slot of the cache to look in first. If two gates share a slot, each use may cost a
-/// look-up under the lock, and nothing else. The two kinds of requests to one authority are
-/// neighbours, so authorities are two slots apart.
+/// Returns the slot of a gate in the cache. If two gates share a slot, a use may cost a look-up
+/// under the lock, but has no other effect. The two default classes of one authority get
+/// neighbouring slots, so authorities are two slots apart.
 fn slot(uri: &Uri, class: RequestClass) -> usize {
     let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
     (class.key() as usize).wrapping_add(authority.wrapping_mul(2)) % CACHED

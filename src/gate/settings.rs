@@ -14,7 +14,7 @@ const MAX_WAIT: Duration = Duration::from_secs(120);
 /// The documented limit of requests that change something.
 const DOCUMENTED: Allowance = Allowance { requests: 60, window: Duration::from_secs(60) };
 
-/// A limit: how many requests a window carries, and how long it is.
+/// A limit: the number of requests in a window, and the length of the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Allowance {
     pub(crate) requests: u64,

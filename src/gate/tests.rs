@@ -166,7 +166,7 @@ async fn after_a_refusal_the_gate_opens_by_degrees() {
     gate.join(refused, Waker::noop());
     let places: Vec<_> = (0..6).map(|_| stand(&gate)).collect();
     let first = go(&gate, refused).await;
-    // No request follows until it has an answer, or its answer is late.
+    // No request follows until it has a response, or its response is late.
     let left = Instant::now();
     assert_eq!(until(&gate, places[0]), left + PATIENCE);
     gate.returned(first, accepted());

@@ -18,20 +18,20 @@ pub(crate) fn rate_limited(treatment: LimitTreatment) {
     let _ = action;
 }
 
-/// Called once for the answers to requests that were sent together: only the first one closes the
+/// Called once for the responses to requests that were sent together: only the first one closes the
 /// gate.
 pub(crate) fn gate_closed(wait: Duration) {
     event!(WARN, wait = wait.as_secs_f64(), "a rate limit was met, its gate is closed");
     let _ = wait;
 }
 
-/// Called when the first request passes the open gate, because no code runs at the moment of
-/// opening.
+/// Called when the first request passes the open gate, because no code runs at the moment when it
+/// opens.
 pub(crate) fn gate_opened() {
     event!(INFO, "the gate of a rate limit is open again");
 }
 
-/// `waiting` requests keep to a limit, and the first of them may leave in `wait`.
+/// `waiting` requests are held back by a limit, and the first of them may be sent after `wait`.
 pub(crate) fn requests_held_back(waiting: usize, wait: Duration) {
     event!(INFO, waiting, wait = wait.as_secs_f64(), "requests are held back to keep to a rate limit");
     let _ = (waiting, wait);

@@ -25,7 +25,7 @@ pub(crate) fn store_back() {
     metric!(gauge!("turris_auth_store_available").set(1.0));
 }
 
-/// Requests have left with a permit of the store, or without one because it does not answer.
+/// Requests were sent with a permit of the store, or alone, because the store does not answer.
 pub(crate) fn permits(with_permit: u64, alone: u64) {
     for (source, count) in [("store", with_permit), ("alone", alone)] {
         if count > 0 {
@@ -35,7 +35,7 @@ pub(crate) fn permits(with_permit: u64, alone: u64) {
     }
 }
 
-/// The store has told how many processes share a gate.
+/// The store has stated how many processes share a gate.
 pub(crate) fn store_processes(processes: u32) {
     metric!(gauge!("turris_auth_store_processes").set(f64::from(processes)));
     let _ = processes;

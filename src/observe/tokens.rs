@@ -34,8 +34,8 @@ impl Reason {
     }
 }
 
-/// Runs a fetch in its own span, which follows from the caller's span. Later fields are recorded
-/// when they are known.
+/// Runs a fetch in its own span, which follows from the caller's span. The empty fields are
+/// recorded when they are known.
 #[cfg(feature = "tracing")]
 pub(crate) fn token_fetch<F: Future>(reason: Reason, fetch: F) -> impl Future<Output = F::Output> + use<F> {
     use tracing::{Instrument, field::Empty};
@@ -117,8 +117,8 @@ pub(crate) fn token_fetch_failed(error: &TokenError, waiters: usize) {
 pub(crate) enum Unused {
     /// The token was refused or invalidated while the fetch was under way.
     Discarded,
-    /// One of three causes: the runtime was shut down, a waiter on another runtime superseded the
-    /// fetch, or all users of the token are gone.
+    /// The runtime was shut down, a waiter on another runtime superseded the fetch, or all users of
+    /// the token were dropped.
     Abandoned,
 }
 
@@ -141,8 +141,7 @@ pub(crate) fn restricted_access_token_used(error: &TokenError) {
     let _ = error;
 }
 
-/// The request with the number `attempt` (from 1) of a fetch has failed, and another request
-/// follows.
+/// The token request with the number `attempt` (from 1) has failed, and another request follows.
 pub(crate) fn attempt_failed(attempt: u32, error: &TokenError) {
     event!(
         DEBUG,
@@ -155,14 +154,15 @@ pub(crate) fn attempt_failed(attempt: u32, error: &TokenError) {
     let _ = (attempt, error);
 }
 
-/// The number of fetches that could still be made after a fetch that has begun or ended.
+/// The number of token requests that the allowance has left, now that a token request has begun or
+/// ended.
 pub(crate) fn allowance(places: usize) {
     metric!(gauge!("turris_auth_token_allowance").set(places as f64));
     let _ = places;
 }
 
-/// Measures how long a request waits for a token. It has no size and does nothing without the
-/// feature `metrics`.
+/// Measures how long a request waits for a token. Without the feature `metrics` it has no size and
+/// does nothing.
 #[derive(Clone, Copy)]
 pub(crate) struct Stopwatch {
     #[cfg(feature = "metrics")]
@@ -229,8 +229,8 @@ impl Treatment {
     }
 }
 
-/// Shows only the origin of the URI. The user information, the path and the query belong to the
-/// caller.
+/// Shows only the origin of the URI, because the user information, the path and the query may be
+/// secret.
 pub(crate) fn passed_without_token(uri: &http::Uri) {
     event!(
         DEBUG,
@@ -242,7 +242,7 @@ pub(crate) fn passed_without_token(uri: &http::Uri) {
     let _ = uri;
 }
 
-/// `origin` is empty for a relative URI. It has neither user information nor a path.
+/// `origin` has neither user information nor a path. It is empty for a relative URI.
 pub(crate) fn refused_without_token(origin: &str, allowed: &str) {
     let _ = (origin, allowed);
     if origin.is_empty() {

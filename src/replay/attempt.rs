@@ -1,4 +1,4 @@
-//! One reading of a shared body, from its beginning.
+//! [`Attempt`]: one reading of a shared body, from its beginning.
 
 use std::{
     fmt,
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{BoxError, observe};
 
-/// One reading of a shared body. It may not have begun.
+/// One reading of a shared body. It may have begun or not.
 pub(super) struct Attempt<B> {
     buffer: Arc<Mutex<ReplayBuffer<B>>>,
     stage: Stage,
@@ -29,15 +29,17 @@ pub(super) struct Attempt<B> {
 enum Stage {
     /// Nothing has been read.
     Waiting,
-    /// Owns the source, unless a newer attempt has begun. `position` counts the kept frames that
-    /// have been read again; it stays at `kept_frames` while the source is read.
+    /// The attempt owns the source, unless a newer attempt has begun. `position` is the number of
+    /// kept frames that the attempt has read. It equals `kept_frames` while the attempt reads the
+    /// source.
     Begun { turn: Turn, position: usize, kept_frames: usize },
     /// The end has been returned.
     Ended,
 }
 
 impl<B> Attempt<B> {
-    /// Returns an attempt that has not begun, if it could still be read.
+    /// Returns another attempt, which has not begun. `None` if it could no longer read the
+    /// beginning of the body.
     pub(super) fn another(&self) -> Option<Self> {
         lock(&self.buffer).is_replayable().then(|| Self {
             buffer: Arc::clone(&self.buffer),
@@ -47,7 +49,7 @@ impl<B> Attempt<B> {
         })
     }
 
-    /// Returns whether this attempt has not begun and could begin. If so, it takes the source from
+    /// Returns whether this attempt has not begun and can begin. If so, it takes the source from
     /// every other attempt.
     pub(super) fn begin_exclusive(&self) -> bool {
         if !matches!(self.stage, Stage::Waiting) {
@@ -61,15 +63,15 @@ impl<B> Attempt<B> {
         is_claimed
     }
 
-    /// Whether this attempt has not begun and could begin.
+    /// Whether this attempt has not begun and can begin.
     pub(super) fn can_begin(&self) -> bool {
         matches!(self.stage, Stage::Waiting) && lock(&self.buffer).can_begin().is_ok()
     }
 
     fn rest_of_whole(&self) -> SizeHint {
         let mut rest = SizeHint::new();
-        // In this order neither call can panic: the upper limit stays at or above the lower one, as
-        // before the subtraction.
+        // Each setter panics if the lower bound exceeds the upper bound. It never does here: the
+        // lower bound is set first, and the same number is subtracted from both bounds.
         rest.set_lower(self.whole.lower().saturating_sub(self.read));
         if let Some(upper) = self.whole.upper() {
             rest.set_upper(upper.saturating_sub(self.read));
@@ -79,7 +81,7 @@ impl<B> Attempt<B> {
 }
 
 impl<B: Body> Attempt<B> {
-    /// Creates the first attempt at a body.
+    /// Creates the first attempt to read a body.
     pub(super) fn new(body: B, limit: usize) -> Self {
         let whole = body.size_hint();
         let buffer = ReplayBuffer::new(body, limit);
@@ -108,9 +110,10 @@ impl<B: Body> Attempt<B> {
                 let buffer = lock(&self.buffer);
                 if buffer.is_newest(turn) { buffer.source_size_hint() } else { self.rest_of_whole() }
             }
-            // The first statement of the source counts. The kept bytes plus its present statement
-            // could become exact for a body of unknown length: repeated over HTTP/1.1, the body
-            // would lose the chunked framing, and its trailers with it.
+            // The hint is the first hint of the source. The number of kept bytes plus the present
+            // hint of the source could become exact for a body of unknown length. Sent again over
+            // HTTP/1.1, the body would then have a `content-length` in place of chunks, and lose
+            // its trailers.
             Stage::Waiting | Stage::Begun { .. } => self.rest_of_whole(),
             Stage::Ended => SizeHint::with_exact(0),
         }
@@ -120,7 +123,7 @@ impl<B: Body> Attempt<B> {
     where
         B::Error: Into<BoxError>,
     {
-        // Declared before the lock, so that it is dropped after the lock.
+        // Declared before the lock, so that it is dropped after the lock is released.
         let mut leftovers = Leftovers::default();
         let mut buffer = lock(&self.buffer);
         let kept_before = buffer.outgrown().is_none();
@@ -133,7 +136,8 @@ impl<B: Body> Attempt<B> {
                     };
                     self.stage = Stage::Begun { turn, position: 0, kept_frames };
                     if let Some(superseded) = superseded {
-                        // A waker may run any code, which may poll another attempt at this body.
+                        // A waker may run any code, which may poll another attempt to read this
+                        // body.
                         drop(buffer);
                         superseded.wake();
                         buffer = lock(&self.buffer);
@@ -143,8 +147,8 @@ impl<B: Body> Attempt<B> {
                     return Poll::Ready(Some(Err(ReplayBodyError::Superseded.into())));
                 }
                 Stage::Begun { position, kept_frames, .. } if *position < *kept_frames => {
-                    // Only a panic of the source can have removed a frame that was kept for this
-                    // attempt.
+                    // A frame that was kept for this attempt is missing only if the source has
+                    // panicked.
                     let Some(frame) = buffer.kept_frame(*position) else {
                         return Poll::Ready(Some(Err(ReplayBodyError::SourceFailed.into())));
                     };

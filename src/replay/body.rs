@@ -16,24 +16,23 @@ use crate::BoxError;
 ///
 /// It keeps its frames as they are read, up to a limit. A copy made by
 /// [`try_clone`](TryCloneBody::try_clone) reads them again, and then goes on with the source. If
-/// the source yields [`Bytes`], data is shared, not copied. Frames below 256 bytes are copied
-/// together and may be replayed as one frame. So a replay has the same bytes and trailers in the
-/// same order, but not always the same frames.
+/// the source yields [`Bytes`], the copies share them. Frames below 256 bytes are copied together,
+/// and may be replayed as one frame. A replay therefore has the same bytes and trailers in the same
+/// order, but not always in the same frames.
 ///
 /// # Attempts
 ///
 /// Copies can be made at any time, before or after other copies are sent. A copy becomes an
 /// *attempt* when it is first polled, or when [`begin_exclusive`](TryCloneBody::begin_exclusive) is
 /// called. From then on it owns the source. Every older attempt, for instance in a connection that
-/// is being given up, is woken and ends with [`ReplayBodyError::Superseded`], so that no server
-/// takes its body for complete. A superseded attempt cannot go on. A dropped attempt takes nothing
-/// from the other attempts.
+/// is being closed, is woken and ends with the error [`ReplayBodyError::Superseded`], so that no
+/// server mistakes its body for complete. Dropping an attempt does not affect the other attempts.
 ///
-/// # When it cannot be repeated
+/// # When it cannot be sent again
 ///
-/// If a body turns out to be longer than the limit, it streams on to its end, and the kept frames
-/// are dropped. If the lower bound of its [`size_hint`](Body::size_hint) is above the limit, no
-/// frame is kept. From then on, and after the source has failed or panicked,
+/// If a body turns out to be longer than the limit, the current attempt still sends all of it, but
+/// the kept frames are dropped. If the lower bound of its [`size_hint`](Body::size_hint) exceeds
+/// the limit, no frame is kept at all. In both cases, and after the source has failed or panicked,
 ///
 /// - `try_clone` returns `None`,
 /// - [`is_replayable`](TryCloneBody::is_replayable) of earlier copies is `false`,
@@ -44,25 +43,26 @@ use crate::BoxError;
 ///
 /// # Size
 ///
-/// [`size_hint`](Body::size_hint) and [`is_end_stream`](Body::is_end_stream) are those of the
-/// source for every attempt, so `content-length` is sent with each of them.
+/// Every attempt has the [`size_hint`](Body::size_hint) and the
+/// [`is_end_stream`](Body::is_end_stream) of the source, so each attempt is sent with the same
+/// `content-length`.
 ///
 /// # Memory
 ///
-/// A request takes on the heap, on 64-bit targets and beside the source itself:
+/// A request takes on the heap, on 64-bit targets and in addition to the source itself:
 ///
 /// - 136 bytes,
 /// - 32 bytes for each frame of 256 bytes or more, in a `Vec` that starts with room for 4,
-/// - the kept bytes: at most as many as the limit, and twice as many if they had to be copied
-///   together. A kept slice of a larger buffer keeps the whole buffer. Trailers count with their
-///   names and values.
+/// - the kept bytes: at most the limit, or twice the limit if they had to be copied together. A
+///   kept slice of a larger buffer keeps the whole buffer. Trailers count with their names and
+///   values.
 ///
-/// All copies share this memory, including those of nested layers. A body that is at its end
-/// already, or was made from [`Bytes`], takes none.
+/// All copies share this memory, including the copies of nested layers. An empty body, and a body
+/// that was made from [`Bytes`], take no extra memory.
 ///
 /// # Panics
 ///
-/// Never by itself. A panic of the source reaches the caller that polls the body.
+/// It never panics by itself. A panic of the source reaches the caller that polls the body.
 ///
 /// # Threads
 ///
@@ -79,7 +79,7 @@ pub struct ReplayBody<B> {
 enum Inner<B> {
     /// The whole body is in memory.
     Buffered { data: Bytes, is_read: bool },
-    /// The body is read from a source, which other copies share.
+    /// The body is read from a source that all copies share.
     Shared(Attempt<B>),
 }
 
@@ -105,7 +105,7 @@ impl<B> Default for ReplayBody<B> {
     }
 }
 
-/// A body that is in memory, without a limit.
+/// Converts bytes in memory to a body. No limit applies.
 impl<B> From<Bytes> for ReplayBody<B> {
     fn from(data: Bytes) -> Self {
         Self { inner: Inner::Buffered { data, is_read: false } }
@@ -113,7 +113,7 @@ impl<B> From<Bytes> for ReplayBody<B> {
 }
 
 impl<B> TryCloneBody for ReplayBody<B> {
-    /// Returns another copy. It begins with the first byte, even if `self` has been read in part.
+    /// Returns a copy. It begins with the first byte, even if part of `self` has been read.
     fn try_clone(&self) -> Option<Self> {
         let inner = match &self.inner {
             Inner::Buffered { data, .. } => Inner::Buffered { data: data.clone(), is_read: false },
@@ -122,8 +122,8 @@ impl<B> TryCloneBody for ReplayBody<B> {
         Some(Self { inner })
     }
 
-    /// Whether polling this copy now would begin an attempt. It is `false` for a copy that has
-    /// begun already.
+    /// Returns whether polling this copy would begin an attempt now. It is `false` for a copy that
+    /// has begun already.
     fn is_replayable(&self) -> bool {
         match &self.inner {
             Inner::Buffered { is_read, .. } => !is_read,
@@ -131,8 +131,8 @@ impl<B> TryCloneBody for ReplayBody<B> {
         }
     }
 
-    /// Like [`is_replayable`](TryCloneBody::is_replayable). If `true`, every attempt that has begun
-    /// is superseded now.
+    /// Like [`is_replayable`](TryCloneBody::is_replayable). If it returns `true`, it has superseded
+    /// every attempt that has begun.
     fn begin_exclusive(&self) -> bool {
         match &self.inner {
             Inner::Buffered { is_read, .. } => !is_read,

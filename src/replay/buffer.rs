@@ -1,4 +1,5 @@
-//! The buffer that all attempts at one body share: the source, and the frames that have been read.
+//! [`ReplayBuffer`]: the state that all attempts to read one body share, that is the source and the
+//! kept frames.
 
 use std::{
     mem,
@@ -18,20 +19,21 @@ use super::{
 /// The number of an attempt among those that have begun.
 pub(super) type Turn = u64;
 
-/// The answer to an attempt that begins.
+/// The start of an attempt.
 pub(super) struct Begun {
     pub(super) turn: Turn,
     /// How many kept frames the attempt reads before it goes on with the source.
     pub(super) kept_frames: usize,
 }
 
-/// The shared side of a [`ReplayBody`](super::ReplayBody).
+/// The state that all copies of a [`ReplayBody`](super::ReplayBody) share.
 ///
 /// 1. The attempt whose turn is `newest` owns the source: no other attempt gets frames. After an
 ///    exclusive begin the source has no owner until the next attempt begins.
-/// 2. While `kept` is set, it holds every frame that the source has yielded.
-/// 3. Once dropped, `kept` stays dropped. A source that has finished or failed is not polled again.
-/// 4. `waker`, if set, belongs to the attempt that owns the source.
+/// 2. While `kept` is `Some`, it holds every frame that the source has yielded.
+/// 3. Once `kept` is `None`, it stays `None`. A source that has finished or failed is not polled
+///    again.
+/// 4. `waker` belongs to the attempt that owns the source.
 pub(super) struct ReplayBuffer<B> {
     source: Source<B>,
     kept: Option<Kept>,
@@ -41,7 +43,7 @@ pub(super) struct ReplayBuffer<B> {
 }
 
 enum Source<B> {
-    // Boxed because it is pinned, and every later attempt has to reach it.
+    // Boxed, so that it stays pinned while attempt after attempt polls it.
     Open(Pin<Box<B>>),
     Finished,
     Failed,
@@ -49,9 +51,9 @@ enum Source<B> {
 
 /// Locks a buffer.
 ///
-/// The source is polled under this lock, so that a newer attempt can take it over between two polls
-/// on any thread. Polls do not block, so the lock is held briefly. A panic of the source counts as
-/// its failure.
+/// The source is polled under this lock, so that a newer attempt on any thread can take it over
+/// between two polls. Polls do not block, so the lock is held briefly. A panic of the source counts
+/// as a failure of the source.
 pub(super) fn lock<B>(buffer: &Mutex<ReplayBuffer<B>>) -> MutexGuard<'_, ReplayBuffer<B>> {
     buffer.lock().unwrap_or_else(|poisoned| {
         let mut leftovers = Leftovers::default();
@@ -59,14 +61,14 @@ pub(super) fn lock<B>(buffer: &Mutex<ReplayBuffer<B>>) -> MutexGuard<'_, ReplayB
         guard.fail(&mut leftovers);
         drop(guard);
         drop(leftovers);
-        // A failed buffer stays failed, so nothing is left to drop now.
+        // The first lock has cleared the buffer, so nothing is dropped under this lock.
         buffer.lock().unwrap_or_else(PoisonError::into_inner)
     })
 }
 
-/// Values that a buffer no longer needs. They are dropped after the lock is released: the drop of a
-/// source, of a waker, or of bytes with an owner is foreign code, which may use a copy of the same
-/// body.
+/// Values that a buffer no longer needs. They are dropped after the lock is released, because
+/// dropping a source, a waker, or bytes with an owner runs foreign code, which may use a copy of
+/// the same body.
 pub(super) struct Leftovers<B> {
     source: Option<Source<B>>,
     kept: Option<Kept>,
@@ -85,8 +87,7 @@ impl<B> ReplayBuffer<B> {
         self.kept.is_some() && !matches!(self.source, Source::Failed)
     }
 
-    /// Whether an attempt that has not begun can begin. The very first attempt needs no kept
-    /// frames.
+    /// Whether an attempt can begin. The very first attempt needs no kept frames.
     pub(super) fn can_begin(&self) -> Result<(), ReplayBodyError> {
         match self.source {
             Source::Failed => Err(ReplayBodyError::SourceFailed),
@@ -95,10 +96,11 @@ impl<B> ReplayBuffer<B> {
         }
     }
 
-    /// Ends the attempt that owns the source, if there is one, so that the kept frames stay kept.
+    /// Ends the attempt that owns the source, if there is one, so that it cannot make the body
+    /// exceed the limit.
     ///
-    /// The caller wakes the waker after it has released the lock: that attempt may be waiting for
-    /// the source.
+    /// The caller wakes the returned waker after it has released the lock: the ended attempt may be
+    /// waiting for the source.
     pub(super) fn begin_exclusive(&mut self) -> Result<Option<Waker>, ReplayBodyError> {
         self.can_begin()?;
         if self.newest > 0 {
@@ -107,10 +109,10 @@ impl<B> ReplayBuffer<B> {
         Ok(self.waker.take())
     }
 
-    /// Begins an attempt, which owns the source from here on.
+    /// Begins an attempt, which owns the source from now on.
     ///
-    /// The caller wakes the waker after it has released the lock: the attempt that owned the source
-    /// may be waiting for it.
+    /// The caller wakes the returned waker after it has released the lock: the previous owner may
+    /// be waiting for the source.
     pub(super) fn begin(&mut self) -> Result<(Begun, Option<Waker>), ReplayBodyError> {
         self.can_begin()?;
         let kept_frames = self.kept.as_mut().map_or(0, |kept| {
@@ -121,7 +123,7 @@ impl<B> ReplayBuffer<B> {
         Ok((Begun { turn: self.newest, kept_frames }, self.waker.take()))
     }
 
-    /// Returns the limit, if the body was too long to be kept.
+    /// Returns the limit, if the body has exceeded it.
     pub(super) fn outgrown(&self) -> Option<usize> {
         (self.kept.is_none() && !matches!(self.source, Source::Failed)).then_some(self.limit)
     }
@@ -191,7 +193,7 @@ impl<B: Body> ReplayBuffer<B> {
                 Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(Some(Ok(frame))) => {
-                // `Bytes` are not copied.
+                // This does not copy if the data is already `Bytes`.
                 let frame = frame.map_data(|mut data| data.copy_to_bytes(data.remaining()));
                 if let Some(kept) = &mut self.kept
                     && let Err(NotKept) = kept.push(&frame, self.limit)
@@ -203,7 +205,7 @@ impl<B: Body> ReplayBuffer<B> {
         }
     }
 
-    /// Whether the source has failed in an attempt before.
+    /// Whether the source has failed.
     pub(super) fn source_has_failed(&self) -> bool {
         matches!(self.source, Source::Failed)
     }

@@ -1,20 +1,21 @@
-//! [`ReplayBodyError`], the error of an attempt that the body itself did not cause.
+//! [`ReplayBodyError`], the error of an attempt that ended early.
 
 use std::{error::Error, fmt};
 
-/// Error of an attempt at a [`ReplayBody`](super::ReplayBody) that ended early for a reason other
-/// than the body itself.
+/// Error of an attempt to send a [`ReplayBody`](super::ReplayBody) that ended early. The error of
+/// the source is not among these errors.
 ///
-/// The body's own errors are passed on unchanged. Both kinds come as a
+/// The errors of the source are passed on unchanged. Both kinds are returned as a
 /// [`BoxError`](crate::BoxError), which can be downcast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReplayBodyError {
     /// A newer attempt has begun and goes on with the source.
     Superseded,
-    /// The beginning of the body is gone: the body was longer than the limit.
+    /// The body was longer than the limit, so its beginning is no longer kept.
     LimitExceeded,
-    /// The source of the body failed in an earlier attempt, with an error that was returned there.
+    /// The source of the body failed in an earlier attempt. That attempt returned the error of the
+    /// source.
     SourceFailed,
 }
 

@@ -1,7 +1,7 @@
 //! [`TryCloneBody`](super::TryCloneBody) for the bodies of hyper, axum, tonic and reqwest, each
 //! behind its feature.
 
-/// Always `None`: the peer is still sending this body.
+/// Always `None`: the content arrives from the peer, and can be read only once.
 #[cfg(feature = "hyper")]
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
 impl super::TryCloneBody for hyper::body::Incoming {

@@ -4,12 +4,12 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Frame;
 
-/// Smaller frames are copied together instead of being kept one by one. An entry in the list is an
-/// eighth of this size, and a shared slice keeps the whole buffer that it was cut from. Both would
-/// make small frames cost a multiple of their bytes.
+/// Frames below this size are copied together. Kept one by one, small frames would cost a multiple
+/// of their bytes: an entry in the list takes an eighth of this size, and a shared slice keeps the
+/// whole buffer that it was cut from.
 const COPIED_BELOW: usize = 256;
 
-/// The frames of a body, from the first one without a gap.
+/// The frames of a body, from the first frame on, without a gap.
 ///
 /// 1. `bytes` is the number of bytes in `frames` and `tail`; it never exceeds the limit.
 /// 2. Bytes in `tail` come after all of `frames`.
@@ -23,16 +23,16 @@ pub(super) struct Kept {
 
 enum KeptFrame {
     Data(Bytes),
-    // Boxed because a sensible body has at most one, and unboxed trailers would treble the size of
-    // every frame.
+    // Boxed, because a body has one trailers frame at most, and unboxed trailers would treble the
+    // size of every entry.
     Trailers(Box<HeaderMap>),
 }
 
-/// A frame was not kept, because it would have exceeded the limit or is of an unknown kind.
+/// Error of a frame that cannot be kept: it would exceed the limit, or its kind is unknown.
 pub(super) struct NotKept;
 
 impl Kept {
-    /// Keeps a copy of `frame`, at the end.
+    /// Appends a copy of `frame`.
     pub(super) fn push(&mut self, frame: &Frame<Bytes>, limit: usize) -> Result<(), NotKept> {
         if let Some(data) = frame.data_ref() {
             self.make_room(data.len(), limit)?;
@@ -59,8 +59,8 @@ impl Kept {
         Ok(())
     }
 
-    /// Makes one frame of the bytes that were copied together. Callers of [`Kept::frame`] call it
-    /// first.
+    /// Makes one frame of the bytes that were copied together. It has to be called before
+    /// [`Kept::frame`].
     pub(super) fn seal(&mut self) {
         if !self.tail.is_empty() {
             self.frames.push(KeptFrame::Data(self.tail.split().freeze()));

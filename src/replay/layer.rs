@@ -7,8 +7,8 @@ use super::{DEFAULT_LIMIT, ReplayBodyService};
 /// Layer that turns every request body into a [`ReplayBody`](super::ReplayBody), which can be sent
 /// again.
 ///
-/// Put it above the layers that repeat requests. One is enough for all of them: they share the kept
-/// frames. See the [module](super) for examples.
+/// Put it above the layers that send requests again. One `ReplayBodyLayer` is enough for all of
+/// them, since they share the kept frames. See the [module](super) for examples.
 ///
 /// # Examples
 ///
@@ -33,8 +33,9 @@ impl ReplayBodyLayer {
 
     /// Sets how many bytes are kept of each body.
     ///
-    /// Default: [`DEFAULT_LIMIT`]. Every number works. With 0, only bodies without content can be
-    /// repeated. With [`usize::MAX`], all bodies can, for as much memory as they take.
+    /// Default: [`DEFAULT_LIMIT`]. Every number is valid. With 0, only bodies without content can
+    /// be sent again. With [`usize::MAX`], all bodies can be sent again, and each takes as much
+    /// memory as it is long.
     #[must_use]
     pub const fn limit(mut self, bytes: usize) -> Self {
         self.limit = bytes;

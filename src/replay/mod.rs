@@ -1,21 +1,21 @@
 //! Middleware that makes request bodies replayable, so that a request can be sent twice.
 //!
-//! To repeat a request, a layer needs a second copy of its body. [`TryCloneBody`] makes that copy.
-//! Bodies in memory, such as `http_body_util::Full`, can be copied without this module.
-//! [`ReplayBodyLayer`] makes any other request body replayable, including streams: its
-//! [`ReplayBody`] keeps the frames as they pass, up to a limit, and a copy reads them again before
-//! it goes on with the source.
+//! To send a request again, a layer needs a copy of its body. The trait [`TryCloneBody`] makes that
+//! copy. Bodies in memory, such as `http_body_util::Full`, can be copied without this module.
+//! [`ReplayBodyLayer`] makes every other request body replayable, including streams. It wraps the
+//! body in a [`ReplayBody`], which keeps the frames as they are sent, up to a limit. A copy first
+//! reads the kept frames, and then goes on with the source.
 //!
-//! A body above the limit is still sent, but cannot be repeated. The layers below learn that from
-//! [`TryCloneBody::is_replayable`], and return the answer that would have led to a retry.
+//! A body above the limit is still sent, but cannot be sent again. The layers below learn this from
+//! [`TryCloneBody::is_replayable`], and return the response that would have led to a retry.
 //!
-//! Put the layer above the layers that repeat requests. Two such layers, for instance
-//! [`auth`](crate::auth) under [`backoff`](crate::backoff), copy the same [`ReplayBody`] and share
-//! its frames. A second `ReplayBodyLayer` only adds a list of frames.
+//! Put this layer above the layers that send requests again. Several such layers, for instance
+//! [`auth`](crate::auth) under [`backoff`](crate::backoff), share the kept frames of one
+//! [`ReplayBody`]. A second `ReplayBodyLayer` is of no use: it only adds a second list of frames.
 //!
 //! # Examples
 //!
-//! With the defaults, over a service that asks to be called twice:
+//! With the defaults, and a service that sends each body twice:
 //!
 //! ```
 //! use bytes::Bytes;
@@ -76,8 +76,8 @@ pub use layer::ReplayBodyLayer;
 pub use service::ReplayBodyService;
 pub use try_clone::TryCloneBody;
 
-/// How many bytes are kept of each body, unless set otherwise: 64 KiB.
+/// The default number of bytes that are kept of each body: 64 KiB.
 ///
-/// Enough for the JSON of an ordinary API request, and little enough for a thousand of them at
-/// once.
+/// This is enough for the JSON of an ordinary API request, and little enough for a thousand
+/// requests at once.
 pub const DEFAULT_LIMIT: usize = 64 * 1024;

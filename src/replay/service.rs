@@ -11,8 +11,8 @@ use super::ReplayBody;
 /// Service that makes request bodies replayable. [`ReplayBodyLayer`](super::ReplayBodyLayer) makes
 /// it.
 ///
-/// It passes each request on with a [`ReplayBody`] in place of its body. Readiness, response, error
-/// and future are those of the inner service.
+/// It passes each request on with a [`ReplayBody`] as its body. Readiness, response, error and
+/// future are those of the inner service.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplayBodyService<S> {
     inner: S,

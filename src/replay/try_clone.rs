@@ -14,9 +14,10 @@ use http_body_util::{
 ///
 /// It is implemented for the bodies of `http-body-util`, and behind features of the same names for
 /// the bodies of hyper, axum, tonic and reqwest. Bodies that hold their content can be copied.
-/// Boxed and streaming bodies cannot, unless they are empty.
-/// [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) makes them replayable. It also helps if a
-/// body has no implementation at all, such as `MapErr` around a stream that is not `Clone`.
+/// Boxed and streaming bodies cannot be copied, unless they are empty.
+/// [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) makes such bodies replayable. It also helps
+/// if a body does not implement this trait at all, such as `MapErr` around a stream that is not
+/// `Clone`.
 ///
 /// # Examples
 ///
@@ -36,30 +37,31 @@ use http_body_util::{
 pub trait TryCloneBody: Sized {
     /// Returns a copy of this body, or `None` if it cannot be copied.
     ///
-    /// If nothing has been read of `self`, the copy yields the same bytes and then the same
-    /// trailers. So make the copy before the body is sent. If a body has been read in part, most
-    /// copies only have the rest. A copy of a [`ReplayBody`](crate::replay::ReplayBody) always
-    /// begins with the first byte.
+    /// Make the copy before the body is sent. A copy of an unread body yields the same bytes, and
+    /// then the same trailers. A copy of a body that has been read in part has only the rest of it.
+    /// A copy of a [`ReplayBody`](crate::replay::ReplayBody) is an exception: it always begins with
+    /// the first byte.
     ///
     /// `None` is not an error: the body itself can still be sent, once.
     fn try_clone(&self) -> Option<Self>;
 
-    /// Returns whether this unread copy can still be read from its beginning, as far as is known.
+    /// Returns whether this unread copy can still be read from its beginning, as far as is known
+    /// now.
     ///
-    /// A layer asks this before it decides to send a copy. Most copies hold their content, and the
-    /// answer is always `true`. Copies of a [`ReplayBody`](crate::replay::ReplayBody) share the
-    /// frames that were kept while another copy was sent, and the body may have turned out to be
-    /// too long to keep.
+    /// A layer calls this function before it decides to send a copy. Most copies hold their
+    /// content, so the result is `true`. Copies of a [`ReplayBody`](crate::replay::ReplayBody)
+    /// share the frames that were kept while another copy was sent. For them the result is `false`
+    /// if the body has turned out to be too long to keep.
     fn is_replayable(&self) -> bool {
         true
     }
 
-    /// As [`is_replayable`](Self::is_replayable), for a layer that has decided to send this copy,
-    /// now or after a wait. A `true` stays true.
+    /// Like [`is_replayable`](Self::is_replayable), for a layer that has decided to send this copy
+    /// now or after a wait. A result of `true` stays valid during the wait.
     ///
-    /// If a connection is still sending an earlier copy of a
-    /// [`ReplayBody`](crate::replay::ReplayBody), although the answer has come, that copy ends
-    /// here. If it read on, the body could become too long to keep.
+    /// A connection may still be sending an earlier copy of a
+    /// [`ReplayBody`](crate::replay::ReplayBody), although the response has arrived. This function
+    /// ends that copy, because further reading could make the body too long to keep.
     fn begin_exclusive(&self) -> bool {
         self.is_replayable()
     }
@@ -76,8 +78,9 @@ macro_rules! by_clone {
     )*};
 }
 
-// `Limited` hides the body in it, and its `Clone` is no copy for every body: the clone of a
-// `StreamBody` may be another handle to the same queue. So these bodies are listed by name.
+// `Limited` gives no access to its inner body, and its clone is not a copy for every inner body:
+// the clone of a `StreamBody` may be another handle to the same queue. So the possible inner bodies
+// are listed by name.
 by_clone! {
     [] (),
     [] Bytes,
@@ -92,7 +95,7 @@ by_clone! {
     [] Limited<String>,
 }
 
-/// For bodies whose content cannot be read twice, or cannot be reached from outside of
+/// For bodies whose content can be read only once, or cannot be accessed from outside of
 /// `http-body-util`.
 macro_rules! never {
     ($([$($generics:tt)*] $body:ty),* $(,)?) => {$(
@@ -128,8 +131,9 @@ macro_rules! if_ended {
 
 if_ended!(BoxBody, UnsyncBoxBody);
 
-/// For adapters with a function. Only `Clone` copies the function, together with the body. The body
-/// in the copy then comes from its own [`TryCloneBody`], since not every clone is a copy.
+/// For adapters with a function. The function can be copied only by cloning the adapter with its
+/// inner body. Since not every clone of a body is a copy, the inner body is then replaced by a copy
+/// that its own [`TryCloneBody`] makes.
 macro_rules! with_function {
     ($($body:ident),*) => {$(
         impl<B: TryCloneBody + Clone, F: Clone> TryCloneBody for $body<B, F> {

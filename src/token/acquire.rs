@@ -19,13 +19,12 @@ use super::{
 };
 use crate::{TokenError, TokenErrorKind, observe::Stopwatch};
 
-/// How long a caller on another runtime waits beyond the flight's deadline. The flight's runtime
-/// may be busy.
+/// How long a caller on another runtime waits beyond the flight's deadline, since the flight's
+/// runtime may be busy.
 const GRACE: Duration = Duration::from_secs(1);
 
 pin_project! {
-    /// A future that waits for a token. Dropping it affects neither the flight nor the other
-    /// waiters.
+    /// Future that waits for a token. Dropping it affects neither the flight nor the other waiters.
     #[derive(Default)]
     pub(crate) struct Acquire {
         #[pin]
@@ -40,15 +39,15 @@ pin_project! {
         flight: Arc<Flight>,
         #[pin]
         arrival: Arrival,
-        // Used only if the flight runs on another runtime than the caller. Created on first use.
+        // Used only if the flight runs on another runtime than the caller.
         patience: Timer,
         stopwatch: Stopwatch,
     }
 }
 
 impl TokenCache {
-    /// Returns whether `token` can be sent now. If its refresh is due, starts the refresh in the
-    /// background.
+    /// Returns whether `token` can be sent now. If its early refresh is due, this starts the
+    /// refresh in the background.
     #[inline]
     pub(crate) fn usable(
         self: &Arc<Self>,
@@ -81,11 +80,11 @@ impl Acquire {
     /// # Errors
     ///
     /// - The error of the flight.
-    /// - The error of the last flight, during its cool-down.
-    /// - `Runtime`, if there is no tokio runtime with timers, or if it was shut down during the
-    ///   flight.
-    /// - `Timeout`, if the deadline of the first flight has passed and later flights have brought
-    ///   no usable token either.
+    /// - The error of the last flight, during the cool-down.
+    /// - `Runtime`, if there is no tokio runtime with timers, or if the runtime was shut down
+    ///   during the flight.
+    /// - `Timeout`, if the deadline of the first flight has passed and no later flight has brought
+    ///   a usable token.
     pub(crate) fn poll(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -116,22 +115,22 @@ impl Acquire {
             waiting.set(None);
             match outcome {
                 Ok(FetchOutcome::Token(token)) if !token.is_refused() => {
-                    // The caller may poll long after the outcome was set. A newer token may be
-                    // current by then.
+                    // The caller may poll long after the outcome was set, when a newer token is
+                    // current.
                     let current = cache.load();
                     let renewed = current.as_ref().filter(|current| current.generation() != token.generation());
                     let newer = renewed.filter(|current| current.is_valid(Instant::now())).cloned();
                     return Poll::Ready(Ok(newer.unwrap_or(token)));
                 }
                 Ok(FetchOutcome::Failed(error)) | Err(error) => return Poll::Ready(Err(error)),
-                // Another flight on this runtime would end the same way at once, so trying again
+                // Another flight on this runtime would end in the same way at once, so a retry
                 // would be a busy loop.
                 Ok(FetchOutcome::Abandoned) if Runtime::current().is_none_or(|here| here.id() == flight.runtime) => {
                     let reason = "the tokio runtime was shut down while it fetched the token";
                     return Poll::Ready(Err(TokenError::new(TokenErrorKind::Runtime, reason)));
                 }
-                // Every flight so far was cut short, or its token was invalidated before use. This
-                // could repeat for ever.
+                // Every flight so far was cut short, or its token was invalidated before use. The
+                // deadline ends this sequence, which could otherwise last for ever.
                 Ok(_) if this.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
                     let reason = "no token came in time that had not been invalidated before it could be used";
                     return Poll::Ready(Err(TokenError::new(TokenErrorKind::Timeout, reason)));
@@ -159,7 +158,7 @@ impl Waiting {
         if this.arrival.poll(cx).is_ready() {
             return Poll::Ready(Ok(this.flight.outcome.get().cloned().unwrap_or(FetchOutcome::Discarded)));
         }
-        // Checked at every poll, because a future can move to another runtime after its first poll.
+        // Checked at every poll, because a future can move to another runtime between two polls.
         if Runtime::current().is_some_and(|here| here.id() == this.flight.runtime) {
             return Poll::Pending;
         }

@@ -15,10 +15,10 @@ use crate::{
     observe::{self, Reason, Treatment, Unused},
 };
 
-/// How long a refresh is put off if it could not be started.
+/// How long a refresh is put off if it cannot be started.
 const REFRESH_RETRY: Duration = Duration::from_secs(1);
 
-/// The token of one layer, and all state about it.
+/// The token of one layer, and all state about that token.
 ///
 /// 1. `current` changes only under the lock of `state`. It changes to a newer generation, to
 ///    nothing, or as `state.handover` says.
@@ -33,7 +33,7 @@ pub(crate) struct TokenCache {
     settings: Settings,
 }
 
-/// The result of [`TokenCache::join`] for a caller without a token.
+/// The result of [`TokenCache::join`].
 pub(super) enum Joined {
     Token(Arc<Token>),
     Flight(Arc<Flight>),
@@ -42,36 +42,37 @@ pub(super) enum Joined {
     Refused(TokenError),
 }
 
-/// A flight that the cache has entered and whose task is not spawned yet. The task is spawned
+/// A flight that the cache has recorded and whose task is not spawned yet. The task is spawned
 /// without the lock, because the source is foreign code.
 pub(super) struct PendingSpawn {
     pub(super) flight: Arc<Flight>,
     pub(super) runtime: Runtime,
     pub(super) token_timeout: Duration,
-    /// The endpoint has failed before. The flight then makes one fetch, which may take the whole
-    /// time.
+    /// The last flight has failed. This flight then makes one token request, which may take the
+    /// whole time.
     pub(super) probing: bool,
     pub(super) reason: Reason,
 }
 
-/// What to do with a request whose first attempt got a 401.
+/// The further course of a request whose first attempt got a 401.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AfterRefusal {
     /// No other token can be obtained. The response goes to the caller.
     ReturnResponse,
     /// The new token was refused while it was young, and the older token is in use again. The
-    /// attempt with the older token counts as the first.
+    /// attempt with the older token counts as a first attempt.
     UseOlderToken,
-    /// A newer token is present or can be fetched. The attempt with it is the second and last.
+    /// A newer token is available or can be fetched. The attempt with it is the second and last
+    /// attempt.
     UseNewerToken,
 }
 
 /// The result of [`TokenCache::snapshot`].
 pub(crate) struct Snapshot {
-    /// How long requests go on carrying the current token, if there is one.
+    /// How much longer requests carry the current token, if there is a valid token.
     pub(crate) valid_for: Option<Duration>,
     pub(crate) fetching: bool,
-    /// The last failure, and the time until the next fetch may start.
+    /// The error of the last flight, and the time until the next flight may start.
     pub(crate) failure: Option<(TokenError, Duration)>,
 }
 
@@ -86,8 +87,8 @@ impl TokenCache {
         self.current.load()
     }
 
-    /// Returns the refresh of `token` for the caller to start, if it is due and no other caller has
-    /// claimed it.
+    /// Returns the refresh of `token`, which the caller has to start. `None` if the refresh is not
+    /// due, or if another caller has claimed it.
     pub(super) fn claim_refresh(&self, token: &Token, now: Instant) -> Option<PendingSpawn> {
         if !token.claim_refresh(now) {
             return None;
@@ -115,8 +116,12 @@ impl TokenCache {
         Some(self.begin_flight(&mut state, runtime, now, true))
     }
 
-    /// Serves a caller that found no valid token. Returns a token that has arrived meanwhile, a
-    /// flight to wait for, a flight to start, or an error.
+    /// Serves a caller that found no valid token. Returns
+    ///
+    /// - a token that has arrived meanwhile,
+    /// - a flight to wait for,
+    /// - a flight to start,
+    /// - or an error.
     pub(super) fn join(&self) -> Joined {
         let now = Instant::now();
         let mut state = self.state.lock();
@@ -154,7 +159,7 @@ impl TokenCache {
     }
 
     /// Begins an attempt of `flight`. Earlier 401s and invalidations do not affect the token that
-    /// it will bring. Returns whether a 401 made the fetch necessary.
+    /// the attempt brings. Returns whether a 401 made the fetch necessary.
     pub(super) fn begin_attempt(&self, flight: &Arc<Flight>) -> bool {
         let mut state = self.state.lock();
         if let Some(under_way) = state.of(flight) {
@@ -163,7 +168,8 @@ impl TokenCache {
         state.refusals.is_pending()
     }
 
-    /// Takes a place in the allowance for one request of `flight`. The caller sends it now.
+    /// Takes a place in the allowance for one token request of `flight`. The caller sends the
+    /// request at once.
     ///
     /// # Errors
     ///
@@ -185,7 +191,7 @@ impl TokenCache {
         Ok(FetchPermit::new(now))
     }
 
-    /// Records the limits in the head of an answer. The limits of a superseded flight count too.
+    /// Records the limits in the head of a response. The limits of a superseded flight count too.
     pub(super) fn record_answer(&self, flight: &Arc<Flight>, limits: &RateLimits) {
         let mut state = self.state.lock();
         state.quota.learn(Instant::now(), limits);
@@ -194,14 +200,14 @@ impl TokenCache {
         }
     }
 
-    /// Records that the source returned an error instead of an answer.
+    /// Records that the source returned an error instead of a response.
     pub(super) fn record_failure(&self, flight: &Arc<Flight>) {
         if let Some(under_way) = self.state.lock().of(flight) {
             under_way.request_has_failed();
         }
     }
 
-    /// Ends the request of `flight`. A request without an answer counts as given up.
+    /// Ends the token request of `flight`. A request without a response counts as given up.
     pub(super) fn end_request(&self, flight: &Arc<Flight>) {
         let now = Instant::now();
         let mut state = self.state.lock();
@@ -211,7 +217,7 @@ impl TokenCache {
         }
     }
 
-    /// Returns whether the allowance has a place for another request of `flight`.
+    /// Returns whether the allowance has a place for another token request of `flight`.
     pub(super) fn may_fetch_again(&self, flight: &Arc<Flight>) -> bool {
         let mut state = self.state.lock();
         let purpose = state.purpose();
@@ -229,8 +235,8 @@ impl TokenCache {
             drop(state);
             return observe::token_fetch_unused(Unused::Abandoned, flight.waiters.get());
         }
-        // The last failure may contain foreign code whose drop uses the cache. This clone keeps it
-        // alive until the lock is released.
+        // Dropping the last error may run foreign code that uses the cache. This clone keeps the
+        // error alive until the lock is released.
         let _replaced = state.cooldown.error().cloned();
         let changes = state.finish(now);
         let (mut request_id, mut adopted) = (None, false);
@@ -246,8 +252,8 @@ impl TokenCache {
                     FetchOutcome::Token(self.publish(&mut state, issued, now))
                 }
             }
-            // An error of the runtime says nothing about the endpoint. A caller on another runtime
-            // may succeed, so there is no cool-down.
+            // An error of the runtime says nothing about the endpoint, and a caller on another
+            // runtime may succeed. So there is no cool-down.
             Err(error) if error.kind() == TokenErrorKind::Runtime => {
                 self.put_off_refresh(now + REFRESH_RETRY);
                 FetchOutcome::Failed(error)
@@ -356,11 +362,11 @@ impl TokenCache {
                     Refusal::NoFetchPossible => (AfterRefusal::ReturnResponse, Treatment::NoFetchPossible),
                 },
             },
-            // The 401 of another request has brought the older token back already.
+            // The 401 of another request has already brought the older token back.
             Some(_) if state.handover.has_stepped_back(generation) => {
                 (AfterRefusal::UseOlderToken, Treatment::OlderToken)
             }
-            // A newer token has been published, or the token has been dropped already.
+            // A newer token has been published, or the token has already been dropped.
             _ => {
                 state.handover.refuse_older(generation);
                 (AfterRefusal::UseNewerToken, Treatment::NewerToken)
@@ -371,7 +377,7 @@ impl TokenCache {
         after
     }
 
-    /// Records that the retry, which carried `generation`, got a 401 too.
+    /// Records that a retry, which carried `generation`, got a 401 too.
     pub(crate) fn record_retry_failed(&self, generation: u64) {
         let now = Instant::now();
         let mut state = self.state.lock();
@@ -381,7 +387,7 @@ impl TokenCache {
         observe::unauthorized(generation, if ineffective { Treatment::InVain { pause } } else { Treatment::Paused });
     }
 
-    /// Records that the retry, which carried `generation`, was accepted.
+    /// Records that a retry, which carried `generation`, was accepted.
     pub(crate) fn record_retry_succeeded(&self, generation: u64) {
         self.state.lock().refusals.record_retry_succeeded(generation);
         self.confirm(generation);
@@ -394,7 +400,7 @@ impl TokenCache {
         }
     }
 
-    /// Drops the current token and the token before it. If a request is under way, its token is
+    /// Drops the current token and the token before it. If a flight is under way, its token is
     /// discarded too.
     pub(crate) fn invalidate(&self) {
         let mut state = self.state.lock();
@@ -435,8 +441,8 @@ impl Drop for TokenCache {
     }
 }
 
-/// The error of a superseded flight. No caller waits for the flight any longer, so no caller sees
-/// the error.
+/// Returns the error of a superseded flight. No caller sees it, because no caller waits for that
+/// flight any longer.
 pub(super) fn superseded() -> TokenError {
     TokenError::new(TokenErrorKind::Unavailable, "the token request was superseded by a newer one")
 }

@@ -1,4 +1,4 @@
-//! [`Cooldown`]: the wait after a failed flight, and the error that callers get during it.
+//! [`Cooldown`]: the wait after a failed flight, and the error that callers get during that wait.
 
 use std::time::Duration;
 
@@ -7,14 +7,15 @@ use crate::TokenError;
 
 /// The cool-down after the first failure. Each further failure doubles it.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// The length of the endpoint's own window: the endpoint's count has started anew by then.
+/// The longest cool-down without a wish of the server: the length of the endpoint's window, after
+/// which the endpoint counts anew.
 const LONGEST: Duration = Duration::from_secs(60);
-/// The longest wait that a server can impose. After it, the endpoint is asked again.
+/// The longest cool-down that a server can ask for.
 const LONGEST_ASKED_FOR: Duration = Duration::from_secs(5 * 60);
 
 /// The failures since the last success.
 ///
-/// A cool-down always ends by itself, after every kind of failure.
+/// Every cool-down ends by itself, whatever the failure was.
 #[derive(Default)]
 pub(super) struct Cooldown {
     failures: u32,
@@ -40,12 +41,13 @@ impl Cooldown {
         error
     }
 
-    /// Forgets all failures, because the endpoint has answered with a token.
+    /// Forgets all failures, because the endpoint has issued a token.
     pub(super) fn end(&mut self) {
         *self = Self::default();
     }
 
-    /// Returns whether the last flight failed. The next flight is then a probe of a single fetch.
+    /// Returns whether the last flight failed. The next flight then makes a single token request,
+    /// as a probe.
     pub(super) fn is_failing(&self) -> bool {
         self.last.is_some()
     }

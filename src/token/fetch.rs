@@ -1,4 +1,5 @@
-//! [`FetchTask`]: the task that makes the fetches of one flight, independent of every caller.
+//! [`FetchTask`]: the task that makes the token requests of one flight. It is independent of every
+//! caller.
 
 use std::{
     future::{Future, poll_fn},
@@ -22,28 +23,28 @@ use crate::{
     observe::{self, Unused},
 };
 
-/// The largest number of fetches in one flight.
+/// The largest number of token requests in one flight.
 const FETCHES: u32 = 3;
-/// The pause before the second attempt. It doubles before the third. Jitter shortens a pause by up
-/// to half.
+/// The pause before the second attempt. The pause before the third attempt is twice as long. Jitter
+/// shortens each pause by up to half.
 const PAUSE: Duration = Duration::from_millis(400);
 
-/// The reaction of a flight to a failed fetch.
+/// The reaction of a flight to a failed token request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Retry {
     No,
     /// The failure may be temporary.
     AfterPause,
-    /// The credentials may have been rotated while the request was under way. Checked at most once
-    /// in a flight.
+    /// Retry if the credentials have been rotated while the request was under way. This is checked
+    /// at most once in a flight.
     IfCredentialsChanged,
 }
 
 impl Retry {
     fn after(error: &TokenError) -> Self {
         match error.kind() {
-            // If the server names a time to come back, the flight ends, and the cool-down keeps to
-            // that time.
+            // If the server states when to retry, the flight ends, and the cool-down waits until
+            // then.
             TokenErrorKind::Unavailable | TokenErrorKind::Timeout if error.asked_wait().is_none() => Self::AfterPause,
             TokenErrorKind::InvalidCredentials => Self::IfCredentialsChanged,
             _ => Self::No,
@@ -54,8 +55,8 @@ impl Retry {
 impl PendingSpawn {
     /// Spawns the task of the flight.
     pub(super) fn start(self, cache: &Arc<TokenCache>, source: impl FnOnce() -> Box<dyn TokenSource>) {
-        // Created before the source, because creating the source may panic. The drop of the task
-        // then ends the flight.
+        // The task is created before the source, because the creation of the source may panic. The
+        // drop of the task then ends the flight.
         let task = FetchTask { cache: Arc::downgrade(cache), flight: Arc::clone(&self.flight), completed: false };
         let attempts = if self.probing { 1 } else { FETCHES };
         let running = task.run(source(), self.token_timeout, attempts);
@@ -64,7 +65,7 @@ impl PendingSpawn {
     }
 }
 
-/// The running flight. Its waiters receive an outcome however it ends, also if it panics or its
+/// The running flight. Its waiters always receive an outcome, even if the task panics or its
 /// runtime is shut down.
 struct FetchTask {
     cache: Weak<TokenCache>,
@@ -102,7 +103,8 @@ impl FetchTask {
             }
             match Retry::after(&error) {
                 Retry::IfCredentialsChanged if !credentials_changed => {
-                    // The caller gets this failure, even if the check of the credentials times out.
+                    // If the check of the credentials times out, the caller gets the failure of the
+                    // request.
                     credentials_changed = until(attempt_ends, source.credentials_changed()).await.unwrap_or(false);
                     if !credentials_changed {
                         return Err(error);
@@ -122,7 +124,8 @@ impl FetchTask {
         }
     }
 
-    /// Makes one fetch. It acquires the permit at the last moment before it sends the request.
+    /// Makes one token request. It acquires the permit at the last moment before it sends the
+    /// request.
     async fn attempt(&self, source: &mut dyn TokenSource) -> Result<IssuedToken, TokenError> {
         let forced = self.cache()?.begin_attempt(&self.flight);
         if let Some(token) = source.prepare(forced).await? {
@@ -136,13 +139,13 @@ impl FetchTask {
                 return Err(error);
             }
         };
-        // Recorded before the body is read, because the body may never end.
+        // The limits are recorded before the body is read, because the body may never end.
         self.cache()?.record_answer(&self.flight, &answer.limits);
         answer.token.await
     }
 
-    /// Returns the cache. If all layers and handles are gone, no caller needs the token, and this
-    /// is an error.
+    /// Returns the cache. It is an error if all layers and handles have been dropped, because no
+    /// caller needs the token then.
     fn cache(&self) -> Result<Arc<TokenCache>, TokenError> {
         self.cache.upgrade().ok_or_else(superseded)
     }
@@ -153,8 +156,8 @@ impl FetchTask {
         }
     }
 
-    /// Returns whether the allowance has a place for another attempt. If it has none, a pause would
-    /// be a waste of time.
+    /// Returns whether the allowance has a place for another attempt. Without a place, the pause
+    /// before the attempt would be a waste of time.
     fn may_fetch_again(&self) -> bool {
         self.cache.upgrade().is_some_and(|cache| cache.may_fetch_again(&self.flight))
     }
@@ -183,9 +186,9 @@ impl Drop for FetchTask {
             return;
         }
         if thread::panicking() {
-            // A panic counts as a failure, so a source that always panics meets the cool-down. The
-            // telemetry calls may panic again, and a second panic that leaves `drop` would end the
-            // process.
+            // A panic counts as a failure, so that a source that always panics is slowed down by
+            // the cool-down. The telemetry calls may panic too, and a second panic out of `drop`
+            // would end the process.
             let error = TokenError::new(TokenErrorKind::Unavailable, "the fetch of a token panicked");
             let _ = catch_unwind(AssertUnwindSafe(|| self.complete(Err(error))));
         } else {
@@ -196,7 +199,8 @@ impl Drop for FetchTask {
 
 /// Runs `work` until `deadline`.
 pub(crate) async fn until<T>(deadline: Instant, work: impl Future<Output = T>) -> Result<T, TokenError> {
-    // Checked before `work` is polled: a request that no timer can end must not be sent.
+    // The timers are checked before `work` is polled, because a request without a timeout must not
+    // be sent.
     if !Timer::is_available() {
         return Err(no_timers());
     }

@@ -13,14 +13,14 @@ use crate::TokenError;
 pub(super) enum FetchOutcome {
     Token(Arc<Token>),
     Failed(TokenError),
-    /// The flight's token was invalidated meanwhile, or a caller on another runtime superseded the
-    /// flight. Waiters wait for the next flight.
+    /// The flight's token was invalidated or refused meanwhile, or a caller on another runtime
+    /// superseded the flight. The waiters join the next flight.
     Discarded,
     /// The runtime of the flight was shut down during the flight.
     Abandoned,
 }
 
-/// One flight: up to three fetches, on behalf of all callers that wait.
+/// One flight: up to three token requests, on behalf of all callers that wait.
 pub(super) struct Flight {
     pub(super) deadline: Instant,
     pub(super) runtime: RuntimeId,
@@ -30,9 +30,9 @@ pub(super) struct Flight {
     pub(super) waiters: Counter,
 }
 
-/// Who drives the flight. A lock protects it, so that a flight that is superseded while it starts
-/// is ended by exactly one of the two sides. With one flag for each side, both sides could read the
-/// other's flag too early.
+/// The task that drives the flight. One lock protects it, so that exactly one of two threads ends a
+/// flight that is superseded while it starts. With two separate flags, each thread could read the
+/// flag of the other thread too early.
 enum Driven {
     Starting,
     By(Task),
@@ -60,12 +60,12 @@ impl Flight {
         *driven = Driven::By(task);
     }
 
-    /// Ends the flight from outside. A task that its runtime drives ends at its next await point. A
-    /// task that no runtime drives gets no permit to send when its runtime drives it again.
+    /// Ends the flight from outside. A task whose runtime is driven ends at its next await point. A
+    /// task whose runtime is driven again only later gets no permit to send.
     pub(super) fn supersede(&self) {
         let driven = mem::replace(&mut *self.driven.lock(), Driven::Superseded);
-        // Set before the abort: the drop of an aborted task sets `Abandoned`, and the first outcome
-        // stays.
+        // The outcome is set before the abort: the drop of an aborted task sets `Abandoned`, and
+        // the first outcome stays.
         self.outcome.set(FetchOutcome::Discarded);
         if let Driven::By(task) = driven {
             task.abort();

@@ -11,25 +11,25 @@ const YOUNG: Duration = Duration::from_secs(60);
 /// The older and the newer token after an early refresh.
 ///
 /// 1. In `Overlap` the current token is the newer one. In `SteppedBack` it is the older one.
-/// 2. The older token is kept only if it was valid and not refused when the newer one was
+/// 2. The older token is kept only if it was valid and not refused when the newer token was
 ///    published.
-/// 3. `SteppedBack` ends by itself: when the newer token is no longer young, or the older one is no
-///    longer valid.
+/// 3. `SteppedBack` ends by itself: when the newer token is no longer young, or when the older
+///    token is no longer valid.
 /// 4. A token steps back at most once.
 #[derive(Default)]
 pub(super) enum Handover {
     #[default]
     Done,
-    /// The newer token is in use. The older one takes over if the newer one is refused while it is
-    /// young.
+    /// The newer token is in use. If it is refused while it is young, the older token is used
+    /// again.
     Overlap { older: Arc<Token> },
-    /// The newer token was refused while it was young. The older one is in use again.
+    /// The newer token was refused while it was young. The older token is in use again.
     SteppedBack { newer: Arc<Token> },
 }
 
 impl Handover {
-    /// Begins the handover from `older`, the token in use until now, to a token that has just been
-    /// published.
+    /// Begins the handover from `older`, the token in use until now, to the token that has just
+    /// been published.
     pub(super) fn begin(&mut self, older: Option<Arc<Token>>, now: Instant) {
         *self = match older {
             Some(older) if older.is_valid(now) && !older.is_refused() => Self::Overlap { older },
@@ -37,24 +37,24 @@ impl Handover {
         };
     }
 
-    /// Handles a 401 to `newer`, the token in use. Returns the older token, if it is to be used
-    /// again.
+    /// Handles a 401 to `newer`, the token in use. Returns the older token if it is used again from
+    /// now on.
     pub(super) fn step_back(&mut self, newer: &Arc<Token>, now: Instant) -> Option<Arc<Token>> {
         let Self::Overlap { older } = self else { return None };
         let young_until = newer.sent_at() + YOUNG;
         if now >= young_until || !older.is_valid(now) || older.is_refused() {
             return None;
         }
-        // The refresh of the older token is done. Its next refresh is the moment at which the newer
-        // token returns.
+        // The older token needs no other refresh. When this refresh becomes due, the newer token
+        // returns.
         older.put_off_refresh(young_until);
         let older = Arc::clone(older);
         *self = Self::SteppedBack { newer: Arc::clone(newer) };
         Some(older)
     }
 
-    /// Ends `SteppedBack`, because the older token is due or no longer valid. Returns the newer
-    /// token, if it is still valid.
+    /// Ends `SteppedBack`, because the refresh of the older token is due or the token is no longer
+    /// valid. Returns the newer token, if it is still valid.
     pub(super) fn step_forward(&mut self, now: Instant) -> Option<Arc<Token>> {
         match mem::take(self) {
             Self::SteppedBack { newer } => Some(newer).filter(|newer| newer.is_valid(now)),

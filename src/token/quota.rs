@@ -1,5 +1,5 @@
-//! [`Quota`]: the allowance of the token endpoint, that is how many fetches may still be sent, and
-//! when the next one may be.
+//! [`Quota`]: the allowance of token requests, that is how many may be sent now, and when the next
+//! request may be sent.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -10,33 +10,33 @@ use crate::api::limits::RateLimits;
 pub(crate) const DOCUMENTED_WINDOW: Duration = Duration::from_secs(60);
 /// The endpoint's documented limit in one window. All processes with one client id share it.
 pub(crate) const DOCUMENTED_LIMIT: u32 = 10;
-/// One place in this many is reserved for a fetch after a 401.
+/// One place in this many is reserved for recovery after a 401.
 const PLACES_PER_RESERVED: usize = 5;
 /// The longest window that is accepted from a server.
 const LONGEST_WINDOW: Duration = Duration::from_secs(5 * 60);
 
-/// The purpose of a fetch.
+/// The purpose of a token request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// There is no token, or the token needs its early refresh.
+    /// There is no valid token, or the token needs its early refresh.
     Supply,
     /// A request that carried the token got a 401.
     Recovery,
 }
 
-/// A count of the fetches.
+/// The count of the token requests.
 ///
-/// 1. A fetch holds a place from before it is sent until a whole window after the last moment at
-///    which it can have arrived. The server's window that counted it is over by then.
-/// 2. A fetch begins only with a free place, so in any window at most `limit` fetches arrive.
-/// 3. The server's statements only ever lower the number of fetches that may be sent, and only
+/// 1. A request holds a place from the moment before it is sent until a whole window after the last
+///    moment at which it can arrive. By then the server's window that counted the request is over.
+/// 2. A request begins only if a place is free, so in any window at most `limit` requests arrive.
+/// 3. The server's statements can only lower the number of requests that may be sent, and only
 ///    until the server's window ends.
 #[derive(Debug)]
 pub(super) struct Quota {
     limit: usize,
     window: Duration,
     under_way: usize,
-    /// When the places of the ended fetches become free, in ascending order.
+    /// When the places of the ended requests become free, in ascending order.
     taken_until: VecDeque<Instant>,
     server: Option<ServerCount>,
 }
@@ -53,7 +53,8 @@ impl Quota {
         Self { limit, window, under_way: 0, taken_until: VecDeque::new(), server: None }
     }
 
-    /// Returns how long until a place is free for a fetch with this purpose. Zero means now.
+    /// Returns how long until a place is free for a request with this purpose. Zero means that a
+    /// place is free now.
     pub(super) fn wait(&mut self, now: Instant, purpose: Purpose) -> Duration {
         self.forget(now);
         let reserved = match purpose {
@@ -62,8 +63,8 @@ impl Quota {
         };
         let usable = self.limit.saturating_sub(reserved).max(1);
         let taken = self.taken_until.len() + self.under_way;
-        // If `n` places too many are taken, the earliest `n + 1` have to become free. The fetches
-        // under way end last.
+        // If the number of taken places exceeds the usable places by `n`, the earliest `n + 1`
+        // places have to become free. The places of requests under way become free last.
         let own = match taken.checked_sub(usable) {
             None => Duration::ZERO,
             Some(excess) => {
@@ -85,7 +86,7 @@ impl Quota {
         }
     }
 
-    /// Ends a fetch. `last_arrival` is the last moment at which its request can arrive. It may be
+    /// Ends a request. `last_arrival` is the last moment at which the request can arrive. It may be
     /// in the future.
     pub(super) fn end(&mut self, last_arrival: Instant) {
         self.under_way = self.under_way.saturating_sub(1);
@@ -94,7 +95,7 @@ impl Quota {
         self.taken_until.insert(later, free_at);
     }
 
-    /// Learns the count of the fetches of all processes from an answer of the endpoint.
+    /// Learns from a response how many requests the endpoint has left for all processes.
     pub(super) fn learn(&mut self, now: Instant, limits: &RateLimits) {
         if let Some(remaining) = limits.remaining {
             let window = limits.reset_after.unwrap_or(self.window).min(LONGEST_WINDOW);
@@ -102,7 +103,7 @@ impl Quota {
         }
     }
 
-    /// Returns the number of fetches that could be sent now, for any purpose.
+    /// Returns the number of requests that could be sent now, for any purpose.
     pub(super) fn free(&mut self, now: Instant) -> usize {
         self.forget(now);
         let own = self.limit.saturating_sub(self.taken_until.len() + self.under_way);

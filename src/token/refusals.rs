@@ -1,4 +1,4 @@
-//! [`Refusals`]: the generation that a 401 refused, and the limit on forced refreshes.
+//! [`Refusals`]: the token that a 401 refused, and the pauses between forced refreshes.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The state of refused tokens.
 ///
-/// 1. `refused` is the value of the latest generation, from its 401 until a newer generation is
-///    published.
-/// 2. A *forced* generation is one that was published while its predecessor was refused.
+/// 1. `refused` is the header value of the latest generation, from its 401 until a newer generation
+///    is published.
+/// 2. A generation is *forced* if its predecessor was refused when it was published.
 /// 3. A forced generation is judged `Ineffective` at most once. `Effective` is final, and replaces
 ///    `Ineffective`.
 /// 4. Only the verdict `Effective` shortens the pause between forced refreshes.
@@ -53,8 +53,7 @@ impl Refusals {
         self.refused.as_ref() == Some(authorization)
     }
 
-    /// Forgets the refusal without a new token, because a caller has invalidated the token for
-    /// other reasons.
+    /// Forgets the refusal, because a caller has invalidated the token for another reason.
     pub(super) fn clear(&mut self) {
         self.refused = None;
     }
@@ -83,9 +82,10 @@ impl Refusals {
 
     /// Records that this generation is about to be replaced because of a 401.
     ///
-    /// A forced generation that gets a 401 was revoked again, or the path of the request refuses
-    /// every token. In the second case a pause prevents a fetch for every request: until a verdict
-    /// comes, and for ever if no retry brings a verdict.
+    /// If a forced generation gets a 401, there are two possible reasons: the token was revoked
+    /// again, or the path of the request refuses every token. For the second reason the refreshes
+    /// need pauses. Otherwise every request would cause a fetch until a verdict comes, and no
+    /// verdict may ever come.
     pub(super) fn start_forced_refresh(&mut self, generation: u64, repeatable: bool, now: Instant) {
         match &self.forced {
             Some(forced) if forced.generation == generation => match forced.verdict {
@@ -110,7 +110,7 @@ impl Refusals {
         }
     }
 
-    /// Returns how long no refresh may be forced.
+    /// Returns how much longer no refresh may be forced.
     pub(super) fn pause_left(&self, now: Instant) -> Duration {
         self.paused_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }

@@ -18,7 +18,7 @@ use crate::{TokenError, TokenErrorKind, observe::Reason};
 pub(crate) struct Settings {
     pub(crate) refresh_before: Duration,
     pub(crate) token_timeout: Duration,
-    /// The number of fetches in any `window`.
+    /// The largest number of token requests in any `window`.
     pub(crate) limit: u32,
     pub(crate) window: Duration,
 }
@@ -47,7 +47,7 @@ pub(super) struct Changes {
     pub(super) invalidated: bool,
 }
 
-/// A request that holds a place in the allowance.
+/// A token request that holds a place in the allowance.
 struct Request {
     sent_at: Instant,
     progress: Progress,
@@ -55,9 +55,9 @@ struct Request {
 
 enum Progress {
     Sent,
-    /// An answer has come, so the request has arrived.
+    /// A response has arrived, so the request has reached the endpoint.
     Answered,
-    /// The service below returned an error. The request may or may not have arrived.
+    /// The service below returned an error. The request may have reached the endpoint or not.
     Failed,
 }
 
@@ -93,13 +93,13 @@ impl UnderWay {
 /// The reaction to a 401 that the current token got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// A newer token is to replace this one.
+    /// A newer token replaces this token.
     Replace,
-    /// A 401 made this token necessary, and a request with it got a 401 again.
+    /// A 401 made this token necessary, and a request with it got a 401 too.
     Ineffective,
     /// Replacing the token is paused.
     Paused,
-    /// The allowance or a cool-down permits no fetch now.
+    /// The allowance or the cool-down permits no token request now.
     NoFetchPossible,
 }
 
@@ -119,9 +119,9 @@ impl State {
     /// Records that a first attempt with `token`, the current one, got a 401.
     pub(super) fn refuse(&mut self, token: &Token, repeatable: bool, now: Instant) -> Refusal {
         let generation = token.generation();
-        // Any request, not only a retry, can show that the new token is ineffective. A token as old
-        // as the longest pause is an exception: it may have been revoked since. Replacing it costs
-        // at most one fetch in each pause.
+        // Any request, not only a retry, can show that the new token is ineffective. A token older
+        // than the longest pause is an exception: it may have been revoked since. Replacing such a
+        // token costs at most one fetch in each pause.
         let is_new = token.age(now) < LONGEST_PAUSE;
         if is_new && token.is_unconfirmed() && self.refusals.record_retry_failed(generation, now) {
             return Refusal::Ineffective;
@@ -129,8 +129,7 @@ impl State {
         if !self.refusals.pause_left(now).is_zero() {
             return Refusal::Paused;
         }
-        // A token that cannot be replaced yet stays in use, because perhaps only some paths refuse
-        // it.
+        // A token that cannot be replaced yet stays in use, because other paths may accept it.
         let replaceable = self.under_way.is_some()
             || (self.cooldown.wait(now).is_zero() && self.quota.wait(now, Purpose::Recovery).is_zero());
         if !replaceable {
@@ -178,12 +177,11 @@ impl State {
         self.under_way.as_mut().filter(|under_way| Arc::ptr_eq(&under_way.flight, flight))
     }
 
-    /// Ends the request under way, if there is one. The request was answered, has failed or was
-    /// given up.
+    /// Ends the token request under way, if there is one.
     pub(super) fn end_request(&mut self, now: Instant) {
         let Some(request) = self.under_way.as_mut().and_then(|under_way| under_way.request.take()) else { return };
-        // A request that was given up may still arrive later. The best known bounds on its arrival
-        // are the time of a whole flight, and the time after which the service below failed.
+        // A request that failed or was given up may still arrive. Its arrival is bounded by an
+        // estimate: as long again as the service took to fail, or the time of a whole flight.
         let last_arrival = match request.progress {
             Progress::Answered => now,
             Progress::Failed => now + now.saturating_duration_since(request.sent_at),
@@ -198,7 +196,7 @@ impl State {
     }
 }
 
-/// The error of a caller for whom the allowance has no free place.
+/// Returns the error of a caller for whom the allowance has no free place.
 pub(super) fn allowance_used_up(wait: Duration) -> TokenError {
     TokenError::new(TokenErrorKind::RateLimited, "the allowance of the token endpoint is used up")
         .with_retry_after(Some(wait))

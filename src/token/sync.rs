@@ -1,4 +1,4 @@
-//! The synchronisation of `token`. The model checker of `crates/model` exchanges only the
+//! The types for synchronisation in `token`. The model checker of `crates/model` replaces only the
 //! primitives below this file.
 
 use std::{
@@ -30,8 +30,8 @@ impl<T> Lock<T> {
 /// A value that is replaced as a whole and read without a lock.
 pub(super) struct Published<T>(ArcSwapOption<T>);
 
-/// A read of a [`Published`] value. Keep it short: each thread has only a few fast slots for such
-/// reads.
+/// A read of a [`Published`] value. Drop it soon, because each thread has only a few fast slots for
+/// such reads.
 pub(crate) type Loaded<T> = Guard<Option<Arc<T>>>;
 
 impl<T> Published<T> {
@@ -81,8 +81,8 @@ impl Counter {
     }
 }
 
-/// A moment that one caller claims once it has come, and that can be put off. Relaxed, as [`Flag`]
-/// is.
+/// A moment that can be put off. Once it has come, one caller claims it. Its atomic operations are
+/// relaxed, like those of [`Flag`].
 pub(super) struct Due(AtomicU64);
 
 impl Due {
@@ -111,7 +111,7 @@ pub(super) struct SetOnce<T> {
     arrived: Arc<Notify>,
 }
 
-/// A future that is ready when the value arrives. It sees every value that is set after its
+/// Future that completes when the value arrives. It notices every value that is set after its
 /// creation, even before its first poll.
 pub(super) type Arrival = OwnedNotified;
 
@@ -128,7 +128,7 @@ impl<T> SetOnce<T> {
         self.value.get()
     }
 
-    /// Sets the value. If there is a value already, the first one stays.
+    /// Sets the value. If a value is already set, that value stays.
     pub(super) fn set(&self, value: T) {
         // The value is set before the waiters wake, so a waiter that wakes finds it.
         let _ = self.value.set(value);

@@ -6,13 +6,13 @@ use http::HeaderValue;
 
 use super::sync::{Due, Flag, Instant};
 
-/// The lower bound of a lifetime. A shorter one could not be used, and a server's mistake would
-/// cost a fetch for every request.
+/// The lower bound of a lifetime. A token with a shorter lifetime would be useless, and a server's
+/// mistake would cost a fetch for every request.
 const SHORTEST_LIFETIME: Duration = Duration::from_secs(1);
 /// The upper bound of a lifetime, so that a change of the server's rules reaches every client
 /// within a day.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long before its expiry a token is no longer sent, because it could expire on the way.
+/// How long before its expiry a token is no longer sent, because it could expire in transit.
 const LONGEST_LAST_MOMENTS: Duration = Duration::from_secs(5);
 const LAST_MOMENTS_SHARE: u32 = 20;
 /// The largest share of a lifetime that the early refresh takes, so that a short-lived token is
@@ -27,7 +27,8 @@ pub(crate) struct IssuedToken {
     /// The whole `Authorization` value, marked sensitive.
     pub(crate) authorization: HeaderValue,
     pub(crate) lifetime: Duration,
-    /// When the request was sent. The server's clock for the token starts no earlier.
+    /// When the token request was sent. The server counts the lifetime from this moment at the
+    /// earliest.
     pub(crate) sent_at: Instant,
     pub(crate) request_id: Option<Box<str>>,
     /// Whether another process of the fleet fetched the token.
@@ -35,7 +36,7 @@ pub(crate) struct IssuedToken {
 }
 
 impl IssuedToken {
-    /// Returns the lifetime within the bounds that are believed.
+    /// Returns the lifetime, clamped to the accepted bounds.
     pub(crate) fn bounded_lifetime(&self) -> Duration {
         self.lifetime.clamp(SHORTEST_LIFETIME, LONGEST_LIFETIME)
     }
@@ -46,8 +47,8 @@ pub(crate) struct Token {
     authorization: HeaderValue,
     generation: u64,
     sent_at: Instant,
-    /// Until this moment the token is sent without further checks. One comparison serves the hot
-    /// path.
+    /// Until this moment the token is sent without further checks, so the hot path needs one
+    /// comparison.
     fresh_until: Instant,
     /// In nanoseconds since `sent_at`, like the two fields below.
     valid_for: u64,
@@ -55,7 +56,7 @@ pub(crate) struct Token {
     refresh: Due,
     /// A request that carried this token got a 401, or the token was invalidated.
     pub(super) refused: Flag,
-    /// A 401 made this token necessary, and no request has succeeded with it yet.
+    /// A 401 made this token necessary, and no request with it has succeeded yet.
     pub(super) unconfirmed: Flag,
 }
 
@@ -69,8 +70,8 @@ impl Token {
         jitter: f64,
     ) -> Self {
         let lifetime = issued.bounded_lifetime();
-        // No subtraction underflows: the last moments are at most a twentieth of the lifetime, the
-        // margin five twelfths.
+        // No subtraction underflows: the last moments are at most a twentieth of the lifetime, and
+        // the margin is at most five twelfths of it.
         let valid_for = lifetime.saturating_sub(LONGEST_LAST_MOMENTS.min(lifetime / LAST_MOMENTS_SHARE));
         let margin =
             refresh_before.min(lifetime / REFRESH_SHARE).mul_f64(1.0 + REFRESH_JITTER * jitter.clamp(0.0, 1.0));
@@ -89,7 +90,8 @@ impl Token {
         }
     }
 
-    /// The `Authorization` value, marked sensitive. Cloning it costs one reference count.
+    /// Returns the `Authorization` value, marked sensitive. A clone of it only increments a
+    /// reference count.
     #[inline]
     pub(crate) fn authorization(&self) -> &HeaderValue {
         &self.authorization
@@ -116,8 +118,8 @@ impl Token {
         self.nanoseconds_old(now) < self.valid_for
     }
 
-    /// Returns whether a 401 or an invalidation has ended the use of this token. Such a token is
-    /// given to no request.
+    /// Returns whether a 401 or an invalidation has ended the use of this token. No request gets
+    /// such a token.
     #[inline]
     pub(crate) fn is_refused(&self) -> bool {
         self.refused.is_set()
@@ -131,22 +133,22 @@ impl Token {
         self.refresh.put_off(self.nanoseconds_old(until));
     }
 
-    /// Returns how long requests go on carrying this token.
+    /// Returns how much longer requests carry this token.
     pub(crate) fn valid_for(&self, now: Instant) -> Duration {
         Duration::from_nanos(self.valid_for.saturating_sub(self.nanoseconds_old(now)))
     }
 
-    /// Returns how long the server goes on accepting this token.
+    /// Returns how much longer the server accepts this token.
     pub(crate) fn expires_in(&self, now: Instant) -> Duration {
         Duration::from_nanos(self.expires_after.saturating_sub(self.nanoseconds_old(now)))
     }
 
-    /// Returns when the request for this token was sent.
+    /// Returns when the token request for this token was sent.
     pub(super) fn sent_at(&self) -> Instant {
         self.sent_at
     }
 
-    /// Returns how long ago the request for this token was sent.
+    /// Returns how long ago the token request for this token was sent.
     pub(crate) fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.sent_at)
     }
@@ -162,7 +164,8 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Saturates after 584 years, which is far above every clamp.
+/// Returns the duration in nanoseconds. It saturates after 584 years, which is far above every
+/// clamp.
 fn nanoseconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
 }

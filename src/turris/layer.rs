@@ -20,8 +20,8 @@ use crate::{
 
 /// Layer that puts the whole stack around a client: rate limits outside, authentication inside.
 ///
-/// All services made from one layer, or from its clones, share one token, one allowance of fetches,
-/// and one gate per authority and class of requests. Make one layer for each API client.
+/// All services made from one layer, or from its clones, share one token, one allowance of token
+/// requests, and one gate per authority and class of requests. Make one layer for each API client.
 ///
 /// See the [module](super) for examples.
 ///
@@ -158,8 +158,8 @@ impl<T> TurrisLayerBuilder<T> {
         Self { auth: self.auth.rate_limit(fetches, per), ..self }
     }
 
-    /// Shares the token, the allowance of fetches and the pace with the other processes of a fleet.
-    /// Default: they are not shared.
+    /// Shares the token, the allowance of token requests and the pace with the other processes of a
+    /// fleet. Default: they are not shared.
     ///
     /// See [`TurrisAuthLayerBuilder::shared`] and [`TurrisBackoffLayerBuilder::shared`].
     #[cfg(feature = "fleet")]

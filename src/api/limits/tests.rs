@@ -394,7 +394,7 @@ fn milliseconds_are_read() {
     assert_eq!(read(&[("retry-after-ms", "soon")]).retry_after, None);
 }
 
-/// RFC 9111, section 5.1: an answer from a cache was made as long ago as its `Age` says.
+/// RFC 9111, section 5.1: a response from a cache was made as long ago as its `Age` says.
 #[test]
 fn an_answer_is_as_old_as_its_age() {
     let date = http_date(NOW);

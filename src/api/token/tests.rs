@@ -277,7 +277,7 @@ fn debug_output_has_no_token() {
     assert!(!format!("{answer:?}").contains("s3cret"));
 }
 
-/// JSON that is similar enough to a token answer to reach every branch.
+/// JSON that is similar enough to a token response to reach every branch.
 fn any_json() -> impl Strategy<Value = String> {
     let key = prop_oneof![
         prop::sample::select(vec![
