@@ -1,6 +1,12 @@
 //! The errors: [`TokenError`] for a running program, [`ConfigError`] for its settings.
 
-use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    error::Error,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use crate::BoxError;
 
@@ -18,8 +24,13 @@ use crate::BoxError;
 /// The text is for people. It begins with `no access token: `, contains the status and the
 /// `requestId` if the endpoint sent them, ends with advice, and never contains a secret. Its
 /// wording may change in any release. Programs should match on [`kind`](Self::kind), whose
-/// [names](TokenErrorKind) are stable. The cause of the error is its [`source`](Error::source),
-/// which the text does not repeat.
+/// [names](TokenErrorKind) are stable.
+///
+/// # Cause
+///
+/// The [`source`](Error::source) of the error is its kind, and the source of that is the cause, such
+/// as the error of the connection or of the credentials provider. The text does not repeat the
+/// cause, so print the whole chain.
 ///
 /// # Examples
 ///
@@ -43,30 +54,34 @@ pub struct TokenError {
     // Outside the shared part: callers during a cool-down get the same error, each with its own
     // remaining time. Public only for kinds that waiting can cure.
     wait: Option<Duration>,
-    /// The value of `source` if there is no cause.
-    itself: Option<Arc<Itself>>,
+    // Made when `source` is first asked for. It is empty whenever a field changes.
+    link: OnceLock<Arc<Link>>,
 }
 
-/// The source of an error without a cause: the error itself, shown by its kind.
+/// The link of a chain of errors between a [`TokenError`] and its cause. Its text is the kind.
 ///
 /// Some wrappers of boxed errors (`anyhow::Error::from_boxed`, `eyre!`, `#[error(transparent)]`,
-/// `std::io::Error`) hide the wrapped error and show only its source. This type makes the error
-/// reachable under such a wrapper.
-struct Itself(TokenError);
+/// `std::io::Error`) hide the wrapped error and show only its source. The link is that source, and
+/// leads back to the error.
+struct Link(TokenError);
 
-impl fmt::Display for Itself {
+impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.kind().fmt(f)
     }
 }
 
-impl fmt::Debug for Itself {
+impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.kind().fmt(f)
     }
 }
 
-impl Error for Itself {}
+impl Error for Link {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.details.source.as_deref().map(|source| source as &(dyn Error + 'static))
+    }
+}
 
 struct Details {
     kind: TokenErrorKind,
@@ -185,19 +200,8 @@ impl TokenError {
                 source: None,
             }),
             wait: None,
-            itself: None,
+            link: OnceLock::new(),
         }
-        .refer_to_itself()
-    }
-
-    /// Must be called after every change.
-    fn refer_to_itself(mut self) -> Self {
-        let has_cause = self.details.source.is_some();
-        self.itself = None;
-        if !has_cause {
-            self.itself = Some(Arc::new(Itself(self.clone())));
-        }
-        self
     }
 
     pub(crate) fn with_source(self, source: impl Into<BoxError>) -> Self {
@@ -224,7 +228,8 @@ impl TokenError {
     /// Sets how long no other fetch is made.
     pub(crate) fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
         self.wait = wait;
-        self.refer_to_itself()
+        self.link = OnceLock::new();
+        self
     }
 
     /// Returns how long no other fetch is made, for every kind.
@@ -233,12 +238,12 @@ impl TokenError {
     }
 
     fn with(mut self, change: impl FnOnce(&mut Details)) -> Self {
-        self.itself = None;
-        // An error is complete before it is shared, so the details have no other owner here.
+        // The link is an owner of the details. Without it, an error that is not yet shared has no other.
+        self.link = OnceLock::new();
         if let Some(details) = Arc::get_mut(&mut self.details) {
             change(details);
         }
-        self.refer_to_itself()
+        self
     }
 
     /// Returns the kind of the failure.
@@ -280,15 +285,10 @@ impl TokenError {
 
     /// Looks for a `TokenError` in `error` and in its sources, outermost first.
     ///
-    /// The search follows every `source`. It also looks into a `Box`, an `Arc` and transparent
-    /// errors (`std::io::Error::other`, thiserror's `#[error(transparent)]`).
-    ///
-    /// `anyhow` and `eyre` wrap a [`BoxError`] (`anyhow::Error::from_boxed`, `anyhow!`, `eyre!`) so
-    /// that only its source is visible. A `TokenError` without a cause is found there all the same.
-    /// A `TokenError` with a cause, such as a failed connection or provider, is not. For anyhow,
-    /// either look into the box with
-    /// `error.downcast_ref::<BoxError>().and_then(|error| TokenError::find_in(&**error))`, or take
-    /// the error out before wrapping with `TokenError::try_from`.
+    /// The search follows every `source`, and looks into a `Box` and an `Arc`. It also finds the
+    /// error inside wrappers that hide their content and show only its source:
+    /// `anyhow::Error::from_boxed`, `anyhow!`, `eyre!`, `std::io::Error::other` and thiserror's
+    /// `#[error(transparent)]`. For `anyhow::Error` and `eyre::Report` pass `error.as_ref()`.
     pub fn find_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
         let mut next = Some(error);
         while let Some(error) = next {
@@ -302,13 +302,12 @@ impl TokenError {
 
     /// Returns the `TokenError` that `error` is or directly contains.
     fn find_at<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
-        let itself = |error: &'a (dyn Error + 'static)| error.downcast_ref().map(|Itself(error)| error);
         error
             .downcast_ref()
             .or_else(|| error.downcast_ref::<Box<Self>>().map(|found| &**found))
             .or_else(|| error.downcast_ref::<Arc<Self>>().map(|found| &**found))
             .or_else(|| Self::find_in(error.downcast_ref::<std::io::Error>()?.get_ref()?))
-            .or_else(|| itself(error))
+            .or_else(|| error.downcast_ref().map(|Link(found)| found))
     }
 }
 
@@ -368,9 +367,12 @@ impl fmt::Debug for TokenError {
 }
 
 impl Error for TokenError {
+    /// Returns an error whose text is the [kind](Self::kind) and whose source is the cause, if there
+    /// is one. [`find_in`](Self::find_in) leads from it back to this error.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        let cause = self.details.source.as_deref().map(|source| source as &(dyn Error + 'static));
-        cause.or_else(|| self.itself.as_deref().map(|itself| itself as &(dyn Error + 'static)))
+        let copy = || Self { details: Arc::clone(&self.details), wait: self.wait, link: OnceLock::new() };
+        let link = || Arc::new(Link(copy()));
+        Some(&**self.link.get_or_init(link))
     }
 }
 

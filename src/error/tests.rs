@@ -23,12 +23,14 @@ fn everything_that_was_put_in_can_be_read() {
     assert_eq!(error.error_type(), Some("rate_limit_exceeded"));
     assert_eq!(error.messages().collect::<Vec<_>>(), ["Too many", "requests"]);
     assert_eq!(error.retry_after(), Some(Duration::from_millis(1_500)));
-    assert_eq!(error.source().unwrap().to_string(), "the cause");
+    assert_eq!(error.source().unwrap().to_string(), "rate_limited");
+    let cause = error.source().unwrap().source().unwrap();
+    assert_eq!((cause.to_string(), cause.is::<io::Error>()), ("the cause".into(), true));
 
     let bare = TokenError::new(TokenErrorKind::Timeout, "no answer");
     assert_eq!((bare.status(), bare.request_id(), bare.error_type()), (None, None, None));
     assert_eq!((bare.messages().len(), bare.retry_after()), (0, None));
-    assert_eq!(bare.source().unwrap().to_string(), "timeout", "it has no cause but itself");
+    assert_eq!(bare.source().unwrap().to_string(), "timeout");
     assert!(bare.source().unwrap().source().is_none());
 }
 
@@ -117,35 +119,47 @@ impl Error for Transparent {
 #[test]
 fn it_is_found_where_a_wrapper_shows_its_source_alone() {
     let wait = Some(Duration::from_secs(7));
-    let without_cause = || {
-        TokenError::new(TokenErrorKind::RateLimited, "used up")
-            .with_answer(429, Some("dev-1".into()), None, Box::default())
-            .with_retry_after(wait)
-    };
-    let wrapped: [BoxError; 5] = [
-        Transparent(without_cause().into()).into(),
-        Transparent(Transparent(without_cause().into()).into()).into(),
-        Wrapper(Transparent(without_cause().into()).into()).into(),
-        io::Error::other(without_cause()).into(),
-        Transparent(Box::new(Arc::new(without_cause()))).into(),
-    ];
-    for error in wrapped {
-        let found = TokenError::find_in(&*error).unwrap_or_else(|| panic!("{error:?}"));
-        assert_eq!((found.status(), found.request_id(), found.retry_after()), (Some(429), Some("dev-1"), wait));
-        assert_eq!(TokenError::try_from(error).unwrap().to_string(), without_cause().to_string());
-    }
-    // An error with a cause is found however it is boxed.
-    let with_cause: [BoxError; 4] = [
-        Box::new(Box::new(rate_limited())),
-        Box::new(Arc::new(rate_limited())),
-        io::Error::other(rate_limited()).into(),
-        io::Error::other(Wrapper(rate_limited().into())).into(),
-    ];
-    for error in with_cause {
-        assert_eq!(TokenError::find_in(&*error).unwrap_or_else(|| panic!("{error:?}")).status(), Some(429));
+    let without_cause = TokenError::new(TokenErrorKind::RateLimited, "used up")
+        .with_answer(429, Some("dev-1".into()), None, Box::default())
+        .with_retry_after(wait);
+    for error in [without_cause, rate_limited().with_retry_after(wait)] {
+        let boxed = || -> BoxError { error.clone().into() };
+        let wrapped: [BoxError; 9] = [
+            Transparent(boxed()).into(),
+            Transparent(Transparent(boxed()).into()).into(),
+            Wrapper(Transparent(boxed()).into()).into(),
+            Transparent(Wrapper(boxed()).into()).into(),
+            Transparent(Box::new(Arc::new(error.clone()))).into(),
+            Box::new(Box::new(error.clone())),
+            Box::new(Arc::new(error.clone())),
+            io::Error::other(boxed()).into(),
+            io::Error::other(Wrapper(boxed())).into(),
+        ];
+        for wrapped in wrapped {
+            let found = TokenError::find_in(&*wrapped).unwrap_or_else(|| panic!("{wrapped:?}"));
+            assert_eq!((found.status(), found.request_id(), found.retry_after()), (Some(429), Some("dev-1"), wait));
+            let taken = TokenError::try_from(wrapped).unwrap();
+            assert_eq!(taken.to_string(), error.to_string());
+            // What was taken out can be wrapped again.
+            let again: BoxError = Transparent(taken.into()).into();
+            let taken = TokenError::try_from(again).unwrap();
+            let causes = |error: &TokenError| error.source().unwrap().source().map(ToString::to_string);
+            assert_eq!(causes(&taken), causes(&error));
+        }
     }
     let other = TokenError::try_from(BoxError::from("no token involved")).unwrap_err();
     assert_eq!(other.to_string(), "no token involved");
+}
+
+#[test]
+fn the_link_is_that_of_the_error_as_it_is_now() {
+    let error = TokenError::new(TokenErrorKind::Unavailable, "down");
+    assert!(error.source().unwrap().source().is_none());
+    let error = error.with_source("the cause");
+    assert_eq!(error.source().unwrap().source().unwrap().to_string(), "the cause");
+    let error = error.with_retry_after(Some(Duration::from_secs(3)));
+    let found = TokenError::find_in(error.source().unwrap()).unwrap();
+    assert_eq!(found.retry_after(), Some(Duration::from_secs(3)));
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn the_error_stays_whole_below_its_status() {
     let status = Status::from(error(TokenErrorKind::RateLimited).with_retry_after(Some(Duration::from_secs(7))));
     let found = TokenError::find_in(status.source().unwrap()).unwrap();
     assert_eq!(found.retry_after(), Some(Duration::from_secs(7)));
-    assert_eq!(found.source().unwrap().to_string(), "the cause");
+    assert_eq!(found.source().unwrap().source().unwrap().to_string(), "the cause");
     assert_eq!(status.message(), found.to_string());
     assert!(TokenError::find_in(&status).is_some());
 }

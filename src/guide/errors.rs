@@ -15,7 +15,7 @@
 //! lasts.
 //!
 //! [`TokenError::find_in`](crate::TokenError::find_in) borrows a token error from inside another
-//! error, and `TokenError::try_from` takes it out of a `BoxError`.
+//! error, however it is wrapped. `TokenError::try_from` takes it out of a `BoxError`.
 //!
 //! # What to do about a token error
 //!
@@ -63,8 +63,7 @@
 //! # anyhow
 //!
 //! `?` and `.context(..)` take all errors here but `BoxError`, which does not implement `Error`. A
-//! `BoxError` goes in with `anyhow::Error::from_boxed`, which hides its type. This function finds a
-//! [`TokenError`](crate::TokenError) in both:
+//! `BoxError` goes in with `anyhow::Error::from_boxed`:
 //!
 //! ```
 //! use anyhow::Context;
@@ -79,12 +78,6 @@
 //! /// What a stack of several layers returns.
 //! fn sent(result: Result<Response<String>, BoxError>) -> anyhow::Result<Response<String>> {
 //!     result.map_err(anyhow::Error::from_boxed).context("the agencies of Turris")
-//! }
-//!
-//! fn token_error(error: &anyhow::Error) -> Option<&TokenError> {
-//!     let boxed = error.downcast_ref::<BoxError>();
-//!     let boxed = boxed.and_then(|error| TokenError::find_in(&**error));
-//!     boxed.or_else(|| TokenError::find_in(error.as_ref()))
 //! }
 //! # async fn refused() -> BoxError {
 //! #     use tower::{Layer, ServiceExt};
@@ -101,7 +94,8 @@
 //! # let _ = settings();
 //!
 //! let error = sent(Err(refused().await)).unwrap_err();
-//! assert_eq!(token_error(&error).unwrap().kind(), TokenErrorKind::InvalidCredentials);
+//! let token = TokenError::find_in(error.as_ref()).unwrap();
+//! assert_eq!(token.kind(), TokenErrorKind::InvalidCredentials);
 //! println!("{error:#}"); // the whole chain in one line
 //! # }
 //! ```
@@ -117,12 +111,6 @@
 //! fn sent(result: Result<Response<String>, BoxError>) -> eyre::Result<Response<String>> {
 //!     result.map_err(|error| eyre::eyre!(error))
 //! }
-//!
-//! fn token_error(error: &eyre::Report) -> Option<&TokenError> {
-//!     let boxed = error.downcast_ref::<BoxError>();
-//!     let boxed = boxed.and_then(|error| TokenError::find_in(&**error));
-//!     boxed.or_else(|| TokenError::find_in(error.as_ref()))
-//! }
 //! # async fn refused() -> BoxError {
 //! #     use tower::{Layer, ServiceExt};
 //! #     let emulator = turris_emulator::Emulator::builder().build().unwrap();
@@ -137,7 +125,8 @@
 //! # async fn main() {
 //!
 //! let error = sent(Err(refused().await)).unwrap_err();
-//! assert_eq!(token_error(&error).unwrap().kind(), TokenErrorKind::InvalidCredentials);
+//! let token = TokenError::find_in(error.as_ref()).unwrap();
+//! assert_eq!(token.kind(), TokenErrorKind::InvalidCredentials);
 //! # }
 //! ```
 //!

@@ -131,7 +131,7 @@ async fn a_file_that_is_missing_is_the_source_of_a_token_error_and_costs_no_fetc
     let layer = TurrisAuthLayer::builder(file, turris.environment()).token_service(turris.service()).build().unwrap();
     let error = tokio::time::timeout(Duration::from_secs(60), layer.handle().warm_up()).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), TokenErrorKind::CredentialsProvider);
-    assert!(error.source().unwrap().is::<CredentialsFileError>());
+    assert!(error.source().unwrap().source().unwrap().is::<CredentialsFileError>());
     assert_eq!(turris.counters().token_requests, 0);
 }
 

@@ -116,7 +116,7 @@ async fn an_error_of_the_connection_is_kept_as_the_source() {
     switch.to(Answering::Unreachable);
     let service = layer(&script).layer(Api::accepting_all());
     let error = token_error(carried(&service).await);
-    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "connection refused");
+    assert_eq!(std::error::Error::source(&error).unwrap().source().unwrap().to_string(), "connection refused");
     assert!(!error.to_string().contains("connection refused"));
 }
 

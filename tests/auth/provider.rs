@@ -107,7 +107,7 @@ async fn a_provider_that_fails_is_an_error_with_its_source_and_costs_none_of_the
     let service = layer.layer(Api::accepting_all());
     let error = token_error(carried(&service).await);
     assert_eq!(error.kind(), TokenErrorKind::CredentialsProvider);
-    assert_eq!(error.source().unwrap().to_string(), "the vault is sealed");
+    assert_eq!(error.source().unwrap().source().unwrap().to_string(), "the vault is sealed");
     assert!(!error.to_string().contains("sealed"), "the source is not repeated: {error}");
     // The provider is called again after each cool-down, without end.
     while vault.asked() < 20 {

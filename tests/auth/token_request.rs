@@ -298,7 +298,7 @@ async fn the_provider_is_asked_before_every_fetch_and_its_failure_is_named() {
     let failing = layer(provider(vec![Err("the vault is sealed"), Ok("new")])).unwrap();
     let error = failing.handle().warm_up().await.unwrap_err();
     assert_eq!(error.kind(), TokenErrorKind::CredentialsProvider);
-    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "the vault is sealed");
+    assert_eq!(std::error::Error::source(&error).unwrap().source().unwrap().to_string(), "the vault is sealed");
     assert_eq!(recorder.seen().len(), 2, "nothing was sent");
     tokio::time::sleep(failing.handle().status().retry_in().unwrap()).await;
     failing.handle().warm_up().await.unwrap();

@@ -2,10 +2,13 @@
 
 use std::{error::Error as StdError, io, time::Duration};
 
+use anyhow::Context;
+use eyre::WrapErr;
 use tokio::time::Instant;
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt};
 use turris_auth::{
-    Credentials, Environment, TokenError, TokenErrorKind, TurrisAuthLayer, TurrisBackoffLayer,
+    Credentials, CredentialsFuture, CredentialsProvider, Environment, TokenError, TokenErrorKind, TurrisAuthLayer,
+    TurrisBackoffLayer,
     turris::{Error, ErrorKind},
 };
 
@@ -96,6 +99,98 @@ async fn question_marks_and_the_source_work() {
     // The text of the source is not repeated.
     let source = error.source().unwrap().to_string();
     assert!(!error.to_string().contains(&source), "{error}: {source}");
+}
+
+/// A provider that fails, so that the token error has a cause.
+struct Sealed;
+
+impl CredentialsProvider for Sealed {
+    fn credentials(&self) -> CredentialsFuture<'_> {
+        Box::pin(async { Err(io::Error::other("the vault is sealed").into()) })
+    }
+}
+
+/// The errors of a stack of single layers: without a cause, and with one.
+async fn boxed_errors() -> [BoxError; 2] {
+    let refusing = Server::new([]).with_tokens([Step::Answer(401, NO)]);
+    let auth = TurrisAuthLayer::new(Credentials::new("client", "secret").unwrap(), Environment::Production);
+    let without_cause = auth.layer(refusing).oneshot(post()).await.unwrap_err();
+    let auth = TurrisAuthLayer::new(Sealed, Environment::Production);
+    let with_cause = auth.layer(Server::new([])).oneshot(post()).await.unwrap_err();
+    [without_cause, with_cause]
+}
+
+#[derive(Debug, thiserror::Error)]
+enum AppError {
+    #[error("the agencies are out of reach")]
+    Source(#[source] BoxError),
+    #[error(transparent)]
+    Transparent(BoxError),
+    #[error("the report is out of reach")]
+    Anyhow(#[source] anyhow::Error),
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_error_is_found_in_whatever_wraps_it() {
+    // Each of the wrappers that people use, as a function of the boxed error.
+    type Wrap = fn(BoxError) -> BoxError;
+    let wrappers: [(&str, Wrap); 14] = [
+        ("nothing", |error| error),
+        ("anyhow::Error::from_boxed", |error| anyhow::Error::from_boxed(error).into()),
+        ("anyhow!", |error| anyhow::anyhow!(error).into()),
+        ("anyhow's context", |error| anyhow::Error::from_boxed(error).context("the agencies").into()),
+        ("anyhow's context of a result", |error| {
+            let result: Result<(), _> = Err(anyhow::Error::from_boxed(error));
+            result.context("the agencies").unwrap_err().into()
+        }),
+        ("anyhow in anyhow", |error| anyhow::Error::from_boxed(anyhow::Error::from_boxed(error).into()).into()),
+        ("eyre!", |error| eyre::eyre!(error).into()),
+        ("eyre's wrap_err", |error| {
+            let result: eyre::Result<()> = Err(eyre::eyre!(error)).wrap_err("the agencies");
+            result.unwrap_err().into()
+        }),
+        ("a source", |error| AppError::Source(error).into()),
+        ("#[error(transparent)]", |error| AppError::Transparent(error).into()),
+        ("anyhow in thiserror", |error| AppError::Anyhow(anyhow::Error::from_boxed(error)).into()),
+        ("io::Error::other", |error| io::Error::other(error).into()),
+        ("a box in a box", |error| Box::new(Box::new(AppError::Transparent(error)))),
+        ("all of them", |error| {
+            let error = io::Error::other(AppError::Transparent(anyhow::Error::from_boxed(error).into()));
+            eyre::eyre!(BoxError::from(error)).into()
+        }),
+    ];
+    for (name, wrap) in wrappers {
+        let [without_cause, with_cause] = boxed_errors().await.map(wrap);
+        let kind = |error: &BoxError| TokenError::find_in(&**error).map(TokenError::kind);
+        assert_eq!(kind(&without_cause), Some(TokenErrorKind::InvalidCredentials), "{name}");
+        assert_eq!(kind(&with_cause), Some(TokenErrorKind::CredentialsProvider), "{name}");
+        // The cause is not lost either.
+        let chain = std::iter::successors(Some(&*with_cause as &(dyn StdError + 'static)), |error| (*error).source());
+        assert!(chain.filter_map(|error| error.downcast_ref::<io::Error>()).next().is_some(), "{name}");
+        let taken = TokenError::try_from(with_cause).unwrap();
+        assert_eq!(taken.kind(), TokenErrorKind::CredentialsProvider, "{name}");
+    }
+    let other = || BoxError::from("the error of a client");
+    for (name, wrap) in wrappers {
+        assert!(TokenError::find_in(&*wrap(other())).is_none(), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_link_of_a_chain_repeats_another() {
+    let refusing = Server::new([]).with_tokens([Step::Answer(401, NO)]);
+    let error = layer().layer(refusing).oneshot(post()).await.unwrap_err();
+    let shown = format!("{:#}", anyhow::Error::from(error));
+    assert_eq!(shown.matches("no access token").count(), 1, "{shown}");
+    assert!(shown.starts_with("authentication failed, and the request was not sent: no access token: "), "{shown}");
+
+    let with_cause = TurrisAuthLayer::new(Sealed, Environment::Production).layer(Server::new([]));
+    let error = with_cause.oneshot(post()).await.unwrap_err();
+    assert_eq!(
+        format!("{:#}", anyhow::Error::from_boxed(error)),
+        "no access token: the credentials provider failed; mend the source of the credentials: credentials_provider: \
+         the vault is sealed"
+    );
 }
 
 #[test]
