@@ -1,10 +1,10 @@
 //! The whole life of a client secret: this crate frees no block of memory that still contains the
 //! secret.
 //!
-//! `cargo test -p turris-auth-freed`. The scenes run in sequence on one thread, for two reasons. A
-//! block is found for the whole process. An environment variable is set while there is no other
-//! thread. The scenes themselves and the services below the crate keep no copy of the secret, so
-//! every block that is found is the crate's.
+//! `cargo test -p turris-auth-freed`. The scenes run in sequence on one thread, for two reasons:
+//! the search covers the whole process, and an environment variable may be set only while there is
+//! no other thread. The scenes and the services below the crate keep no copy of the secret. So
+//! every block that is found belongs to the crate.
 
 use std::{
     env,
@@ -68,8 +68,8 @@ fn main() {
     assert_eq!(places, 0, "the secret was left in memory that was freed");
 }
 
-/// Tests the method itself: a block that is dropped, a block that grew, and a block whose text was
-/// only truncated.
+/// Tests the search itself: it finds the secret in a block that was dropped, in a block that grew,
+/// and in a block whose text was only truncated.
 fn what_is_freed_with_it_is_found() {
     assert_eq!(found_during(|| drop(MARKER.to_owned())).len(), 1);
     let grown = found_during(|| {
@@ -158,7 +158,7 @@ fn pair_of_files() {
 }
 
 fn other_files() {
-    // Never freed, because this block belongs to the test.
+    // This block belongs to the test, so it is never freed.
     let quoted = std::mem::ManuallyDrop::new(["\"", MARKER, "\""].concat());
     for pieces in [
         &["{\"clientSecret\": ", &quoted, "}"][..],
@@ -267,7 +267,7 @@ fn rotated_credentials() {
     });
 }
 
-/// Answers of a server that quotes the values that it refuses.
+/// Responses of a server that quotes the values that it refuses.
 const QUOTES: &[&[&str]] = &[
     &["{\"errorMessage\":[\"not ", MARKER, "\"],\"requestId\":\"", MARKER, "\"}"],
     &["{\"errorType\":\"", MARKER, "\",\"details\":{\"", MARKER, "\":\"", MARKER, "\"}}"],
@@ -277,8 +277,8 @@ const QUOTES: &[&[&str]] = &[
     &["{\"errorMessage\":\"", MARKER],
 ];
 
-/// The same with escapes, which take another path through a JSON parser. The first answer contains
-/// the whole request.
+/// The same with escapes, which take another path through a JSON parser. The first response
+/// contains the whole request.
 const QUOTES_WITH_ESCAPES: &[&[&str]] = &[
     &["{\"errorMessage\":\"not {\\\"clientSecret\\\":\\\"", MARKER, "\\\"}\",\"errorType\":\"e\"}"],
     &["{\"errorMessage\":\"\\/\\u0041", MARKER, "\",\"a\":[\"\\n", MARKER, "\", {\"a\": \"", MARKER, "\\n\"}]}"],
@@ -295,8 +295,8 @@ fn quoting_answers() {
             quoting_answer("", code, quote);
         }
     }
-    // A success has no reason to contain the secret. A success that quotes the secret with escapes
-    // is not covered.
+    // Only errors are tested: a successful response has no reason to contain the secret. One that
+    // quotes the secret with escapes is not covered.
     for code in [400, 401, 403, 500] {
         for quote in QUOTES_WITH_ESCAPES {
             quoting_answer("", code, quote);

@@ -1,4 +1,4 @@
-//! The server's answers: tokens, errors, and the lifetime inside a token.
+//! The server's responses: tokens, errors, and the lifetime inside a token.
 //!
 //! `serde_json::Value` is the second opinion. It reads the same documents with independent code.
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use turris_auth::fuzz_bridge;
 
-/// Checks the body of a successful answer of the token endpoint.
+/// Checks the body of a successful response of the token endpoint.
 pub fn token_answer(body: &[u8]) {
     let document: Option<Value> = serde_json::from_slice(body).ok();
     let fuzz_bridge::Token { text: token, lifetime, request_id, shown } = match fuzz_bridge::token_answer(body) {
@@ -54,7 +54,7 @@ pub fn token_answer(body: &[u8]) {
     assert!(token.len() < 64 || !shown.contains(token));
 }
 
-/// Checks a JWT's claims, as they stand or as two numbers, or a whole token.
+/// Checks the claims of a JWT, given as JSON, as two numbers or as a whole token.
 pub fn jwt_lifetime(data: &[u8]) {
     if let Ok(token) = str::from_utf8(data)
         && let Some(_lifetime) = fuzz_bridge::jwt_lifetime(token)
@@ -91,7 +91,7 @@ pub fn jwt_lifetime(data: &[u8]) {
     }
 }
 
-/// Checks the client secret, a newline, and the body of an answer that is no success.
+/// Checks the body of an error response. The input is the client secret, a newline, and the body.
 pub fn error_object(data: &[u8]) {
     const HIDDEN: &str = "[secret]";
     let (secret, body) = super::split_at_first(data, b'\n').unwrap_or((b"", data));
@@ -128,7 +128,8 @@ fn assert_is_bounded(answer: &[Vec<Box<str>>; 3]) {
 fn assert_is_fit_for_logs(text: &str) {
     assert!(!text.is_empty() && text.chars().count() <= 512, "{text:?}");
     assert!(!text.chars().any(char::is_control), "{text:?}");
-    // Two characters that reorder, one that hides and one that ends a line.
+    // Two characters that reorder text, a character that hides text, and a character that ends a
+    // line.
     assert!(!text.contains(['\u{202e}', '\u{2066}', '\u{200b}', '\u{2028}']), "{text:?}");
 }
 

@@ -22,7 +22,7 @@ pub use limits::rate_limits;
 pub use replay::replay;
 pub use request::request_head;
 
-/// Splits an input into lines. Every input has at least one.
+/// Splits an input into lines. Every input has at least one line.
 fn lines(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     data.split(|byte| *byte == b'\n')
 }

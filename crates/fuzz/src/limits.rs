@@ -21,8 +21,8 @@ pub fn rate_limits(data: &[u8]) {
     assert_is_as_careful_as_each_header(&headers, now, &limits);
 
     if !headers.contains_key(DATE) {
-        // A delta of up to 31 years comes from the server. A time that would be compared with the
-        // local clock does not count.
+        // The server can state a delta of up to 31 years. A longer wait can only come from a time,
+        // which would be compared with the local clock.
         let is_bounded = |wait: Duration| wait.as_secs() < 1_000_000_000;
         assert!(limits.reset_after().is_none_or(is_bounded), "{limits:?}");
     }
@@ -50,7 +50,8 @@ fn answer(data: &[u8]) -> (HeaderMap, SystemTime) {
     let (mut headers, mut now) = (HeaderMap::new(), UNIX_EPOCH + Duration::from_secs(1_763_000_000));
     for line in lines(data) {
         if let Some(seconds) = line.strip_prefix(b"@").and_then(|text| str::from_utf8(text).ok()?.parse().ok()) {
-            // A clock cannot show a time that it cannot hold. A clock before 1970 is possible.
+            // A time that is too large for `SystemTime` stands for a clock before 1970, which is
+            // possible.
             now = UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH - Duration::from_secs(1));
         } else if let Some((name, value)) = split_at_first(line, b':')
             && let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value.trim_ascii()))
@@ -61,7 +62,7 @@ fn answer(data: &[u8]) -> (HeaderMap, SystemTime) {
     (headers, now)
 }
 
-/// The answer as a whole waits at least as long as each `Retry-After` by itself.
+/// Asserts that the whole response asks for at least the wait of each `Retry-After` alone.
 fn assert_is_as_careful_as_each_header(headers: &HeaderMap, now: SystemTime, limits: &Limits) {
     let around: Vec<_> = headers.iter().filter(|(name, _)| **name == DATE || **name == AGE).collect();
     for value in headers.get_all(RETRY_AFTER) {

@@ -75,7 +75,7 @@ struct Readers {
     /// A source without any frames is a body in memory.
     is_empty: bool,
     has_failed: bool,
-    /// No copy could be made, so no copy can be made later.
+    /// A copy could not be made, so no copy can be made from now on.
     is_spent: bool,
     pending_left: usize,
 }
@@ -222,7 +222,8 @@ impl Readers {
         let hint = reader.body.size_hint();
         let rest = (self.whole.announced.max(self.whole.bytes.len()) - reader.read.bytes.len()) as u64;
         assert!(hint.lower() <= rest && hint.upper().is_none_or(|upper| upper >= rest), "{hint:?}, and {rest} to come");
-        // The hint frames the request, so it must be exactly as precise as the source's hint.
+        // The hint decides how the request is framed, so it must be exactly as precise as the
+        // source's hint.
         if reader.stage == Stage::Waiting && !self.is_empty {
             assert_eq!(hint.exact(), self.whole.is_exact.then_some(rest));
         }

@@ -1,4 +1,4 @@
-//! This program under valgrind's callgrind.
+//! Runs this program under valgrind's callgrind.
 
 use std::{
     collections::BTreeMap,
@@ -12,15 +12,16 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 const FEW: u64 = 1_000;
 const MANY: u64 = 3_000;
 
-/// The instructions of one request. The difference of two runs has neither the start of the process
-/// nor the setup in it.
+/// Returns the instructions of one request. They are the difference of two runs, which contains
+/// neither the start of the process nor the setup.
 pub fn instructions(contender: &str) -> Result<u64, Error> {
     let few = total(&profile(contender, FEW)?)?;
     let many = total(&profile(contender, MANY)?)?;
     Ok((many - few).div_ceil(MANY - FEW))
 }
 
-/// What each function costs per request, by `callgrind_annotate`: itself, or with what it calls.
+/// Returns the instructions of each function for one request, by `callgrind_annotate`. `inclusive`
+/// adds the functions that it calls.
 pub fn functions(contender: &str, inclusive: bool) -> Result<BTreeMap<String, u64>, Error> {
     const REQUESTS: u64 = 20_000;
     let profile = profile(contender, REQUESTS)?;
@@ -36,15 +37,15 @@ pub fn functions(contender: &str, inclusive: bool) -> Result<BTreeMap<String, u6
     let mut functions = BTreeMap::<String, u64>::new();
     for (function, count) in String::from_utf8(output.stdout)?.lines().filter_map(function) {
         let entry = functions.entry(function.to_owned()).or_default();
-        // A function has one line for each file that was inlined into it. Of the inclusive ones
-        // each has parts of the others.
+        // A function has a line for each file that was inlined into it. Inclusive lines of one
+        // function overlap, so the largest counts. Other lines are added.
         *entry = if inclusive { count.max(*entry) } else { *entry + count };
     }
     functions.values_mut().for_each(|count| *count /= REQUESTS);
     Ok(functions)
 }
 
-/// From a line such as `1,234  src/file.rs:module::function [program]`.
+/// Returns the function in a line such as `1,234  src/file.rs:module::function [program]`.
 fn function(line: &str) -> Option<(&str, u64)> {
     let (count, place) = line.trim_start().split_once("  ")?;
     let (_, function) = place.split_once(':')?;

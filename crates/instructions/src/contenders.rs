@@ -1,4 +1,4 @@
-//! What is measured.
+//! The contenders: the services whose cost is measured.
 
 use std::{
     convert::Infallible,
@@ -21,20 +21,20 @@ use turris_auth::{
 
 use crate::work::{Content, Inner, ReadingInner, drive, jwt, read, request, request_with_host};
 
-/// A service to send requests through.
+/// A service whose cost is measured.
 #[derive(Clone, Copy)]
 pub struct Contender {
     pub name: &'static str,
-    /// The contender whose cost is taken off, because it is not this one's.
+    /// The contender below this contender, whose cost is subtracted.
     pub floor: &'static str,
-    /// Sets the service up.
+    /// Sets up the service.
     pub prepare: fn() -> Runner,
 }
 
-/// Sends so many requests, one after another.
+/// Sends the given number of requests, one after another.
 pub type Runner = Box<dyn FnMut(u64) -> Run>;
 
-/// What a run shows beside what is counted around it.
+/// The sizes that a run finds.
 #[derive(Clone, Copy, Debug)]
 pub struct Run {
     pub service_size: usize,
@@ -49,13 +49,13 @@ pub const TWO_TOWER_RETRIES: &str = "two_tower_retries";
 pub const AUTH_WITHOUT_RETRY: &str = "auth_without_retry";
 pub const AUTH: &str = "auth";
 pub const REPLAY_AUTH: &str = "replay_auth";
-/// The same with a clone of the service made for each request.
+/// The same, with a clone of the service for each request.
 pub const CLONED_STATIC_HEADER: &str = "cloned_add_authorization";
 pub const CLONED_AUTH_WITHOUT_RETRY: &str = "cloned_auth_without_retry";
 pub const CLONED_AUTH: &str = "cloned_auth";
-/// With nothing to repeat, so that there is no copy: what is left is the gate.
+/// `TurrisBackoff` without retries, so without a copy: only the gate is left.
 pub const BACKOFF_WITHOUT_RETRY: &str = "backoff_without_retry";
-/// The gate of requests that are not limited, `GET`s, which are neither counted nor held back.
+/// The gate of `GET`s, which are not limited, and so neither counted nor held back.
 pub const READ_BACKOFF_WITHOUT_RETRY: &str = "read_backoff_without_retry";
 pub const BACKOFF: &str = "backoff";
 pub const BACKOFF_AUTH: &str = "backoff_auth";
@@ -65,7 +65,7 @@ pub const READ_BACKOFF_AUTH: &str = "read_backoff_auth";
 /// The whole stack in one layer, on one copy of the request.
 pub const TURRIS: &str = "turris";
 pub const READ_TURRIS: &str = "read_turris";
-/// The same with a `Host` field in the request.
+/// The same, with a `Host` field in the request.
 pub const BARE_HOST: &str = "bare_host";
 pub const HOST_STATIC_HEADER: &str = "host_add_authorization";
 pub const HOST_TOWER_RETRY: &str = "host_tower_retry";
@@ -143,7 +143,7 @@ pub fn contender(name: &str) -> Option<&'static Contender> {
     CONTENDERS.iter().find(|contender| contender.name == name)
 }
 
-/// How to send requests through a service.
+/// Returns a function that sends requests through `service`.
 pub fn runner<S>(service: S) -> Runner
 where
     S: Service<Request<Content>, Response = Response<Content>> + 'static,
@@ -162,8 +162,8 @@ fn sender<S>(mut service: S, request: fn() -> Request<Content>) -> Runner
 where
     S: Service<Request<Content>, Response = Response<Content>> + 'static,
 {
-    // Where the allocator finds room depends on what was freed before. So every process sets up a
-    // layer and its token.
+    // The work of the allocator depends on the blocks that were freed before. So every process sets
+    // up a layer and its token.
     let same_heap = auth(true);
     Box::new(move |requests| {
         let _ = &same_heap;
@@ -193,12 +193,12 @@ fn tower_retry() -> RetryLayer<CloneAndGiveUp> {
     RetryLayer::new(CloneAndGiveUp)
 }
 
-/// A header that never changes: the least that any layer costs that adds one.
+/// Returns a layer that adds a fixed header: the cheapest layer that adds a header.
 pub fn static_header() -> AddAuthorizationLayer {
     AddAuthorizationLayer::bearer(&jwt())
 }
 
-/// A layer with a token that outlives the run.
+/// Returns a layer with a token that outlives the run.
 pub fn auth(retry: bool) -> TurrisAuthLayer<TokenService> {
     let layer = TurrisAuthLayer::builder(
         Credentials::new("client", "secret").expect("valid credentials"),
@@ -213,7 +213,7 @@ pub fn auth(retry: bool) -> TurrisAuthLayer<TokenService> {
     layer
 }
 
-/// The whole stack, paced as by default, with an allowance that no run uses up and a token that
+/// Returns the whole stack, paced as by default, with a limit that no run reaches and a token that
 /// outlives the run.
 fn turris() -> TurrisLayer<TokenService> {
     let layer =
@@ -227,7 +227,7 @@ fn turris() -> TurrisLayer<TokenService> {
     layer
 }
 
-/// A paced layer, as by default, with an allowance that no run uses up.
+/// Returns the builder of a layer that is paced as by default, with a limit that no run reaches.
 pub fn backoff() -> TurrisBackoffLayerBuilder {
     TurrisBackoffLayer::builder().rate_limit(1_000_000_000, Duration::from_secs(60))
 }
@@ -240,8 +240,8 @@ fn issue(_: Request<Content>) -> Ready<Result<Response<Content>, Infallible>> {
     std::future::ready(Ok(Response::builder().status(201).body(answer.into()).expect("a valid answer")))
 }
 
-/// What everybody pays who is to be able to retry: a copy of the request, with whatever its body
-/// needs for one.
+/// Retry policy that copies every request and never retries. The copy is the cost of every layer
+/// that can retry.
 #[derive(Clone, Copy, Debug)]
 pub struct CloneAndGiveUp;
 

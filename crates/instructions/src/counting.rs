@@ -5,9 +5,9 @@ use std::{
     cell::Cell,
 };
 
-/// The system's allocator. It counts per thread, which costs one instruction for each counter. What
-/// is freed is not counted: there are three times as many calls for that, and they would show in
-/// the figures.
+/// The system's allocator, with counters for each thread. A counter costs one instruction. Freed
+/// blocks are not counted: that would take three times as many counts, which would show in the
+/// results.
 pub struct Counting;
 
 thread_local! {
@@ -15,8 +15,8 @@ thread_local! {
     static BYTES: Cell<u64> = const { Cell::new(0) };
 }
 
-/// What this thread has asked the allocator for since it started. A reallocation counts as one of
-/// its new size.
+/// The blocks that this thread has allocated since its start. A reallocation counts as an
+/// allocation of the new size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allocated {
     pub allocations: u64,
@@ -38,9 +38,9 @@ fn count(size: usize) {
     BYTES.set(BYTES.get().wrapping_add(size as u64));
 }
 
-// SAFETY: every call goes to `System` with the arguments as they came. The counters are
-// thread-locals without a destructor, initialised at compile time, so that counting neither
-// allocates nor panics.
+// SAFETY: every call goes to `System` with unchanged arguments. The counters are thread-locals
+// without a destructor, and are initialised at compile time. So counting neither allocates nor
+// panics.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());

@@ -1,4 +1,4 @@
-//! The work that the benchmarks measure, and what it is measured with.
+//! The work that the benchmarks measure, and the tools that measure it.
 
 pub mod callgrind;
 pub mod contenders;

@@ -1,5 +1,5 @@
-//! `cargo run --release -p turris-auth-instructions`: what a request costs in each layer, and
-//! whether that is still within its limits.
+//! `cargo run --release -p turris-auth-instructions`: prints the cost of a request in each layer,
+//! and checks the limits.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The figures of one contender.
+//! Measures contenders, and prints the table.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::{
     counting::Allocated,
 };
 
-/// Per request, with everything that the contender stands on.
+/// The cost of a request, including the floor of the contender.
 #[derive(Clone, Copy, Debug)]
 struct Total {
     instructions: u64,
@@ -17,11 +17,11 @@ struct Total {
     run: Run,
 }
 
-/// Per request, of the contender alone.
+/// The cost of a request in the contender alone.
 #[derive(Clone, Copy, Debug)]
 pub struct Own {
     pub instructions: i64,
-    /// To the static header's, in the same run.
+    /// The ratio to the static header's cost in the same run.
     pub ratio: f64,
     pub allocations: f64,
     pub bytes: f64,
@@ -31,7 +31,7 @@ pub struct Own {
 
 pub type Table = BTreeMap<&'static str, Own>;
 
-/// Measures `contenders`, among which there have to be their floors and the static header.
+/// Measures `contenders`. They have to include their floors and the static header.
 pub fn all(contenders: &[Contender]) -> Result<Table, callgrind::Error> {
     let totals = contenders
         .iter()
@@ -60,11 +60,11 @@ fn total(contender: &Contender) -> Result<Total, callgrind::Error> {
     Ok(Total { instructions, allocations: allocated.0, bytes: allocated.1, run })
 }
 
-/// What one request allocates.
+/// Returns the allocations of one request.
 pub fn allocated(contender: &Contender) -> ((f64, f64), Run) {
     const REQUESTS: u32 = 1_000;
     let mut send = (contender.prepare)();
-    // What is set up once per thread is set up here.
+    // The first request sets up what is set up once for each thread.
     send(1);
     let before = Allocated::so_far();
     let run = send(REQUESTS.into());
@@ -73,7 +73,7 @@ pub fn allocated(contender: &Contender) -> ((f64, f64), Run) {
     ((each(after.allocations), each(after.bytes)), run)
 }
 
-/// The table as text.
+/// Prints the table.
 pub fn print(contenders: &[Contender], table: &Table) {
     println!(
         "{:<20} {:>12} {:>7} {:>12} {:>7} {:>9} {:>8}",

@@ -1,4 +1,4 @@
-//! What must hold: the limits that the crate has set itself, and no rise above the committed table.
+//! The checks: the limits of this crate, and the comparison with the committed table.
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
@@ -14,10 +14,11 @@ use crate::{
     measure::Table,
 };
 
-/// How much a ratio may rise above the committed table: compilers and allocators differ by less.
+/// How far a ratio may exceed the committed ratio. The differences between compilers and allocators
+/// are smaller.
 const ALLOWED_RISE: f64 = 1.03;
 
-/// The contenders that the crate answers for.
+/// The contenders that are layers of this crate.
 const OURS: [&str; 14] = [
     AUTH_WITHOUT_RETRY,
     AUTH,
@@ -35,18 +36,18 @@ const OURS: [&str; 14] = [
     HOST_AUTH,
 ];
 
-/// A limit and what was measured.
+/// A limit and the measured value.
 pub struct Target {
     pub what: &'static str,
     pub measured: f64,
     pub at_most: f64,
-    /// `benches/README.md` shows what stands in its way. Until it is met, the committed table is
-    /// the limit.
+    /// The limit is not met yet, for reasons in `benches/README.md`. Until it is met, the committed
+    /// value is the limit.
     pub out_of_reach: bool,
 }
 
 impl Target {
-    /// To two decimals: processors and allocators of one kind differ by less.
+    /// Compares two decimals, because equal processors and allocators differ by less.
     pub fn is_met(&self) -> bool {
         (self.measured * 100.0).round() <= (self.at_most * 100.0).round()
     }
@@ -138,7 +139,7 @@ fn path() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("baseline.json")
 }
 
-/// Makes `table` the one to compare with.
+/// Makes `table` the committed table.
 pub fn bless(table: &Table) -> Result<(), callgrind::Error> {
     let round = |value: f64| (value * 1_000.0).round() / 1_000.0;
     let entries: BTreeMap<&str, Entry> = table
@@ -150,12 +151,13 @@ pub fn bless(table: &Table) -> Result<(), callgrind::Error> {
     Ok(fs::write(path(), text)?)
 }
 
-/// What costs more than in the committed table, and what is missing there.
+/// Returns the contenders that cost more than in the committed table, and those that it lacks.
 pub fn rises(table: &Table) -> Result<Vec<String>, callgrind::Error> {
     let text = fs::read_to_string(path()).map_err(|error| format!("baseline.json: {error}; `--bless` writes it"))?;
     let committed: BTreeMap<String, Entry> =
         serde_json::from_str(&text).map_err(|error| format!("baseline.json: {error}; `--bless` rewrites it"))?;
-    // What others cost may rise with their next release; it is here to be compared with.
+    // Only this crate's contenders are checked. The costs of other crates are there for comparison,
+    // and may rise with a release.
     let ours = table.iter().filter(|(name, _)| OURS.contains(name));
     Ok(ours
         .filter_map(|(name, own)| {

@@ -1,4 +1,4 @@
-//! The work: one request, the service that answers it, and the loop around them.
+//! The work that is measured: a request, the service that answers it, and the loop around them.
 
 use std::{
     convert::Infallible,
@@ -22,14 +22,14 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 const CONTENT: &[u8] = br#"{"name":"Example Insurance Services","npn":"12345678","states":["CA","NV","OR"]}"#;
 
-/// A `POST` with six headers and a small body: three headers are the same in every request of a
-/// program, three are made for this one. So are the URI and the body, as in programs.
+/// Returns a `POST` with six headers and a small body. As in a typical program, three headers are
+/// the same in every request. The other three, the URI and the body are made for this request.
 #[inline(never)]
 pub fn request() -> Request<Content> {
     request_to(URI)
 }
 
-/// The same, but a `GET`, which the API does not limit.
+/// Returns the same request as a `GET`, which the API does not limit.
 #[inline(never)]
 pub fn read() -> Request<Content> {
     let mut request = request_to(URI);
@@ -37,9 +37,9 @@ pub fn read() -> Request<Content> {
     request
 }
 
-/// The first one with a `Host` field, as programs have it that set one, and proxies that pass one
-/// on. It is in the place of another field: with seven fields the map would have room for an
-/// eighth, and a static header would cost a fifth.
+/// Returns the `POST` with a `Host` field, as some programs and proxies send it. `Host` replaces
+/// another field. With a seventh field the map would be larger and have room for one more, and a
+/// static header would cost a fifth as much.
 #[inline(never)]
 pub fn request_with_host() -> Request<Content> {
     request_with(URI, header::HOST, HeaderValue::from_static("public.api.live.turrisfi.com"))
@@ -61,7 +61,7 @@ fn request_with(uri: &str, name: HeaderName, value: HeaderValue) -> Request<Cont
         .expect("a valid request")
 }
 
-/// A JWT in length and alphabet.
+/// Returns a text with the length and the characters of a JWT.
 pub fn jwt() -> String {
     let mut jwt = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9".repeat(28);
     jwt.truncate(1_000);
@@ -70,7 +70,7 @@ pub fn jwt() -> String {
     jwt
 }
 
-/// The wrapped service. It is ready at once, and so is its answer; the request ends here.
+/// The wrapped service. It is ready at once, and so is its response. It drops the request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Inner;
 
@@ -83,8 +83,8 @@ impl<B> Service<Request<B>> for Inner {
         Poll::Ready(Ok(()))
     }
 
-    // Neither this nor `request` is inlined, so that both cost the same in every contender and drop
-    // out.
+    // Neither this function nor `request` is inlined, so that both cost the same in every contender
+    // and cancel out.
     #[inline(never)]
     fn call(&mut self, request: Request<B>) -> Self::Future {
         drop(black_box(request));
@@ -92,7 +92,7 @@ impl<B> Service<Request<B>> for Inner {
     }
 }
 
-/// As [`Inner`], but it reads the body of the request, as a connection does.
+/// A wrapped service like [`Inner`] that also reads the body of the request, as a connection does.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReadingInner;
 
@@ -116,7 +116,7 @@ impl<B: Body + Unpin> Service<Request<B>> for ReadingInner {
     }
 }
 
-/// Sends `requests` requests that `request` makes, one after another. Returns the size of the
+/// Sends `requests` requests, made by `request`, one after another. Returns the size of the
 /// service's future.
 #[inline(never)]
 pub fn drive<S>(service: &mut S, request: fn() -> Request<Content>, requests: u64) -> usize

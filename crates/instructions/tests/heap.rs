@@ -1,5 +1,6 @@
-//! What a caller that waits for a token holds, to the least that one can hold who waits: bytes that are in use do not depend
-//! on what else the machine does. Alone in its program, for it counts what all threads have allocated.
+//! Compares the heap of a caller that waits for a token with the least heap that a waiting caller
+//! can have. Bytes in use do not depend on the load of the machine. The test is the only test of
+//! its program, because it counts the allocations of all threads.
 
 use std::alloc::System;
 
@@ -8,7 +9,7 @@ use tower::Layer;
 use turris_auth_instructions::{contenders, work};
 use turris_auth_scenarios::{self as scenarios, cold};
 
-/// No limit.
+/// Counts the allocated bytes, without a limit.
 #[global_allocator]
 static HEAP: Cap<System> = Cap::new(System, usize::MAX);
 

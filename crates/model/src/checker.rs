@@ -5,13 +5,12 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-/// Enough for the longest interleaving of any scenario. Only an endless loop exceeds it.
+/// The largest number of steps of an interleaving. Only an endless loop exceeds it.
 const LONGEST: usize = 20_000;
 
-/// Runs `scenario` in every interleaving in which at most `preemptions` times a thread is
-/// interrupted although it could continue. When a thread waits, each of the other threads is tried
-/// in any case. `LOOM_MAX_PREEMPTIONS` sets another bound for all scenarios. All threads have to
-/// end.
+/// Runs `scenario` in every interleaving with at most `preemptions` preemptions: switches away from
+/// a thread that could continue. When a thread waits, all other threads are tried without such a
+/// bound. `LOOM_MAX_PREEMPTIONS` sets another bound for all scenarios. All threads have to end.
 pub(crate) fn check(name: &str, preemptions: usize, scenario: impl Fn() + Send + Sync + 'static) {
     let interleavings = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&interleavings);

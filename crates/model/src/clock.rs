@@ -13,7 +13,7 @@ use loom::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-/// Far enough from zero that no earlier moment underflows.
+/// The time at the start. It is large enough that no earlier moment underflows.
 const START: u64 = 1_000_000_000_000_000;
 
 struct Clock {

@@ -10,7 +10,7 @@ use crate::{
 
 /// A refusal or an invalidation, and its meaning for later publications.
 pub(crate) struct Strike {
-    /// The number of fetches that had been sent when it began.
+    /// The number of fetches that had been sent when the strike began.
     pub(crate) sent: usize,
     /// The refused token. `None` means all tokens.
     pub(crate) token: Option<usize>,
@@ -21,7 +21,7 @@ pub(crate) struct Strike {
 pub(crate) struct History {
     published: Stored<Option<Arc<Token>>>,
     answers: &'static [Answer],
-    /// Each with the number of publications at its end.
+    /// Each strike, with the number of publications at its end.
     strikes: Arc<Mutex<Vec<(usize, Strike)>>>,
 }
 
@@ -52,10 +52,11 @@ impl History {
         self.published.lock().unwrap().iter().flatten().any(|token| token.generation() == generation)
     }
 
-    /// 1. Each published generation is the one after the previous generation.
-    /// 2. No token comes from an earlier fetch than its predecessor.
-    /// 3. No published token was refused or invalidated before: neither by a 401 for this very
-    ///    token, nor by an invalidation after all fetches that could have brought it had been sent.
+    /// 1. Each published generation is the previous generation plus one.
+    /// 2. No token comes from an earlier fetch than the token before it.
+    /// 3. No token was refused or invalidated before it was published. A 401 with that token
+    ///    refuses it. An invalidation invalidates the tokens of all fetches that had been sent
+    ///    before it.
     fn check(&self) {
         let published = self.published.lock().unwrap();
         let strikes = self.strikes.lock().unwrap();

@@ -1,6 +1,6 @@
-//! The token's life under [loom]. The files of `src/token` are compiled unchanged, with other
-//! primitives below `src/token/sync.rs`. Loom tries every interleaving of these primitives, and
-//! every value that a weakly ordered read may see.
+//! A model checker for the life of the token, with [loom]. It compiles the files of `src/token`
+//! unchanged, with other primitives below `src/token/sync.rs`. Loom tries every interleaving of
+//! these primitives, and every value that a weakly ordered read may see.
 //!
 //! `cargo test --release -p turris-auth-model`
 //!

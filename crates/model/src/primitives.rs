@@ -15,7 +15,7 @@ pub(crate) use loom::sync::{
     Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicU64},
 };
-/// Used for statistics alone. Trying its interleavings too would only multiply the others.
+/// It is used only for statistics, so its interleavings need not be tried.
 pub(crate) use std::sync::atomic::AtomicUsize;
 
 pub(crate) use crate::{
@@ -63,8 +63,9 @@ pub(crate) struct ArcSwapOption<T> {
     stored: Stored<Option<Arc<T>>>,
 }
 
-/// All values that were ever stored in one place, in order. It uses the standard library's lock,
-/// which adds no ordering on which the code under test could rely.
+/// All values that were ever stored in one place, in order. The lock is that of the standard
+/// library, which loom does not see. So it adds no ordering on which the code under test could
+/// rely.
 pub(crate) type Stored<T> = Arc<std::sync::Mutex<Vec<T>>>;
 
 pub(crate) struct Guard<T> {

@@ -28,12 +28,12 @@ pub(crate) const LIFETIME: Duration = Duration::from_secs(600);
 pub(crate) const REFRESH_BEFORE: Duration = Duration::from_secs(60);
 pub(crate) const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The answer to one fetch.
+/// The response to one fetch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// The n-th fetch brings the token `n`.
     Token,
-    /// The same token that the first fetch brought.
+    /// The fetch brings the same token as the first fetch.
     FirstToken,
     Failure,
     Nothing,
@@ -132,8 +132,8 @@ impl Server {
         self.struck.set(self.struck.get().max(current.unwrap_or_default()));
     }
 
-    /// Reports a 401 to the first attempt, which carried `token`. Returns whether there is to be a
-    /// newer token.
+    /// Reports that a first attempt with `token` got a 401. Returns whether a newer token is used
+    /// next.
     pub(crate) fn refuse(&self, cache: &TokenCache, token: &Token) -> bool {
         let sent = self.sent();
         let after = cache.refuse(token.generation(), true);
@@ -142,7 +142,7 @@ impl Server {
             self.struck.set(self.struck.get().max(token.generation()));
         }
         if after == AfterRefusal::UseOlderToken {
-            // Only the previous token may follow a newer one.
+            // After a newer token only the token before it may be used again.
             self.latest.set(self.latest.get().min(token.generation() - 1));
         }
         after != AfterRefusal::ReturnResponse
@@ -161,7 +161,7 @@ impl Server {
     }
 }
 
-/// Returns the answer to the n-th fetch, counted from 1.
+/// Returns the response to the n-th fetch, counted from 1.
 pub(crate) fn answer(answers: &[Answer], n: usize) -> Answer {
     answers[(n - 1).min(answers.len() - 1)]
 }
@@ -171,7 +171,7 @@ pub(crate) fn number(token: &Token) -> usize {
     token.authorization().to_str().unwrap().parse().unwrap()
 }
 
-/// A fetch that is under way until it is answered or dropped.
+/// A fetch under way. It ends when this value is dropped.
 struct UnderWay<'a>(&'a Inner);
 
 impl Drop for UnderWay<'_> {

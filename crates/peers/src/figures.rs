@@ -25,7 +25,7 @@ pub fn draw() -> Result<(), Error> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../benches/figures");
     fs::create_dir_all(&directory)?;
     draw_hot(&directory)?;
-    // Drawn before the scenario whose blocks the allocator has to tidy up.
+    // Drawn first, because the following scenario leaves many freed blocks to the allocator.
     draw_storm(&directory.join("storm.svg"))?;
     draw_cold(&directory.join("cold.svg"))?;
     draw_expiry(&directory.join("expiry.svg"))

@@ -1,4 +1,4 @@
-//! `cargo run --release -p turris-auth-peers`: the layers beside their alternatives.
+//! `cargo run --release -p turris-auth-peers`: compares the layers with their alternatives.
 
 mod figures;
 mod hot;

@@ -29,7 +29,8 @@ use crate::{
 
 pub fn print() -> Result<(), Error> {
     print_cold_instructions()?;
-    // Printed before the scenarios that leave the blocks of 100,000 callers to the allocator.
+    // Printed first, because the following scenarios leave the freed blocks of 100,000 callers to
+    // the allocator.
     print_storm();
     print_cancelled_leader();
     print_cold();
@@ -228,8 +229,8 @@ pub fn storms(callers: usize) -> Vec<(&'static str, Storm)> {
 }
 
 fn print_storm() {
-    // Contenders that fetch once for each caller, one after another, would take over 20 s with
-    // 1,000 callers.
+    // Some contenders make a fetch for each caller, one after another. With 1,000 callers they
+    // would take over 20 s.
     for callers in [100, storm::CALLERS] {
         println!(
             "\n| {callers} callers, a source that fails after 20 ms | source calls | failed | first error, ms | last error, ms |"

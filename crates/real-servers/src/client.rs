@@ -46,7 +46,7 @@ impl Wire {
     /// All ways.
     pub const ALL: [Self; 3] = [Self::Http1, Self::Http2, Self::Http2OverTls];
 
-    /// Returns the HTTP version of an answer.
+    /// Returns the HTTP version of a response.
     #[must_use]
     pub fn version(self) -> Version {
         match self {

@@ -19,11 +19,11 @@ pub fn request(method: Method, url: &str, id: &str) -> Request<Body> {
     Request::builder().method(method).uri(url).header(REQUEST_ID, id).body(body).unwrap()
 }
 
-/// Sends a request and reads its answer to the end.
+/// Sends a request and reads its response to the end.
 ///
 /// # Errors
 ///
-/// The error of the client, of the layers or of reading the answer.
+/// The error of the client, of the layers or of reading the response.
 pub async fn send(api: &Api, request: Request<Body>) -> Result<Response<Bytes>, BoxError> {
     let (head, body) = api.clone().oneshot(request).await?.into_parts();
     Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
@@ -32,11 +32,11 @@ pub async fn send(api: &Api, request: Request<Body>) -> Result<Response<Bytes>, 
 /// The outcome of a job's requests, by id.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Requests that were answered with a success.
+    /// Requests with a successful response.
     pub succeeded: Vec<String>,
-    /// Requests with any other answer.
+    /// Requests with any other response.
     pub refused: Vec<(String, StatusCode)>,
-    /// Requests without an answer.
+    /// Requests without a response.
     pub failed: Vec<(String, BoxError)>,
 }
 

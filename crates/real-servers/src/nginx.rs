@@ -61,7 +61,7 @@ impl Nginx {
         Environment::custom(crate::nginx::base_url(self.addresses, wire)).unwrap()
     }
 
-    /// Reloads nginx like `nginx -s reload`: new workers start, and the old ones end gracefully.
+    /// Reloads nginx like `nginx -s reload`: new workers start, and the old workers end gracefully.
     ///
     /// # Panics
     ///
@@ -70,7 +70,7 @@ impl Nginx {
         self.process.as_ref().expect("a running nginx").signal(Signal::HUP);
     }
 
-    /// Ends nginx at once, with requests under way.
+    /// Ends nginx at once, even with requests in flight.
     ///
     /// # Panics
     ///

@@ -68,8 +68,8 @@ impl Upstream {
         self.record.processed.lock().unwrap().clone()
     }
 
-    /// From now on the first request with an id is processed and never answered. A repeated request
-    /// is answered.
+    /// From now on the first request with an id is processed and gets no response. A repetition
+    /// gets a response.
     pub fn hold_first_answers(&self) {
         self.record.holds_first_answers.store(true, Ordering::SeqCst);
     }

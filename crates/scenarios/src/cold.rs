@@ -111,8 +111,8 @@ where
         for _ in 0..callers {
             tokio::spawn(Task { call: call(), has_started: false, progress: Arc::clone(&progress) });
         }
-        // There is one thread, so every caller that has started is waiting by the time this task
-        // runs again.
+        // There is only one thread, so every caller that has started waits when this task runs
+        // again.
         while progress.started.load(Ordering::Relaxed) < callers {
             tokio::task::yield_now().await;
         }

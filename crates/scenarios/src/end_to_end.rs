@@ -64,7 +64,7 @@ pub fn server(body: Bytes) -> SocketAddr {
     bound.recv().expect("a server")
 }
 
-/// The answer of the API.
+/// The response of the API.
 pub const ANSWER: Bytes = Bytes::from_static(br#"{"data":{"id":"agency-1"}}"#);
 
 async fn answer(request: Request<Incoming>, body: Bytes) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -101,7 +101,7 @@ impl Throughput {
     }
 }
 
-/// Runs 32 callers. Each sends its next request when the previous one is answered.
+/// Runs 32 callers. Each sends its next request when the response to the last one has arrived.
 pub fn throughput<S, B>(service: S, server: SocketAddr, requests_each: usize) -> Throughput
 where
     S: Service<Request<Content>, Response = Response<B>, Error: Send, Future: Send> + Clone + Send + 'static,
@@ -109,7 +109,7 @@ where
 {
     let uri = format!("http://{server}/v1/agencies");
     runtime().block_on(async {
-        // Connections and the token are ready before the measurement starts.
+        // These requests open the connections and fetch the token before the measurement starts.
         for caller in callers(&service, &uri, 5) {
             caller.await.expect("no panic");
         }

@@ -25,8 +25,8 @@ const FETCH: Duration = Duration::from_millis(50);
 pub struct Expiry {
     pub source_calls: usize,
     pub requests: usize,
-    /// The number of requests after the first token that were not answered in the poll that sent
-    /// them. The token is their only possible wait.
+    /// The number of requests after the first token that did not complete in the poll that sent
+    /// them. They can only have waited for a token.
     pub waited: usize,
     /// When each of those requests was made, and how long it waited.
     pub waits: Vec<(Duration, Duration)>,

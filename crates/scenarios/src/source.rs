@@ -37,7 +37,7 @@ enum Takes {
 enum Gives {
     /// The n-th token begins with `n.`.
     Token { lifetime: Duration },
-    /// A status that deserves no second attempt, so that it may cost only one call.
+    /// A status that is not retried, so that a fetch makes one call.
     Failure,
 }
 

@@ -1,4 +1,4 @@
-//! One caller: it sends requests in sequence, gives up some of them, and holds some answers.
+//! One caller: it sends requests in sequence, gives up some of them, and holds some responses.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -23,8 +23,7 @@ use crate::{
     tally::Tally,
 };
 
-/// The longest wait for the head of an answer. A caller that does not give up must be answered
-/// earlier.
+/// The longest wait for the head of a response, for a caller that does not give up.
 ///
 /// The worst case adds up these waits, about:
 /// - a token: its timeout of 3 s, twice if the first token is invalidated,
@@ -32,12 +31,12 @@ use crate::{
 /// - four times that, if 429s or failed tokens come in between: their waits of 2 s each, and the
 ///   queue of 250 callers behind a limit of 40 a second.
 ///
-/// All of these together do not occur. Half of them does.
+/// These waits never all occur for one request, but half of them do.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// How long a caller reads an endless body.
 const LONGEST_READ: Duration = Duration::from_secs(2);
-/// Larger than the echo of the longest body.
+/// The largest body that is read. It is larger than the echo of the longest body.
 const LARGEST_ANSWER: usize = 256 * 1024;
 const LONGEST_PAUSE_MS: u64 = 500;
 
@@ -47,7 +46,7 @@ pub(crate) struct Caller {
     pub(crate) random: Rng,
 }
 
-/// A request, and the marks by which its answer is recognised.
+/// A request, and the marks by which its response is recognised.
 struct Call {
     method: Method,
     path: &'static str,
@@ -129,7 +128,7 @@ impl Caller {
             let kind = self.call(&call, &mut tally).await;
             tally.add(kind, || call.describe());
             let pause = Duration::from_millis(self.random.u64(..LONGEST_PAUSE_MS));
-            // An error would mean that the sender is gone. Then it is time to stop too.
+            // An error means that the sender was dropped. The caller then stops too.
             let _ = timeout(pause, stopped.changed()).await;
         }
         tally

@@ -35,12 +35,12 @@ use crate::{
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 pub(crate) type Stack = BoxCloneSyncService<Request<Body>, Response<Incoming>, BoxError>;
 
-/// The largest number of requests under way. It keeps the number of HTTP/1.1 sockets low, and a
-/// lost permit is noticed.
+/// The largest number of requests in flight. It bounds the number of HTTP/1.1 sockets, and makes a
+/// lost permit visible.
 pub(crate) const PERMITS: usize = 64;
 pub(crate) const TOKEN_TIMEOUT: Duration = Duration::from_secs(3);
-/// Longer than any wait for a window of the server: one second, stated in whole seconds that are
-/// rounded up twice, and one spare second.
+/// The setting `max_wait`. It is longer than any wait for a window of the server: a window lasts a
+/// second, its end is rounded up twice to whole seconds, and a second is spare.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(4);
 
 pub(crate) const CLIENT_ID: &str = "m2m-client-soak";
@@ -88,8 +88,8 @@ pub(crate) struct ApiClient {
 
 impl ApiClient {
     pub(crate) fn new(http2: bool, secret: String, environment: Environment) -> Result<Self, ConfigError> {
-        // The faults make more than 30 fetches a minute necessary. One client runs short of fetches
-        // again and again, and the other does not.
+        // The faults make more than 30 token requests a minute necessary. So one client uses up its
+        // allowance again and again, and the other does not.
         let fetches_per_minute = if http2 { 120 } else { 24 };
         let secrets = Arc::new(Secrets { current: Mutex::new(secret), sealed: AtomicBool::new(false) });
         let auth = TurrisAuthLayer::builder(Arc::clone(&secrets), environment)

@@ -31,7 +31,7 @@ pub(crate) struct Faults<'a> {
 }
 
 impl Faults<'_> {
-    /// Creates and clears faults until then.
+    /// Creates and clears faults until `end`.
     pub(crate) async fn until(mut self, end: Instant) -> io::Result<()> {
         self.shorten_tokens();
         let mut cleared = Instant::now();
@@ -68,7 +68,7 @@ impl Faults<'_> {
         self.server.emulator().set_token_lifetime(lifetime);
     }
 
-    /// Creates a fault of the emulator, for the token endpoint or for the rest.
+    /// Creates a fault of the emulator, for the token endpoint or for all other paths.
     fn fault(&mut self) {
         let for_token = self.random.u32(..3) == 0;
         let (name, fault) = self.random_fault(for_token);
@@ -79,7 +79,7 @@ impl Faults<'_> {
             1 => Endpoint::path("/v1/echo"),
             _ => Endpoint::ExceptToken,
         };
-        // A flight makes three attempts, so fewer than three failures are invisible to callers.
+        // A flight makes three attempts, so callers do not see fewer than three failures.
         let times = if for_token { self.random.u32(1..7) } else { self.random.u32(1..40) };
         let fault = fault.times(times).with_header(MARK, HeaderValue::from_static(name));
         let fault = match self.random.u32(..5) {

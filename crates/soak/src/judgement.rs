@@ -5,8 +5,8 @@ use turris_auth::{BoxError, TokenError, TokenErrorKind};
 
 use crate::stage::NeverBegun;
 
-/// Every fault marks the answer that it creates or spoils, which distinguishes a spoilt answer from
-/// a wrong one.
+/// Every fault marks the response that it creates or spoils, which distinguishes a spoilt answer
+/// from a wrong one.
 pub(crate) const MARK: HeaderName = HeaderName::from_static("x-soak-fault");
 
 macro_rules! kinds {
@@ -61,7 +61,7 @@ kinds! {
     Panicked false "panicked" "nothing may",
 }
 
-/// Judges an answer's head. `None` if the body decides.
+/// Judges a response's head. `None` if the body decides.
 pub(crate) fn of_status(status: StatusCode, headers: &HeaderMap, asked_for_403: bool) -> Option<Kind> {
     match status {
         _ if headers.contains_key(MARK) => (!status.is_success()).then_some(Kind::FaultStatus),

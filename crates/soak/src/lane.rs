@@ -22,8 +22,8 @@ use crate::{
 
 pub(crate) const CALLERS: usize = 250;
 
-/// The time until a place of the token allowance is free or the longest cool-down is over,
-/// whichever is later, and a little more.
+/// The longest recovery: until a place in the allowance is free, or until the longest cool-down is
+/// over, whichever is later, and a little more.
 const LONGEST_RECOVERY: Duration = Duration::from_secs(65);
 
 pub(crate) struct Lane {
@@ -131,7 +131,7 @@ impl Lane {
     /// Waits for the recovery. All faults are cleared, so everything must work again by itself and
     /// in bounded time.
     async fn recover(&mut self, stack: &Stack, handle: &TokenHandle) {
-        // The last token may be about to expire. The next one lives long enough for the following
+        // The last token may be about to expire. The next token lives long enough for the following
         // checks.
         handle.invalidate();
         let started = Instant::now();

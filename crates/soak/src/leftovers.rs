@@ -28,7 +28,7 @@ impl Leftovers {
     /// returns the final state.
     ///
     /// A connection's task ends when the runtime next runs it. A background refresh ends with its
-    /// answer.
+    /// response.
     pub(crate) async fn settled(before: &Self, patience: Duration) -> Self {
         let started = Instant::now();
         loop {

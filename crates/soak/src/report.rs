@@ -11,7 +11,7 @@ use crate::{
     tally::Tally,
 };
 
-/// After this many problems, one more adds nothing.
+/// The number of problems after which the run ends.
 const HOPELESS: usize = 20;
 /// The heap varies by less than a kilobyte in the long run. In runs of a few rounds some buffers
 /// reach their final size late, which takes up to 10 KiB. A leak of 64 bytes for each caller that

@@ -13,9 +13,11 @@ pub(crate) const MUTATING_REQUESTS: u32 = 100;
 const TOKEN_REQUESTS: u32 = 6;
 /// The lifetime without faults. The faults shorten it to seconds.
 pub(crate) const TOKEN_LIFETIME: Duration = Duration::from_secs(60);
-/// Another socket may use the port for a moment, as the local end of a connection.
+/// How long a server may take to bind its port. Another socket may use the port for a moment, as
+/// the local end of a connection.
 const LONGEST_BIND: Duration = Duration::from_secs(10);
-/// A background fetch ends by its timeout. A connection ends when the runtime next runs its task.
+/// How long the clients of a server may take to leave. A background fetch ends by its timeout, and
+/// a connection when the runtime next runs its task.
 const LONGEST_GOODBYE: Duration = Duration::from_secs(10);
 
 pub(crate) fn limits() -> Limits {

@@ -1,16 +1,18 @@
-//! The progress of a request below the layers, for the report about a late request and to recognise
-//! a lost one.
+//! The progress of a request below the layers. It is reported for a late request, and shows which
+//! requests were lost.
 //!
-//! hyper can lose a request for ever. hyper sends requests to a connection's task through a tokio
-//! channel. If a message is sent while that task ends, it can stay in the channel, accepted and
-//! never read, as long as a sender exists. hyper-util holds a sender while it waits for the answer.
-//! So a GOAWAY, or the end of a connection, can leave a request waiting for ever, even without any
-//! layer above hyper-util. (Of 2.2 million requests over 14,000 connections with a GOAWAY each, 77
-//! were lost. None was lost when the receiver waited for the messages under way before it ended.
-//! hyperium/hyper#4122 describes the same race over HTTP/1.1.)
+//! hyper can lose a request. It sends requests to a connection's task through a tokio channel. A
+//! message that is sent while that task ends can stay in the channel: accepted, never read, and
+//! kept as long as a sender exists. hyper-util holds a sender while it waits for the response. So a
+//! GOAWAY, or the end of a connection, can leave a request waiting for ever, even without a layer
+//! above hyper-util.
 //!
-//! This module ends such a request, and no other: hyper-util has given it to a connection, and the
-//! connection has not even asked for the length of its body.
+//! Of 2.2 million requests over 14,000 connections with a GOAWAY each, 77 were lost. No request was
+//! lost in an experiment in which the receiver waited for the messages under way before it ended.
+//! hyperium/hyper#4122 describes the same race over HTTP/1.1.
+//!
+//! This module ends such a request, and no other request. It recognises it by two facts: hyper-util
+//! has given it to a connection, and the connection has not asked for the length of its body.
 
 use std::{
     error::Error,
@@ -33,7 +35,7 @@ use turris_auth::BoxError;
 
 /// The longest time until a connection begins a request. Usually it begins when the connection's
 /// task is next polled. If the connection has its maximum of streams, it begins when a stalled
-/// answer is given up, after four seconds at most.
+/// response is given up, after four seconds at most.
 const LONGEST_START: Duration = Duration::from_secs(10);
 
 /// The stage of a request. It travels in the extensions of the request and of its copies.
@@ -88,7 +90,7 @@ where
                 Err(_) if connection.connection_metadata().is_some() && !begun.load(Ordering::Relaxed) => {
                     Err(NeverBegun.into())
                 }
-                // The request has begun, so its wait has another cause.
+                // The connection has begun the request, so the wait has another cause.
                 Err(_) => answer.await.map_err(Into::into),
             };
             stage.ended.fetch_add(1, Ordering::Relaxed);
@@ -126,7 +128,7 @@ impl<B: Body + Unpin> Body for Begun<B> {
     }
 }
 
-/// The error of a request that was lost on its way to its connection.
+/// Error of a request that was lost on its way to its connection.
 #[derive(Debug)]
 pub(crate) struct NeverBegun;
 

@@ -1,4 +1,4 @@
-//! The construction of answers.
+//! The construction of responses.
 
 use std::{fmt::Display, time::SystemTime};
 
@@ -66,11 +66,11 @@ fn error_type(status: StatusCode) -> &'static str {
     }
 }
 
-/// Adds the rate-limit headers, if the settings call for them.
+/// Adds the rate-limit headers, if the settings require them for this response.
 pub(crate) fn add_rate_limit_headers(answer: &mut Answer, allowance: &Allowance, state: &State) {
     if state.rate_limit_headers.apply_to(allowance) {
         let now = state.clock.now();
-        // Rounded up, so that a client that returns at that second finds a new window.
+        // Rounded up, so that a client that returns at that second gets a new window.
         let resets = epoch_seconds_up(now.checked_add(allowance.resets_in).unwrap_or(now));
         let (limit, remaining) = (u64::from(allowance.limit), u64::from(allowance.remaining));
         wire::rate_limit_headers(answer.headers_mut(), limit, remaining, resets);

@@ -1,4 +1,4 @@
-//! The body of an answer, whole or spoilt by a fault.
+//! The body of a response, whole or spoilt by a fault.
 
 use std::{
     pin::Pin,
@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::EmulatorError;
 
-/// The body of the emulator's answers.
+/// The body of the emulator's responses.
 #[derive(Debug)]
 pub struct EmulatorBody(State);
 
@@ -19,7 +19,7 @@ enum State {
     Whole(Bytes),
     /// Some bytes, then the end of the connection.
     Truncated(Bytes),
-    /// A pause between the bytes and the end. A server flushes its bytes when the body has no more
+    /// A pause between the bytes and the end. hyper flushes the bytes when the body has no more
     /// bytes for now.
     Flushing,
     Failing,
@@ -84,7 +84,8 @@ impl Body for EmulatorBody {
                 let chunk = Bytes::from_static(&GIANT_CHUNK);
                 let length = left.min(GIANT_CHUNK.len() as u64);
                 *state = State::Giant(left - length);
-                // At most the length of the chunk, which is a `usize`.
+                // The cast is lossless: `length` is at most the length of the chunk, which is a
+                // `usize`.
                 Poll::Ready(Some(Ok(Frame::data(chunk.slice(..length as usize)))))
             }
         }

@@ -61,7 +61,8 @@ impl EmulatorBuilder {
         self
     }
 
-    /// Sets which answers carry the `X-RateLimit-*` headers. The default is answers near the limit.
+    /// Sets which responses have the `X-RateLimit-*` headers. The default is responses near the
+    /// limit.
     pub fn rate_limit_headers(mut self, when: RateLimitHeaders) -> Self {
         self.rate_limit_headers = when;
         self
@@ -89,7 +90,8 @@ impl EmulatorBuilder {
         self
     }
 
-    /// Creates an emulator in memory, without sockets. [`Emulator::service`] gives access to it.
+    /// Creates an emulator in memory, without sockets. [`Emulator::service`] returns the service to
+    /// call.
     ///
     /// # Errors
     ///
@@ -105,8 +107,8 @@ impl EmulatorBuilder {
     ///
     /// # Errors
     ///
-    /// If the port cannot be listened on. If [`build`](Self::build) would fail, the error is of the
-    /// kind [`io::ErrorKind::InvalidInput`].
+    /// If the emulator cannot listen on the port. If [`build`](Self::build) would fail, the error
+    /// has the kind [`io::ErrorKind::InvalidInput`].
     ///
     /// # Cancel safety
     ///

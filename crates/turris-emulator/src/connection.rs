@@ -35,7 +35,7 @@ struct Signals {
     upgraded: Mutex<Option<OnUpgrade>>,
 }
 
-/// Drives a connection to its end, and counts it as open meanwhile.
+/// Drives a connection to its end, and counts it as open until then.
 pub(crate) fn serve(
     stream: TcpStream,
     shared: Arc<Shared>,
@@ -56,7 +56,7 @@ impl Open {
     }
 
     async fn drive(&self, stream: TcpStream, mut goodbye: watch::Receiver<()>) {
-        // The answer is one small write, which must not wait for the client's acknowledgement.
+        // The response is one small write, which must not wait for the client's acknowledgement.
         let _ = stream.set_nodelay(true);
         let signals = Arc::new(Signals::default());
         let service = EmulatorService::new(Arc::clone(&self.0));
@@ -71,7 +71,7 @@ impl Open {
         let mut connection = pin!(connection);
         loop {
             select! {
-                // All endings are treated alike, including a broken client: no answer can be sent
+                // All endings are treated alike, including a broken client: no response can be sent
                 // any more.
                 _ = connection.as_mut() => break,
                 () = signals.reset_now.notified() => return,
@@ -130,8 +130,8 @@ struct Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         if self.signals.reset.load(Ordering::Relaxed) {
-            // If the platform does not support this, the client sees the end of the stream instead.
-            // That too comes before an answer.
+            // If the platform does not support this, the client sees the end of the stream before a
+            // response instead.
             let _ = self.stream.set_zero_linger();
         }
     }
@@ -169,7 +169,7 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // An orderly shutdown would reach the client before the reset.
+        // No orderly shutdown, because it would reach the client before the reset.
         if self.signals.reset.load(Ordering::Relaxed) {
             return Poll::Ready(Ok(()));
         }

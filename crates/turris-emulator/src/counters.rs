@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// The counts since the emulator's creation: [`Emulator::counters`](crate::Emulator::counters).
 ///
-/// Answers are counted as they were sent, including the effect of faults.
+/// Responses are counted as they were sent, including the effect of faults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
@@ -17,11 +17,11 @@ pub struct Counters {
     pub token_requests: u64,
     /// Tokens that were issued.
     pub tokens_issued: u64,
-    /// Token requests that were answered with a status other than 201.
+    /// Token requests whose response had a status other than 201.
     pub token_requests_refused: u64,
-    /// Answers with the status 401, including answers to token requests.
+    /// Responses with the status 401, including responses to token requests.
     pub unauthorized: u64,
-    /// Answers with the status 429, including answers to token requests.
+    /// Responses with the status 429, including responses to token requests.
     pub rate_limited: u64,
     /// Requests to which a [`Fault`](crate::Fault) was applied.
     pub faults: u64,
@@ -29,8 +29,8 @@ pub struct Counters {
     pub connections: u64,
     /// Connections that are open now.
     pub open_connections: u64,
-    /// Requests that have arrived and have neither got an answer's head nor been given up by their
-    /// client.
+    /// Requests in flight: they have arrived, the head of their response has not been sent, and
+    /// their client has not given them up.
     pub in_flight: u64,
     /// The highest value that [`in_flight`](Self::in_flight) has had.
     pub peak_in_flight: u64,

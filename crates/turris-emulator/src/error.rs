@@ -5,7 +5,7 @@ use std::{error::Error, fmt, io};
 /// An error of any type, as Tower uses it.
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
-/// The error of unusable settings.
+/// Error of settings that cannot work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingsError {
     setting: &'static str,
@@ -26,7 +26,7 @@ impl fmt::Display for SettingsError {
 
 impl Error for SettingsError {}
 
-/// The error of the in-memory emulator if it gives no answer or an incomplete one.
+/// Error of the in-memory emulator if a fault prevents a complete response.
 ///
 /// Over a socket the client sees a broken connection instead.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl EmulatorError {
         self.kind == Kind::Reset
     }
 
-    /// Returns whether a [`Fault`](crate::Fault) cut the body of the answer.
+    /// Returns whether a [`Fault`](crate::Fault) cut the body of the response.
     pub fn is_truncated(&self) -> bool {
         self.kind == Kind::Truncated
     }

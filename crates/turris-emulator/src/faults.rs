@@ -50,12 +50,16 @@ impl Endpoint {
 
 /// A fault of the API or of the network: [`Emulator::fault`](crate::Emulator::fault).
 ///
-/// A fault acts like a broken gateway in front of the API. [`status`](Self::status),
-/// [`html`](Self::html), [`redirect`](Self::redirect) and [`reset`](Self::reset) keep the request
-/// from the API: nothing is processed and no limit is charged. With all other faults the request is
-/// processed as usual, and its answer is delayed or spoilt on the way. The `with_` methods combine
-/// with every fault. A fault lasts until it is cleared, or until the number of requests in
-/// [`times`](Self::times) is reached.
+/// A fault acts like a broken gateway in front of the API:
+///
+/// - With [`status`](Self::status), [`html`](Self::html), [`redirect`](Self::redirect) and
+///   [`reset`](Self::reset) the request does not reach the API. It is not processed, and counts
+///   against no limit.
+/// - With all other faults the request is processed as usual, and its response is delayed or
+///   spoilt.
+///
+/// The `with_` methods can be combined with every fault. A fault lasts until it is cleared, or
+/// until the number of requests in [`times`](Self::times) is reached.
 ///
 /// # Examples
 ///
@@ -95,9 +99,9 @@ pub(crate) enum Wait {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
-    /// The answer of the API.
+    /// The response of the API.
     Processed,
-    /// An answer instead of the API's.
+    /// A response with this status in place of the API's response.
     Status(StatusCode),
     Reset,
 }
@@ -112,7 +116,7 @@ pub(crate) enum FaultBody {
 }
 
 impl Fault {
-    /// Creates a fault with the usual answer. The `with_` methods change it.
+    /// Gives the usual response, which the `with_` methods change.
     pub fn answer() -> Self {
         Self {
             wait: Wait::None,
@@ -124,15 +128,15 @@ impl Fault {
         }
     }
 
-    /// Answers with this status and the error object that belongs to it.
+    /// Responds with this status and the error object that belongs to it.
     ///
-    /// Statuses below 200 cannot be sent as an answer. They become 500.
+    /// Statuses below 200 cannot be sent as a response. They become 500.
     pub fn status(status: StatusCode) -> Self {
         let status = if status.is_informational() { StatusCode::INTERNAL_SERVER_ERROR } else { status };
         Self { outcome: Outcome::Status(status), ..Self::answer() }
     }
 
-    /// Answers with this status and a web page, as gateways do.
+    /// Responds with this status and a web page, as gateways do.
     pub fn html(status: StatusCode) -> Self {
         let page = format!(
             "<!DOCTYPE html>\n<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>\n"
@@ -142,7 +146,7 @@ impl Fault {
             .with_header(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"))
     }
 
-    /// Answers with a redirect (307) to `location`.
+    /// Responds with a redirect (307) to `location`.
     pub fn redirect(location: &Uri) -> Self {
         let fault = Self::status(StatusCode::TEMPORARY_REDIRECT).with_body(Bytes::new());
         match HeaderValue::try_from(location.to_string()) {
@@ -152,43 +156,44 @@ impl Fault {
         }
     }
 
-    /// Resets the connection instead of answering. Over HTTP/2 this ends all requests on the
-    /// connection. The in-memory service returns an [`EmulatorError`](crate::EmulatorError).
+    /// Resets the connection instead of sending a response. Over HTTP/2 this ends all requests on
+    /// the connection. The in-memory service returns an [`EmulatorError`](crate::EmulatorError).
     pub fn reset() -> Self {
         Self { outcome: Outcome::Reset, ..Self::answer() }
     }
 
-    /// Gives the usual answer after this time.
+    /// Gives the usual response after this time.
     pub fn delay(delay: Duration) -> Self {
         Self::answer().with_delay(delay)
     }
 
-    /// Gives no answer until the client gives up, or until
+    /// Gives no response until the client gives up, or until
     /// [`clear_faults`](crate::Emulator::clear_faults). The held requests are then processed as
     /// usual.
     pub fn hang() -> Self {
         Self { wait: Wait::UntilCleared, ..Self::answer() }
     }
 
-    /// Gives the usual answer's head with a body of bytes that are neither JSON nor text.
+    /// Gives the head of the usual response, with a body of bytes that are neither JSON nor text.
     pub fn garbage() -> Self {
         const GARBAGE: &[u8] =
             &[0x00, 0xff, 0xfe, b'{', b'"', 0x80, 0x1b, b'[', 0x07, 0xc3, 0x28, b'\r', b'\n', 0x00, 0xed];
         Self::answer().with_body(Bytes::from_static(GARBAGE))
     }
 
-    /// Gives the usual answer, cut in the middle of its body by the end of the connection.
+    /// Gives the usual response, but closes the connection in the middle of its body.
     pub fn truncated() -> Self {
         Self { body: FaultBody::Truncated, ..Self::answer() }
     }
 
-    /// Gives the usual answer up to the middle of its body. The connection then stays open and
+    /// Gives the usual response up to the middle of its body. The connection then stays open and
     /// silent.
     pub fn stalled() -> Self {
         Self { body: FaultBody::Stalled, ..Self::answer() }
     }
 
-    /// Gives the usual answer's head with a body of `length` bytes and without a `Content-Length`.
+    /// Gives the head of the usual response, with a body of `length` bytes and without a
+    /// `Content-Length`.
     pub fn giant(length: u64) -> Self {
         Self { body: FaultBody::Giant(length), ..Self::answer() }
     }
@@ -205,9 +210,9 @@ impl Fault {
         self
     }
 
-    /// Sets this header in the answer, for example `Content-Type`. It replaces a header of the same
-    /// name. `Content-Length` and `Transfer-Encoding` stay unchanged, because the server sets the
-    /// length of the body.
+    /// Sets this header in the response, for example `Content-Type`. It replaces a header of the
+    /// same name. `Content-Length` and `Transfer-Encoding` stay unchanged, because the server sets
+    /// the length of the body.
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         if name != CONTENT_LENGTH && name != TRANSFER_ENCODING {
             self.headers.insert(name, value);
@@ -215,13 +220,13 @@ impl Fault {
         self
     }
 
-    /// Answers with this body instead.
+    /// Replaces the body of the response.
     pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = FaultBody::Replaced(body.into());
         self
     }
 
-    /// Moves the answer's `Date` by this many seconds.
+    /// Moves the response's `Date` by this many seconds.
     pub fn with_date_skew(mut self, seconds: i64) -> Self {
         self.date_skew_seconds = seconds;
         self

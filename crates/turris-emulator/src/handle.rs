@@ -11,9 +11,9 @@ use crate::{
 
 /// An embedded Turris.
 ///
-/// Its methods change its behaviour at run time and return its counters. When the emulator is
+/// Its methods change its behaviour at run time, and return its counters. When the emulator is
 /// dropped, its port is free at once, and its connections are closed as soon as the runtime runs
-/// their tasks. [`shutdown`](Self::shutdown) waits for that.
+/// their tasks. [`shutdown`](Self::shutdown) waits until they are closed.
 pub struct Emulator {
     shared: Arc<Shared>,
     server: Option<Server>,
@@ -24,7 +24,7 @@ pub struct Emulator {
 impl Emulator {
     pub(crate) fn new(shared: Arc<Shared>, server: Option<Server>) -> Self {
         let client_id = shared.lock().clients.first.id.clone();
-        // The in-memory service looks only at paths, so any host serves.
+        // The in-memory service uses only the path, so any host will do.
         let base_url = match &server {
             Some(server) => format!("http://{}", server.address()),
             None => "http://localhost".to_owned(),
@@ -36,7 +36,7 @@ impl Emulator {
     ///
     /// # Errors
     ///
-    /// If no port can be listened on.
+    /// If the emulator cannot listen on a port.
     ///
     /// # Cancel safety
     ///
@@ -119,8 +119,8 @@ impl Emulator {
         self.shared.lock().clock.set_skew(seconds);
     }
 
-    /// Adds a fault. If several faults apply to a request, the request takes the oldest one that is
-    /// not used up.
+    /// Adds a fault. If several faults apply to a request, the oldest of them that is not used up
+    /// takes effect.
     pub fn fault(&self, endpoint: Endpoint, fault: Fault) {
         self.shared.lock().faults.push(endpoint, fault);
     }
@@ -131,7 +131,7 @@ impl Emulator {
     }
 
     /// Asks the clients of all open connections to leave: GOAWAY over HTTP/2, `Connection: close`
-    /// with the next answer over HTTP/1.1. Requests that are under way are answered, and new
+    /// with the next response over HTTP/1.1. Requests in flight get their responses, and new
     /// connections are accepted.
     pub fn close_connections(&self) {
         if let Some(server) = &self.server {
@@ -146,7 +146,7 @@ impl Emulator {
 
     /// Waits until `condition` accepts the counters, and returns them.
     ///
-    /// A test can wait with this method for events on other tasks, instead of sleeping and hoping.
+    /// With this method a test can wait for events on other tasks without a sleep.
     ///
     /// # Examples
     ///
@@ -189,8 +189,7 @@ impl Emulator {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped early, the emulator ends as if the emulator itself had been
-    /// dropped.
+    /// If the future is dropped early, the emulator ends as if it had been dropped.
     pub async fn shutdown(self) {
         if let Some(server) = self.server {
             server.shutdown().await;

@@ -1,4 +1,4 @@
-//! The first answers to requests with an idempotency key.
+//! The first responses to requests with an idempotency key.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 use uuid::{Uuid, Variant, Version};
 
-/// How long a repeated key gets the first answer. The documentation says one hour.
+/// How long a repeated key gets the first response. The documentation says one hour.
 const KEPT: Duration = Duration::from_secs(60 * 60);
 
 /// Returns the key of a request. `None` if the request has no key.
@@ -34,7 +34,7 @@ struct Id {
     key: Uuid,
 }
 
-/// The stored answers.
+/// The stored responses.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
     kept: HashMap<Id, (Instant, StatusCode, Bytes)>,

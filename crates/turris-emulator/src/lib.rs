@@ -1,26 +1,26 @@
 //! An embedded Turris for examples and tests of programs that call Turris.
 //!
 //! [`Emulator::start`] serves on a free loopback port, over HTTP/1.1 and over HTTP/2 with prior
-//! knowledge. [`Emulator::service`] is the same emulator as a Tower service in memory. It obeys
+//! knowledge. [`Emulator::service`] is the same emulator as a Tower service in memory. It follows
 //! paused tokio time. The emulator signs real JWTs, expires and revokes them, enforces the
-//! documented rate limits for each API client, and counts requests and answers. It is for tests: it
-//! does not defend itself against hostile clients.
+//! documented rate limits for each API client, and counts requests and responses. It is for tests:
+//! it does not defend itself against hostile clients.
 //!
-//! | request | answer |
+//! | request | response |
 //! | --- | --- |
 //! | `POST /v1/auth/jwt` | 201 with a token, 401, 422 or 429 |
 //! | `GET /v1/auth/test-oauth` | 200 |
 //! | `GET /v1/agencies`, `/v1/agencies/{id}`, `/v1/agencies/{id}/agents`, `/v1/agents`, `/v1/agents/{id}` | 200 with fixed data (`agency-1` to `agency-3`, `agent-1` to `agent-4`) |
-//! | `POST /v1/downstream-entities/onboarding/invite` and `.../add` | 201; a repeated `idempotency-key` or `x-idempotency-key` gets the first answer for an hour |
+//! | `POST /v1/downstream-entities/onboarding/invite` and `.../add` | 201; a repeated `idempotency-key` or `x-idempotency-key` gets the first response for an hour |
 //! | `POST`, `PUT`, `PATCH`, `DELETE /v1/echo` | 200 with the request's body |
 //! | anything under `/v1/admin/` | 403 |
 //! | `GET /v1/upgrade` with an `upgrade` header | 101, then an echo of every byte |
 //! | any other path | 404 |
 //!
-//! All paths except the token endpoint and unknown paths require a valid bearer token and answer
-//! 401 without one. Every answer from 400 on has the documented error object as its body. Request
-//! bodies are read whole: up to 64 KiB by the token endpoint and up to 16 MiB elsewhere. The answer
-//! to a larger body is 413.
+//! All paths except the token endpoint and unknown paths require a valid bearer token. Without it
+//! the response is a 401. Every response from 400 on has the documented error object as its body.
+//! Request bodies are read whole: up to 64 KiB by the token endpoint and up to 16 MiB elsewhere.
+//! The response to a larger body is 413.
 //!
 //! # Time
 //!
@@ -52,7 +52,7 @@
 //! # }
 //! ```
 //!
-//! The builder makes settings, and faults are set at run time:
+//! With other settings, which the builder takes, and a fault, which can be added at run time:
 //!
 //! ```
 //! use std::time::Duration;

@@ -70,19 +70,19 @@ impl Limits {
     }
 }
 
-/// The answers that carry the `X-RateLimit-*` headers.
+/// The responses that carry the `X-RateLimit-*` headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RateLimitHeaders {
-    /// Every answer to which a limit applies.
+    /// Every response to which a limit applies.
     Always,
-    /// Answers to requests over the limit, and answers after which at most this percentage of the
-    /// limit remains.
+    /// Responses to requests over the limit, and responses after which at most this percentage of
+    /// the limit remains.
     Near {
-        /// From 0 (only the last request of the window and requests over the limit) to 100
-        /// (always).
+        /// A percentage from 0 to 100. 0 means only the last request of the window and requests
+        /// over the limit. 100 means every request.
         remaining_percent: u8,
     },
-    /// No answer, not even a 429.
+    /// No response, not even a 429.
     Never,
 }
 
@@ -140,8 +140,8 @@ impl Windows {
         self.running.len()
     }
 
-    /// Client ids are external input, so ended windows are removed once there are this many
-    /// windows.
+    /// Requests can name any number of client ids, so ended windows are removed once there are this
+    /// many windows.
     const SWEEP_AT: usize = 1024;
 
     pub(crate) fn admit(&mut self, kind: Kind, client: &str, limits: &Limits, now: Instant) -> Allowance {

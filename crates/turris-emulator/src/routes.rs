@@ -1,4 +1,4 @@
-//! The routes of the API: from requests to answers.
+//! The routes of the API: from requests to responses.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ const INVITE_PATH: &str = "/v1/downstream-entities/onboarding/invite";
 
 /// The decision before the body of a request is read.
 pub(crate) enum Admission {
-    /// An answer that does not depend on the body.
+    /// A response that does not depend on the body.
     Answered(Answer),
     /// A token request. Its client is known only from the body.
     Token,
@@ -80,7 +80,7 @@ pub(crate) fn admit(state: &mut State, request: &Parts) -> Admission {
     }
 }
 
-/// Returns the answer to a token request.
+/// Returns the response to a token request.
 pub(crate) fn token(state: &mut State, headers: &HeaderMap, body: &[u8]) -> Answer {
     let now = state.clock.now();
     if !has_json_content_type(headers) {
@@ -107,7 +107,7 @@ pub(crate) fn token(state: &mut State, headers: &HeaderMap, body: &[u8]) -> Answ
     answer
 }
 
-/// Returns the answer to an admitted request.
+/// Returns the response to an admitted request.
 pub(crate) fn api(state: &mut State, request: &Parts, admitted: &Admitted, body: Bytes) -> Answer {
     let mut answer = process(state, request, &admitted.client_id, body);
     if let Some(allowance) = &admitted.allowance {

@@ -79,7 +79,7 @@ async fn accept(
         let accepted = poll_fn(|context| {
             match &*listener.lock().unwrap_or_else(PoisonError::into_inner) {
                 Some(listener) => listener.poll_accept(context),
-                // A closed port no longer wakes this task. `stop` wakes it.
+                // A closed port does not wake this task. `stop` wakes it.
                 None => Poll::Pending,
             }
         });

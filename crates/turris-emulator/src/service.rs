@@ -68,8 +68,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> EmulatorFuture {
-        // Counted in `call` instead of at the first poll, because a request has arrived once it is
-        // called.
+        // Counted in `call` and not at the first poll, because a request has arrived when `call`
+        // returns.
         let in_flight = InFlight::new(&self.shared, &request);
         EmulatorFuture(Box::pin(in_flight.serve(request)))
     }
@@ -92,7 +92,7 @@ impl fmt::Debug for EmulatorFuture {
     }
 }
 
-/// A request from its arrival to its answer, or to its end without an answer.
+/// A request from its arrival to its response, or to its end without a response.
 struct InFlight {
     shared: Arc<Shared>,
     is_token_request: bool,
@@ -119,7 +119,7 @@ impl InFlight {
         match fault.wait {
             Wait::None => {}
             Wait::For(delay) => sleep(delay).await,
-            // The sender is in `self.shared`, so this ends with a change and never with an error.
+            // The sender is in `self.shared`, so this wait never ends with an error.
             Wait::UntilCleared => drop(cleared.changed().await),
         }
         let answer = match fault.outcome {
@@ -152,7 +152,7 @@ impl InFlight {
         }
     }
 
-    /// Returns the body of a request, or the answer to a body that is too long.
+    /// Returns the body of a request, or the response to a body that is too long.
     async fn read<B>(&self, body: B, limit: usize) -> Result<Result<Bytes, Answer>, EmulatorError>
     where
         B: Body,
@@ -168,7 +168,7 @@ impl InFlight {
         }
     }
 
-    /// Applies the fault to the answer, and dates and counts the answer.
+    /// Applies the fault to the response, sets its `Date`, and counts it.
     fn finish(&self, answer: Answer, fault: Fault) -> Response<EmulatorBody> {
         let mut state = self.shared.lock();
         state.recorder.answered(answer.status(), self.is_token_request);

@@ -63,7 +63,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every change of the counters passes through here, unless another change follows it at once.
+    /// Every change of the counters uses this function, unless another change follows at once.
     pub(crate) fn record<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let result = change(&mut self.lock());
         self.counted.notify_waiters();

@@ -20,7 +20,7 @@ struct Live {
 
 pub(crate) struct Tokens {
     signer: Signer,
-    // By the whole token. Equality with a key proves that this server signed the token.
+    // The live tokens by their text. A token that equals a key was signed by this server.
     live: HashMap<String, Live>,
     sweep_at: usize,
     lifetime: Duration,
@@ -69,7 +69,7 @@ impl Tokens {
     }
 
     pub(crate) fn issue(&mut self, client_id: &str, now: SystemTime) -> Issued {
-        // With a lifetime beyond the range of dates, the token never expires.
+        // The longest lifetime. It lies beyond the range of dates, so such a token never expires.
         const FOREVER: Duration = Duration::from_secs(1 << 37);
         let lifetime = self.lifetime.min(FOREVER);
         // Rounded down to whole seconds, so that a client never gets less than the stated lifetime.
@@ -92,7 +92,8 @@ impl Tokens {
         if let Some(live) = self.live.get(token) {
             return if now < live.expires { Ok(Arc::clone(&live.client_id)) } else { Err(Refusal::Expired) };
         }
-        // Only live tokens are valid. The signature decides only which reason is given.
+        // The token is not live, so it is not valid. The signature only decides which reason the
+        // response states.
         match self.signer.verify(token).and_then(|claims| claims.get("exp")?.as_u64()) {
             Some(exp) if epoch_seconds(now) < exp => Err(Refusal::Revoked),
             Some(_) => Err(Refusal::Expired),

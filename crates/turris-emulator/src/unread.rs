@@ -1,9 +1,9 @@
 //! The unread rest of a request's body, after the request has been answered.
 //!
 //! hyper stops reading from an HTTP/1.1 connection whose request body was not read to its end.
-//! While the answer stalls, hyper also writes nothing, so it does not see that the client has gone.
-//! A stalled answer therefore reads and drops the rest of the request, and so sees the end of the
-//! connection.
+//! While the response stalls, hyper writes nothing either, so it does not notice that the client
+//! has closed the connection. A stalled response therefore reads and drops the rest of the request,
+//! and so notices the end of the connection.
 
 use std::{
     pin::Pin,
@@ -26,7 +26,7 @@ impl Shared {
         Self(Arc::new(Mutex::new(body)))
     }
 
-    /// The lock never waits: the handler drops its handle before the answer reads.
+    /// The lock never waits: the handler drops its handle before the response reads.
     fn lock(&self) -> MutexGuard<'_, Incoming> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -49,7 +49,7 @@ impl Body for Shared {
     }
 }
 
-/// The body of an answer. While it stalls, it reads the rest of the request.
+/// The body of a response. While it stalls, it reads the rest of the request.
 pub(crate) struct Answering {
     body: EmulatorBody,
     unread: Option<Shared>,
@@ -61,7 +61,7 @@ impl Answering {
         Self { body, unread }
     }
 
-    /// Ready when the connection has ended in the middle of the request.
+    /// Completes when the connection has ended in the middle of the request.
     fn poll_unread(&mut self, context: &mut Context<'_>) -> Poll<hyper::Error> {
         while let Some(unread) = &mut self.unread {
             match ready!(Pin::new(unread).poll_frame(context)) {

@@ -14,7 +14,7 @@ pub(crate) fn token_answer(access_token: &str, expires_in_seconds: u64, request_
     body.to_string().into_bytes()
 }
 
-/// The error object: the body of every answer that is not 2xx.
+/// The error object: the body of every response that is not 2xx.
 pub(crate) fn error_answer(
     status: u16,
     request_id: &str,
@@ -39,7 +39,8 @@ pub(crate) fn rate_limit_headers(headers: &mut HeaderMap, limit: u64, remaining:
     headers.insert("x-ratelimit-reset", HeaderValue::from(reset_epoch_seconds));
 }
 
-/// The reason why a body is not a token request: the `errorMessage` strings of the answer.
+/// The reasons why a body is not a token request, as the `errorMessage` strings of the error
+/// object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TokenRequestError {
     pub(crate) messages: Vec<&'static str>,

@@ -94,7 +94,7 @@ pub fn a_runtime_that_is_shut_down_holds_nobody_up() {
     });
 }
 
-/// The last handle is dropped while a fetch is under way that gets no answer. The fetch ends too.
+/// The last handle is dropped while a fetch is under way that gets no response. The fetch ends too.
 pub fn a_cache_that_is_dropped_ends_its_fetch() {
     check("a cache that is dropped ends its fetch", 3, || {
         let (cache, server) = start(10, &[Answer::Nothing]);

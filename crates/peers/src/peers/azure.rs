@@ -1,4 +1,4 @@
-//! azure_core's bearer policy in a pipeline of two parts: the policy, and a transport that answers
+//! azure_core's bearer policy in a pipeline of two parts: the policy, and a transport that responds
 //! at once.
 
 use std::{

@@ -1,7 +1,7 @@
 //! The alternatives to the layers, each around the same source and the same inner service.
 //!
-//! All of them attach the token, and none repeats a request after a 401. They compare with
-//! `auth_without_retry`.
+//! All of them attach the token, and none of them sends a request again after a 401. So the
+//! benchmarks compare them with `auth_without_retry`.
 
 mod aws;
 mod azure;

@@ -10,8 +10,8 @@ use turris_auth_instructions::work::Content;
 use super::{Held, send};
 use crate::scenarios::{Caller, source::Source};
 
-/// Uses `try_get_with`, in which one of the missing callers fetches for all, and the token's own
-/// lifetime as the entry's.
+/// Uses `try_get_with`, in which one caller fetches for all. The entry has the lifetime of the
+/// token.
 pub fn moka(source: &Source) -> impl Caller + use<> {
     struct Lifetime;
     impl Expiry<(), Held> for Lifetime {

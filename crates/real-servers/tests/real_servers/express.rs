@@ -21,7 +21,7 @@ async fn a_job_of_four_times_the_limit(form: Form, library: Library) {
     let counts = express.counts().await;
     println!("{form:?}: {} refused", counts.refused);
     outcome.assert_all_processed_once(4 * LIMIT, &counts.processed);
-    // All requests are sent at once, because the limit is unknown before the first answer. From
+    // All requests are sent at once, because the limit is unknown before the first response. From
     // then on the stated limit is kept.
     assert!(counts.refused <= 4 * LIMIT as u64, "{form:?}: {} refused", counts.refused);
     assert_eq!((counts.tokens, counts.unauthorized), (1, 0));

@@ -1,6 +1,6 @@
 //! Tests in which nginx ends each HTTP/2 connection after some requests, by GOAWAY. The server did
-//! not process the streams above the last one that the GOAWAY names (RFC 9113, section 6.8), so
-//! they are sent again.
+//! not process the streams after the last stream that the GOAWAY names (RFC 9113, section 6.8), so
+//! their requests are sent again.
 
 use http::Method;
 use turris_auth_real_servers::{

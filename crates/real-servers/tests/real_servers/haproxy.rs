@@ -42,8 +42,8 @@ async fn a_revoked_token_costs_one_fetch_and_each_request_one_retry() {
     }
 }
 
-/// Ten requests in two seconds, in a sliding window. Refused requests count as well, as in
-/// HAProxy's own examples.
+/// Returns a configuration that allows ten requests in a sliding window of two seconds. Refused
+/// requests count as well, as in HAProxy's own examples.
 fn limited(headers: &str) -> String {
     format!(
         "

@@ -46,7 +46,7 @@ async fn a_revoked_token_costs_one_fetch_and_each_request_one_retry() {
     }
 }
 
-/// Ten requests a second with a burst of nine: a token bucket without any statement of its limit.
+/// Ten requests a second with a burst of nine: a token bucket that does not state its limit.
 const BUCKET: &str = r#"
     map $request_method $limited { GET ""; default all; }
     map $uri $key { /v1/auth/jwt ""; default $limited; }
@@ -65,7 +65,8 @@ async fn a_job_of_six_times_the_burst(location: &str) {
     outcome.assert_all_processed_once(60, &upstream.processed());
     let refused = nginx.log().matches("limiting requests").count();
     println!("{refused} refused");
-    // The requests of the first burst, and at most as many again until the rate is found.
+    // The requests of the first burst are refused, and at most as many again until the rate is
+    // found.
     assert!((1..=120).contains(&refused), "{refused} refused");
 }
 
@@ -90,7 +91,8 @@ async fn a_bucket_that_states_a_retry_after_fails_no_request() {
     .await;
 }
 
-/// One a second, as `limit_req` is shown in nginx's documentation, and nothing is stated.
+/// One request a second, as in the example of `limit_req` in nginx's documentation. The server does
+/// not state the limit.
 const ONE_A_SECOND: &str = r#"
     map $request_method $limited { GET ""; default all; }
     map $uri $key { /v1/auth/jwt ""; default $limited; }
@@ -98,7 +100,8 @@ const ONE_A_SECOND: &str = r#"
     limit_req_status 429;
 "#;
 
-/// The rate is found: the job would take minutes with a bucket taken for a window, and an hour without a burst.
+/// The layer finds the rate. If it mistook the bucket for a window, the job would take minutes.
+/// Without the burst it would take an hour.
 async fn a_job_at_one_a_second(location: &str, requests: usize) {
     let upstream = Upstream::start().await;
     let nginx = Nginx::start(upstream.address, ONE_A_SECOND, location);
@@ -111,7 +114,8 @@ async fn a_job_at_one_a_second(location: &str, requests: usize) {
     outcome.assert_all_processed_once(requests, &upstream.processed());
     let refused = nginx.log().matches("limiting requests").count();
     println!("{refused} refused");
-    // Those that came at once, and at most as many again until the rate is found.
+    // The requests that came at once are refused, and at most as many again until the rate is
+    // found.
     assert!((1..=2 * requests).contains(&refused), "{refused} refused");
 }
 

@@ -90,8 +90,8 @@ async fn nginx_restarts_in_the_middle_and_the_token_is_still_good() {
     }
 }
 
-/// The connections end while new workers already listen, so a client that repeated these requests
-/// would be answered.
+/// The connections end while new workers already listen. So if the client repeated these requests,
+/// it would get responses.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_were_processed_and_lost_their_answer_fail_and_are_not_repeated() {
     const LOST: usize = 5;
