@@ -1,4 +1,4 @@
-//! Tests with bodies that are small on the wire, and more than a thousand times as long once they
+//! Tests with bodies that are small on the wire, and more than a thousand times as long when they
 //! are decompressed.
 
 use std::{io::Write, time::Duration};
@@ -32,7 +32,7 @@ fn bombing(status: u16, bomb: &[u8]) -> Server {
     Server::answering([head.as_bytes(), bomb].concat())
 }
 
-/// Returns the error of a client that decompresses its answers.
+/// Returns the error of a client that decompresses its responses.
 fn inflating(server: &Server) -> TokenError {
     let layer = server.layer(Duration::from_secs(20));
     let (error, memory) = refused(|| {

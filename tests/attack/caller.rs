@@ -1,4 +1,4 @@
-//! Tests with callers that drop, hold and hurry, on many runtimes at once.
+//! Tests with callers that drop requests, hold bodies and send fast, on many runtimes at once.
 
 use std::{
     sync::{Arc, Mutex},
@@ -162,7 +162,8 @@ fn callers_on_many_runtimes_that_drop_and_hold_at_random_leave_everything_in_ord
                             task.await.unwrap();
                         }
                     });
-                    // Ends everything that is under way there, perhaps the fetch for all callers.
+                    // Ends everything that is under way on this runtime, perhaps the fetch for all
+                    // callers.
                     runtime.shutdown_background();
                 });
             }
@@ -178,7 +179,7 @@ fn callers_on_many_runtimes_that_drop_and_hold_at_random_leave_everything_in_ord
         match servers.block_on(send(&api, get(&emulator, "/v1/agencies"))) {
             Ok(response) => assert!([StatusCode::OK, StatusCode::UNAUTHORIZED].contains(&response.status())),
             Err(error) => {
-                // A minute, and the server's rounding to whole seconds.
+                // A minute, and a second, since the server rounds to whole seconds.
                 let error = TokenError::find_in(&*error).unwrap();
                 assert!(error.retry_after().is_some_and(|wait| wait <= Duration::from_secs(62)), "{error}");
             }

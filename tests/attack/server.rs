@@ -29,7 +29,7 @@ pub(crate) const SECRET: &str = "s3cr3t-that-must-never-show";
 pub(crate) const TOKEN: &str =
     r#"{"data":{"accessToken":"t0k3n-that-must-never-show","expiresIn":3600,"tokenType":"Bearer"},"requestId":"r"}"#;
 
-/// The largest additional memory of a client, for every answer. The client's HTTP library reads a
+/// The largest additional memory of a client, for every response. The client's HTTP library reads a
 /// head of up to 400 KiB, and doubles its buffer when it grows.
 pub(crate) const MOST_MEMORY: u64 = 1_500_000;
 
@@ -64,7 +64,7 @@ impl Server {
         Self { address, connections }
     }
 
-    /// Sends the whole `answer` on each connection, once a request has come.
+    /// Sends the whole `answer` on each connection after a request has arrived.
     pub(crate) fn answering(answer: impl Into<Vec<u8>>) -> Self {
         let answer = answer.into();
         Self::start(move |mut stream| {
@@ -123,7 +123,8 @@ pub(crate) fn client(version: Version) -> HttpClient {
     Client::builder(TokioExecutor::new()).http2_only(version == Version::HTTP_2).build_http()
 }
 
-/// What never ends says nothing of the credentials, but for the head of a refusal, if there is time to look at its body.
+/// Asserts that an endless response says nothing about the credentials. The exception is the head
+/// of a refusal, if there is time to read from its body.
 pub(crate) fn assert_given_up(error: &TokenError, is_refusal: bool, what: &str) {
     use TokenErrorKind::{InvalidCredentials, Protocol, Timeout, Unavailable};
     let kinds: &[TokenErrorKind] =
@@ -144,7 +145,8 @@ pub(crate) fn refused(handle: impl FnOnce() -> TokenHandle) -> (TokenError, u64)
     });
     let (result, status) = result.unwrap();
     let error = result.unwrap_err();
-    // The flight is over, another one may begin in a while, and the caller is told so if waiting can help.
+    // The flight has ended, and another flight may begin after a while. The error says when, if
+    // waiting can help.
     assert!(!status.is_fetching() && status.retry_in().is_some(), "{status:?}");
     assert_eq!(error.retry_after().is_some(), error.kind().is_transient(), "{error}");
     let shown = format!("{error} {error:?}");

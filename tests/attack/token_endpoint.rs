@@ -1,4 +1,4 @@
-//! Tests with a token endpoint whose answers are invalid or slow, over HTTP/1.1.
+//! Tests with a token endpoint whose responses are invalid or slow, over HTTP/1.1.
 
 use std::{io::Write, thread, time::Duration};
 
@@ -25,7 +25,7 @@ fn dripping(at_once: String, dripping: String) -> Server {
     })
 }
 
-/// Each answer would be valid at some time.
+/// Each response would become valid at some time.
 #[test]
 fn a_slow_drip_is_given_up_in_time() {
     let token = TOKEN.to_owned() + &" ".repeat(100_000);

@@ -79,7 +79,7 @@ async fn a_day_of_no_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn a_day_of_no_answers() {
-    // Each fetch takes 30 s, and the cool-down comes on top.
+    // Each fetch takes 30 s, and the cool-down follows.
     outage(Answering::Nothing, 4 * SECOND, 24 * 60 / 2).await;
 }
 
@@ -146,7 +146,8 @@ async fn absurd_values_hold_nobody_up_for_longer_than_five_minutes() {
                     Ok(answer)
                 });
                 let layer = layer(&script);
-                // Every answer repeats the values, so the second fetch obeys those of the first.
+                // Every response repeats the values, so the second fetch obeys the values of the
+                // first response.
                 let wait = layer.handle().warm_up().await.err().map(|error| error.retry_after().unwrap());
                 let wait = wait.unwrap_or_default();
                 assert!(wait <= 5 * MINUTE, "{code}, {first}: {one}, {second}: {other}: {wait:?}");
@@ -317,7 +318,7 @@ async fn what_other_processes_use_is_learned_from_a_success() {
     assert_eq!(script.requests(), 3);
     assert!(errors.iter().all(|error| error.kind() == TokenErrorKind::RateLimited));
     assert!(errors[0].retry_after().unwrap() > 30 * SECOND);
-    // The window is over, and the server's statement with it.
+    // The window has ended, so the server's statement no longer counts.
     sleep(3 * SECOND).await;
     layer.handle().warm_up().await.unwrap();
     assert_eq!(script.requests(), 4);
@@ -372,14 +373,14 @@ async fn a_place_is_taken_until_a_minute_after_the_fetch_ended() {
     assert_eq!(script.instants()[1] - script.instants()[0], Duration::from_secs(80));
 }
 
-/// An endpoint that requests reach late, even if their callers have given up. Also returns the
+/// Returns an endpoint that requests reach late, even after their callers have given up, and the
 /// times of arrival.
 fn slow_to_arrive(delay: impl Fn(usize) -> Duration + Send + Sync + 'static) -> (Script, Arc<Mutex<Vec<Instant>>>) {
     let arrived = Arc::new(Mutex::new(Vec::new()));
     let arrivals = Arc::clone(&arrived);
     let script = Script::new(move |n| {
         let (arrivals, delay) = (Arc::clone(&arrivals), delay(n));
-        // A separate task: the request is on its way.
+        // A separate task, because the request is on its way and arrives in any case.
         let request = tokio::spawn(async move {
             sleep(delay).await;
             arrivals.lock().unwrap().push(Instant::now());

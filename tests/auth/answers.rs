@@ -1,4 +1,4 @@
-//! Tests of how the answers of the token endpoint are judged, and of the errors' texts.
+//! Tests of how the responses of the token endpoint are judged, and of the errors' texts.
 
 use bytes::Bytes;
 use http::Response;
@@ -6,7 +6,7 @@ use turris_auth::{TokenError, TokenErrorKind};
 
 use crate::support::*;
 
-/// Returns the error of a layer whose endpoint gives this answer.
+/// Returns the error of a layer whose endpoint gives this response.
 async fn error(code: u16, coding: Option<&'static str>, body: impl Into<Bytes>) -> TokenError {
     let body = body.into();
     let endpoint = Recorder::new(move |_| {

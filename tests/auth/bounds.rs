@@ -1,5 +1,5 @@
-//! Tests of trait bounds: the layer requires only what it needs of the inner service, and loses
-//! none of the service's own properties.
+//! Tests of trait bounds: the layer requires of the inner service only what it needs, and keeps the
+//! properties of that service.
 
 use std::{
     cell::Cell,
@@ -52,7 +52,7 @@ fn assert_send<T: Send>(_: &T) {}
 
 #[tokio::test(start_paused = true)]
 async fn a_service_that_is_not_sync_will_do() {
-    // Through the service, and beside it. Its futures can be spawned.
+    // Tokens through the service and through a separate token service. The futures can be spawned.
     let through = TurrisAuthLayer::new(credentials(), Environment::Production).layer(Unshared::default());
     let call = through.oneshot(get(API));
     assert_send(&call);
@@ -149,7 +149,7 @@ fn auto_traits() {
     unpin::<TurrisAuth<Api>>();
 }
 
-// Every request pays for a larger future: it is moved, and every waiter holds it.
+// A larger future makes every request dearer: the future is moved, and every waiter holds it.
 #[test]
 fn the_future_of_a_response_is_of_moderate_size() {
     let size = size_of::<ResponseFuture<Api, TokenService, Body, Body>>();

@@ -143,8 +143,8 @@ fn without_a_runtime_it_is_read_on_the_spot() {
     assert_eq!(read.unwrap().unwrap().client_id(), "client");
 }
 
-/// Opening a pipe waits for its writer. The thread could not be recovered, and the shutdown of a
-/// runtime waits for it.
+/// To open a pipe means to wait for its writer. Nothing can end that wait, and the shutdown of a
+/// runtime waits for the thread.
 #[cfg(unix)]
 #[tokio::test]
 async fn what_is_no_file_is_refused_before_it_is_opened() {
@@ -155,7 +155,7 @@ async fn what_is_no_file_is_refused_before_it_is_opened() {
     std::os::unix::fs::symlink(&pipe, &link).unwrap();
     for path in [&pipe, &link] {
         let read = tokio::time::timeout(Duration::from_secs(10), CredentialsFile::json(path).read()).await;
-        // Releases a reader that waits all the same, so that this test ends.
+        // Releases a reader that waits nevertheless, so that a failing test ends.
         drop(fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap());
         assert_named(read.expect("it is not opened").unwrap_err(), path, "not a regular file");
     }
@@ -259,7 +259,7 @@ fn a_file_that_becomes_a_pipe_holds_no_reader_up() {
     });
     let result = finished.recv_timeout(Duration::from_secs(120));
     drop(swapping);
-    // Releases a reader that waits all the same.
+    // Releases a reader that waits nevertheless.
     drop(fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap());
     result.unwrap();
 }

@@ -128,7 +128,7 @@ async fn a_service_that_waits_for_readiness_does_not_send_what_was_struck_meanwh
 #[tokio::test(start_paused = true)]
 async fn a_late_401_for_an_old_token_does_not_evict_the_fresh_one() {
     let script = Script::issuing(DELAY);
-    // The answer to the longer path comes later. The first token is refused.
+    // The response to the longer path comes later. The first token is refused.
     let api = service_fn(|request: Request<Body>| async move {
         let late = request.uri().path() == "/late";
         let refused = request.headers()["authorization"] == "Bearer token-1";

@@ -3,7 +3,7 @@
 //! 1. No window of a minute has more fetches than the limit.
 //! 2. No request carries a token that `invalidate` ended, or an older token than an earlier
 //!    request.
-//! 3. Every call that is not dropped is answered within the time of a few flights.
+//! 3. Every call that is not dropped ends within the time of a few flights.
 //! 4. A call that finds a valid token, and gets no 401, neither waits nor fails.
 //! 5. Once everything is healthy, calls succeed within one cool-down.
 
@@ -38,11 +38,11 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Calls through clones that are each made for one call.
+    /// Calls, each through a clone of its own.
     Call(usize),
-    /// Calls through the same service as all other calls of this kind.
+    /// Calls through one service, which all calls of this kind share.
     Burst(usize),
-    /// Drops the calls that are not answered yet, except every n-th.
+    /// Drops the calls that have not ended, except every n-th call.
     Drop(usize),
     /// The API refuses every token issued so far.
     Revoke,
@@ -105,8 +105,9 @@ struct SentToken {
 }
 
 impl Sent {
-    /// An older token may follow a newer one only if the newer one was refused in its first minute,
-    /// only if it is the token just before, and only within that minute.
+    /// An older token may follow a newer token only under three conditions: the newer token was
+    /// refused in its first minute, the older token is the token just before it, and that minute is
+    /// not over.
     fn record(&mut self, number: usize, accepted: bool) -> Option<String> {
         let minute = Duration::from_secs(60);
         let is_new = self.0.last().is_none_or(|newest| newest.number < number);

@@ -68,7 +68,8 @@ async fn a_refresh_that_is_due_is_started_and_what_it_brings_is_used() {
     let script = Script::issuing(Duration::ZERO);
     let mut service = layer(&script).layer(Api::accepting_all());
     assert_eq!(send_many(&mut service).await, "Bearer token-1");
-    // A token of an hour is renewed five minutes early, plus up to a quarter of that.
+    // A token that lives for an hour is renewed five minutes early, or up to a quarter of that time
+    // earlier.
     sleep(Duration::from_secs(55 * 60)).await;
     assert_eq!(send_many(&mut service).await, "Bearer token-1");
     settle().await;

@@ -53,7 +53,7 @@ fn a_waiter_elsewhere_leads_when_the_runtime_of_the_fetch_is_shut_down() {
 
 #[test]
 fn a_runtime_that_is_alive_and_not_driven_holds_nobody_up() {
-    // The flight is spawned there and never polled.
+    // The flight is spawned on the runtime that is not driven, so it is never polled.
     let script = Script::issuing(Duration::ZERO);
     let layer = builder().token_timeout(Duration::from_millis(200)).token_service(script.clone()).build().unwrap();
     let service = layer.layer(Api::accepting_all());
@@ -88,7 +88,7 @@ fn a_fetch_that_was_sent_on_a_runtime_that_is_not_driven_is_superseded() {
     });
     let elsewhere = runtime();
     assert_eq!(elsewhere.block_on(carried(&service)).unwrap(), "Bearer token-2");
-    // A token of the old fetch replaces nothing.
+    // The token of the superseded fetch replaces no other token.
     assert_eq!(undriven.block_on(async { text(left_behind.await.unwrap().unwrap()).await }), "Bearer token-2");
     assert_eq!(elsewhere.block_on(carried(&service)).unwrap(), "Bearer token-2");
     assert_eq!(script.requests(), 2);
@@ -194,7 +194,7 @@ fn a_superseded_flight_that_gets_on_again_sends_nothing() {
     }
     let elsewhere = runtime();
     assert_eq!(elsewhere.block_on(carried(&service)).unwrap(), "Bearer token-1");
-    // It continues in the middle of a poll, where an abort has no effect.
+    // The blocked fetch continues in the middle of a poll, where an abort has no effect.
     release.send(()).unwrap();
     let late_answer = elsewhere.block_on(left_behind).unwrap().unwrap();
     assert_eq!(elsewhere.block_on(text(late_answer)), "Bearer token-1");
@@ -287,8 +287,7 @@ fn a_runtime_without_timers_is_an_error_and_not_a_hang() {
         assert_eq!(error.kind(), TokenErrorKind::Runtime);
         assert!(error.to_string().contains("enable_time"), "{error}");
     }
-    // The error says nothing of the endpoint, so a caller on a better runtime does not have to
-    // wait.
+    // The error says nothing about the endpoint, so a caller on a better runtime need not wait.
     assert_eq!(runtime().block_on(carried(&service)).unwrap(), "Bearer token-1");
     assert_eq!(without_timers.block_on(carried(&service)).unwrap(), "Bearer token-1");
 }

@@ -121,7 +121,7 @@ async fn a_provider_that_fails_is_an_error_with_its_source_and_costs_none_of_the
     assert_eq!(carried(&service).await.unwrap(), "Bearer token-1");
 }
 
-/// A provider that takes a while for every answer.
+/// A provider that takes a while for every response.
 struct Slow(Duration);
 
 impl CredentialsProvider for Slow {

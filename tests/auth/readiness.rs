@@ -73,7 +73,7 @@ async fn the_layer_is_ready_when_the_inner_service_is() {
     handle.allow(1);
     assert!(service.is_woken());
     assert_ready!(service.enter(|cx, mut service| service.poll_ready(cx))).unwrap();
-    // Readiness costs no token.
+    // To poll readiness fetches no token.
     assert_eq!(script.requests(), 0);
 }
 
@@ -195,7 +195,8 @@ async fn a_concurrency_limit_of_one_does_not_deadlock() {
     let api = Recorder::turris(&["token-2"]);
     let service = TurrisAuthLayer::new(credentials(), turris_auth::Environment::Production)
         .layer(ConcurrencyLimitLayer::new(1).layer(api.clone()));
-    // First without a token and with a 401 that a second token cures, then with a token.
+    // The first request waits for a token, gets a 401, and succeeds with a second token. The second
+    // request finds a token.
     for _ in 0..2 {
         let calls = (0..50).map(|_| service.clone().oneshot(get(API)));
         let all = futures_util::future::join_all(calls);
@@ -247,8 +248,8 @@ async fn a_token_that_expires_while_the_service_is_not_ready_is_replaced() {
     respond.send_response(ok());
     soon(answer).await.unwrap().unwrap();
 
-    // A token that is still valid is used, and so is a newer token that another caller has fetched
-    // meanwhile.
+    // After the wait, the token is used if it is still valid. If another caller has fetched a newer
+    // token meanwhile, that token is used.
     let answer = tokio::spawn(service.clone().oneshot(get(API)));
     soon(handle.next_request()).await.unwrap().1.send_response(status(401));
     handle.allow(0);

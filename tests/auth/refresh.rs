@@ -126,7 +126,7 @@ async fn a_refresh_that_hangs_keeps_no_request_waiting() {
         sleep(SECOND).await;
     }
     assert!(script.requests() > 5);
-    // From here on the token would expire on its way.
+    // From here on the token could expire in transit.
     sleep(SECOND * 2).await;
     assert_eq!(token_error(carried(&service).await).kind(), TokenErrorKind::Timeout);
 }
@@ -179,7 +179,7 @@ async fn without_a_margin_a_token_is_used_until_it_expires() {
     assert_eq!(script.requests(), 2);
 }
 
-/// An API that accepts a token once it has been out for `delay`, unless it was revoked.
+/// An API that accepts a token from `delay` after its issue on, unless it was revoked.
 #[derive(Clone)]
 struct Replicas {
     issued: Arc<Mutex<Vec<Instant>>>,

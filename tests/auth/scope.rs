@@ -13,7 +13,7 @@ use url::Url;
 
 use crate::support::*;
 
-/// The path of the token URL, unless a test uses another one.
+/// The path of the token URL, unless a test uses another path.
 const TOKEN_PATH: &str = "/v1/auth/jwt";
 
 fn for_environment(base_url: &str) -> TurrisAuthLayerBuilder {
@@ -204,7 +204,7 @@ async fn a_tunnel_is_none_of_the_layers_requests() {
     }
 }
 
-/// RFC 9110, section 9.3.8: the answer to a `TRACE` shows the request.
+/// RFC 9110, section 9.3.8: the response to a `TRACE` shows the request.
 #[tokio::test(start_paused = true)]
 async fn a_trace_does_not_carry_the_token() {
     let layer = built(for_environment("https://gateway.example").authorize_relative_uris()).await;
@@ -249,7 +249,7 @@ async fn a_host_field_that_names_another_host_keeps_the_token_away() {
         &["gateway.example, evil.example"],
         &[""],
         &["\u{e9}"],
-        // The token belongs to this origin, but the URI has another one.
+        // The token belongs to the origin in `Host`, but the URI has another origin.
         &["uploads.example"],
     ];
     for (cases, expected) in [(&with[..], true), (&without[..], false)] {
@@ -311,8 +311,8 @@ proptest! {
             prop_assert_eq!(origin.as_ref(), Some(&allowed), "{}", &uri);
             prop_assert!(!uri.authority().unwrap().as_str().contains('@'));
         } else if origin == Some(allowed) {
-            // The token is withheld although the other parser finds the origin. That is right only
-            // if the URI has more than an origin.
+            // The layer attaches no token, although the other parser finds an allowed origin. That
+            // is right only if the authority has more than a host and a port.
             let told = uri.authority().unwrap().as_str();
             prop_assert!(told.contains('@') || uri.path() == TOKEN_PATH || told.contains('%'), "{}", &uri);
         }

@@ -240,7 +240,7 @@ async fn a_trace_of_all_headers_around_and_below_the_layer_does_not_show_them() 
             .on_request(DefaultOnRequest::new().level(tracing::Level::TRACE))
             .on_response(DefaultOnResponse::new().include_headers(true).level(tracing::Level::TRACE))
     };
-    // The token request takes the same way.
+    // The token request goes through the same service.
     let recorder = Recorder::new(|seen| match seen.uri.path() {
         // This server uses the token as the request id, too.
         "/v1/auth/jwt" => {

@@ -92,7 +92,7 @@ async fn a_flight_ends_by_its_timeout_whatever_hangs() {
 
 #[tokio::test(start_paused = true)]
 async fn a_source_that_never_lets_its_task_rest_is_given_up_in_time_too() {
-    // It uses up tokio's whole budget of each poll, so that nothing is left for a timer behind it.
+    // It uses up tokio's whole budget in each poll, so that a timer after it gets none.
     let restless = Script::new(|_| async {
         loop {
             tokio::task::coop::consume_budget().await;
@@ -243,8 +243,8 @@ async fn an_answer_that_is_no_token_costs_one_fetch_and_is_over_with_the_cool_do
 
 #[tokio::test(start_paused = true)]
 async fn no_lifetime_makes_the_client_spin_or_overflow_and_its_waiters_get_the_token() {
-    // The number of fetches that ten minutes with ten requests a second may take. For lifetimes of
-    // a second or less it is the full allowance without a 401, 8 in a window.
+    // The bounds on the number of fetches in ten minutes with ten requests a second. For lifetimes
+    // of a second or less the number is the full allowance without a 401: 8 in a window.
     for (expires_in, at_least, at_most) in [
         ("0", 60, 88),
         ("1", 60, 88),
@@ -279,7 +279,7 @@ async fn no_lifetime_makes_the_client_spin_or_overflow_and_its_waiters_get_the_t
 
 #[tokio::test(start_paused = true)]
 async fn a_lifetime_counts_from_when_the_request_was_sent() {
-    // The answer takes 20 s of the token's 30 s.
+    // The response takes 20 s of the token's 30 s.
     let script = Script::new(|n| async move {
         sleep(Duration::from_secs(if n == 1 { 20 } else { 0 })).await;
         Ok(issued(&format!("token-{n}"), "30"))

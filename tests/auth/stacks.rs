@@ -164,8 +164,8 @@ async fn redirects_above_carry_the_token_only_where_it_belongs() {
     for (location, to, belongs) in REDIRECTS {
         let expected =
             [(API.to_owned(), Some("token-1".to_owned())), (to.to_owned(), belongs.then(|| "token-1".to_owned()))];
-        // With the standard policy, and with a policy that filters nothing. The layer below decides
-        // at every hop.
+        // With the standard policy, and with a policy that removes no header. The layer below
+        // decides at every hop.
         let api = redirecting(location);
         let service = ServiceBuilder::new()
             .layer(FollowRedirectLayer::new())
@@ -266,7 +266,8 @@ async fn services_of_different_types_from_one_layer_share_one_token() {
     assert_eq!(text(three.unwrap()).await, "Bearer token-1");
     assert_eq!(script.requests(), 1);
 
-    // The same through the services: whichever starts the fetch, all get its token.
+    // The same with tokens through the services: all services get the token, whichever of them
+    // starts the fetch.
     let (api, layer) = (Recorder::turris(&["token-1"]), through_inner());
     let plain = layer.layer(api.clone());
     let limited = layer.layer(ConcurrencyLimitLayer::new(1).layer(api.clone()));

@@ -25,8 +25,8 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Se
 pub const SECRET: &str = "s3cr3t-that-must-never-show";
 pub const API: &str = "https://public.api.live.turrisfi.com/v1/agencies";
 
-/// An endpoint that answers the n-th request (from 1) as its script says, and records the times of
-/// the requests.
+/// An endpoint that answers the n-th request (from 1) as its script says, and records the times
+/// of the requests.
 #[derive(Clone)]
 pub struct Script {
     answer: Arc<dyn Fn(usize) -> Answer + Send + Sync>,
@@ -122,7 +122,8 @@ pub fn get(uri: &str) -> Request<Body> {
     Request::get(uri).body(Body::default()).unwrap()
 }
 
-/// An API that accepts the tokens for which `accepts` returns true, and counts.
+/// An API that accepts the tokens for which `accepts` returns true, and counts accepted and refused
+/// requests.
 #[derive(Clone)]
 pub struct Api {
     accepts: Arc<dyn Fn(&str) -> bool + Send + Sync>,
@@ -246,8 +247,8 @@ impl Recorder {
         Self::new(|seen| Response::new(Body::from(seen.token().unwrap_or("none").to_owned())))
     }
 
-    /// The whole API behind one service. It issues `token-1`, `token-2` and so on, and answers 401
-    /// to tokens that are not in `accepted`.
+    /// The whole API behind one service. It issues `token-1`, `token-2` and so on, and answers
+    /// 401 to tokens that are not in `accepted`.
     pub fn turris(accepted: &'static [&'static str]) -> Self {
         let issued = AtomicUsize::new(0);
         Self::new(move |seen| match (seen.uri.path(), seen.token()) {
@@ -321,7 +322,7 @@ pub async fn soon<F: Future>(work: F) -> F::Output {
 pub enum Answering {
     Tokens,
     Status(u16),
-    /// Accepts the request and never answers.
+    /// Accepts the request and sends no response.
     Nothing,
     Unreachable,
 }

@@ -1,4 +1,4 @@
-//! Tests of the token request, and of the limits on its answer.
+//! Tests of the token request, and of the limits on its response.
 
 use std::{
     sync::{
@@ -106,8 +106,8 @@ async fn any_client_id_and_secret_is_sent_as_it_is() {
     assert_eq!(seen.headers["content-length"], seen.body.len().to_string());
 }
 
-/// Asks an endpoint that answers with `status` and a body of frames. Returns how many bytes of the
-/// body were read.
+/// Asks an endpoint that answers with `status` and a body of frames. Returns how many bytes of
+/// the body were read.
 async fn answered(
     code: u16,
     frames: impl Fn() -> Vec<usize> + Clone + Send + Sync + 'static,
@@ -134,7 +134,7 @@ async fn answered(
 async fn an_answer_beyond_64_kib_is_not_read_to_its_end() {
     const BOUND: usize = 64 * 1024;
     for code in [201, 400, 404] {
-        // An answer at the limit is read and judged by its content. None of these is a token.
+        // A response at the limit is read and judged by its content. None of these is a token.
         let (error, read) = answered(code, || vec![BOUND], false).await;
         assert_eq!(read, BOUND);
         assert!(!error.unwrap().to_string().contains("64 KiB"));
@@ -154,7 +154,7 @@ async fn an_answer_beyond_64_kib_is_not_read_to_its_end() {
     }
 }
 
-/// The ways in which the body of an answer can end badly.
+/// The ways in which the body of a response can end badly.
 #[derive(Clone, Copy, Debug)]
 enum Spoilt {
     Broken,
@@ -267,7 +267,7 @@ async fn it_goes_through_the_wrapped_service_or_through_the_layers_own() {
     assert!(inner.seen().iter().all(|seen| !String::from_utf8_lossy(&seen.body).contains(SECRET)));
 }
 
-/// A provider that gives the answers in turn, and then repeats the last one.
+/// A provider that gives the responses in turn, and then repeats the last one.
 struct Rotating(Vec<Result<&'static str, &'static str>>, AtomicUsize);
 
 impl CredentialsProvider for Rotating {

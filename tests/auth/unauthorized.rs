@@ -1,5 +1,5 @@
-//! Tests of the reaction to a 401: one newer token, one further attempt, and in the worst case the
-//! 401 itself.
+//! Tests of the reaction to a 401: one newer token and one further attempt. If that fails too, the
+//! caller gets the 401.
 
 use std::{
     convert::Infallible,
@@ -266,7 +266,7 @@ async fn when_no_newer_token_can_be_had_the_caller_learns_why() {
     let error = service.clone().oneshot(get(API)).await.unwrap_err();
     let error = error.downcast::<TokenError>().unwrap();
     assert_eq!((error.kind(), error.status()), (TokenErrorKind::InvalidCredentials, Some(403)));
-    // Afterwards, too, no request goes out without a token.
+    // From now on, too, no request is sent without a token.
     assert_eq!(token_error(service.oneshot(get(API)).await).kind(), TokenErrorKind::InvalidCredentials);
     assert_eq!(recorder.tokens(), [Some("token-1".into())]);
 }

@@ -1,4 +1,4 @@
-//! Tests of the cost of 401s that no new token cures.
+//! Tests of the cost of 401s that no new token ends.
 
 use std::{
     convert::Infallible,
@@ -241,7 +241,8 @@ async fn a_cure_resets_the_pause() {
         carried(&service).await.unwrap_err();
         sleep(Duration::from_millis(500)).await;
     }
-    // From the next token on the API accepts tokens again. A further revocation is cured at once.
+    // From the next token on the API accepts tokens again. After a further revocation a new token
+    // helps at once.
     healed.store(script.requests() + 1, Ordering::SeqCst);
     sleep(MINUTE).await;
     carried(&service).await.unwrap();
@@ -273,10 +274,10 @@ async fn the_second_401_throws_nothing_away_that_others_succeed_with() {
     layer.handle().warm_up().await.unwrap();
     let late = tokio::spawn(service.clone().oneshot(get(SICK)));
     settle().await;
-    // A newer token that no 401 caused, and that other requests use with success.
+    // Other requests use a newer token with success. No 401 caused that token.
     layer.handle().invalidate();
     assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 200);
-    // The retry carries it.
+    // The retry carries the newer token.
     assert_eq!(late.await.unwrap().unwrap().status(), 401);
     assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 200);
     assert_eq!(script.requests(), 2);
@@ -331,7 +332,7 @@ async fn a_recovery_that_fails_is_an_error_and_not_an_unauthenticated_request() 
     assert_eq!((api.accepted(), api.refused()), (0, 1));
 }
 
-/// An answer from before the authentication says nothing about the token.
+/// A response from before the authentication says nothing about the token.
 #[tokio::test(start_paused = true)]
 async fn only_an_answer_from_behind_the_authentication_speaks_for_a_forced_token() {
     for (answer, fetches) in [(200, 3), (404, 3), (429, 2), (503, 2), (407, 2)] {

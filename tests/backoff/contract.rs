@@ -296,8 +296,8 @@ fn one_that_is_moved_while_it_waits_is_woken_where_it_is() {
         assert!(futures_util::FutureExt::now_or_never(waiting.as_mut()).is_none());
     });
     let response = second.block_on(async {
-        // A timeout would poll the request once more at the end, which would be enough for it to
-        // proceed.
+        // No timeout, because it would poll the request once more at its end. The request could
+        // then proceed.
         tokio::select! {
             biased;
             () = sleep(seconds(20.0)) => panic!("it hangs"),
@@ -347,7 +347,8 @@ fn the_futures_size_is_that_of_its_parts() {
     type Inner = tower::util::BoxCloneService<Request<Body>, Response<Body>, BoxError>;
     let future = size_of::<ResponseFuture<Inner, Body, Body>>();
     let parts = size_of::<<Inner as Service<Request<Body>>>::Future>() + size_of::<Inner>() + size_of::<Body>();
-    // The rest of the copy, the ticket of the gate, the progress, and the state.
+    // The two 64s are for the rest of the copy, the ticket of the gate, the progress, and the
+    // state.
     assert!(future <= parts + 64 + 64, "{future} of {parts}");
 }
 

@@ -19,7 +19,7 @@ async fn waited(headers: &[(&'static str, &str)]) -> Duration {
 }
 
 fn assert_between(waited: Duration, least: f64, most: f64) {
-    // The answer itself takes 10 ms.
+    // The response itself takes 10 ms.
     assert!((seconds(least)..=seconds(most + 0.02)).contains(&waited), "{waited:?} is not in {least} to {most}");
 }
 
@@ -82,7 +82,7 @@ async fn without_a_time_the_delay_doubles_with_full_jitter() {
             sums[n] += waited / 200.0;
         }
     }
-    // Full jitter has a mean of half the step, which excludes a fixed delay and no delay.
+    // Full jitter has a mean of half the step. A fixed delay or no delay would have another mean.
     for (n, mean) in sums.into_iter().enumerate() {
         let step = f64::from(1 << n);
         assert!((0.35 * step..0.65 * step + 0.02).contains(&mean), "{mean} of {step}");
@@ -171,10 +171,10 @@ async fn absurd_values_cost_nobody_more_than_the_longest_wait() {
             let start = tokio::time::Instant::now();
             let status = service.clone().oneshot(get("/")).await.unwrap().status();
             assert!(start.elapsed() <= seconds(120.1), "{first}: {one}, {second}: {other}: {:?}", start.elapsed());
-            // The 429 goes back at once, or is waited out.
+            // The 429 goes to the caller at once, or the request waits and is sent again.
             let sent = if status == StatusCode::OK { 2 } else { 1 };
             assert_eq!(server.times().len(), sent, "{first}: {one}, {second}: {other}: {status}");
-            // In both cases it delays no other request for longer.
+            // In both cases the 429 delays no other request for longer.
             let status = service.oneshot(get("/")).await.unwrap().status();
             assert_eq!(status, StatusCode::OK);
             assert!(start.elapsed() <= seconds(240.2), "{first}: {one}, {second}: {other}: {:?}", start.elapsed());

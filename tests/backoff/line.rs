@@ -32,7 +32,7 @@ async fn nobody_sends_until_the_gate_opens_and_then_they_go_in_order_the_refused
     assert!(times[1..].iter().all(|at| *at >= seconds(20.0)), "{times:?}");
     let expected = ["/refused".to_owned(), "/refused".to_owned()].into_iter().chain((0..50).map(|n| format!("/{n}")));
     assert_eq!(paths, expected.collect::<Vec<_>>());
-    // One refusal in all: no other request spends a retry.
+    // There is one refusal in total: no other request uses up a retry.
     assert_eq!(paths.len(), 52);
 }
 
@@ -151,8 +151,8 @@ async fn a_waiter_that_is_dropped_gives_its_turn_away() {
 
 #[tokio::test(start_paused = true)]
 async fn standing_in_line_is_bounded_by_the_callers_timeout_alone() {
-    // Every minute one request gets through. The last of five waits for more than twice the longest
-    // wait.
+    // Every minute one request is sent. The last of the five requests waits for more than twice the
+    // longest wait.
     let layer = TurrisBackoffLayer::builder().rate_limit(1, seconds(60.0)).build().unwrap();
     let server = Server::new([]);
     let service = server.layered(&layer);
@@ -181,7 +181,7 @@ async fn a_waiter_that_is_never_polled_again_does_not_stop_the_others() {
     let behind = spawn(&service, post("/behind"));
     refused.await.unwrap().unwrap();
     timeout(seconds(6.0), behind).await.expect("it is held up for seconds at most").unwrap().unwrap();
-    // They are sent once they are polled after all.
+    // The removed requests are sent when they are polled again.
     polled_once.await.unwrap();
     unpolled.await.unwrap();
     assert_eq!(server.paths()[2..], ["/behind", "/polled-once", "/unpolled"]);
@@ -202,8 +202,8 @@ async fn a_thousand_that_are_never_polled_do_not_stop_the_others() {
 
 #[tokio::test(start_paused = true)]
 async fn everybody_behind_the_refused_one_learns_from_its_next_attempt() {
-    // Refused five times in a row. With one gate this costs five refusals, and without a gate it
-    // would cost a hundred.
+    // The server refuses five times in a row. With one gate this costs five refusals. Without a
+    // gate it would cost a hundred.
     let server =
         Server::answering(|seen| if seen.at < seconds(25.0) { refused(&[("retry-after", "5")]) } else { ok() });
     let layer = TurrisBackoffLayer::builder().max_retries(10).build().unwrap();
@@ -227,13 +227,13 @@ async fn without_pacing_a_hundred_waiters_do_not_come_back_as_one_either() {
     for task in tasks {
         assert_eq!(task.await.unwrap().unwrap().status(), StatusCode::OK);
     }
-    // All hundred requests were refused once. After that, one at a time tried the gate.
+    // All hundred requests were refused once. After that, one request at a time probed the gate.
     assert!(server.times().len() <= 200 + 12, "{}", server.times().len());
 }
 
 #[test]
 fn on_many_threads_everybody_gets_through() {
-    // Real time, so that threads race. The test asserts only that it ends.
+    // Real time, so that the threads race. The test asserts only that all requests end.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
     runtime.block_on(async {
         let count = std::sync::atomic::AtomicUsize::new(0);

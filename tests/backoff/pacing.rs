@@ -51,7 +51,7 @@ async fn pacing_can_be_turned_off_and_its_start_be_set() {
 
 #[tokio::test(start_paused = true)]
 async fn what_the_server_says_replaces_it() {
-    // 25 requests in windows of 30 seconds, stated in every answer.
+    // 25 requests in windows of 30 seconds, stated in every response.
     let server = Server::answering(move |seen| {
         let mut response = ok();
         let now = 1_000_000_000.0 + seen.at.as_secs_f64();
@@ -62,11 +62,12 @@ async fn what_the_server_says_replaces_it() {
         headers.insert("date", httpdate::fmt_http_date(date).parse().unwrap());
         headers.insert("x-ratelimit-limit", 25.into());
         headers.insert("x-ratelimit-reset", (reset as u64).into());
-        // The script below numbers the requests by their times of arrival.
+        // The script numbers the requests by their times of arrival.
         headers.insert("x-ratelimit-remaining", 0.into());
         response
     });
-    // Nothing is left after the first answer, so all other requests wait for the end of the window.
+    // Nothing is left after the first response, so all other requests wait for the end of the
+    // window.
     let service = server.layered(&TurrisBackoffLayer::new());
     spawn(&service, post("/")).await.unwrap().unwrap();
     spawn(&service, post("/")).await.unwrap().unwrap();
@@ -76,7 +77,7 @@ async fn what_the_server_says_replaces_it() {
 
 #[tokio::test(start_paused = true)]
 async fn those_that_arrive_while_the_next_window_is_about_to_open_leave_together_when_it_does() {
-    // 60 requests in windows of a minute. Every answer states the rest.
+    // 60 requests in windows of a minute. Every response states the rest.
     let counts = Mutex::new([0_u32; 2]);
     let server = Server::answering(move |seen| {
         let mut response = ok();

@@ -112,7 +112,7 @@ async fn what_means_the_same_as_429_is_waited_out_too() {
     let response = server.layered(&TurrisBackoffLayer::new()).oneshot(post("/")).await.unwrap();
     assert!(!response.headers().contains_key("grpc-status"));
     assert_eq!(server.times().len(), 2);
-    // A gateway that answers 503 instead of 429.
+    // A gateway that sends 503 instead of 429.
     let unavailable = || {
         let mut response = refused(&[("retry-after", "5")]);
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -281,7 +281,7 @@ async fn it_can_be_nested() {
     let service = layer(1).layer(layer(2).layer(server.client()));
     let response = service.oneshot(post("/")).await.unwrap();
     assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
-    // Two attempts of three each.
+    // Each of the two layers makes its own attempts: two times three.
     assert_eq!(server.times().len(), 6);
     assert_eq!(report(&response).unwrap().attempts(), 2);
     let server = Server::new([refused(&[("retry-after", "1")])]);

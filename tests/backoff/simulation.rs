@@ -46,7 +46,7 @@ async fn three_hundred_at_once_meet_the_limit_without_hitting_it() {
 #[tokio::test(start_paused = true)]
 async fn four_layers_on_one_client_id_share_its_allowance() {
     let outcome = run(Scenario::SharedClient).await;
-    // 180 refusals are unavoidable. After them there are a few in every window.
+    // 180 refusals are unavoidable. After them a few requests are refused in every window.
     assert!(outcome.refused <= 180 + 5 * 8, "{outcome:?}");
     assert_makespan(Scenario::SharedClient, &outcome, 1.15);
 }
@@ -81,7 +81,7 @@ fn post() -> Request<servers::Body> {
     Request::post("https://public.api.live.turrisfi.com/v1/agents").body(Full::from("{}")).unwrap()
 }
 
-/// Sends so many `POST`s at once. Returns how long that took.
+/// Sends the given number of `POST`s at once. Returns how long they took.
 async fn send_all(client: &servers::Client, requests: usize) -> Duration {
     let start = Instant::now();
     let sent = (0..requests).map(|_| tokio::spawn(client.clone().oneshot(post())));
@@ -91,7 +91,8 @@ async fn send_all(client: &servers::Client, requests: usize) -> Duration {
     start.elapsed()
 }
 
-/// How the servers of the next two tests count, and what they say.
+/// Returns the servers of the next two tests, which differ in how they count and in what they
+/// state.
 fn servers_of_sixty_a_minute() -> impl Iterator<Item = Server> {
     let countings = [Counting::Fixed { phase: 0.3 }, Counting::Sliding];
     let sayings = [Saying::Nothing, Saying::RetryAfterWhole, Saying::ResetEpoch, Saying::Draft8];
@@ -116,8 +117,8 @@ async fn slow_answers_do_not_slow_down_a_job() {
     assert!(slow.is_empty(), "{slow:#?}");
 }
 
-/// A process has a request every ten seconds, and shares the limit with one that has many. Then it has many, and the limit
-/// to itself.
+/// A process sends a request every ten seconds, and shares the limit with a busy process. Then it
+/// has many requests, and the limit to itself.
 #[tokio::test(start_paused = true)]
 async fn a_neighbour_that_has_gone_is_forgotten_within_two_windows() {
     let mut slow = Vec::new();
@@ -128,7 +129,8 @@ async fn a_neighbour_that_has_gone_is_forgotten_within_two_windows() {
         });
         let busy = tokio::spawn(async move { send_all(&busy, 300).await });
         while !busy.is_finished() {
-            // It may be refused for as long as it must not be waited for: the busy one takes what there is.
+            // The result does not matter: the busy process uses up the limit, so this request may
+            // be refused in the end.
             let _ = light.clone().oneshot(post()).await.unwrap();
             sleep(Duration::from_secs(10)).await;
         }

@@ -35,11 +35,11 @@ pub struct Process {
     pub ended: VecDeque<Instant>,
     /// The tokens that were obtained, in order.
     pub tokens: Vec<Obtained>,
-    /// The newest of them that was sent.
+    /// The newest of these tokens that was sent.
     pub newest_sent: Option<usize>,
-    /// The token before it is used in its place.
+    /// The token before this token is used in its place.
     pub has_stepped_back: bool,
-    /// When the fetch that was sent last was sent.
+    /// When the last fetch was sent.
     pub fetch_sent: Option<Instant>,
     /// When each token was last sent, as a position in the log.
     pub last_sent: BTreeMap<String, usize>,
@@ -52,36 +52,36 @@ pub struct Process {
     pub succeeds: bool,
     /// The newest token.
     pub obtained: Option<String>,
-    /// The time before which there is to be no fetch, as a caller was told.
+    /// The time before which no fetch may start, as an error told a caller.
     pub told: Option<Instant>,
-    /// How long the token is to be used without a wait for another one.
+    /// Until when the token has to be used without a wait for another token.
     pub valid_until: Option<Instant>,
 }
 
 /// A token that a process has obtained.
 pub struct Obtained {
     pub token: String,
-    /// When it was asked for.
+    /// When its token request was sent.
     pub sent_at: Instant,
     /// Its first 401.
     pub refused_at: Option<Instant>,
-    /// It was used last, after a newer token, at this time, when that was no longer young.
+    /// The last time when it was used in place of a newer token that was no longer young.
     pub last_resort: Option<Instant>,
 }
 
 #[derive(Default)]
 pub struct Call {
     pub process: Host,
-    /// The token of the last attempt, the status of its answer, and when the answer came.
+    /// The last attempt: its token, the status of its response, and the time of the response.
     pub token: Option<String>,
     pub status: Option<(StatusCode, usize)>,
     /// When the call was made, if there was a valid token.
     pub had_token: Option<Instant>,
     /// The number of requests that the library has sent.
     pub sent: usize,
-    /// Answers with 429 that said nothing of the time to wait.
+    /// The number of 429s that stated no time to wait.
     pub silent_refusals: usize,
-    /// Requests that ended without an answer.
+    /// The number of requests that ended without a response.
     pub errors: usize,
     pub arrived: usize,
     pub processed: usize,
@@ -99,7 +99,7 @@ impl Books {
         self.violations.extend(self.log.last().cloned());
     }
 
-    /// Returns a token's place in the sequence of all tokens. The log shows nothing else of it.
+    /// Returns a token's position in the sequence of all tokens. The log shows only this position.
     pub fn name(&self, token: Option<&str>) -> String {
         let Some(token) = token else { return "no token".to_owned() };
         let position = self.tokens.iter().position(|issued| issued == token);
@@ -137,7 +137,7 @@ impl Books {
         let name = self.name(Some(&token));
         let books = self.processes.get_mut(process).unwrap();
         let last = books.last_sent.get(&token).copied().unwrap_or_default();
-        // A newer token for which this one was in use goes with it.
+        // If this token was used in place of a newer token, that newer token ends too.
         let with_it = books.successor_that_stepped_back(&token);
         for token in with_it.into_iter().chain([token]) {
             if !books.struck.contains(&token) {
@@ -150,11 +150,11 @@ impl Books {
     }
 }
 
-/// How long the refusal of a new token may mean that a server has not heard of it yet.
+/// How long a 401 to a new token may mean that a server does not know the token yet.
 const YOUNG: Duration = Duration::from_secs(60);
 
 impl Process {
-    /// The token that was in use before that in `position`.
+    /// Returns the token that was in use before the token in `position`.
     fn predecessor(&self, position: usize) -> Option<usize> {
         (0..position).rev().find(|earlier| !self.struck.contains(&self.tokens[*earlier].token))
     }
@@ -163,22 +163,23 @@ impl Process {
         self.tokens.iter().position(|obtained| obtained.token == token)
     }
 
-    /// Whether `older` may be used in the place of `newer`: that was refused while it was young, and `older` was in use
-    /// before it.
+    /// Whether `older` may be used in place of `newer`: `newer` was refused while it was young, and
+    /// `older` was in use before it.
     fn steps_back(&self, newer: &str, older: &str) -> bool {
         let (Some(newer), Some(older)) = (self.position(newer), self.position(older)) else { return false };
         let was_young = self.tokens[newer].refused_at.is_some_and(|at| at < self.tokens[newer].sent_at + YOUNG);
         was_young && self.predecessor(newer) == Some(older)
     }
 
-    /// The token after `token`, if `token` is used in its place.
+    /// Returns the token after `token`, if `token` is used in its place.
     fn successor_that_stepped_back(&self, token: &str) -> Option<String> {
         let newest = &self.tokens[self.newest_sent?].token;
         (self.has_stepped_back && self.steps_back(newest, token)).then(|| newest.clone())
     }
 
-    /// Whether `token`, which is sent now, is the newest of those sent, or in use again for the newest one, while that is
-    /// young. The first request after that time may be the one that finds out that it is over.
+    /// Whether `token` may be sent now. It must be the newest token that was sent, or be in use
+    /// again while the newest token is young. The first request after that time may still carry it,
+    /// because that request ends this use.
     fn may_follow_those_before_it(&mut self, token: &str) -> bool {
         let Some(position) = self.position(token) else { return false };
         let Some(newest) = self.newest_sent.filter(|newest| *newest > position) else {

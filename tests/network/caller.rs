@@ -1,4 +1,4 @@
-//! One call, as a program makes it that uses the layers.
+//! One call, as a program that uses the layers makes it.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use super::{
     watch::{CALL, Watch},
 };
 
-/// How long a reader waits for the next frame of an answer.
+/// How long a reader waits for the next frame of a response.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// The number of tries of a call with an idempotency key.
 const TRIES: u32 = 3;
@@ -31,8 +31,7 @@ pub struct Caller {
     pub watch: Watch,
 }
 
-/// The times within which the library answers, whatever the network does. They follow from its
-/// settings.
+/// The times within which the calls end, whatever the network does. They follow from the settings.
 #[derive(Clone, Copy)]
 pub struct Bounds {
     pub token: Duration,
@@ -44,14 +43,14 @@ impl Bounds {
     /// `calls` is the largest number of simultaneous calls.
     pub fn new(plan: &ProcessPlan, calls: usize) -> Self {
         let calls = u32::try_from(calls).unwrap();
-        // One flight whose token is invalid on arrival, and another flight.
+        // The time of two flights: the token of the first flight may be invalid when it arrives.
         let token = 2 * plan.token_timeout;
         // With a concurrency limit below, each earlier request may use up its own time. So may the
         // fetch, which has its own bound.
         let attempt = plan.attempt_timeout * if plan.concurrency.is_some() { calls } else { 1 };
         let drain = Duration::from_secs(1);
         let auth = 2 * (token + attempt) + drain;
-        // In the worst case the earlier requests in the queue are sent one by one, each with a
+        // In the worst case the earlier requests in the queue are sent one by one, and each takes a
         // window, a refusal, and all its attempts.
         let line = calls * (Duration::from_secs(60 + 2) + plan.max_wait);
         let full = (plan.max_retries + 1) * (auth + plan.max_wait + drain + line);
@@ -142,7 +141,7 @@ impl Caller {
         }
     }
 
-    /// Readers of logs see everything that an error shows.
+    /// The text of an error may be logged, so the watch searches it.
     fn show(&self, error: &BoxError) {
         let mut shown = format!("{error} {error:?}");
         let mut source = error.source();

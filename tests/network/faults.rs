@@ -110,7 +110,7 @@ impl Faults<'_> {
             _ => {
                 let (endpoint, fault) = self.answer();
                 if self.rng.u8(..3) == 0 {
-                    // This adds refusals to the wrong answers.
+                    // This adds refusals to the wrong responses.
                     self.at(begins, Event::RevokeAll);
                 }
                 self.at(begins, Event::Fault(endpoint, fault));
@@ -119,7 +119,7 @@ impl Faults<'_> {
         }
     }
 
-    /// Returns a wrong answer, of the token endpoint or of another path.
+    /// Returns a fault that makes responses wrong, and the endpoint or the paths that it affects.
     fn answer(&mut self) -> (Endpoint, Fault) {
         let endpoint = match self.rng.u8(..5) {
             0 | 1 => Endpoint::Token,
@@ -133,8 +133,8 @@ impl Faults<'_> {
             1 => Fault::html(StatusCode::BAD_GATEWAY),
             2 => Fault::status(StatusCode::UNAUTHORIZED),
             3 => Fault::redirect(&elsewhere),
-            // Instead of `Fault::hang`: tokio chooses the order in which several held requests
-            // continue, and does not use the seed.
+            // In place of `Fault::hang`, whose held requests continue in an order that tokio
+            // chooses without the seed.
             4 => Fault::delay(Duration::from_secs(3_600)),
             5 => Fault::delay(seconds(self.rng, 0, 40)),
             6 | 7 => Fault::stalled(),

@@ -25,7 +25,7 @@ use std::{
 
 use watch::Run;
 
-/// The seeds to run: one (`42`), or a range without its end (`0..5000`).
+/// The seeds to run: a single seed (`42`), or a range without its end (`0..5000`).
 const SEEDS: &str = "SIMULATION_SEEDS";
 const BY_DEFAULT: Range<u64> = 0..1_000;
 
@@ -81,7 +81,7 @@ fn every_guarantee_holds_at_each_step_of_each_seed() {
     );
 }
 
-/// Without this property a failed seed could not be repeated.
+/// Without this property a failed seed could not be run again.
 #[test]
 fn a_seed_is_the_same_run_every_time() {
     for seed in 0..40 {

@@ -35,9 +35,9 @@ impl Route {
 /// The quality of a direction.
 #[derive(Clone, Copy, Debug)]
 pub struct Quality {
-    /// In milliseconds. A packet takes up to twice as long.
+    /// The shortest time of a packet in milliseconds. A packet takes up to twice as long.
     pub latency: u64,
-    /// The share of lost packets. A lost packet comes with a delay that doubles.
+    /// The share of lost packets. A lost packet arrives later, and the delay doubles each time.
     pub loss: f64,
 }
 
@@ -65,15 +65,15 @@ enum Presence {
     Listening(mpsc::UnboundedSender<Stream>),
     /// No process listens, and the client is told so.
     Refusing,
-    /// The client gets no answer.
+    /// The client gets no response.
     Silent,
 }
 
 struct Way {
     quality: Quality,
     is_held: bool,
-    /// Each direction has its own, because the pool of a client may close connections to several
-    /// hosts in any order.
+    /// Each direction has its own random numbers, because the pool of a client may close
+    /// connections to several hosts in any order.
     rng: Rng,
 }
 

@@ -35,7 +35,7 @@ pub struct Plan {
     pub healed: Duration,
     /// Whether connections are reset at that time.
     pub resets: bool,
-    /// How long after that everything works again, whatever happened before.
+    /// How long after the end of the faults everything works again, whatever happened before.
     pub settling: Duration,
     /// Whether only the client's own requests count against its allowance, and the server states
     /// the truth.
@@ -99,7 +99,7 @@ pub struct CallPlan {
     pub at: Duration,
     pub process: usize,
     pub kind: Kind,
-    /// Whether limits are waited out.
+    /// Whether the call goes through the whole stack, which waits out limits.
     pub full: bool,
     /// When the caller gives up.
     pub patience: Option<Duration>,
@@ -112,30 +112,30 @@ pub enum Kind {
         host: Host,
         path: &'static str,
     },
-    /// A body that comes back. `streamed` sends it in chunks, with pauses.
+    /// A `POST` whose body comes back. `streamed` sends the body in chunks, with pauses.
     Echo {
         size: usize,
         streamed: bool,
     },
-    /// With an idempotency key. The caller repeats it if it fails.
+    /// A request with an idempotency key. The caller repeats it if it fails.
     Invite,
     Decoy,
-    /// To Turris, with a `Host` of another server.
+    /// A request to Turris with the `Host` of another server.
     ForeignHost,
-    /// With user information before the host.
+    /// A request whose URI has user information before the host.
     UserInfo,
-    /// Through a client that follows redirects.
+    /// A request through a client that follows redirects.
     Redirected,
-    /// Only the token, through the handle.
+    /// No request: the call only asks the handle for the token.
     Token,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub enum Reading {
     Whole,
-    /// With this pause after each frame.
+    /// The response is read with this pause after each frame.
     Slow(Duration),
-    /// The answer is kept unread for this long, and dropped.
+    /// The response is kept unread for this long, and dropped.
     Not(Duration),
 }
 
@@ -182,9 +182,9 @@ impl Plan {
         let Faults { mut events, honest, forgets, asked, .. } = faults;
         events.sort_by_key(|(at, _)| *at);
         let slowest = |of: fn(&ProcessPlan) -> Duration| processes.iter().map(of).max().unwrap_or_default();
-        // A fetch under way fails. Then the endpoint is left alone for the longest cool-down, and
-        // all places in the allowance are taken for one more window. Meanwhile there may be a pause
-        // after ineffective refreshes, and a closed gate.
+        // In the worst case the fetch under way fails, the longest cool-down follows, and all
+        // places in the allowance stay taken for another window. The pause after ineffective
+        // refreshes and a closed gate may last as long, at the same time.
         let settling = slowest(|process| process.token_timeout)
             + asked.min(LONGEST_ASKED_FOR).max(MINUTE)
             + 2 * MINUTE
@@ -265,7 +265,7 @@ impl CallPlan {
             _ => Reading::Whole,
         };
         let patience = (rng.u8(..3) == 0).then(|| Duration::from_millis(1 << rng.u32(0..=15)));
-        // From 1, because a request without a number is a token request.
+        // The numbers begin with 1, because a request without a number is a token request.
         let number = 1 + u32::try_from(number).unwrap();
         Self { number, at, process: rng.usize(..processes), kind, full: rng.bool(), patience, reading }
     }

@@ -37,7 +37,7 @@ pub type RequestBody = ReplayBody<UnsyncBoxBody<Bytes, io::Error>>;
 pub type ResponseBody = UnsyncBoxBody<Bytes, BoxError>;
 pub type Stack = BoxCloneSyncService<Request<RequestBody>, Response<ResponseBody>, BoxError>;
 
-/// Credentials that can be exchanged while the process runs.
+/// Credentials that can be replaced while the process runs.
 #[derive(Clone)]
 pub struct Vault(Arc<Mutex<Credentials>>);
 
@@ -60,11 +60,11 @@ pub struct Process {
     pub has_a_limit: bool,
     pub vault: Vault,
     pub handle: TokenHandle,
-    /// Only the token.
+    /// The stack with the token only.
     pub auth: Stack,
-    /// The token, and waiting out the limits.
+    /// The whole stack, which also waits out limits.
     pub full: Stack,
-    /// Redirects are followed above the token.
+    /// The stack that follows redirects above the layer for the token.
     pub redirected: Stack,
 }
 
@@ -134,7 +134,7 @@ fn transport(plan: &ProcessPlan, network: &Network, watch: &Watch) -> Stack {
     Stack::new(Probe { inner: Stack::new(client), watch: watch.clone(), process: plan.name })
 }
 
-/// Reports the library's requests and answers to the watch.
+/// Reports the library's requests and responses to the watch.
 #[derive(Clone)]
 struct Probe {
     inner: Stack,
@@ -169,7 +169,7 @@ impl Service<Request<RequestBody>> for Probe {
     }
 }
 
-/// A fetch, from its sending until its answer is read or dropped.
+/// A fetch, from its sending until its response is read or dropped.
 struct UnderWay {
     watch: Watch,
     process: Host,
@@ -191,7 +191,7 @@ impl Drop for UnderWay {
 struct Answer {
     body: ResponseBody,
     fetch: Option<UnderWay>,
-    /// The bytes that have been read of an answer to a fetch.
+    /// The bytes that have been read of a response to a fetch.
     whole: Vec<u8>,
 }
 

@@ -32,7 +32,7 @@ use super::{
     wire::Stream,
 };
 
-/// Since 1970: the server's date at the beginning of every run.
+/// The server's date at the beginning of every run, as the time since 1970.
 const BEGINNING: Duration = Duration::from_secs(1_800_000_000);
 
 /// All hosts that are not clients.
@@ -141,7 +141,7 @@ async fn serve(host: Host, stream: Stream, turris: Arc<Mutex<Arc<Emulator>>>, wa
             answer(host, request, process, &turris, &watch).await
         }
     });
-    // The other side of the connection learns of every kind of end.
+    // The result is ignored: the client notices every end of the connection.
     let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
@@ -233,7 +233,8 @@ impl Body for Seen {
     }
 
     fn is_end_stream(&self) -> bool {
-        // The server must ask for the end, so that the watch sees it.
+        // Always `false`, so that the server polls until the end of the body and the watch sees
+        // that end.
         false
     }
 

@@ -23,7 +23,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// The shortest pause between a failed fetch and the next, in a flight and after it.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Names the call, in each of its requests.
+/// The header that names the call in each of its requests.
 pub const CALL: &str = "x-call";
 
 #[derive(Clone)]
@@ -133,7 +133,7 @@ impl Watch {
         process.obtained = Some(token.to_owned());
     }
 
-    /// Records that a caller is told of a failed fetch, and of the time of the next one.
+    /// Records that an error tells a caller about a failed fetch and the time of the next fetch.
     pub fn told(&self, process: Host, wait: Duration) {
         let mut books = self.books();
         let process = books.processes.get_mut(process).unwrap();
@@ -180,7 +180,8 @@ impl Watch {
         }
     }
 
-    /// Records that the library gets the answer to a request that [`sends`](Self::sends) has seen.
+    /// Records that the library gets the response to a request that [`sends`](Self::sends) has
+    /// seen.
     pub fn answered(&self, call: u32, status: StatusCode, headers: &HeaderMap) {
         let mut books = self.books();
         books.note(format_args!("{call} is answered {status}"));
@@ -243,7 +244,7 @@ impl Watch {
         }
     }
 
-    /// Records that the allowance at the endpoint was really used up, without a fault that says so.
+    /// Records a 429 that no fault caused: the allowance at the endpoint was used up.
     pub fn honest_refusal(&self) {
         self.books().honest_refusals += 1;
     }
@@ -267,12 +268,12 @@ impl Watch {
         }
     }
 
-    /// Records the entity that the answer to a call with an idempotency key names.
+    /// Records the entity that the response to a call with an idempotency key names.
     pub fn entity(&self, call: u32, id: &str) {
         self.books().entities.entry(call).or_default().push(id.to_owned());
     }
 
-    /// Checks `text`, which a party sees that must see no secret.
+    /// Checks a text that must contain no secret at all.
     pub fn public(&self, who: impl Display, text: &[u8]) {
         let mut books = self.books();
         let holds = |secret: &String| text.windows(secret.len()).any(|window| window == secret.as_bytes());
@@ -292,20 +293,21 @@ impl Watch {
         }
     }
 
-    /// Checks the properties that can only be judged at the end. `honest` means that the endpoint
-    /// has the documented allowance, gives its own answers, and serves no two processes with one
+    /// Checks the properties that can be checked only at the end. `honest` means that the endpoint
+    /// has the documented allowance, gives its own responses, and serves no two processes with one
     /// client id. `forgets` means that the server may have lost its state. `limit_retries` is how
     /// many retries the limits allow.
     pub fn finish(&self, honest: bool, forgets: bool, limit_retries: usize) -> Run {
         let mut books = self.books();
         for (number, call) in std::mem::take(&mut books.calls) {
-            // A call passes the limit once, once more for each retry, and once more for each refusal
-            // that states no time: trying a closed gate costs the request no retry.
+            // A call passes the limit once, once more for each retry, and once more for each
+            // refusal that states no time, since a refused probe of the gate uses up no retry.
             let passes = 1 + limit_retries + call.silent_refusals;
-            // Each pass sends it up to three times for the token: with a token that is too young, with
-            // the one before it, and with a newer one. A redirect is a second request, without a limit.
+            // Each pass sends the request up to three times because of 401s: with a token that is
+            // too young, with the token before it, and with a newer token. A redirect is a second
+            // request, without a limit.
             let for_the_token = 3 * passes.max(2);
-            // After an error, each of the two layers sends a request again that was not processed.
+            // After an error, each of the two layers sends a request that was not processed again.
             let unprocessed = call.errors.min(passes + 1);
             if call.sent > for_the_token + unprocessed {
                 books.violation(format_args!("{number} is sent {} times", call.sent));

@@ -1,9 +1,9 @@
-//! A connection of the simulated network: two pipes, through which bytes travel in order and take
-//! their time.
+//! A connection of the simulated network: two pipes, through which bytes travel in order and with a
+//! delay.
 //!
-//! It behaves as TCP does on a bad network: nothing is lost, doubled or reordered. A lost packet
-//! comes later, a partition holds everything, and a side that has waited long enough finds the
-//! connection reset.
+//! It behaves like TCP on a bad network: no byte is lost, duplicated or reordered. A lost packet
+//! arrives later. A partition holds all packets. A side that has waited long enough sees a reset of
+//! the connection.
 
 use std::{
     collections::VecDeque,
@@ -22,7 +22,7 @@ use tokio::{
 
 use super::net::{Network, Route};
 
-/// How many bytes may be on their way or unread before a writer has to wait, so that a slow reader
+/// How many bytes may be in transit or unread before a writer has to wait, so that a slow reader
 /// slows the writer down.
 const WINDOW: usize = 32 * 1024;
 
@@ -125,7 +125,7 @@ impl AsyncRead for Stream {
             let Some(segment) = state.segments.front_mut() else { return Poll::Pending };
             let Some(arrives) = segment.arrives else { return Poll::Pending };
             if arrives <= Instant::now() {
-                // The end stays in place for the next reader.
+                // The end of the stream stays in place for the next read.
                 let Some(data) = &mut segment.data else { return Poll::Ready(Ok(())) };
                 let length = data.len().min(buffer.remaining());
                 buffer.put_slice(&data[..length]);

@@ -19,7 +19,7 @@ use super::{
     watch::{Run, Watch},
 };
 
-/// The parts of a run beside its plan.
+/// The parts of a run in addition to its plan.
 struct World {
     plan: Plan,
     network: Network,

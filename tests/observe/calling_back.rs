@@ -20,8 +20,8 @@ impl CallingBack {
     fn call(&self, key: &Key) {
         if let Some(handle) = self.0.get() {
             let _ = handle.status();
-            // Not for metrics that an invalidation itself causes. Otherwise no request would ever
-            // get a token.
+            // It does nothing for the metric of a 401. If it invalidated then, no request would
+            // ever get a token.
             if key.name() == "turris_auth_unauthorized_total" {
                 handle.invalidate();
             }

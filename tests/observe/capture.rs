@@ -121,7 +121,7 @@ impl Capture {
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Capture {
     fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
-        // With this, every single use of a callsite calls `enabled`.
+        // So that every single use of a callsite calls `enabled`.
         Interest::sometimes()
     }
 

@@ -119,7 +119,8 @@ async fn a_request_that_is_none_of_the_layers_is_told_at_debug_without_what_is_t
     let told = "DEBUG a request was sent without a token: its origin is not one that the token belongs to:";
     let (warnings, others): (Vec<_>, Vec<_>) =
         beside_fetches(&capture).into_iter().partition(|event| event.starts_with("WARN"));
-    // This API answers requests without a token with 401: see the test of the warning.
+    // This API responds with 401 to requests without a token, which causes warnings: see the test
+    // of the warning.
     assert!(warnings.len() == 2 && warnings.iter().all(|warning| !warning.contains("hunter2")), "{warnings:?}");
     assert_eq!(others, [format!("{told} host=other.example port=8080 scheme=http"), format!("{told} ")]);
 }

@@ -53,7 +53,7 @@ async fn a_gate_that_a_newcomer_opens_is_told_once() {
 
 const HELD: &str = "INFO requests are held back to keep to a rate limit";
 
-/// Sends so many `POST`s at once, and waits for all of them.
+/// Sends `requests` `POST`s at once, and waits for all of them.
 async fn send_all(builder: turris_auth::backoff::TurrisBackoffLayerBuilder, requests: usize) {
     let service = builder.build().unwrap().layer(limited(&[]));
     let post = || Request::post(API).body(Body::default()).unwrap();
@@ -67,7 +67,7 @@ async fn send_all(builder: turris_auth::backoff::TurrisBackoffLayerBuilder, requ
 async fn requests_that_are_held_back_are_told_once_a_window_with_how_many_and_until_when() {
     let (capture, _guard) = Capture::start();
     send_all(TurrisBackoffLayer::builder(), 200).await;
-    // 60 leave at once, and 60 more with each minute.
+    // 60 requests are sent at once, and 60 more after each minute.
     assert_eq!(told(&capture), [HELD; 3]);
     let events = capture.events(Level::INFO);
     for (event, (waiting, wait)) in events.iter().zip([("140", 59.0), ("80", 60.0), ("20", 60.0)]) {

@@ -43,7 +43,7 @@ fn subscriber(panics: Panics) -> impl Subscriber {
     tracing_subscriber::registry().with(tracing_subscriber::Layer::boxed(panics))
 }
 
-/// Returns the result of a caller. A caller that waits for ever fails.
+/// Returns the result of a caller. If the caller waits for ever, the test fails.
 async fn warmed_up(handle: &TokenHandle) -> Result<(), TokenErrorKind> {
     let patience = Duration::from_secs(24 * 60 * 60);
     let warmed_up =
@@ -91,7 +91,7 @@ async fn a_subscriber_that_panics_keeps_no_gate_closed() {
         others.unwrap_or_else(|_| panic!("they wait for ever"))
     });
     assert!(first.is_err());
-    // The request that opens the gate ends the same way.
+    // The request that opens the gate ends with the panic too.
     assert_eq!(others.iter().filter(|sent| sent.is_err()).count(), 1);
     assert!(others.into_iter().flatten().all(|response| response.unwrap().status() == 200));
 }

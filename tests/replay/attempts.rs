@@ -162,7 +162,8 @@ fn waking_the_older_attempt_may_poll_it_at_once() {
     assert_eq!(results.recv(), Ok(true));
 }
 
-/// Backoff keeps a copy, auth keeps a copy of the same body below it, and both repeat in turn.
+/// `TurrisBackoff` keeps a copy. `TurrisAuth` below it keeps a copy of the same body. Both send the
+/// request again, one after the other.
 #[test]
 fn nested_layers_may_take_their_copies_before_they_send() {
     let sent = three_frames();
@@ -356,7 +357,7 @@ fn debug_shows_no_content() {
     assert!(!format!("{:?} {buffered:?}", &*body).contains("secret"));
 }
 
-/// The source is dropped without the lock that its copies share.
+/// The source is dropped outside of the lock that the copies share.
 #[test]
 fn a_source_whose_drop_comes_back_to_a_copy_does_not_wait_for_itself() {
     use std::{

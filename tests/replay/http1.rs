@@ -116,7 +116,7 @@ async fn a_response_before_the_end_of_the_body() {
         tell.send(()).unwrap();
         accepted.push_str(&read_until(&mut second, "\r\n0\r\n\r\n").await);
         second.write_all(OK).await.unwrap();
-        // Until the client has closed the connection in any manner.
+        // Reads until the client has closed the connection in any way.
         let mut rest = Vec::new();
         let _ = first.read_to_end(&mut rest).await;
         refused.push_str(&String::from_utf8(rest).unwrap());
@@ -133,8 +133,8 @@ async fn a_response_before_the_end_of_the_body() {
     refused.into_body().collect().await.unwrap();
 
     let repeated = tokio::spawn(async move { client.request(post(address, copy)).await });
-    // Any earlier, the first attempt could read the frame too, and be complete before the second
-    // attempt begins.
+    // Not earlier, because the first attempt could then read the frame too, and be complete before
+    // the second attempt begins.
     has_begun_again.await.unwrap();
     sender.send(Frame::data(Bytes::from_static(b" two"))).await.unwrap();
     drop(sender);

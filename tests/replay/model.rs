@@ -14,7 +14,7 @@ use super::{
     source::{Source, Step, trailers},
 };
 
-/// The next step of the test. The number selects one of the copies.
+/// The next step of the test. The number selects a copy.
 #[derive(Clone, Debug)]
 enum Action {
     Copy(usize),
@@ -157,8 +157,8 @@ impl Model {
         let is_replayable = body.is_replayable();
         prop_assert_eq!(body.begin_exclusive(), is_replayable);
         prop_assert_eq!(body.is_replayable(), is_replayable, "the copy itself stays as it is");
-        // All attempts that have begun are older. Before the first one nothing has been read that a
-        // begin_exclusive could preserve.
+        // All attempts that have begun are superseded. Before the first attempt nothing has been
+        // read, so `begin_exclusive` changes nothing.
         self.newest += usize::from(is_replayable && self.newest > 0);
         Ok(())
     }
@@ -184,7 +184,7 @@ impl Model {
             if turn != self.newest {
                 prop_assert_eq!(error, Some(Some(ReplayBodyError::Superseded)));
             } else if copy.read != self.passed() {
-                // The attempt is behind the kept part, so it never waits.
+                // The attempt still reads the kept part, so it never waits.
                 let Poll::Ready(Some(Ok(frame))) = polled else {
                     return Err(TestCaseError::fail(format!("expected a kept frame, got {polled:?}")));
                 };

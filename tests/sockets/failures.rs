@@ -1,4 +1,4 @@
-//! Tests of a token endpoint that fails. `tests/attack` has the hostile ones.
+//! Tests of a token endpoint that fails. `tests/attack` has the tests of hostile endpoints.
 
 use std::time::Duration;
 

@@ -52,7 +52,8 @@ async fn connect_passes_without_a_token() {
     for target in [authority.clone(), format!("http://{authority}/")] {
         let request = empty(Request::builder().method(Method::CONNECT).uri(target));
         let answer = send(&api, request).await.unwrap();
-        // The emulator is no proxy. The test needs only that the request carries no token.
+        // The emulator is not a proxy, so it refuses a `CONNECT`. The test only needs that the
+        // request carries no token.
         assert!(answer.status.is_client_error(), "{answer:?}");
     }
     let seen = emulator.requests();

@@ -55,7 +55,7 @@ fn stack(credentials: Credentials, environment: Environment, version: Version) -
     BoxCloneSyncService::new(stack)
 }
 
-/// The record of the server in front of the emulator, and its instructions.
+/// The records of the server in front of the emulator, and the instructions for it.
 #[derive(Default)]
 struct Notes {
     /// The headers of every request except token requests.
@@ -128,7 +128,7 @@ async fn serve(listener: TcpListener, emulator: Arc<Emulator>, notes: Arc<Mutex<
         });
         tokio::spawn(async move {
             let server = auto::Builder::new(TokioExecutor::new());
-            // The client closes its side when it likes.
+            // The result is ignored, because the client may close its side at any time.
             let _ = server.serve_connection(TokioIo::new(stream), service).await;
         });
     }
@@ -256,8 +256,8 @@ async fn all_attempts_of_one_request_have_one_idempotency_key() {
         }
         assert_ne!(keys[0], keys[1]);
 
-        // A client that lost an answer asks again with the key and gets the same answer: the
-        // invitation was made once.
+        // A client that lost a response sends the request again with the same key. It gets the same
+        // response, since the invitation was made once.
         let request = |key: Option<&HeaderValue>| {
             let mut request = recording.post(INVITE, streamed(vec!["{}".into()]));
             if let Some(key) = key {
@@ -317,7 +317,8 @@ async fn a_401_to_a_body_past_the_bound_goes_back_and_the_next_request_works() {
         let response = past_the_bound(&stack, &emulator, version).await;
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(error_type(response).await, "unauthorized");
-        // The request gets a new token at once, because the old one is known to be refused.
+        // The request gets a new token at once, because the layer knows that the old token is
+        // refused.
         assert_echo_works(&stack, &emulator, version).await;
         assert_eq!((emulator.counters().unauthorized, emulator.counters().token_requests), (1, 2), "{version:?}");
     }

@@ -57,7 +57,7 @@ pub(crate) fn empty(request: Builder) -> Request<Body> {
     request.body(Body::default()).unwrap()
 }
 
-/// The parts of an answer that was read to its end.
+/// The parts of a response that was read to its end.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,

@@ -69,7 +69,7 @@ async fn recorder(listener: TcpListener, seen: Seen) {
         });
         let connection = async move {
             let server = auto::Builder::new(TokioExecutor::new());
-            // The client closes its side when it likes.
+            // The result is ignored, because the client may close its side at any time.
             let _ = server.serve_connection(TokioIo::new(stream), service).await;
         };
         tokio::spawn(connection);

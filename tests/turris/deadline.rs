@@ -82,7 +82,7 @@ async fn it_ends_an_attempt_in_flight() {
         let server = Server::new([Step::Hang]);
         assert_eq!(exceeded_after(client(&server), call("2S")).await.as_secs(), 2);
     }
-    // The second attempt has the time that the first one left.
+    // The second attempt has the time that the first attempt left.
     for client in [auth, turris] {
         let server = Server::new([Step::Answer(401, &[]), Step::Hang]);
         assert_eq!(exceeded_after(client(&server), call("2S")).await.as_secs(), 2);
@@ -93,7 +93,7 @@ async fn it_ends_an_attempt_in_flight() {
 #[tokio::test(start_paused = true)]
 async fn a_later_attempt_says_what_is_left_and_how_many_came_before() {
     let server = Server::new([Step::Answer(200, PUSHED_BACK)]);
-    // The answer of a server over HTTP/2.
+    // The response of a server over HTTP/2.
     let over_http2 = server.clone().map_response(|mut response: Response<Body>| {
         *response.version_mut() = http::Version::HTTP_2;
         response

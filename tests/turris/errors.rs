@@ -1,4 +1,4 @@
-//! Tests of the error that a caller gets if there is no answer.
+//! Tests of the error that a caller gets if there is no response.
 
 use std::{error::Error as StdError, io, time::Duration};
 
@@ -14,7 +14,7 @@ use turris_auth::{
 
 use crate::support::*;
 
-/// The headers of an answer with the API's own error object, as for a wrong secret.
+/// The headers of a response with the API's own error object, as for a wrong secret.
 const NO: &[(&str, &str)] = &[("content-type", "application/json")];
 
 #[tokio::test(start_paused = true)]
@@ -46,7 +46,7 @@ async fn a_token_error_that_waiting_cures_is_waited_out_once_nothing_was_sent() 
     assert!((20..24).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
     assert_eq!((server.token_requests(), server.seen().len()), (2, 1));
 
-    // There is no wait beyond `max_wait`, and none if no retry is allowed.
+    // There is no wait that is longer than `max_wait`, and no wait at all if no retry is allowed.
     for builder in [builder().max_wait(Duration::from_secs(5)), builder().max_retries(0)] {
         let server = Server::new([]).with_tokens([Step::Answer(429, &[("retry-after", "20")])]);
         let start = Instant::now();

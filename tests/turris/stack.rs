@@ -41,7 +41,7 @@ async fn a_401_is_cured_by_one_fresh_token_and_one_retry() {
     assert_eq!((&seen[0].body, seen[0].header("x-mine")), (&seen[1].body, seen[1].header("x-mine")));
     assert_eq!(seen[1].body, "content");
 
-    // A second 401 goes back to the caller.
+    // A second 401 goes to the caller.
     let server = Server::new([Step::Answer(401, &[]), Step::Answer(401, &[])]);
     let response = layer().layer(server.clone()).oneshot(post()).await.unwrap();
     assert_eq!((response.status(), server.seen().len()), (StatusCode::UNAUTHORIZED, 2));
@@ -187,7 +187,7 @@ async fn extensions_turn_one_part_off_or_both() {
     .await
     .unwrap();
     assert_eq!((response.status(), server.tokens()[2].as_deref()), (StatusCode::TOO_MANY_REQUESTS, Some("token-1")));
-    // Without the token, a limit is waited out all the same.
+    // A request that skips the token still waits out a limit.
     let response = skipping(|request| {
         request.extensions_mut().insert(SkipAuth);
     })

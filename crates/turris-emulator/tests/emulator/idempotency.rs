@@ -74,7 +74,7 @@ async fn what_was_not_processed_does_not_use_up_the_key() {
     assert_eq!(status(&emulator, keyed(ADD, "bad", "idempotency-key", KEY)).await, StatusCode::UNAUTHORIZED);
     emulator.fault(Endpoint::path(ADD), Fault::status(StatusCode::BAD_GATEWAY).times(1));
     assert_eq!(status(&emulator, keyed(ADD, &token, "idempotency-key", KEY)).await, StatusCode::BAD_GATEWAY);
-    // The request is processed, its answer is lost on the way, and the hour begins.
+    // The request is processed, its response is lost on the way, and the hour begins.
     emulator.fault(Endpoint::path(ADD), Fault::garbage().times(1));
     assert_eq!(status(&emulator, keyed(ADD, &token, "idempotency-key", KEY)).await, StatusCode::CREATED);
     advance(Duration::from_secs(3_599)).await;
