@@ -68,7 +68,7 @@ impl ResponseClass {
     }
 }
 
-/// Returns the `grpc-status`, if there is exactly one.
+/// Returns the `grpc-status`, if the field occurs exactly once.
 fn grpc_status(headers: &HeaderMap) -> Option<&[u8]> {
     let mut values = headers.get_all(GRPC_STATUS).iter();
     let status = values.next()?;

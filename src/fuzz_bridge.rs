@@ -1,5 +1,5 @@
-//! The private functions that `crates/fuzz` calls, as plain values. Compiled with `--cfg fuzzing`
-//! only.
+//! Access for `crates/fuzz` to private functions, with plain values. It is compiled only with
+//! `--cfg fuzzing`.
 #![allow(missing_docs)]
 
 use std::time::{Duration, SystemTime};
@@ -19,17 +19,17 @@ use crate::{
     gate::cooldown,
 };
 
-/// What a successful answer of the token endpoint says.
+/// The content of a successful response of the token endpoint.
 #[derive(Debug)]
 pub struct Token {
     pub text: String,
     pub lifetime: Duration,
     pub request_id: Option<Box<str>>,
-    /// The `Debug` text of the answer.
+    /// The `Debug` text of the decoded response.
     pub shown: String,
 }
 
-/// Returns the token, or the problem of the answer.
+/// Returns the token, or the problem of the response.
 pub fn token_answer(body: &[u8]) -> Result<Token, &'static str> {
     let answer = TokenAnswer::decode(body, "").map_err(|error| error.problem)?;
     let shown = format!("{answer:?}");
@@ -41,13 +41,13 @@ pub fn jwt_lifetime(token: &str) -> Option<Duration> {
     jwt::lifetime(token)
 }
 
-/// Returns the request id, the error type and the messages, without the secret if there is one.
+/// Returns the request id, the error type and the messages, with the secret removed from them.
 pub fn error_answer(body: &[u8], secret: Option<&str>) -> [Vec<Box<str>>; 3] {
     let answer = ErrorAnswer::decode_without(body, secret.as_slice());
     [answer.request_id.into_iter().collect(), answer.error_type.into_iter().collect(), answer.messages.into()]
 }
 
-/// The limits in an answer.
+/// The limits that a response states.
 #[derive(Debug)]
 pub struct Limits(RateLimits);
 

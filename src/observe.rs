@@ -7,8 +7,8 @@
 //! # Spans and events
 //!
 //! Every span and event has the target `turris_auth`. A healthy process writes one line at `INFO`
-//! for each token, and one for each window of a rate limit that holds requests back. Names with a
-//! dot come from OpenTelemetry's semantic conventions.
+//! for each token, and one line for each window of a rate limit that holds requests back. Names
+//! with a dot come from OpenTelemetry's semantic conventions.
 //!
 //! | level | event | fields |
 //! | --- | --- | --- |
@@ -41,10 +41,10 @@
 //! | --- | --- |
 //! | `outcome` | `token`, `adopted` (from the fleet's store), an error kind, `discarded` (its token was refused or invalidated meanwhile) or `abandoned` (its runtime ended, another fetch superseded it, or all users of the token were dropped) |
 //! | `waiters` | how many requests waited for the fetch; 0 for a refresh in the background |
-//! | `request_id` | the vendor's `requestId` in the last response that had one |
+//! | `request_id` | the last `requestId` in a response of the vendor |
 //! | `generation`, `lifetime` | the number of the token in this layer, and its lifetime in seconds |
 //! | `http.request.resend_count` | the number of token requests after the first |
-//! | `error.type`, `otel.status_code`, `http.response.status_code` | for a failure: its kind, `ERROR`, and the status if there was a response |
+//! | `error.type`, `otel.status_code`, `http.response.status_code` | for a failure: the error's kind, `ERROR`, and the status of the response, if there was a response |
 //!
 //! # Costs
 //!

@@ -16,7 +16,8 @@ use tokio::{
 /// Timer that waits for a moment on the runtime that polls it.
 ///
 /// A tokio timer fires only while its own runtime is driven, so a future that has moved to another
-/// runtime gets a new timer there. The timer is on the heap, because most futures never need one.
+/// runtime gets a new timer there. The tokio timer is on the heap, because most futures never need
+/// it.
 #[derive(Default)]
 pub(crate) struct Timer(Option<(runtime::Id, Pin<Box<Sleep>>)>);
 

@@ -20,7 +20,7 @@ pub(super) enum Node<'de> {
     /// A text that contained escapes. It may be the access token, so it is zeroised.
     Unescaped(Zeroizing<String>),
     Object(Box<Fields<'de>>),
-    /// A boolean or an array. No field expects one.
+    /// A boolean or an array, which no field expects.
     Other,
 }
 

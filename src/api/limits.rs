@@ -195,7 +195,7 @@ fn add_structured<'a>(headers: &'a HeaderMap, clock: &Clock, policies: &mut Vec<
             policies.push(Named { name, policy });
         }
     }
-    // Draft 7 is a dictionary of one policy.
+    // In draft 7 the field is a dictionary with the parameters of a single policy.
     let mut present = Policy::default();
     for (position, item) in texts(headers, &RATE_LIMIT).flat_map(|text| outside_quotes(text, ',')).enumerate() {
         let (name, parameters) = split_item(item);

@@ -129,7 +129,8 @@ fn quoted_at_start(text: &str, secret: &str) -> Option<usize> {
             }
         }
         // Only a row of backslashes has so many interpretations. The first and the last
-        // interpretation treat all backslashes alike, so one in the middle is dropped.
+        // interpretation treat all backslashes alike, so an interpretation in the middle is
+        // dropped.
         if followed.len() > MOST_READINGS {
             let middle = followed.iter().nth(MOST_READINGS / 2).copied();
             followed.retain(|reading| Some(*reading) != middle);

@@ -13,7 +13,7 @@ use super::{
     saturating_seconds,
 };
 
-/// The documented lifetime. It applies if neither the response nor the token states one.
+/// The documented lifetime. It applies if neither the response nor the token states a lifetime.
 const DOCUMENTED_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 /// The longest usable token. Common servers refuse a request whose header fields are longer than 8

@@ -69,8 +69,8 @@ impl TurrisAuthLayer {
     /// Returns a layer with all defaults, which fetches its tokens through the service that it
     /// wraps.
     ///
-    /// Its services have a [`handle`](TurrisAuth::handle) to the token. The layer itself has one
-    /// only with a [`token_service`](TurrisAuthLayerBuilder::token_service).
+    /// Its services have a [`handle`](TurrisAuth::handle) to the token. The layer itself has a
+    /// handle only with a [`token_service`](TurrisAuthLayerBuilder::token_service).
     pub fn new(credentials: impl CredentialsProvider, environment: Environment) -> Self {
         Self { shared: Arc::new(Self::builder(credentials, environment).into_shared()) }
     }
@@ -380,7 +380,7 @@ impl<T> TurrisAuthLayerBuilder<T> {
         self
     }
 
-    /// Sends token requests in the form for one bare HTTP/1.1 connection: the URI is a path, and
+    /// Sends token requests in the form for a bare HTTP/1.1 connection: the URI is a path, and
     /// there is a `Host` header (RFC 9112, section 3.2.1).
     ///
     /// Use it if the token service is such a connection, for instance `hyper::client::conn::http1`,

@@ -34,7 +34,7 @@
 //! # }
 //! ```
 //!
-//! Customised: a token service of its own, a shorter wait, a second origin, and a handle to the
+//! Customised: a separate token service, a shorter wait, a second origin, and a handle to the
 //! token:
 //!
 //! ```
@@ -124,7 +124,7 @@
 //! - If its runtime is shut down, callers on other runtimes start another fetch. If its runtime is
 //!   no longer driven, they start another fetch after the [`token_timeout`].
 //! - A fetch needs a runtime with timers (`enable_time`, which `#[tokio::main]` sets). A request
-//!   that finds a valid token needs none. Without timers the fetch fails with
+//!   that finds a valid token needs no timers. Without timers the fetch fails with
 //!   [`Runtime`](crate::TokenErrorKind::Runtime).
 //! - The only way to find out whether a tokio runtime has timers is to create a timer, which panics
 //!   if there are none. The layer catches that panic. The panic hook still sees it, and a program

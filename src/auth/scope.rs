@@ -135,8 +135,8 @@ impl Scope {
 
 /// Whether `agrees` holds for all `Host` fields. It holds for a request without such a field.
 ///
-/// The connection goes where the URI says, but a server of many hosts (a gateway, a content
-/// delivery network) hands the request to the host that `Host` names.
+/// The URI decides where the connection goes. But a server of many hosts (a gateway, a content
+/// delivery network) passes the request to the host that `Host` names.
 #[inline]
 fn all_hosts(headers: &HeaderMap, agrees: impl Fn(&[u8]) -> bool) -> bool {
     // Most requests have no `Host` yet, since clients add it last. Comparing all names is cheaper

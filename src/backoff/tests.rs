@@ -1,5 +1,5 @@
-//! Requests without a token. The tests are in the crate, because only the crate can make such an
-//! error.
+//! Tests of requests without a token. They are unit tests, because only this crate can make a
+//! [`TokenError`].
 
 use std::{
     sync::{
@@ -20,7 +20,8 @@ use crate::{TokenError, TokenErrorKind};
 
 type Body = Full<Bytes>;
 
-/// A service that has no token for the first `times` requests, and states a time to retry after.
+/// A service that fails the first `times` requests with a token error that states a time to retry
+/// after.
 fn without_token(times: usize, retry_after: Option<Duration>) -> (Inner<Body>, Arc<Mutex<Vec<Instant>>>) {
     without_token_for(times, retry_after)
 }
@@ -42,7 +43,7 @@ fn without_token_for<B: Send + 'static>(
                 sleep(Duration::from_millis(10)).await;
                 if fails {
                     let error = TokenError::new(TokenErrorKind::Unavailable, "down").with_retry_after(retry_after);
-                    // A layer in between may have wrapped the error.
+                    // As if a layer in between had wrapped the error.
                     return Err(Box::new(Wrapped(error)) as BoxError);
                 }
                 Ok(Response::new(Body::from("{}")))

@@ -57,7 +57,7 @@ impl Deadline {
         })
     }
 
-    /// Writes the time that is left, and the number of attempts before this one, into the headers.
+    /// Writes the time that is left, and the number of earlier attempts, into the headers.
     ///
     /// If the header map has no room for the two fields, it keeps the values of the first attempt.
     pub(super) fn write<B>(&self, request: &mut Request<B>, attempts: u32) {

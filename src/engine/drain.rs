@@ -59,7 +59,8 @@ impl<B: Body> Future for Drain<B> {
             }
             let Poll::Ready(frame) = this.body.as_mut().poll_frame(cx) else { break };
             let Some(Ok(frame)) = frame else { return Poll::Ready(()) };
-            // A frame without data costs one byte, so that endless empty frames come to an end too.
+            // A frame without data counts as one byte, so that an endless row of empty frames ends
+            // too.
             let length = frame.data_ref().map_or(1, |data| (data.remaining() as u64).max(1));
             match this.left.checked_sub(length) {
                 Some(left) => *this.left = left,

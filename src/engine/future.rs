@@ -58,7 +58,7 @@ pub(super) struct Attempt<S, P: Policy, B> {
 /// A response, and its class if it has to be judged.
 type Looked<R> = (Response<R>, Option<ResponseClass>);
 
-/// What follows an attempt: a wait for the next one, or the end.
+/// The result of judging an attempt: a wait for the next attempt, or the result for the caller.
 type Judged<S, P, B, R> = Result<Pin<Box<Waiting<S, P, B, R>>>, Result<Response<R>, <P as Policy>::Error>>;
 
 impl<S, P, B, R> Engine<S, P, B, R>

@@ -182,8 +182,8 @@ impl PackedHead {
     }
 
     /// Returns the packed request. All parts were valid when they were packed, so it is never
-    /// `None`. If a part were invalid nevertheless, it is safer to send no request than one without
-    /// that part.
+    /// `None`. If a part were invalid nevertheless, it is safer to send no request than a request
+    /// without that part.
     fn unpack(self) -> Option<Request<()>> {
         let mut packed = Bytes::from(self.0);
         let mut parts = uri::Parts::default();

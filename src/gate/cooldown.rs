@@ -214,7 +214,7 @@ impl Cooldown {
     }
 }
 
-/// Returns the wait that a refusal states, if it states one.
+/// Returns the wait that a refusal states, or `None` if it states no wait.
 pub(crate) fn asked(limits: &RateLimits) -> Option<Duration> {
     let until_reset = || limits.reset_after.map(|reset| reset.saturating_add(limits.reset_margin));
     let asked = limits.retry_after.or_else(until_reset)?;

@@ -18,8 +18,8 @@ pub(crate) fn rate_limited(treatment: LimitTreatment) {
     let _ = action;
 }
 
-/// Called once for the responses to requests that were sent together: only the first one closes the
-/// gate.
+/// Called once for the refusals of requests that were sent together, since only the first refusal
+/// closes the gate.
 pub(crate) fn gate_closed(wait: Duration) {
     event!(WARN, wait = wait.as_secs_f64(), "a rate limit was met, its gate is closed");
     let _ = wait;

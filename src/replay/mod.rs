@@ -51,7 +51,7 @@
 //! # }
 //! ```
 //!
-//! With a limit of its own, for documents of up to 8 MiB:
+//! Customised: a larger limit, for documents of up to 8 MiB:
 //!
 //! ```
 //! use turris_auth::replay::ReplayBodyLayer;

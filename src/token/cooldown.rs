@@ -7,8 +7,8 @@ use crate::TokenError;
 
 /// The cool-down after the first failure. Each further failure doubles it.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// The longest cool-down without a wish of the server: the length of the endpoint's window, after
-/// which the endpoint counts anew.
+/// The longest cool-down, unless the server asks for a longer one. It is the length of the
+/// endpoint's window, after which the endpoint starts a new count.
 const LONGEST: Duration = Duration::from_secs(60);
 /// The longest cool-down that a server can ask for.
 const LONGEST_ASKED_FOR: Duration = Duration::from_secs(5 * 60);

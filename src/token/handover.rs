@@ -10,7 +10,7 @@ const YOUNG: Duration = Duration::from_secs(60);
 
 /// The older and the newer token after an early refresh.
 ///
-/// 1. In `Overlap` the current token is the newer one. In `SteppedBack` it is the older one.
+/// 1. In `Overlap` the newer token is current. In `SteppedBack` the older token is current.
 /// 2. The older token is kept only if it was valid and not refused when the newer token was
 ///    published.
 /// 3. `SteppedBack` ends by itself: when the newer token is no longer young, or when the older

@@ -116,7 +116,7 @@ impl State {
         }
     }
 
-    /// Records that a first attempt with `token`, the current one, got a 401.
+    /// Records that a first attempt with `token`, the current token, got a 401.
     pub(super) fn refuse(&mut self, token: &Token, repeatable: bool, now: Instant) -> Refusal {
         let generation = token.generation();
         // Any request, not only a retry, can show that the new token is ineffective. A token older
@@ -172,7 +172,7 @@ impl State {
         Some(error.unwrap_or_else(|| allowance_used_up(wait)))
     }
 
-    /// Returns the flight under way, if it is this one.
+    /// Returns the flight under way, if it is `flight`.
     pub(super) fn of(&mut self, flight: &Arc<Flight>) -> Option<&mut UnderWay> {
         self.under_way.as_mut().filter(|under_way| Arc::ptr_eq(&under_way.flight, flight))
     }

@@ -55,8 +55,8 @@ pub enum ErrorKind {
     /// The client failed. The source is its error.
     Client,
     /// The deadline of a gRPC call passed before a response arrived. The source is a
-    /// [`DeadlineExceeded`](crate::DeadlineExceeded) or, with the feature `tonic`, a
-    /// `tonic::Status` whose source is one.
+    /// [`DeadlineExceeded`](crate::DeadlineExceeded). With the feature `tonic` it is a
+    /// `tonic::Status`, whose source is the `DeadlineExceeded`.
     Deadline,
 }
 

@@ -49,8 +49,8 @@ impl TurrisLayer {
     /// Returns a layer with all defaults, which fetches its tokens through the client that it
     /// wraps.
     ///
-    /// The services that it makes have a [`handle`](Turris::handle) to the token. The layer itself
-    /// has one only with a [`token_service`](TurrisLayerBuilder::token_service).
+    /// Its services have a [`handle`](Turris::handle) to the token. The layer itself has a handle
+    /// only with a [`token_service`](TurrisLayerBuilder::token_service).
     pub fn new(credentials: impl CredentialsProvider, environment: Environment) -> Self {
         let auth = TurrisAuthLayer::builder(credentials, environment).into_shared();
         Self { shared: Arc::new(Shared { auth, gates: GateRegistry::new(Default::default()) }) }

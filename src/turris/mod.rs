@@ -5,7 +5,7 @@
 //! - After a 429 the request waits as long as the server asks, and is sent again.
 //! - After a 401 the layer fetches a new token and sends the request once more.
 //!
-//! The parts are those of [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) and
+//! The layer combines [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) and
 //! [`TurrisAuthLayer`](crate::TurrisAuthLayer), in the right order. They share one copy of the
 //! request, which costs less than two layers. The modules [`backoff`](crate::backoff) and
 //! [`auth`](crate::auth) describe the parts.
@@ -43,8 +43,8 @@
 //! # }
 //! ```
 //!
-//! Customised: a token service of its own, so that the layer has a handle; other limits; and a
-//! token before the first request:
+//! Customised: a separate token service, so that the layer has a handle; other limits; and a token
+//! before the first request:
 //!
 //! ```
 //! use std::time::Duration;

@@ -52,7 +52,7 @@ fn without_timers_an_unfinished_body_is_dropped() {
 #[test]
 fn one_that_is_moved_to_another_runtime_ends_there() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    // The first runtime is alive, but it is not driven.
+    // The first runtime exists, but no thread drives it.
     let (first, second) = (runtime(), runtime());
     let mut drain = Box::pin(Drain::new(hanging(vec![1], Default::default())));
     first.block_on(async { assert!(futures_util::FutureExt::now_or_never(drain.as_mut()).is_none()) });

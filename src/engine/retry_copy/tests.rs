@@ -55,8 +55,8 @@ fn request() -> impl Strategy<Value = Request<Full<Bytes>>> {
     })
 }
 
-/// Names, values and marks, in order: equality of maps looks at neither the order of names nor the
-/// marks.
+/// Returns names, values and sensitive marks, in order. The equality of header maps ignores the
+/// order of names and the marks.
 fn in_order(headers: &HeaderMap) -> Vec<(String, Vec<u8>, bool)> {
     let entry = |(name, value): (&HeaderName, &HeaderValue)| {
         (name.as_str().to_owned(), value.as_bytes().to_owned(), value.is_sensitive())
@@ -113,7 +113,7 @@ fn packing_takes_one_block() {
     headers.append("set-cookie", HeaderValue::from_static("a"));
     headers.append("set-cookie", HeaderValue::from_static("bc"));
     let packed = pack(&Uri::from_static("https://host/path?query"), &headers).0;
-    // `https` is a number.
+    // The scheme `https` is packed as a number.
     assert_eq!(packed.len(), 5 * 4 + "host/path?query".len() + 2 * (8 + "set-cookie".len()) + "abc".len());
     assert_eq!(packed.capacity(), TYPICAL_TARGET + 2 * TYPICAL_HEADER);
 }

@@ -2,7 +2,8 @@ use std::collections::HashSet;
 
 use super::*;
 
-/// So many keys that a random bit of their hashes is certain to be wrong once.
+/// The number of keys. If the lowest bit came from the hash, at least one of so many keys would
+/// have the wrong bit.
 const MANY: u64 = 200;
 
 #[test]

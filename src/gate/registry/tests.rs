@@ -36,7 +36,7 @@ fn reads_and_writes_by_turns_are_found_without_the_lock_and_without_a_new_key() 
     let uri: Uri = "https://public.api.live.turrisfi.com/v1/agents".parse().expect("a URI");
     let find = || [RequestClass::READS, RequestClass::WRITES].map(|class| gates.find(&uri, class));
     let first = find();
-    // A lock that is held would make a search under it wait for ever.
+    // The test holds the lock, so a search that needs it would wait for ever.
     let locked = gates.all.lock().unwrap();
     let again = find();
     drop(locked);
@@ -58,7 +58,7 @@ fn idle_gates_are_removed_and_those_in_use_stay() {
 fn what_a_gate_has_counted_is_not_lost_however_many_there_are() {
     let gates = registry();
     for n in 0..3 * SWEPT_FROM {
-        // Sent and given up: it counts for a window.
+        // A request that is sent and given up counts for a window.
         drop(hold(&find(&gates, &format!("https://{n}.example/"), RequestClass::WRITES)));
     }
     assert_eq!(gates.all.lock().unwrap().by_key.len(), 3 * SWEPT_FROM);

@@ -1,4 +1,4 @@
-//! Gates that are not idle. One reason is enough for a gate to stay.
+//! Tests of gates that are not idle. One reason is enough for a gate to stay.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Random histories of the gate, and an executor that polls the waiters.
+//! Tests of the gate with random histories, and an executor that polls the waiters.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ enum Step {
     Refuse(usize, Option<u64>, bool),
     Lose(usize),
     GiveUp(usize),
-    /// A waiter is not polled any more.
+    /// A waiter is no longer polled.
     Neglect(usize),
     Pass(u64),
 }
@@ -32,8 +32,8 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Requests as an executor would drive them: each is polled when it was woken, or when its timer
-/// fires, and never otherwise. Some are neglected.
+/// The waiting requests, driven like by an executor: a request is polled only after it was woken or
+/// its timer has fired. Some requests are never polled again.
 struct Model {
     gate: Gate,
     now: Instant,
@@ -168,8 +168,8 @@ proptest! {
         steps in proptest::collection::vec(any_step(), 1..120),
         requests in proptest::option::of(1..5u64),
     ) {
-        // `refused` and `abandon` read the clock, which stands still unless it is advanced: so does
-        // the model's.
+        // `refused` and `abandon` read tokio's clock, which stands still unless it is advanced,
+        // like the clock of the model.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let gate = requests.map_or_else(unpaced, paced);

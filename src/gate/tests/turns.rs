@@ -1,4 +1,5 @@
-//! Turns in the queue: cases that the model (`model.rs`) meets too rarely, or does not see.
+//! Tests of turns in the queue, for cases that the model (`model.rs`) meets too rarely or does not
+//! check.
 
 use super::*;
 
@@ -11,7 +12,7 @@ async fn a_refusal_of_one_that_was_not_counted_closes_a_gate_that_has_been_close
     gate.returned(again, accepted());
     let record = leave(&gate);
     assert!(record.counted.is_none());
-    // A refusal that states nothing counts only if it is news.
+    // A refusal that states no time counts only if it is the first refusal of its epoch.
     gate.refused(record, &RateLimits::default());
     assert_eq!(gate.lock().cooldown.refusals(), 1);
 }

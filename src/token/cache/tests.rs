@@ -1,5 +1,5 @@
-//! Tests of the cache by itself, for behaviour that requests cannot show: another part hides it, or
-//! only its cost shows.
+//! Tests of the cache alone, for behaviour that requests cannot show: another part hides it, or
+//! only its cost is visible.
 
 use std::{
     future::{poll_fn, ready},
@@ -26,7 +26,7 @@ const DUE: Duration = Duration::from_secs(50);
 struct Scripted {
     fetches: Arc<AtomicUsize>,
     fails: Arc<std::sync::Mutex<Option<TokenErrorKind>>>,
-    /// A token that the next fetch brings without a request.
+    /// A token that `prepare` returns, so that the next fetch sends no request.
     adopted: Arc<std::sync::Mutex<Option<&'static str>>>,
 }
 

@@ -5,9 +5,9 @@ use super::{DOCUMENTED_WINDOW as WINDOW, *};
 #[derive(Clone, Debug)]
 enum Step {
     Pass(Duration),
-    /// Begins a fetch, if a place is free.
+    /// Begins a token request, if a place is free.
     Begin(Purpose),
-    /// Ends the fetch that began first.
+    /// Ends the token request that began first.
     End,
     Learn {
         remaining: Option<u64>,

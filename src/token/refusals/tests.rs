@@ -4,7 +4,7 @@ use super::*;
 
 const TOKEN: HeaderValue = HeaderValue::from_static("Bearer token");
 
-/// Refusals after `generation` was fetched because of a 401.
+/// Returns the state after `generation` was fetched because of a 401.
 fn forced(generation: u64) -> Refusals {
     let mut refusals = Refusals::default();
     force(&mut refusals, generation);
@@ -85,7 +85,7 @@ fn replacing_a_forced_generation_pauses_from_then_on() {
         refusals.start_forced_refresh(2, repeatable, now);
         refusals.pause_left(now)
     };
-    // Without a verdict.
+    // The generation has no verdict yet.
     assert_eq!(left(&mut forced(2), true), seconds(1));
     assert_eq!(left(&mut forced(2), false), seconds(1));
     // After `Effective` there is no pause if a retry can judge the next token. If no retry can,
