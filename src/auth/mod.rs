@@ -134,8 +134,8 @@
 //! them for each attempt. There are two reasons:
 //!
 //! - A server may be slow.
-//! - hyper's client (as of 1.12) can lose a request if the connection ends at that moment. The
-//!   request then waits for ever.
+//! - hyper's client (as of 1.12) can lose a request that it gives to a connection while that
+//!   connection ends. The request then waits for ever.
 //!
 //! Lifetimes are counted on the monotonic clock, from the moment the token request was sent. Some
 //! systems stop that clock while they are suspended. The first request after the suspension may

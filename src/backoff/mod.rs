@@ -14,7 +14,7 @@
 //!    a date;
 //! 2. else until the window ends, by `X-RateLimit-Reset` or the `RateLimit` fields of the IETF
 //!    drafts;
-//! 3. else as long as this server has needed before, as far as the layer has measured it;
+//! 3. else for the time that the layer has measured for this server;
 //! 4. else a random part of 1 s, then of 2 s, 4 s and so on, up to a minute.
 //!
 //! The layer adds up to a tenth, but at most a second, to a wait that the server has asked for. The

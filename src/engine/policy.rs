@@ -39,7 +39,8 @@ pub(crate) enum Held<P: Policy> {
 ///
 /// The engine calls the functions in this order:
 ///
-/// 1. [`enter`](Admit::enter) sends the request, or makes it wait.
+/// 1. [`enter`](Admit::enter) prepares the request, which the engine then sends at once, or makes
+///    it wait.
 /// 2. While the request waits: [`poll_wait`](Admit::poll_wait), then [`leave`](Admit::leave).
 /// 3. In flight the request holds a [`Permit`](Policy::Permit).
 /// 4. A response goes to [`look`](Policy::look) and, if that asks for it, to

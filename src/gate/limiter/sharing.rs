@@ -1,37 +1,37 @@
-//! The gap between requests, if other processes share a window and leave less than the limit.
+//! [`Sharing`]: the gap between requests if other processes share a window.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// In a shared window requests leave at most at this multiple of the even rate: a process that is
-/// alone again uses up its window in a quarter of the time, and four processes that share a window
-/// overshoot by one request each.
+/// In a shared window requests are sent at most at this multiple of the even rate. A process that
+/// is alone again thus uses up its window in a quarter of the time, and four processes that share a
+/// window exceed the limit by one request each.
 const RATE: u32 = 4;
 
-/// The gap begins with the number of requests that the last window carried. It is halved after this
+/// The first gap follows from the number of requests in the last window. It is halved after this
 /// many successes, until it is the gap of the limit.
 const EASE_STEP: u32 = 2;
 
-/// A window that carried less than this part of its limit says nothing of an even share.
+/// A window in which we sent less than this part of the limit says nothing about an even share.
 pub(super) const LEAST_SHARE_DIVISOR: u64 = 8;
 
 /// The evidence that other processes share the windows.
 #[derive(Debug, Default)]
 pub(super) struct Sharing {
     since: Option<Instant>,
-    /// How many requests the last window carried.
+    /// How many of our requests were in the last window.
     carried: u64,
     /// How long the last window took.
     span: Duration,
-    /// The successes since then.
+    /// The number of successes since the sharing was last noticed.
     eased: u32,
     gap_ends: Option<Instant>,
 }
 
 impl Sharing {
-    /// Records that a window of length `span` was used up although it `carried` fewer requests than
-    /// the limit.
+    /// Records that a window of length `span` was used up, although we sent only `carried` requests
+    /// in it, fewer than the limit.
     pub(super) fn notice(&mut self, carried: u64, span: Duration, now: Instant) {
         *self = Self { since: Some(now), carried, span, eased: 0, gap_ends: self.gap_ends };
     }
@@ -40,7 +40,7 @@ impl Sharing {
         *self = Self::default();
     }
 
-    /// Ends the sharing `memory` after it was last noticed.
+    /// Ends the sharing, if it was last noticed longer than `memory` ago.
     pub(super) fn forget_after(&mut self, memory: Duration, now: Instant) {
         if self.since.is_some_and(|since| now.saturating_duration_since(since) > memory) {
             self.end();
@@ -52,13 +52,13 @@ impl Sharing {
         self.since
     }
 
-    /// Returns the time until which the next request has to wait.
+    /// Returns the time until which the next request has to wait, if it has to wait.
     #[inline]
     pub(super) fn wait(&self, now: Instant) -> Option<Instant> {
         self.gap_ends.filter(|end| *end > now)
     }
 
-    /// Records that a request leaves. A window of this `length` carries `limit` requests.
+    /// Records that a request is sent. A window has this `length`, and room for `limit` requests.
     #[inline]
     pub(super) fn sent(&mut self, limit: Option<u64>, length: Duration, now: Instant) {
         if let (Some(_), Some(limit)) = (self.since, limit) {

@@ -16,7 +16,7 @@ fn paced() -> Limiter {
     Limiter::new(ALLOWANCE, true, MAX_WAIT)
 }
 
-/// Sends as many as may leave now.
+/// Sends as many requests as may be sent now.
 fn burst(limiter: &mut Limiter, now: Instant) -> u64 {
     let mut sent = 0;
     while limiter.wait(now).is_none() && sent < 1000 {
@@ -30,7 +30,7 @@ fn answer(limiter: &mut Limiter, outcome: Outcome, times: u64, sent_at: Instant,
     let mut outcome = outcome;
     for _ in 0..times {
         limiter.returned(outcome, sent_at, now, || 0.0);
-        // Among requests that were sent together only the first refusal is news.
+        // Among requests that were sent together only the first refusal counts.
         if let Outcome::Refused { is_news, .. } = &mut outcome {
             *is_news = false;
         }
@@ -84,7 +84,7 @@ fn the_servers_count_replaces_ours_down_and_up() {
     answer(&mut limiter, Outcome::Accepted(Some(window(35, 5, 30.0))), 30, start, start);
     assert_eq!(burst(&mut limiter, start), 5);
     answer(&mut limiter, Outcome::Accepted(Some(window(35, 0, 30.0))), 5, start, start);
-    // The header may be a second short of the truth.
+    // The header may be up to a second too early.
     assert_eq!(limiter.wait(start), Some(start + seconds(31.0)));
     let end = start + seconds(31.0);
     assert_eq!(burst(&mut limiter, end), 35);
@@ -125,10 +125,10 @@ fn a_window_that_others_used_up_is_shared_from_then_on() {
     let end = start + seconds(31.0);
     assert_eq!(limiter.wait(start), Some(end));
     assert_eq!(burst(&mut limiter, end), 1);
-    // A quarter of the gap at which the fifteen were spread over the 31 seconds; it comes down to
-    // that of the limit.
+    // The gap is a quarter of the gap that spreads the fifteen requests over the 31 seconds. It
+    // then shrinks to the gap of the limit.
     assert_eq!(limiter.wait(end), Some(end + seconds(31.0) / 15 / 4));
-    // Having a window to itself ends it.
+    // A window without other processes ends the sharing.
     let mut now = end;
     for remaining in (0..60).rev() {
         if remaining < 59 {
@@ -161,31 +161,31 @@ fn nothing_the_server_says_holds_requests_back_for_longer_than_the_bound() {
     }
 }
 
-/// A server with fixed windows, and requests that take their time to it and back.
+/// A server with fixed windows, and requests that take some time in each direction.
 #[derive(Clone, Debug)]
 struct Server {
     limit: u64,
-    /// The offset of windows that follow each other without gaps; without it a window begins with
-    /// its first request.
+    /// The offset of windows that follow each other without gaps. If it is `None`, a window begins
+    /// with its first request.
     aligned: Option<f64>,
     /// Headers are sent when at most this many requests are left.
     tell_at: u64,
 }
 
-/// Sends `requests` one after another as they may leave, each taking as long as `latencies` has it
-/// in turn. Returns how many were refused, and when the last one left.
+/// Sends `requests` one after another, as soon as they may be sent. `latencies` has their times in
+/// transit, in turn. Returns how many requests were refused, and when the last request was sent.
 fn simulate(server: &Server, arrivals: &[f64], latencies: &[(f64, f64)]) -> (u64, f64) {
     let start = Instant::now();
     let mut limiter = paced();
-    // What happens next: (when, whether it is the arrival at the server or the answer, when it
-    // left, its outcome).
+    // The next events: (when, whether it is the arrival at the server or the response, when the
+    // request was sent, its outcome).
     let mut events: Vec<(f64, Option<Outcome>, f64, f64)> = Vec::new();
     let (mut begins, mut count) = (f64::NEG_INFINITY, 0);
     let (mut refused, mut now, mut next) = (0, 0.0f64, 0);
     let at = |time: f64| start + seconds(time);
     loop {
         events.sort_by(|a, b| b.0.total_cmp(&a.0));
-        // The limiter is asked nothing about a time after the next event.
+        // The limiter is not called for a time after the next event.
         let due = events.last().map_or(f64::INFINITY, |event| event.0);
         let arrival = arrivals.get(next).map(|arrives| now.max(*arrives)).filter(|arrives| *arrives < due);
         let may_leave = arrival.map(|from| {
@@ -196,7 +196,7 @@ fn simulate(server: &Server, arrivals: &[f64], latencies: &[(f64, f64)]) -> (u64
             (None, None) => return (refused, now),
             (Some(leaves), due) if due.is_none_or(|due| leaves < due) => {
                 if leaves > now.max(arrivals[next]) {
-                    // The limiter is only asked again: its forecast may have changed by then.
+                    // The limiter is asked again, because its forecast may have changed by then.
                     now = leaves;
                     continue;
                 }
@@ -224,7 +224,7 @@ fn simulate(server: &Server, arrivals: &[f64], latencies: &[(f64, f64)]) -> (u64
                         refused += u64::from(is_refused);
                         count += u64::from(!is_refused);
                         let left = server.limit - count;
-                        // Whole seconds, of the server's clock, rounded down like its date.
+                        // Whole seconds of the server's clock, rounded down like its date.
                         let reset = (begins + 60.0 + 1000.0).floor() - (now + 1000.0).floor();
                         let limits = match left <= server.tell_at {
                             true => window(server.limit, left, reset.max(0.0)),
@@ -263,8 +263,8 @@ proptest! {
         arrivals.sort_by(f64::total_cmp);
         let (refused, last) = simulate(&server, &arrivals, &latencies);
         prop_assert_eq!(refused, 0);
-        // Each window is used up, and begins late by at most an answer and the header's
-        // granularity.
+        // Each window is used up. It begins late by at most the time of a response and the
+        // granularity of the header.
         let windows = (arrivals.len() as f64 / 60.0).ceil();
         prop_assert!(last <= 200.0 + windows * (60.0 + 4.0 + 3.0), "{last}");
     }
@@ -279,7 +279,7 @@ proptest! {
         ),
     ) {
         let mut limiter = Limiter::new(ALLOWANCE, paced, MAX_WAIT);
-        // This limiter looks at the time on every call, not only when a change is due.
+        // This limiter applies the effects of time on every call, not only when they are due.
         let mut eager = Limiter::new(ALLOWANCE, paced, MAX_WAIT);
         let mut now = Instant::now();
         for (step, advance, limit, remaining, reset, retry, share) in steps {
@@ -288,7 +288,7 @@ proptest! {
             let limits = RateLimits {
                 limit,
                 remaining,
-                // Whole seconds: small numbers, as servers state them, and any number.
+                // Whole seconds: small numbers, as real servers state them, and arbitrary numbers.
                 reset_after: reset.map(|reset| Duration::from_secs(if reset % 2 == 0 { reset % 100 } else { reset })),
                 reset_margin: seconds(f64::from(u8::from(share < 0.3))),
                 window: retry.map(|retry| Duration::from_secs(retry % 100 + 1)).filter(|_| share > 0.9),
@@ -316,7 +316,7 @@ proptest! {
     }
 }
 
-/// Any number of requests takes no more memory than some hundred.
+/// Any number of requests takes no more memory than some hundred requests.
 #[test]
 fn slots_that_were_taken_at_about_the_same_time_are_free_together() {
     let (mut limiter, start) = (paced(), Instant::now());
@@ -324,7 +324,7 @@ fn slots_that_were_taken_at_about_the_same_time_are_free_together() {
         limiter.sent(start);
         answer(&mut limiter, accepted(), 1, start, start + seconds(taken));
     }
-    // The first three are within one part in 256 of a window.
+    // The first three requests are sent within one 256th of a window.
     assert_eq!(limiter.windows.first_free_at(), Some(start + seconds(0.2) + ALLOWANCE.window));
     assert_eq!(limiter.wait(start + seconds(60.25)), None);
     assert_eq!(limiter.windows.answered(), 1);

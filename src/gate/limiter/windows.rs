@@ -1,17 +1,18 @@
-//! Stated windows: by the server, by the settings, or by the documentation.
+//! [`Windows`]: windows that the server, the settings or the documentation state.
 //!
-//! We count our own requests until the server states its window. Then its count replaces ours, up
-//! and down.
+//! We count our own requests until the server states its window. Its count then replaces our count,
+//! whether it is larger or smaller.
 //!
-//! 1. Until the server says otherwise, at most `limit` slots are in use ([`UsedSlots`]).
-//! 2. An answer that states how many requests are left and when the window ends describes the
+//! 1. Until the server states its window, at most `limit` slots are in use ([`UsedSlots`]).
+//! 2. A response that states how many requests are left and when the window ends describes the
 //!    present window. It replaces the count until the window ends. Then the slots of all requests
-//!    that were surely answered in it are free.
-//! 3. The length of a window is the server's, if it states one. Otherwise it is the time from one
-//!    stated end to the next, if that is shorter than the known length.
-//! 4. A refusal that says when to ask again means that no requests are left until then.
-//! 5. If a window was used up although it carried less than the limit, other processes share it, or
-//!    the server has no windows. Then requests leave with a gap between them ([`Sharing`]).
+//!    that certainly got their responses in that window are free.
+//! 3. The length of a window is the length that the server states. If it states none, the length is
+//!    the time from one stated end to the next, if that time is shorter than the known length.
+//! 4. A refusal that states when to retry means that no requests are left until then.
+//! 5. If a window was used up although we sent fewer requests than the limit, other processes share
+//!    it, or the server has no windows. Requests are then sent with a gap between them
+//!    ([`Sharing`]).
 //! 6. A stated limit is forgotten if the server has not repeated it for [`MEMORY`] windows.
 
 use std::time::Duration;
@@ -27,28 +28,29 @@ use crate::{
     gate::{Allowance, cooldown},
 };
 
-/// The number of windows after which a limit is forgotten that the server no longer states.
+/// The number of windows after which a limit that the server no longer states is forgotten.
 const MEMORY: u32 = 5;
 
-/// The jitter at the end of a window, which spreads the processes of a fleet: at most this time,
-/// and at most this part of the time until the end.
+/// The bounds on the jitter at the end of a window, which spreads the processes of a fleet: this
+/// time, and this part of the time until the end.
 const MOST_WINDOW_JITTER: Duration = Duration::from_millis(250);
 const WINDOW_JITTER_DIVISOR: u32 = 16;
 
-/// A server's clock that counts whole seconds makes a stated time uncertain. In short windows a
-/// time below this is not prolonged for that reason: one request tries whether the window is over.
+/// A stated time is uncertain if the server's clock counts whole seconds. A longer time is
+/// therefore prolonged. In a short window a time below this value is not prolonged. Instead one
+/// request probes whether the window has ended.
 const SHORT_RESET: Duration = Duration::from_secs(4);
 
-/// A length below the documented one is believed after this many shorter windows in a row.
+/// A length below the documented length is accepted after this many shorter windows in a row.
 const SHORT_WINDOWS: u32 = 3;
 
-/// How long a request that tries a window may hold up the next one.
+/// How long a request that probes a window may hold up the next request.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Windows {
-    /// The allowance at the beginning. If there is none, requests are held back only after the
-    /// server has stated a limit.
+    /// The limit of the settings or the documentation. If it is `None`, requests are held back only
+    /// after the server has stated a limit.
     documented: Option<u64>,
     documented_length: Duration,
     max_wait: Duration,
@@ -58,40 +60,40 @@ pub(super) struct Windows {
     slots: UsedSlots,
     /// The server has stated the length of its windows.
     length_is_stated: bool,
-    /// The longest time until a reset, if the server's limit is not the documented one.
+    /// The longest time until a reset, if the server's limit is not the documented limit.
     least_length: Duration,
     window: Option<Window>,
     /// How many windows in a row were much shorter than the known length.
     short_windows: u32,
-    /// When the previous window ended, as the server stated it.
+    /// When the previous window ended, as stated by the server.
     ended_at: Option<Instant>,
-    /// Set if a window has ended and the next one may carry no requests. One request tries it. The
-    /// inner value is when that request left.
+    /// Set if a window has ended and the next window may have no room for requests. One request
+    /// then probes it. The inner value is when that request was sent.
     trial: Option<Option<Instant>>,
     sharing: Sharing,
-    /// Until this time the passing of time changes nothing. `None` if it has to be computed anew.
+    /// Until this time the passing of time has no effect. `None` if this has to be computed again.
     settled_until: Option<Instant>,
 }
 
-/// The window that the server counts in at present.
+/// The window in which the server counts at present.
 #[derive(Clone, Copy, Debug)]
 struct Window {
-    /// When it was first heard of.
+    /// When the server first stated it.
     began: Instant,
-    /// The latest end: not earlier than the true end, unless the end is uncertain.
+    /// The latest possible end. It is not earlier than the true end, unless the end is uncertain.
     ends: Instant,
-    /// The earliest end: not later than the true end. Requests that were answered by then were not
-    /// counted in the next window.
+    /// The earliest possible end. It is not later than the true end. The next window did not count
+    /// requests whose responses had arrived by then.
     certain: Instant,
     jitter: Duration,
-    /// How many requests are left. Requests in flight are not yet subtracted.
+    /// How many requests are left, before requests in flight are subtracted.
     left: u64,
-    /// The server has stated how many requests are left. Otherwise it has stated only when to ask
-    /// again.
+    /// The server has stated how many requests are left. Otherwise it has stated only when to
+    /// retry.
     is_counted: bool,
-    /// It may end a little later.
+    /// The window may end a little later than `ends`.
     is_uncertain: bool,
-    /// We have counted requests for all of this window.
+    /// We have counted our requests since the beginning of this window.
     is_whole: bool,
 }
 
@@ -134,7 +136,7 @@ impl Windows {
         self.max_wait
     }
 
-    /// How many requests of the present window were answered.
+    /// How many slots belong to requests that got a response.
     pub(super) fn answered(&self) -> u64 {
         self.slots.answered()
     }
@@ -152,7 +154,8 @@ impl Windows {
                 return Some(window.opens());
             }
         } else if self.limit.is_some_and(|limit| self.slots.used() >= limit) {
-            // If all slots are in flight, the next answer decides, and wakes the head of the queue.
+            // If all slots are in flight, the next response decides, and wakes the head of the
+            // queue.
             return Some(self.slots.first_free_at().unwrap_or(now + self.slots.length()));
         }
         self.sharing.wait(now)
@@ -211,7 +214,7 @@ impl Windows {
             }
             return;
         };
-        // The gate adds the jitter, and holds requests back until the stated time.
+        // No jitter here: the gate adds jitter, and holds requests back until the stated time.
         let ends = now + asked.min(self.max_wait);
         if let Some(reset) = limits.reset_after.filter(|reset| !reset.is_zero()) {
             self.learn_least_length(reset, false);
@@ -232,7 +235,8 @@ impl Windows {
             Some(window) if window.ends < ends + self.slots.length() / 2 && window.ends + asked / 4 > ends => {
                 window.left = 0;
                 window.ends = window.ends.min(ends);
-                // Requests that were accepted before the window was used up were counted in it.
+                // Requests that were accepted before this refusal were counted in the window that
+                // is used up now.
                 window.certain = window.certain.max(now.min(window.ends));
             }
             window => *window = Some(said),
@@ -247,13 +251,13 @@ impl Windows {
             && self.sharing.known_since().is_none()
     }
 
-    /// Whether requests have been counted for as long as a window can have lasted.
+    /// Whether we have counted our requests for at least the length of a window.
     fn is_whole(&self) -> bool {
         self.documented.is_some() || self.ended_at.is_some()
     }
 
-    /// Records that an answer without a statement has used one request of the window. A statement
-    /// includes its own request.
+    /// Records that a request whose response states nothing has used up one request of the window.
+    /// A statement includes its own request.
     fn one_less(&mut self) {
         if let Some(window) = &mut self.window {
             window.left = window.left.saturating_sub(1);
@@ -263,11 +267,12 @@ impl Windows {
     fn learn(&mut self, limits: &RateLimits, sent_at: Instant, now: Instant, share: f64) {
         self.learn_limit(limits, now);
         match (limits.remaining, limits.reset_after) {
-            // The window ends within the second or has ended, so its end stays unknown. The
-            // statement of how many requests are left still counts.
+            // A reset of zero means that the window ends within the second or has ended. Its end
+            // stays unknown, but the number of requests left still counts.
             (Some(remaining), Some(Duration::ZERO)) => {
                 self.one_less();
-                // Answers may overtake each other, so this does not apply to the documented limit.
+                // Responses may overtake each other, so this does not apply to the documented
+                // limit.
                 let limit = self.limit.filter(|_| self.limit != self.documented);
                 if let Some(counted) = limit.and_then(|limit| limit.checked_sub(remaining)) {
                     self.slots.free_all_but(counted);
@@ -296,8 +301,9 @@ impl Windows {
         }
     }
 
-    /// Learns that `reset` is left of a window, or is all of it if the window `is_fresh`. If the
-    /// server's limit is not the documented one, nothing else is known of the length.
+    /// Learns that a window is at least `reset` long. If the window `is_fresh`, that is its length.
+    /// Without a stated length this is all that is known, unless the server's limit is the
+    /// documented limit.
     fn learn_least_length(&mut self, reset: Duration, is_fresh: bool) {
         if self.length_is_stated || self.documented.is_some() && !is_fresh || self.limit == self.documented {
             return;
@@ -309,9 +315,9 @@ impl Windows {
         }
     }
 
-    /// Learns from an answer how many requests are `left` of the window, and that it ends after
-    /// `reset`. The stated end is up to `margin` before the true end, or up to twice `margin` after
-    /// it. The server stated it between `sent_at` and `now`.
+    /// Learns from a response how many requests are `left` of the window, and that the window ends
+    /// after `reset`. The stated end is up to `margin` before the true end, or up to twice `margin`
+    /// after it. The server made the statement between `sent_at` and `now`.
     fn learn_window(
         &mut self,
         left: u64,
@@ -326,22 +332,22 @@ impl Windows {
         let reset = reset.min(self.max_wait);
         let is_short = reset < SHORT_RESET && self.slots.length() < 2 * SHORT_RESET;
         let prolonged = if is_short { Duration::ZERO } else { margin };
-        // `UsedSlots` takes it that the server has counted the request by then.
+        // `UsedSlots` assumes that the server has counted the request by then.
         let said_at = now.min(sent_at + self.slots.patience());
         let (said, latest) = (said_at + reset, now + self.max_wait);
         let mut ends = (said + prolonged).min(latest);
         let mut is_uncertain = prolonged < margin;
-        // Requests that were answered before this request left were counted before it. A server
-        // that rounds up states up to a second too much.
+        // Requests that got their responses before this request was sent were counted before it. A
+        // server that rounds up states up to a second too much.
         let coarse = margin.max(Duration::from_secs(1));
         let mut certain = sent_at + reset.saturating_sub(margin + coarse);
         let counted = self.limit.and_then(|limit| limit.checked_sub(left));
         let all_ours = counted == Some(self.slots.used()) && !self.slots.have_expired_since(sent_at, now);
         if all_ours {
-            // The server has counted only our requests, and all of ours are in this window. (A slot
-            // that has expired since could be mistaken for a slot of the next window.) Then the
-            // window ends at the latest when the slot of its first request is free, which we know
-            // to the millisecond.
+            // The server has counted only our requests, and all of our requests are in this window.
+            // Then the window ends at the latest when the slot of its first request is free, a time
+            // that we know to the millisecond. (No slot may have expired since, because it could be
+            // mistaken for a slot of the next window.)
             certain = certain.max(now);
             if let Some(first) = self.slots.first_free_at()
                 && first + 2 * coarse >= said
@@ -354,9 +360,9 @@ impl Windows {
         let jitter = MOST_WINDOW_JITTER.min(reset / WINDOW_JITTER_DIVISOR).mul_f64(share).min(latest - ends);
         let half = self.slots.length() / 2;
         match &mut self.window {
-            // A late answer from the previous window.
+            // A late response from the previous window.
             Some(window) if window.is_counted && ends + half < window.ends => {}
-            // Answers may overtake each other: the lowest number left is the latest, and every
+            // Responses may overtake each other. So the lowest number left is the latest, and every
             // stated end is an upper bound.
             Some(window) if window.is_counted && ends < window.ends + half => {
                 window.left = window.left.min(left);
@@ -376,16 +382,16 @@ impl Windows {
         }
     }
 
-    /// Learns the length of a new window that ends at `ends`, by the answer to a request that was
-    /// sent at `sent_at`. A window that follows another at once is at most as long as the time
-    /// between their ends. If the request was sent before the previous window ended, its answer may
-    /// describe that window.
+    /// Learns the length of a new window that ends at `ends`, from the response to a request that
+    /// was sent at `sent_at`. A window that follows another window at once is at most as long as
+    /// the time between their ends. A request that was sent before the end of the previous window
+    /// teaches nothing, because its response may describe that window.
     fn learn_length(&mut self, ends: Instant, reset: Duration, sent_at: Instant) {
         if let Some(ended_at) = self.ended_at.filter(|ended_at| sent_at >= *ended_at) {
             let longest = reset.max(ends.saturating_duration_since(ended_at));
-            // The two ends may be off by a second or two, so a window that is nearly as long as the
-            // known length has that length. If the limit is the documented one, one short window is
-            // not enough.
+            // The two ends may be off by a second or two. So a window that is not much shorter than
+            // the known length counts as having that length. If the limit is the documented limit,
+            // one short window is not enough.
             let is_shorter = longest < self.slots.length() / 2 && !longest.is_zero();
             self.short_windows = if is_shorter { self.short_windows + 1 } else { 0 };
             let enough = if self.limit == self.documented { SHORT_WINDOWS } else { 1 };
@@ -395,7 +401,7 @@ impl Windows {
         }
     }
 
-    /// Brings everything up to date.
+    /// Applies the effects of the time that has passed.
     #[inline]
     fn roll(&mut self, now: Instant) {
         if self.settled_until.is_none_or(|until| until <= now) {
@@ -403,7 +409,7 @@ impl Windows {
         }
     }
 
-    /// Returns when the passing of time next changes something, if no event comes before that.
+    /// Returns when the passing of time next has an effect, if no event comes before.
     fn next_change(&self, now: Instant) -> Instant {
         let memory = self.memory();
         let changes = [
@@ -414,7 +420,7 @@ impl Windows {
             self.stated_at.map(|stated| stated + memory),
             self.ended_at.map(|ended| ended + memory),
         ];
-        // Statements and slots from now on cause no change before this.
+        // Later statements and slots have no effect before this time.
         changes.into_iter().flatten().fold(now + self.slots.length() / 4, Instant::min)
     }
 
@@ -428,8 +434,8 @@ impl Windows {
         if self.window.is_some_and(|window| window.opens() <= now) {
             self.finish_window(now);
         }
-        // The requests of a window are counted when the next one opens, a little after the first
-        // slot is free.
+        // The requests of a window are counted when the next window opens, a little after the first
+        // slot is free. So no slot of the window is freed before that.
         self.slots.expire(now, self.window.map(|window| window.ends));
         let memory = self.memory();
         self.sharing.forget_after(memory, now);
@@ -486,7 +492,7 @@ impl Windows {
         self.slots.first_free_at()
     }
 
-    /// Makes the next call look at the time, even if time has changed nothing.
+    /// Makes the next call apply the effects of time, even if none is due.
     #[cfg(test)]
     pub(super) fn unsettle(&mut self) {
         self.settled_until = None;
