@@ -104,8 +104,8 @@ async fn the_refusals_of_one_burst_close_the_gate_once() {
     for record in burst {
         gate.refused(record, &RateLimits::default());
     }
-    // The first step of the exponential delay, not the hundredth, and its jitter is not drawn
-    // again.
+    // The refusals count as one: the delay is the first step of the exponential delay, with a
+    // single jitter.
     let position = stand(&gate);
     assert!(until(&gate, position) - start <= Duration::from_secs(1));
     assert_eq!(gate.lock().cooldown.refusals(), 1);
@@ -166,7 +166,7 @@ async fn after_a_refusal_the_gate_opens_by_degrees() {
     gate.join(refused, Waker::noop());
     let places: Vec<_> = (0..6).map(|_| stand(&gate)).collect();
     let first = go(&gate, refused).await;
-    // No request follows until it has a response, or its response is late.
+    // No other request is sent until this request has a response, or until its response is late.
     let left = Instant::now();
     assert_eq!(until(&gate, places[0]), left + PATIENCE);
     gate.returned(first, accepted());
@@ -204,7 +204,7 @@ async fn one_that_misses_its_turn_holds_nobody_up_for_long_and_goes_first_when_i
     gate.returned(record, accepted());
     let start = Instant::now();
     let record = go(&gate, present).await;
-    // A window, a second for each absent waiter, and the delay of looking only now and then.
+    // The bound: a window, a second for each absent waiter, and the time between two looks.
     assert!(start.elapsed() <= WINDOW + 6 * PATIENCE, "{:?}", start.elapsed());
     gate.returned(record, accepted());
     let late = stand(&gate);
@@ -270,7 +270,7 @@ async fn no_waker_is_dropped_under_the_lock_since_a_task_that_is_dropped_with_it
     let record = leave(&gate);
     let places = [stand(&gate), stand(&gate), stand(&gate), stand(&gate)];
     for _ in 0..2 {
-        // Twice, so that one takes the position of another.
+        // Each position joins twice, so that the second waker replaces the first.
         for position in places {
             gate.turn(position, Instant::now(), &waker());
         }
@@ -278,7 +278,7 @@ async fn no_waker_is_dropped_under_the_lock_since_a_task_that_is_dropped_with_it
     gate.leave(places[3]);
     gate.returned(record, accepted());
     tokio::time::sleep(WINDOW).await;
-    // The first waiter does not come. It is woken, and removed from the queue.
+    // The first waiter does not send. It is woken, and removed from the queue.
     gate.turn(places[1], Instant::now(), Waker::noop());
     tokio::time::sleep(PATIENCE).await;
     assert_eq!(gate.turn(places[1], Instant::now(), Waker::noop()), Turn::Send);

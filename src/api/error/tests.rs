@@ -125,7 +125,7 @@ fn a_secret_is_left_out_whatever_unprintable_characters_are_in_it() {
     let read = |message: &str, secret: &str| {
         ErrorAnswer::decode_without(&encode::error_answer(400, "r", "t", &[message], TIMESTAMP), &[secret]).messages
     };
-    // Line breaks and invisible characters inside the secret.
+    // The secret has line breaks and invisible characters inside.
     assert_eq!(&*read("s3c\r\nret or s3\u{200b}cr\u{202e}et", "s3cret")[0], "[secret] or [secret]");
     assert_eq!(&*read("it was s3\u{200b}cret or s3cret", "s3\u{200b}cret")[0], "it was [secret] or [secret]");
     assert_eq!(&*read("it was s3\u{1f}cret", "s3\u{1f}cret")[0], "it was [secret]");

@@ -47,7 +47,7 @@ fn what_does_not_have_both_claims_has_no_lifetime() {
 
 #[test]
 fn the_payload_is_in_the_url_safe_alphabet() {
-    // In the other alphabet these two would be `+` and `/`.
+    // The claims contain two characters that the standard alphabet would encode with `+` and `/`.
     let claims = r#"{"iat": 1, "exp": 2, "name": "ÿÿ>>>???"}"#;
     let payload = BASE64_URL_SAFE_NO_PAD.encode(claims);
     assert!(payload.contains('-') || payload.contains('_'), "{payload}");

@@ -6,7 +6,7 @@ use crate::api::encode;
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`, the example of RFC 9110.
 const EXAMPLE: u64 = 784_111_777;
-/// A time of these years.
+/// A plausible time of today, in seconds since 1970.
 const NOW: u64 = 1_763_000_000;
 
 fn at(seconds: u64) -> SystemTime {
@@ -123,7 +123,8 @@ fn several_policies_are_paired_by_position_and_the_tightest_is_obeyed() {
         ("retry-after", &http_date(NOW + 9)),
         ("retry-after", "5"),
     ]);
-    // By position: 60 with 5 left for 12 s, 10 with none left for 7 s, and another limit of 60 of which nothing is known.
+    // The items are paired by position: a limit of 60 with 5 left for 12 s, a limit of 10 with none
+    // left for 7 s, and another limit of 60 without further statements.
     let expected = RateLimits {
         limit: Some(10),
         remaining: Some(0),
@@ -163,7 +164,7 @@ fn what_is_no_number_is_left_out() {
             ("x-ratelimit-reset", value),
             ("retry-after", value),
         ]);
-        // The comma in a date that is cut short does not make a list of it.
+        // The comma in an incomplete date does not make the date a list.
         assert_eq!(limits, RateLimits::default(), "{value}");
     }
     assert_eq!(read(&[("x-ratelimit-limit", "60;w=60")]).limit, Some(60));
@@ -337,7 +338,7 @@ fn every_draft_of_the_structured_fields_is_read() {
             ],
             full(minute),
         ),
-        // A quota of bytes says nothing of requests.
+        // A quota of bytes says nothing about requests.
         (
             &[
                 ("ratelimit-policy", "\"b\";q=9;qu=\"content-bytes\";w=60, \"r\";q=100;w=60"),
@@ -349,7 +350,7 @@ fn every_draft_of_the_structured_fields_is_read() {
     for (fields, expected) in cases {
         assert_eq!(read(fields), expected, "{fields:?}");
     }
-    // A policy alone states how much a window carries, and how long it is.
+    // A policy alone states the number of requests in a window, and the length of the window.
     let policy = RateLimits { limit: Some(100), window: minute, ..RateLimits::default() };
     assert_eq!(read(&[("ratelimit-policy", "\"default\";q=100;w=60")]), policy);
     assert_eq!(read(&[("ratelimit-policy", "\"default\";q=100;w=0")]).window, None);
@@ -372,13 +373,14 @@ fn several_policies_are_paired_by_name_or_else_by_position() {
     assert_eq!(tightest("\"burst\";r=3;t=1, \"day\";r=4000;t=3600"), burst(3, 1));
     assert_eq!(tightest("\"day\";r=4000;t=3600, \"burst\";r=3;t=1"), burst(3, 1));
     assert_eq!(tightest("\"day\";r=2;t=3600, \"burst\";r=3;t=1"), day(2, 3_600));
-    // Of those with nothing left, the one that ends last.
+    // Both policies have no requests left, so the policy that ends last counts.
     assert_eq!(tightest("\"burst\";r=0;t=1, \"day\";r=0;t=3600"), day(0, 3_600));
     assert_eq!(tightest("\"burst\";r=0;t=1, \"day\";r=1;t=3600"), burst(0, 1));
-    // No such names: by position.
+    // No policy has these names, so the items are paired by position.
     assert_eq!(tightest("\"one\";r=3;t=1, \"two\";r=4000;t=3600"), burst(3, 1));
     assert_eq!(tightest("\"one\";r=9;t=1, \"two\";r=2;t=3600"), day(2, 3_600));
-    // Only the long one is told of: the short one may have all its requests left, but no more than those.
+    // Only the long policy has a number left. The short policy has at most its whole limit left,
+    // which is less.
     assert_eq!(tightest("\"day\";r=4000;t=3600"), (Some(10), None, None, Some(1)));
     assert_eq!(tightest("\"day\";r=4;t=3600"), day(4, 3_600));
 }
@@ -419,7 +421,8 @@ fn an_answer_is_as_old_as_its_age() {
     assert_eq!(waits("31", true), [0, 0, 0]);
     assert_eq!(waits("99999999999999999999999", true), [0, 0, 0]);
     assert_eq!(waits("old", true), [30, 30, 30]);
-    // Without a `Date` the local clock stands in, which has gone on by itself: the time that is read against it is not cut twice.
+    // Without a `Date` the local clock is used. It includes the age already, so the age is not
+    // subtracted again.
     let local = read(&[("age", "10"), ("x-ratelimit-reset", &(NOW + 30).to_string())]);
     assert_eq!(local.reset_after, Some(Duration::from_secs(30)));
 }
@@ -477,13 +480,14 @@ proptest! {
         let limits = RateLimits::read(&headers, if now < 0 { UNIX_EPOCH - offset } else { UNIX_EPOCH + offset });
         prop_assert_ne!(limits.window, Some(Duration::ZERO));
         prop_assert!(limits.reset_margin <= GRANULARITY);
-        // A second or more is whole, unless it is a time with a fraction, or in milliseconds.
+        // A wait of a second or more is a whole number of seconds, unless it comes from a time with
+        // a fraction or from milliseconds.
         let is_coarse = |wait: Duration| wait < Duration::from_secs(1) || wait.subsec_nanos() == 0;
         prop_assert!(limits.reset_margin > Duration::ZERO || limits.reset_after.is_none_or(is_coarse));
         forbids_retry(&headers);
     }
 
-    /// Whatever form a server chooses, it means the same wait.
+    /// All forms that a server can choose lead to the same wait.
     #[test]
     fn a_wait_is_the_same_in_every_form(now in FIRST_EPOCH_SECOND..4_000_000_000, wait in 1u64..1_000_000, days in -9i64..9) {
         let (date, then) = (http_date(now), now + wait);

@@ -10,7 +10,7 @@ fn decode(body: &str) -> TokenAnswer {
     TokenAnswer::decode(body.as_bytes(), "").unwrap_or_else(|error| panic!("{error} in {body}"))
 }
 
-/// Returns the faulty field, after a check that the error shows nothing of `secret`.
+/// Returns the faulty field. Asserts that the error does not show `secret`.
 fn fault(body: &str, secret: &str) -> &'static str {
     let Err(error) = TokenAnswer::decode(body.as_bytes(), "") else { panic!("this is no token answer: {body}") };
     let shown = format!("{error} {error:?}");
@@ -38,14 +38,14 @@ fn the_request_is_written_into_a_buffer_that_never_grows() {
 #[test]
 fn the_token_is_read_in_every_documented_shape() {
     let bodies = [
-        // The OpenAPI schema.
+        // The form of the OpenAPI schema.
         r#"{"data": {"accessToken": "a.b.c", "expiresIn": 3600, "tokenType": "Bearer"}, "requestId": "dev-1",
             "timestamp": "2025-11-12T20:49:03.293Z"}"#,
-        // The authentication guide.
+        // The form of the vendor's authentication guide.
         r#"{"statusCode": 201, "data": {"accessToken": "a.b.c"}, "timestamp": "2025-11-12T20:49:03.293Z"}"#,
-        // The JavaScript sample.
+        // The form of the vendor's JavaScript sample.
         r#"{"access_token": "a.b.c"}"#,
-        // RFC 6749.
+        // The form of RFC 6749.
         r#"{"access_token": "a.b.c", "token_type": "bearer", "expires_in": 3600, "scope": "all"}"#,
         r#"{"accessToken": "a.b.c", "tokenType": "BEARER", "expiresIn": "3600"}"#,
         r#"{"data": {"access_token": "a.b.c", "token_type": null, "expires_in": null}}"#,
@@ -212,7 +212,7 @@ fn a_field_that_is_there_twice_is_an_error() {
     for (body, field) in cases {
         assert_eq!(fault(body, "s3cret"), field, "{body}");
     }
-    // Fields without a meaning here may be repeated.
+    // Fields that have no meaning for this crate may be repeated.
     decode(r#"{"access_token": "a", "scope": 1, "scope": 2, "more": {"access_token": 1, "accessToken": 2}}"#);
 }
 
@@ -250,7 +250,7 @@ fn ten_thousand_levels_of_nesting_are_an_error() {
     ] {
         assert_eq!(fault(&body, "s3cret"), "body");
     }
-    // Nesting to a sensible depth in a meaningless field is no fault.
+    // A field without a meaning may be nested to a moderate depth.
     let (open, close) = ("[".repeat(100), "]".repeat(100));
     decode(&format!(r#"{{"junk": {open}{close}, "access_token": "a"}}"#));
 }

@@ -94,8 +94,7 @@ fn replacing_a_forced_generation_pauses_from_then_on() {
     refusals.record_retry_succeeded(2);
     assert_eq!(left(&mut refusals, true), Duration::ZERO);
     assert_eq!(left(&mut refusals, false), seconds(1));
-    // After the pause of an ineffective token, the next pause has the same length; it is not
-    // doubled yet.
+    // The pause after the pause of an ineffective token has the same length. It is not doubled yet.
     let mut refusals = forced(2);
     refusals.record_retry_failed(2, now);
     let later = now + seconds(5);

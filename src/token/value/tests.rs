@@ -13,7 +13,7 @@ fn token(sent_at: Instant, lifetime: Duration, margin: Duration, jitter: f64) ->
     Token::new(issued, 7, false, margin, jitter)
 }
 
-/// Returns the age of a token, to the nanosecond, at which `is` begins to hold.
+/// Returns the age of a token at which `is` becomes true, exact to the nanosecond.
 fn age_when(sent_at: Instant, is: impl Fn(Instant) -> bool) -> Duration {
     let (mut before, mut after) = (0_u64, 90_000_000_000_000);
     while before < after {
