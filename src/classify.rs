@@ -86,8 +86,8 @@ pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
 /// Returns whether an ordinary response shows that the server has checked the token and accepted
 /// it.
 pub(crate) fn proves_token<B>(response: &Response<B>) -> bool {
-    // A gateway that fails, times out or demands its own authentication answers before the token is
-    // checked.
+    // A gateway that fails, times out or demands its own authentication sends its response before
+    // the token is checked.
     const BEFORE_AUTHENTICATION: [StatusCode; 2] =
         [StatusCode::PROXY_AUTHENTICATION_REQUIRED, StatusCode::REQUEST_TIMEOUT];
     // UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE and DATA_LOSS: gRPC's

@@ -35,7 +35,7 @@ pub struct SkipAuth;
 /// The bound on remembered origins, since requests can name any number of them.
 const MOST_WARNED: usize = 64;
 
-/// The answer of a [`Scope`]: whether a request gets the token.
+/// Whether a request gets the token, as a [`Scope`] decides it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coverage {
     Covered,

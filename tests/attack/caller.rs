@@ -53,7 +53,7 @@ async fn a_body_that_is_held_for_ever_holds_nobody_up() {
             assert_eq!(answer.status(), StatusCode::OK, "{version:?}, round {round}");
             answer.into_body().collect().await.unwrap();
         }
-        // A refusal that a new token does not cure, with a body that is too long to be drained.
+        // A 401 that a new token does not end, with a body that is too long to be drained.
         for _ in 0..3 {
             held.push(send(&api, get(&emulator, "/v1/quotes")).await.unwrap());
             assert_eq!(held.last().unwrap().status(), StatusCode::UNAUTHORIZED);

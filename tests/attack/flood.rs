@@ -1,4 +1,4 @@
-//! Tests with answers over HTTP/1.1 that never end, or almost never.
+//! Tests with responses over HTTP/1.1 that never end, or only after a very long time.
 
 use std::{io::Write, thread, time::Duration};
 
@@ -50,7 +50,7 @@ fn an_answer_that_comes_for_ever_is_given_up_in_time_and_within_its_memory() {
     });
 }
 
-/// A valid answer for a client that reads it to its end.
+/// The response is valid for a client that reads it to its end.
 #[test]
 fn a_million_headers_are_not_read() {
     let more = "x-more: and more\r\n".repeat(1_000_000);

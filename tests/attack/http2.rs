@@ -1,4 +1,5 @@
-//! Tests with answers over HTTP/2 that never end, or almost never, frame by frame.
+//! Tests with responses over HTTP/2, written frame by frame, that never end, or only after a very
+//! long time.
 
 use std::{
     io::{Read, Write},
@@ -137,7 +138,7 @@ fn all_are_given_up(floods: Vec<(&'static str, Vec<u8>, Vec<u8>)>, most_memory: 
     });
 }
 
-/// A valid answer, in one head of many frames.
+/// The response is valid, with one head of many frames.
 #[test]
 fn a_million_headers_are_not_read() {
     let more = frame(CONTINUATION, 0, STREAM, &header("x-more", "and more").repeat(1_000)).repeat(1_000);

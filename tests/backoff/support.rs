@@ -26,7 +26,7 @@ pub(crate) struct Seen {
     pub(crate) body: Bytes,
 }
 
-/// Gives the scripted answers in sequence, and then 200.
+/// Gives the scripted responses in sequence, and then 200s.
 #[derive(Clone)]
 pub(crate) struct Server {
     start: Instant,

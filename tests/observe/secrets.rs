@@ -18,7 +18,7 @@ fn assert_clean(capture: &Capture) {
     }
 }
 
-/// The possible answers of a hostile or broken endpoint, with secret and token in every place.
+/// Returns responses of a hostile or broken endpoint, with the secret and the token in every place.
 fn answers() -> Vec<Response<Body>> {
     let text = |code: u16, body: String| Response::builder().status(code).body(Body::from(body)).unwrap();
     let echo = format!(

@@ -5,8 +5,8 @@ use turris_auth::{BoxError, TokenError, TokenErrorKind};
 
 use crate::stage::NeverBegun;
 
-/// Every fault marks the response that it creates or spoils, which distinguishes a spoilt answer
-/// from a wrong one.
+/// The header with which every fault marks the response that it creates or spoils. So a spoilt
+/// response differs from a wrong response.
 pub(crate) const MARK: HeaderName = HeaderName::from_static("x-soak-fault");
 
 macro_rules! kinds {

@@ -6,7 +6,7 @@ use crate::api::encode;
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`, the example of RFC 9110.
 const EXAMPLE: u64 = 784_111_777;
-/// A plausible time of today, in seconds since 1970.
+/// A time in November 2025, in seconds since 1970.
 const NOW: u64 = 1_763_000_000;
 
 fn at(seconds: u64) -> SystemTime {

@@ -1,4 +1,4 @@
-//! Tests of the emulator: answers, time, limits, faults and sockets.
+//! Tests of the emulator: responses, time, limits, faults and sockets.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod counters;

@@ -37,7 +37,7 @@ async fn send(emulator: &Emulator, client: &HttpClient, request: Request<String>
     client.request(over_socket(emulator, request)).await.unwrap()
 }
 
-/// Sends the request and reads the whole answer, so that the connection can be reused.
+/// Sends the request and reads the whole response, so that the connection can be reused.
 async fn exchange(emulator: &Emulator, client: &HttpClient, request: Request<String>) -> (StatusCode, Version, Bytes) {
     let (head, body) = send(emulator, client, request).await.into_parts();
     (head.status, head.version, body.collect().await.unwrap().to_bytes())
