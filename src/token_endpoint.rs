@@ -26,10 +26,9 @@ use crate::{
     api::{
         error::ErrorAnswer,
         limits::RateLimits,
-        printable,
         token::{TokenAnswer, TokenAnswerError, access_tokens, encode_token_request},
     },
-    token::{Answer, FetchPermit, Instant, IssuedToken, SourceFuture, TokenSource, until},
+    token::{Answer, FetchPermit, Instant, IssuedToken, SourceFuture, Token, TokenSource, until},
 };
 
 /// The largest body that is read to its end. A token with all its fields is far smaller.
@@ -37,6 +36,22 @@ const LARGEST_ANSWER: usize = 64 * 1024;
 /// The longest time for reading the body of an error. The status decides the kind of the error, and
 /// the body only adds details.
 const LONGEST_ERROR_READ: Duration = Duration::from_secs(1);
+
+/// The names in IANA's registry of HTTP content codings.
+const REGISTERED_CODINGS: [&str; 12] = [
+    "aes128gcm",
+    "br",
+    "compress",
+    "dcb",
+    "dcz",
+    "deflate",
+    "exi",
+    "gzip",
+    "pack200-gzip",
+    "x-compress",
+    "x-gzip",
+    "zstd",
+];
 
 type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
 type BoxedHttpService = BoxCloneService<Request<Bytes>, Response<AnswerBody>, BoxError>;
@@ -159,14 +174,15 @@ impl TokenEndpoint {
         }
     }
 
-    /// Tells the fleet the result of a retry with the newest token. `cured` is false if the retry
-    /// got a 401 too.
-    pub(crate) fn refresh_judged(&self, cured: bool) {
+    /// Tells the fleet the result of a retry with `token`. `cured` is false if the retry got a 401
+    /// too.
+    pub(crate) fn refresh_judged(&self, token: &Token, cured: bool) {
+        let generation = token.shared_as();
         #[cfg(feature = "fleet")]
         if let Some(fleet) = &self.fleet {
-            fleet.judge(cured);
+            fleet.judge(generation, cured);
         }
-        let _ = cured;
+        let _ = (generation, cured);
     }
 
     /// Tells the fleet to stop using the token in every process.
@@ -292,8 +308,8 @@ async fn told(
     share: FlightShare,
     token: impl Future<Output = Result<IssuedToken, TokenError>>,
 ) -> Result<IssuedToken, TokenError> {
-    let token = token.await;
-    match &token {
+    let mut token = token.await;
+    match &mut token {
         Ok(issued) => share.record_token(issued),
         Err(error) => share.record_failure(error),
     }
@@ -320,6 +336,7 @@ async fn read_answer(
         lifetime: answer.lifetime,
         sent_at,
         request_id: answer.request_id,
+        shared_as: 0,
         adopted: false,
     })
 }
@@ -377,7 +394,7 @@ fn refusal(head: &Parts, body: &[u8], limits: &RateLimits, secret: &str) -> Toke
     };
     let reason = match coding(head) {
         Some(coding) if !answer.is_error_object() => {
-            Cow::from(format!("{reason} (its body is coded as `{coding}`, so it was not read)"))
+            Cow::from(format!("{reason} (the coding of its body is {coding}, so it was not read)"))
         }
         _ => Cow::from(reason),
     };
@@ -397,7 +414,9 @@ fn no_token(head: &Parts, body: &[u8], error: &TokenAnswerError, secret: &str) -
     secrets.push(secret);
     let answer = ErrorAnswer::decode_without(body, &secrets);
     let reason = match coding(head) {
-        Some(coding) => format!("the token endpoint's answer is coded as `{coding}`, though `identity` was asked for"),
+        Some(coding) => {
+            format!("the coding of the token endpoint's answer is {coding}, though `identity` was asked for")
+        }
         None if answer.is_error_object() => "the token endpoint's answer is an error in spite of its status".to_owned(),
         None => format!("in the token endpoint's answer, {error}"),
     };
@@ -409,12 +428,15 @@ fn no_token(head: &Parts, body: &[u8], error: &TokenAnswerError, secret: &str) -
     )
 }
 
-/// Returns the content coding of a body, such as `gzip`, if it is not `identity`.
-fn coding(head: &Parts) -> Option<Box<str>> {
-    let mut codings = head.headers.get_all(CONTENT_ENCODING).iter().filter_map(|coding| coding.to_str().ok());
-    codings
-        .find(|coding| !coding.trim().is_empty() && !coding.trim().eq_ignore_ascii_case("identity"))
-        .and_then(printable)
+/// Returns the content coding of a body in words, such as "`gzip`", if it is not `identity`.
+///
+/// Only a registered name is shown, because a server could quote the secret in this field too.
+fn coding(head: &Parts) -> Option<Cow<'static, str>> {
+    let values = head.headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
+    let mut codings = values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let coding = codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))?;
+    let registered = REGISTERED_CODINGS.iter().find(|registered| registered.as_bytes().eq_ignore_ascii_case(coding));
+    Some(registered.map_or(Cow::from("unregistered"), |name| Cow::from(format!("`{name}`"))))
 }
 
 /// Builds the header value for all requests that will carry the token. It is zeroised when the last

@@ -21,11 +21,6 @@ fn saturating_seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
 }
 
-/// Returns the part of an external text that is safe to keep and to log, if the part is not empty.
-pub(crate) fn printable(text: &str) -> Option<Box<str>> {
-    cut(&visible(text))
-}
-
 /// Returns `text` without control characters and without characters that reorder, join or hide the
 /// text around them. Such characters could forge or garble a log line.
 ///

@@ -17,8 +17,13 @@ fn seconds_saturate_at_both_ends() {
     }
 }
 
+/// What is kept of a text without secrets.
+fn printable(text: &str) -> Option<Box<str>> {
+    cut(&visible(text))
+}
+
 #[test]
-fn printable_text_has_no_control_characters_and_a_bounded_length() {
+fn shown_text_has_no_control_characters_and_a_bounded_length() {
     assert_eq!(printable("plain, and \u{e9}\u{1f980}").as_deref(), Some("plain, and \u{e9}\u{1f980}"));
     assert_eq!(printable(" \0a\r\nb\u{7f}\u{85}c\u{1b}[2J ").as_deref(), Some("abc[2J"));
     assert_eq!(printable("a\u{202e}b\u{2066}c\u{2028}d\u{200b}e\u{feff}f\u{61c}").as_deref(), Some("abcdef"));

@@ -208,6 +208,14 @@ impl<T> Shared<T> {
         candidates.find(|token| token.is_valid(now) && !token.is_refused()).cloned()
     }
 
+    /// Tells the fleet the result of a retry with the token `generation`. A token that has been
+    /// replaced meanwhile gets no verdict.
+    fn tell_fleet(&self, generation: u64, cured: bool) {
+        if let Some(token) = self.cache.load().as_ref().filter(|token| token.generation() == generation) {
+            self.endpoint.refresh_judged(token, cured);
+        }
+    }
+
     /// Whether a response of class `class` says nothing new about the token.
     #[inline]
     pub(crate) fn teaches_nothing(&self, carried: &Carried, class: ResponseClass) -> bool {
@@ -237,7 +245,7 @@ impl<T> Shared<T> {
             if class == ResponseClass::Ordinary && proves_token(response) {
                 if retrying {
                     self.cache.record_retry_succeeded(generation);
-                    self.endpoint.refresh_judged(true);
+                    self.tell_fleet(generation, true);
                 } else {
                     self.cache.confirm(generation);
                 }
@@ -246,7 +254,7 @@ impl<T> Shared<T> {
         }
         if retrying {
             self.cache.record_retry_failed(generation);
-            self.endpoint.refresh_judged(false);
+            self.tell_fleet(generation, false);
             return None;
         }
         let repeatable = self.retry && repeatable;

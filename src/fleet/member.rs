@@ -11,13 +11,14 @@ use bytes::Bytes;
 use http::HeaderValue;
 use tokio::{
     runtime::Handle,
+    sync::Mutex as AsyncMutex,
     task::AbortHandle,
     time::{Instant, sleep},
 };
 
 use super::{
     seal::{About, SealKey},
-    state::SharedState,
+    state::{SharedState, random_number},
     store::{
         AcquireAsk, Acquired, Answer, FailAsk, Failure, Fetched, InvalidateAsk, JudgeAsk, PublishAsk, Record, RenewAsk,
         Renewed, Slot, Stated,
@@ -40,15 +41,20 @@ const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
 /// What all flights of one layer know of the fleet's token.
 ///
 /// 1. `newest` is the largest generation that this layer has adopted or published. It is what the store is told.
-/// 2. `is_alone` is set while the layer's token is one that it fetched without the store: what becomes of that token says
+/// 2. `is_alone` is set while the layer's token is one that it fetched without the store: a refusal of that token says
 ///    nothing of `newest`.
 /// 3. `fetched` has every fetch of the last window, so that a store that forgot them can be told.
+/// 4. The store has been told of every invalidation before it is asked for a token, so that no token comes back from it.
 pub(crate) struct Member {
     fleet: SharedState,
+    /// Each layer is a process of its own to the store: two layers never share a lease.
+    process: u64,
     limit: u32,
     window: Duration,
     token_timeout: Duration,
     known: Mutex<Known>,
+    /// Held while the store is told of an invalidation.
+    invalidating: AsyncMutex<()>,
 }
 
 #[derive(Default)]
@@ -63,12 +69,18 @@ struct Known {
     /// The token of `newest`, for a pause in which it stays in use.
     token: Option<Kept>,
     unreadable_until: Option<Instant>,
+    /// How often the token was invalidated, and how many of these times the store has heard of.
+    invalidations: u64,
+    invalidations_told: u64,
+    /// Since when the store has denied a fetch each time.
+    denied_since: Option<Instant>,
 }
 
 struct Fetch {
     fence: u64,
     number: u32,
-    ended_at: Instant,
+    /// The last moment at which its request can arrive at the server.
+    last_arrival: Instant,
 }
 
 #[derive(Clone)]
@@ -90,7 +102,15 @@ pub(super) enum Turn {
 
 impl Member {
     pub(crate) fn new(fleet: &SharedState, (limit, window): (u32, Duration), token_timeout: Duration) -> Arc<Self> {
-        Arc::new(Self { fleet: fleet.clone(), limit, window, token_timeout, known: Mutex::default() })
+        Arc::new(Self {
+            fleet: fleet.clone(),
+            process: random_number(),
+            limit,
+            window,
+            token_timeout,
+            known: Mutex::default(),
+            invalidating: AsyncMutex::default(),
+        })
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -111,6 +131,7 @@ impl Member {
     ) -> Result<Turn, TokenError> {
         let key = Arc::new(self.fleet.seal_key(credentials.expose_client_secret()));
         let slot = Slot::new(self.fleet.client(), key.name());
+        self.tell_invalidations(&slot).await;
         let mut poll = FIRST_POLL;
         // The generation of a record that this secret does not open: it is passed over.
         let mut unreadable = 0;
@@ -123,6 +144,9 @@ impl Member {
             {
                 let mut known = self.known();
                 (known.epoch, known.processes) = (epoch, processes);
+            }
+            if self.is_denied_too_long(&answer) {
+                return self.alone().map(Turn::Alone);
             }
             match answer {
                 Answer::Token(record) => match self.adopt(&key, &record) {
@@ -157,8 +181,8 @@ impl Member {
         let now = Instant::now();
         let mut known = self.known();
         known.slot = Some(slot.clone());
-        known.fetched.retain(|fetch| now.saturating_duration_since(fetch.ended_at) < self.window);
-        let mut ask = AcquireAsk::new(self.fleet.process());
+        self.forget_fetches(&mut known, now);
+        let mut ask = AcquireAsk::new(self.process);
         ask.within = self.fleet.deadline();
         ask.lease = self.fleet.lease();
         ask.have = known.newest.max(unreadable);
@@ -174,10 +198,42 @@ impl Member {
             .map(|fetch| Fetched {
                 fence: fetch.fence,
                 fetch: fetch.number,
-                age: now.saturating_duration_since(fetch.ended_at),
+                age: now.saturating_duration_since(fetch.last_arrival),
+                may_arrive_for: fetch.last_arrival.saturating_duration_since(now),
             })
             .collect();
         ask
+    }
+
+    fn forget_fetches(&self, known: &mut Known, now: Instant) {
+        known.fetched.retain(|fetch| now.saturating_duration_since(fetch.last_arrival) < self.window);
+    }
+
+    /// Whether the store has denied a fetch for longer than any server asks for. The store may be hostile, so the process
+    /// then fetches once without it.
+    fn is_denied_too_long(&self, answer: &Answer) -> bool {
+        let now = Instant::now();
+        let known = &mut *self.known();
+        match answer {
+            Answer::Paused(_) if known.token.is_some() => {
+                known.denied_since = None;
+                false
+            }
+            Answer::NoQuota(_) | Answer::CoolingDown(..) | Answer::Paused(_) => {
+                let denied_since = *known.denied_since.get_or_insert(now);
+                let is_too_long = now.saturating_duration_since(denied_since) >= LONGEST_WAIT;
+                if is_too_long {
+                    known.denied_since = None;
+                }
+                is_too_long
+            }
+            // A token may turn out to be none, and another process may fetch none.
+            Answer::Token(_) | Answer::Busy(_) => false,
+            Answer::Lease { .. } => {
+                known.denied_since = None;
+                false
+            }
+        }
     }
 
     /// Opens a record. `None` if this secret does not open it.
@@ -203,7 +259,7 @@ impl Member {
             now.checked_sub(age).map_or((now, record.remaining), |sent_at| (sent_at, record.lifetime));
         let kept = Kept { authorization, lifetime, sent_at };
         self.advance(record.generation, kept.clone());
-        Some(kept.issued(true))
+        Some(kept.issued(record.generation))
     }
 
     fn advance(&self, generation: u64, token: Kept) {
@@ -212,12 +268,17 @@ impl Member {
             known.newest = generation;
             known.is_alone = false;
             known.token = Some(token);
+            known.denied_since = None;
         }
     }
 
     /// Forced refreshes are paused for the whole fleet: the refused token stays in use, and its 401s reach the callers.
     fn keep(&self, wait: Duration) -> Result<IssuedToken, TokenError> {
-        self.known().token.clone().map(|token| token.issued(true)).ok_or_else(|| {
+        let (token, generation) = {
+            let known = self.known();
+            (known.token.clone(), known.newest)
+        };
+        token.map(|token| token.issued(generation)).ok_or_else(|| {
             let reason = "the fleet's tokens are refused, and replacing them is paused";
             TokenError::new(TokenErrorKind::RateLimited, reason).with_retry_after(Some(wait))
         })
@@ -227,20 +288,27 @@ impl Member {
     fn alone(self: &Arc<Self>) -> Result<AloneFetch, TokenError> {
         let now = Instant::now();
         let mut known = self.known();
-        known.fetched.retain(|fetch| now.saturating_duration_since(fetch.ended_at) < self.window);
+        self.forget_fetches(&mut known, now);
         let processes = match known.processes {
             0 => self.fleet.expected_processes().unwrap_or(1),
             processes => processes,
         };
         let share = usize::try_from((self.limit / processes.max(1)).max(1)).unwrap_or(usize::MAX);
         if let Some(excess) = known.fetched.len().checked_sub(share) {
-            let ended_at = known.fetched.get(excess).map_or(now, |fetch| fetch.ended_at);
-            let wait = (ended_at + self.window).saturating_duration_since(now);
+            let mut arrivals: Vec<_> = known.fetched.iter().map(|fetch| fetch.last_arrival).collect();
+            arrivals.sort_unstable();
+            let last_arrival = arrivals.get(excess).copied().unwrap_or(now);
+            let wait = (last_arrival + self.window).saturating_duration_since(now);
             let reason = "the fleet's store does not answer, and this process's share of the allowance is used up";
             return Err(TokenError::new(TokenErrorKind::RateLimited, reason).with_retry_after(Some(wait)));
         }
         known.fetches_alone += 1;
-        Ok(AloneFetch { member: Arc::clone(self), number: known.fetches_alone })
+        Ok(AloneFetch {
+            member: Arc::clone(self),
+            number: known.fetches_alone,
+            progress: Progress::Unsent,
+            sent_at: now,
+        })
     }
 
     /// How long one flight may take.
@@ -253,21 +321,20 @@ impl Member {
         self.known().is_alone = true;
     }
 
-    fn record_fetch(&self, fence: u64, number: u32) {
-        let ended_at = Instant::now();
+    fn record_fetch(&self, fence: u64, number: u32, progress: Progress) {
+        let last_arrival = Instant::now() + progress.may_arrive_for(self.token_timeout);
         let mut known = self.known();
         match known.fetched.iter_mut().find(|fetch| (fetch.fence, fetch.number) == (fence, number)) {
-            Some(fetch) => fetch.ended_at = ended_at,
-            None => known.fetched.push_back(Fetch { fence, number, ended_at }),
+            Some(fetch) => fetch.last_arrival = last_arrival,
+            None => known.fetched.push_back(Fetch { fence, number, last_arrival }),
         }
     }
 
-    /// A retry with the newest token was refused (`cured` is false) or not.
-    pub(crate) fn judge(self: &Arc<Self>, cured: bool) {
-        let known = self.known();
-        let Some(slot) = known.slot.clone().filter(|_| !known.is_alone) else { return };
-        let mut ask = JudgeAsk::new(known.newest, cured);
-        drop(known);
+    /// A retry with the fleet's token `generation` was refused (`cured` is false) or not. Zero is a token that the fleet does
+    /// not have.
+    pub(crate) fn judge(self: &Arc<Self>, generation: u64, cured: bool) {
+        let Some(slot) = self.known().slot.clone().filter(|_| generation > 0) else { return };
+        let mut ask = JudgeAsk::new(generation, cured);
         ask.within = self.fleet.deadline();
         let fleet = self.fleet.clone();
         detach(async move {
@@ -275,18 +342,36 @@ impl Member {
         });
     }
 
-    /// The fleet's token is not to be used any longer.
+    /// The fleet's token is not to be used any longer. The store is told at once, apart from the caller, or before it is asked
+    /// for the next token.
     pub(crate) fn invalidate(self: &Arc<Self>) {
         let mut known = self.known();
         known.token = None;
+        known.invalidations += 1;
         let Some(slot) = known.slot.clone() else { return };
-        let mut ask = InvalidateAsk::new(known.newest);
         drop(known);
+        let member = Arc::clone(self);
+        detach(async move { member.tell_invalidations(&slot).await });
+    }
+
+    /// Tells the store of the invalidations that it has not heard of.
+    async fn tell_invalidations(&self, slot: &Slot) {
+        let untold = || {
+            let known = self.known();
+            (known.invalidations > known.invalidations_told).then_some((known.invalidations, known.newest))
+        };
+        if untold().is_none() {
+            return;
+        }
+        // Another call may be under way. It ends within the deadline.
+        let _telling = self.invalidating.lock().await;
+        let Some((invalidations, newest)) = untold() else { return };
+        let mut ask = InvalidateAsk::new(newest);
         ask.within = self.fleet.deadline();
-        let fleet = self.fleet.clone();
-        detach(async move {
-            fleet.call("invalidate", |store| store.invalidate(&slot, &ask)).await;
-        });
+        let told = self.fleet.call("invalidate", |store| store.invalidate(slot, &ask)).await;
+        if told.is_some() {
+            self.known().invalidations_told = invalidations;
+        }
     }
 }
 
@@ -297,13 +382,44 @@ impl fmt::Debug for Member {
 }
 
 impl Kept {
-    fn issued(self, adopted: bool) -> IssuedToken {
+    fn issued(self, generation: u64) -> IssuedToken {
         IssuedToken {
             authorization: self.authorization,
             lifetime: self.lifetime,
             sent_at: self.sent_at,
             request_id: None,
-            adopted,
+            shared_as: generation,
+            adopted: true,
+        }
+    }
+}
+
+/// How far the last request of a fetch has come.
+#[derive(Clone, Copy, Debug)]
+enum Progress {
+    Unsent,
+    Sent,
+    Answered,
+    /// The service below returned an error after this time. The request may or may not have arrived.
+    Failed(Duration),
+}
+
+impl Progress {
+    /// How long the request may still arrive at the server. What is known of that is how long a fetch may take, and after
+    /// which time the service below failed.
+    fn may_arrive_for(self, token_timeout: Duration) -> Duration {
+        match self {
+            Self::Unsent | Self::Answered => Duration::ZERO,
+            Self::Sent => token_timeout,
+            Self::Failed(after) => after.min(token_timeout),
+        }
+    }
+
+    /// The request that was sent at `sent_at` has failed.
+    fn failed(self, sent_at: Instant) -> Self {
+        match self {
+            Self::Sent => Self::Failed(sent_at.elapsed()),
+            Self::Unsent | Self::Answered | Self::Failed(_) => self,
         }
     }
 }
@@ -312,13 +428,28 @@ impl Kept {
 pub(super) struct AloneFetch {
     member: Arc<Member>,
     number: u64,
+    progress: Progress,
+    sent_at: Instant,
 }
 
 impl AloneFetch {
-    /// The request is sent, or was answered.
-    pub(super) fn record(&self) {
+    pub(super) fn record_sent(&mut self) {
+        self.sent_at = Instant::now();
+        self.record(Progress::Sent);
+    }
+
+    pub(super) fn record_answer(&mut self) {
+        self.record(Progress::Answered);
+    }
+
+    pub(super) fn record_failure(&mut self) {
+        self.record(self.progress.failed(self.sent_at));
+    }
+
+    fn record(&mut self, progress: Progress) {
+        self.progress = progress;
         // A lease's fence is a time in milliseconds or more; these are small numbers.
-        self.member.record_fetch(self.number, 1);
+        self.member.record_fetch(self.number, 1, progress);
     }
 }
 
@@ -332,6 +463,8 @@ pub(super) struct Lease {
     forced: bool,
     /// The fetch under this lease that was sent last. Zero if none was.
     sent: u32,
+    progress: Progress,
+    sent_at: Instant,
     failure: Option<TokenError>,
     stated: Option<Stated>,
     renewal: Option<AbortHandle>,
@@ -350,7 +483,21 @@ impl Lease {
             });
             renewal.abort_handle()
         });
-        Self { member, slot, key, ask, fence, forced, sent: 0, failure: None, stated: None, renewal, published: false }
+        Self {
+            member,
+            slot,
+            key,
+            ask,
+            fence,
+            forced,
+            sent: 0,
+            progress: Progress::Unsent,
+            sent_at: Instant::now(),
+            failure: None,
+            stated: None,
+            renewal,
+            published: false,
+        }
     }
 
     /// Whether it is the lease of this secret: another one has a slot of its own.
@@ -373,7 +520,7 @@ impl Lease {
         match fleet.call("renew", |store| store.renew(&self.slot, &ask)).await {
             Some(Renewed::NoQuota(wait)) => {
                 let reason = "the fleet's allowance of the token endpoint is used up";
-                Err(TokenError::new(TokenErrorKind::RateLimited, reason).with_retry_after(Some(wait)))
+                Err(TokenError::new(TokenErrorKind::RateLimited, reason).with_retry_after(Some(wait.min(LONGEST_WAIT))))
             }
             Some(Renewed::Held) => Ok(true),
             Some(Renewed::Lost) | None => Ok(false),
@@ -383,26 +530,34 @@ impl Lease {
     /// A request is sent.
     pub(super) fn record_sent(&mut self) {
         self.sent += 1;
+        (self.progress, self.sent_at) = (Progress::Sent, Instant::now());
         self.failure = Some(TokenError::new(TokenErrorKind::Timeout, "the token endpoint did not answer in time"));
-        self.member.record_fetch(self.fence, self.sent);
+        self.member.record_fetch(self.fence, self.sent, self.progress);
     }
 
     /// The head of the answer is there.
     pub(super) fn record_answer(&mut self, limits: &RateLimits) {
-        self.member.record_fetch(self.fence, self.sent);
+        self.progress = Progress::Answered;
+        self.member.record_fetch(self.fence, self.sent, self.progress);
         self.stated = limits.remaining.map(|remaining| Stated {
             remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
             reset: limits.reset_after.unwrap_or(self.member.window),
         });
     }
 
+    /// The request has failed, or its answer has brought no token.
     pub(super) fn record_failure(&mut self, error: &TokenError) {
+        self.progress = self.progress.failed(self.sent_at);
+        if self.sent > 0 {
+            self.member.record_fetch(self.fence, self.sent, self.progress);
+        }
         self.failure = Some(error.clone());
     }
 
     /// Gives the fleet the token that was fetched. The call to the store is detached: no request waits for it.
-    pub(super) fn publish(mut self, issued: &IssuedToken) {
+    pub(super) fn publish(mut self, issued: &mut IssuedToken) {
         self.published = true;
+        issued.shared_as = self.fence;
         // The cache clamps it too. A longer one would not fit the store's bound, and the record would not open.
         let lifetime = issued.bounded_lifetime();
         let kept = Kept { authorization: issued.authorization.clone(), lifetime, sent_at: issued.sent_at };
@@ -443,6 +598,7 @@ impl Drop for Lease {
         }
         let mut ask = FailAsk::of(&self.ask, self.fence);
         ask.fetch = self.sent;
+        ask.may_arrive_for = self.progress.may_arrive_for(self.member.token_timeout);
         ask.stated = self.stated;
         ask.jitter = fastrand::u32(..=1000);
         if let Some(error) = &self.failure {

@@ -11,7 +11,9 @@
 //! 5. What the store should know at once (a refusal, a stated limit, a new epoch) does not wait for anything else.
 //! 6. A process that has been alone keeps to its share for a while after the store is back: the breakers of other processes may
 //!    still be open, and the store does not know what those send. A process that is alone leaves the others what they had.
-//! 7. A request that is not answered counts as answered after a quarter of the window, so that it holds no permit for ever.
+//! 7. A store that has granted nothing while requests waited, for the longest wait that a server asks for and the windows that
+//!    the expected processes need, counts as lost for as long. It may be hostile. A permit ends the doubt if the gate is open.
+//! 8. A request that is not answered counts as answered after a quarter of the window, so that it holds no permit for ever.
 
 use std::{collections::VecDeque, mem, time::Duration};
 
@@ -39,6 +41,7 @@ const UNANSWERED_DIVISOR: u32 = 4;
 /// The stock. See the invariants above.
 #[derive(Debug)]
 pub(crate) struct Permits {
+    expected_processes: u32,
     /// The limit and the window of the settings.
     configured: (u32, Duration),
     /// What the settings or the server's answers to this process say.
@@ -67,7 +70,11 @@ pub(crate) struct Permits {
     /// Until when the process keeps to its share although the store answers.
     recovers_until: Option<Instant>,
     ask_at: Option<Instant>,
+    /// Until when the server wants no request, as it told this process.
     closed_until: Option<Instant>,
+    /// The same, as the store tells it.
+    store_closed_until: Option<Instant>,
+    starvation: Starvation,
     processes: u32,
     /// What the other processes had taken, and until when, as the store told it last.
     others: (u32, Option<Instant>),
@@ -82,6 +89,30 @@ struct Group {
     at: Instant,
     /// The exchange that told it first.
     since: Option<u64>,
+}
+
+/// How long requests have waited for permits since the store granted one.
+#[derive(Debug, Default)]
+struct Starvation {
+    /// Since when they wait, if they do and the store answers.
+    since: Option<Instant>,
+    /// How long they waited before that.
+    before: Duration,
+}
+
+impl Starvation {
+    fn begin(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    fn pause(&mut self, now: Instant) {
+        self.before = self.total(now);
+        self.since = None;
+    }
+
+    fn total(&self, now: Instant) -> Duration {
+        self.since.map_or(self.before, |since| self.before + now.saturating_duration_since(since))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -113,9 +144,11 @@ pub(crate) enum Next {
 }
 
 impl Permits {
-    /// Returns an empty stock at a gate of which `limit` requests in a `window` are known.
-    pub(crate) fn new(limit: u32, window: Duration) -> Self {
+    /// Returns an empty stock at a gate of which `limit` requests in a `window` are known, in a fleet that is expected to have
+    /// so many processes.
+    pub(crate) fn new(limit: u32, window: Duration, expected_processes: u32) -> Self {
         Self {
+            expected_processes: expected_processes.max(1),
             configured: (limit, window),
             limit,
             fleet_limit: limit,
@@ -134,6 +167,8 @@ impl Permits {
             recovers_until: None,
             ask_at: None,
             closed_until: None,
+            store_closed_until: None,
+            starvation: Starvation::default(),
             processes: 0,
             others: (0, None),
         }
@@ -224,10 +259,9 @@ impl Permits {
         self.processes
     }
 
-    /// Until when a process that is alone has used up its share of the window. `expected` is the number of processes, if the
-    /// store has never told it.
-    pub(crate) fn share_used_until(&mut self, expected: u32, now: Instant) -> Option<Instant> {
-        let processes = if self.processes == 0 { expected } else { self.processes };
+    /// Until when a process that is alone has used up its share of the window.
+    pub(crate) fn share_used_until(&mut self, now: Instant) -> Option<Instant> {
+        let processes = if self.processes == 0 { self.expected_processes } else { self.processes };
         if processes <= 1 {
             return None;
         }
@@ -267,13 +301,18 @@ impl Permits {
 
     /// Until when nothing may be sent, whatever the stock.
     pub(crate) fn closed_until(&self, now: Instant) -> Option<Instant> {
-        self.closed_until.filter(|until| *until > now)
+        self.closed_until.max(self.store_closed_until).filter(|until| *until > now)
     }
 
     /// When there is something to ask or to tell, with `line` requests that wait for a permit. `None` if there is nothing,
     /// or an exchange is under way.
     pub(crate) fn due(&mut self, line: u32, now: Instant) -> Option<Instant> {
         self.settle(now);
+        if line > 0 && self.connected {
+            self.starvation.begin(now);
+        } else {
+            self.starvation.pause(now);
+        }
         if self.stock > line {
             self.tell_since.get_or_insert(now);
         }
@@ -297,6 +336,12 @@ impl Permits {
             Some(at) if at > now => Next::At(at),
             Some(_) => Next::Exchange(self.exchange(line, process, number(), now)),
         }
+    }
+
+    /// How long requests wait before a store that grants nothing counts as lost: see the invariants.
+    fn patience(&self) -> Duration {
+        let windows = self.expected_processes.div_ceil(self.limit.max(1));
+        LONGEST_WAIT.saturating_add(self.window.saturating_mul(windows))
     }
 
     fn exchange(&mut self, line: u32, process: u64, number: u64, now: Instant) -> ExchangeAsk {
@@ -351,7 +396,7 @@ impl Permits {
         if let Some(ask) = ask {
             self.news.limit = self.news.limit.or(ask.limit_stated);
             if ask.closed.is_some() {
-                self.news.closed_until = self.news.closed_until.max(self.closed_until(now));
+                self.news.closed_until = self.news.closed_until.max(self.closed_until);
             }
         }
         self.news.urgent = self.news.closed_until.is_some_and(|until| until > now);
@@ -371,13 +416,15 @@ impl Permits {
         self.processes = answer.processes;
         self.others = (answer.others, Some(now + answer.others_for.min(LONGEST_WAIT)));
         self.fleet_limit = answer.limit;
+        if answer.granted > 0 && ask.want > 0 && answer.closed.is_zero() {
+            self.starvation = Starvation::default();
+        }
+        let patience_left = self.patience().saturating_sub(self.starvation.total(now));
         // A store that grants nothing is not asked again at once, whatever it says.
         let least = if answer.granted == 0 && ask.want > 0 { RETRY } else { Duration::ZERO };
-        let ask_again = answer.ask_again.max(least).min(LONGEST_WAIT);
+        let ask_again = answer.ask_again.max(least).min(LONGEST_WAIT).min(patience_left);
         self.ask_at = (!ask_again.is_zero()).then(|| now + ask_again);
-        if !answer.closed.is_zero() {
-            self.closed_until = self.closed_until.max(Some(now + answer.closed.min(LONGEST_WAIT)));
-        }
+        self.store_closed_until = Some(now + answer.closed.min(LONGEST_WAIT).min(patience_left));
         self.untold.retain(|group| group.since.is_none());
         if self.epoch != 0 && answer.epoch != self.epoch {
             self.forget(now);
@@ -385,6 +432,18 @@ impl Permits {
             self.news.urgent |= !self.untold.is_empty();
         }
         self.epoch = answer.epoch;
+        if patience_left.is_zero() {
+            self.doubt(now);
+        }
+    }
+
+    /// The store counts as lost for a while, whatever it answers.
+    fn doubt(&mut self, now: Instant) {
+        self.unanswered(None, now);
+        self.ask_at = Some(now + LONGEST_WAIT);
+        self.others = (0, None);
+        // It is doubted sooner the next time, unless it grants a permit.
+        self.starvation = Starvation { since: None, before: self.patience() / 2 };
     }
 
     fn forget(&mut self, now: Instant) {

@@ -70,7 +70,7 @@ impl FlightShare {
     pub(crate) fn record_sent(&self) {
         match &mut *self.held() {
             Held::Lease(lease) => lease.record_sent(),
-            Held::Alone(fetch) => fetch.record(),
+            Held::Alone(fetch) => fetch.record_sent(),
             Held::Nothing => {}
         }
     }
@@ -79,20 +79,22 @@ impl FlightShare {
     pub(crate) fn record_answer(&self, limits: &RateLimits) {
         match &mut *self.held() {
             Held::Lease(lease) => lease.record_answer(limits),
-            Held::Alone(fetch) => fetch.record(),
+            Held::Alone(fetch) => fetch.record_answer(),
             Held::Nothing => {}
         }
     }
 
     /// The request has failed. The flight may send another one.
     pub(crate) fn record_failure(&self, error: &TokenError) {
-        if let Held::Lease(lease) = &mut *self.held() {
-            lease.record_failure(error);
+        match &mut *self.held() {
+            Held::Lease(lease) => lease.record_failure(error),
+            Held::Alone(fetch) => fetch.record_failure(),
+            Held::Nothing => {}
         }
     }
 
     /// The request has brought a token.
-    pub(crate) fn record_token(&self, issued: &IssuedToken) {
+    pub(crate) fn record_token(&self, issued: &mut IssuedToken) {
         let held = mem::take(&mut *self.held());
         match held {
             Held::Lease(lease) => lease.publish(issued),

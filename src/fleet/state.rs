@@ -38,7 +38,6 @@ struct Shared {
     tag: [u8; 16],
     /// The beginning of all keys.
     client: Arc<str>,
-    process: u64,
     deadline: Duration,
     lease: Duration,
     expected_processes: Option<u32>,
@@ -101,10 +100,6 @@ impl SharedState {
 
     pub(super) fn client(&self) -> Arc<str> {
         Arc::clone(&self.shared.client)
-    }
-
-    pub(super) fn process(&self) -> u64 {
-        self.shared.process
     }
 
     pub(crate) fn deadline(&self) -> Duration {
@@ -235,7 +230,6 @@ impl SharedStateBuilder {
                 breaker: Breaker::default(),
                 tag,
                 client: format!("{namespace}:{SCHEMA}:{{{}}}", hexadecimal(&tag)).into(),
-                process: random_number(),
                 deadline,
                 lease,
                 expected_processes,
@@ -245,7 +239,7 @@ impl SharedStateBuilder {
     }
 }
 
-/// A number that no other process has.
+/// A number that no other member of the fleet has.
 pub(crate) fn random_number() -> u64 {
     let mut bytes = [0; 8];
     // Without random bytes of the system the sequence of the program does: the number is no secret.

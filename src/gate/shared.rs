@@ -49,7 +49,6 @@ pub(super) struct SharedPace {
     permits: Permits,
     /// Number of this gate among all that share its name: two layers of one process are two.
     member: u64,
-    expected_processes: u32,
     /// A longer window that the server states is taken for this long, as in the limiter.
     longest_window: Duration,
     exchanges: u64,
@@ -87,9 +86,8 @@ impl SharedPace {
     fn new(fleet: &SharedState, settings: &Settings) -> Self {
         let limit = u32::try_from(settings.allowance.requests).unwrap_or(u32::MAX);
         Self {
-            permits: Permits::new(limit, settings.allowance.window),
+            permits: Permits::new(limit, settings.allowance.window, fleet.expected_processes().unwrap_or(1)),
             member: fleet::random_number(),
-            expected_processes: fleet.expected_processes().unwrap_or(1),
             longest_window: settings.max_wait.max(settings.allowance.window),
             exchanges: 0,
             driver: None,
@@ -105,7 +103,7 @@ impl SharedPace {
         }
         let is_connected = self.permits.is_connected();
         if !is_connected && !self.permits.is_retry_due(now) {
-            return limiter.wait(now).max(self.permits.share_used_until(self.expected_processes, now));
+            return limiter.wait(now).max(self.permits.share_used_until(now));
         }
         if !is_connected || self.permits.stock() == 0 {
             // The driver wakes the head before then, unless it has to be superseded.
@@ -113,7 +111,7 @@ impl SharedPace {
             return Some(due.max(now) + GRACE);
         }
         let is_recovering = self.permits.is_recovering(now);
-        let share = is_recovering.then(|| self.permits.share_used_until(self.expected_processes, now)).flatten();
+        let share = is_recovering.then(|| self.permits.share_used_until(now)).flatten();
         limiter.rate_wait(now).max(share)
     }
 

@@ -74,10 +74,20 @@ impl Handover {
         }
     }
 
-    /// Ends the use of both tokens.
+    /// The token that is not in use.
+    #[cfg(test)]
+    pub(super) fn other(&self) -> Option<Arc<Token>> {
+        match self {
+            Self::Overlap { older: other } | Self::SteppedBack { newer: other } => Some(Arc::clone(other)),
+            Self::Done => None,
+        }
+    }
+
+    /// Ends the use of both tokens. A request that waits with the token that is not in use gets
+    /// another one.
     pub(super) fn end(&mut self) {
-        if let Self::SteppedBack { newer } = mem::take(self) {
-            newer.refused.set(true);
+        if let Self::Overlap { older: other } | Self::SteppedBack { newer: other } = mem::take(self) {
+            other.refused.set(true);
         }
     }
 }

@@ -31,6 +31,9 @@ pub(crate) struct IssuedToken {
     /// earliest.
     pub(crate) sent_at: Instant,
     pub(crate) request_id: Option<Box<str>>,
+    /// The generation of the token in the store of the fleet. Zero if the store does not know the
+    /// token.
+    pub(crate) shared_as: u64,
     /// Whether another process of the fleet fetched the token.
     pub(crate) adopted: bool,
 }
@@ -46,6 +49,7 @@ impl IssuedToken {
 pub(crate) struct Token {
     authorization: HeaderValue,
     generation: u64,
+    shared_as: u64,
     sent_at: Instant,
     /// Until this moment the token is sent without further checks, so the hot path needs one
     /// comparison.
@@ -79,6 +83,7 @@ impl Token {
         Self {
             authorization: issued.authorization,
             generation,
+            shared_as: issued.shared_as,
             sent_at: issued.sent_at,
             // Both are at most 24 hours, so no sum overflows.
             fresh_until: issued.sent_at + refresh_after,
@@ -100,6 +105,11 @@ impl Token {
     #[inline]
     pub(crate) fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Returns the generation of the token in the store of the fleet, or zero.
+    pub(crate) fn shared_as(&self) -> u64 {
+        self.shared_as
     }
 
     /// Returns whether the caller should tell the cache when a request with this token succeeds.

@@ -13,7 +13,7 @@ use tokio::{
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use turris_auth::{
     SharedState, TokenService, Turris, TurrisAuthLayer, TurrisBackoffLayer, TurrisLayer,
-    fleet::{MemoryStore, SharedStateBuilder},
+    fleet::{Exchanged, MemoryStore, SharedStateBuilder},
 };
 use turris_emulator::{Emulator, EmulatorService, Endpoint, Fault};
 use turris_test_support::EmulatorExt;
@@ -294,4 +294,54 @@ async fn a_server_that_states_an_endless_window_holds_no_process_up_for_ever() {
         let answered = timeout(5 * MINUTE, service.clone().oneshot(request)).await.expect("it does not wait for ever");
         assert_eq!(answered.unwrap().status(), 200);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_grants_nothing_holds_requests_back_for_a_bounded_time() {
+    let hostile = Exchanged {
+        granted: 0,
+        ask_again: 1000 * MINUTE,
+        closed: 1000 * MINUTE,
+        epoch: 7,
+        others: u32::MAX,
+        others_for: 1000 * MINUTE,
+        processes: 4,
+        limit: 60,
+    };
+    let grants_and_closes = Exchanged { granted: u32::MAX, ..hostile };
+    let never = Exchanged { closed: Duration::ZERO, ask_again: Duration::ZERO, ..hostile };
+    for answer in [hostile, grants_and_closes, never] {
+        let (turris, store) = (distant(), Arc::new(MemoryStore::new()));
+        let worker = Worker::start(&turris, &store);
+        worker.post().await.unwrap();
+        worker.network.exchange_always(Some(answer));
+        let start = Instant::now();
+        // Five minutes and a window; then as if the store were gone.
+        let first = all(worker.posts(1)).await - start;
+        assert!((seconds(300.0)..seconds(370.0)).contains(&first), "{answer:?}: {first:?}");
+        let share = all(worker.posts(14)).await - start;
+        assert!(share < seconds(370.0), "{answer:?}: {share:?}");
+        // The store behaves again, and is used again when the doubt is over.
+        worker.network.exchange_always(None);
+        sleep(6 * MINUTE).await;
+        let start = Instant::now();
+        all(worker.posts(60)).await;
+        assert!(start.elapsed() < seconds(10.0), "{answer:?}: {:?}", start.elapsed());
+        assert_eq!(turris.counters().rate_limited, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_of_a_busy_fleet_is_not_doubted() {
+    // Each of 500 processes has one request, so that the last one waits for eight windows.
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let workers = workers(&turris, &store, 500);
+    let start = Instant::now();
+    let posts = workers.iter().map(|worker| {
+        let post = worker.post();
+        async move { post.await.unwrap() }
+    });
+    join_all(posts).await;
+    assert!(start.elapsed() > 8 * MINUTE, "{:?}", start.elapsed());
+    assert_eq!(turris.counters().rate_limited, 0);
 }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{Request, StatusCode, header::CONTENT_LENGTH};
 use http_body_util::{BodyExt, Full};
+use tokio::time::sleep;
 use tower::{BoxError, Layer, ServiceExt};
 use turris_auth::{
     Credentials, SharedState, TokenHandle, TokenService, TurrisAuth, TurrisAuthLayer,
@@ -34,7 +35,10 @@ pub struct Network {
     cut: Arc<AtomicBool>,
     hostile: Arc<Mutex<Option<Answer>>>,
     slot: Arc<Mutex<Option<Slot>>>,
+    hostile_exchange: Arc<Mutex<Option<Exchanged>>>,
     exchanges: Arc<AtomicU64>,
+    invalidation_delay: Arc<Mutex<Duration>>,
+    judged: Arc<Mutex<Vec<u64>>>,
 }
 
 impl Network {
@@ -44,7 +48,10 @@ impl Network {
             cut: Arc::default(),
             hostile: Arc::default(),
             slot: Arc::default(),
+            hostile_exchange: Arc::default(),
             exchanges: Arc::default(),
+            invalidation_delay: Arc::default(),
+            judged: Arc::default(),
         }
     }
 
@@ -64,6 +71,21 @@ impl Network {
     /// Every process that asks for a token is given this answer, whatever the store has.
     pub fn answer_always(&self, answer: Option<Answer>) {
         *self.hostile.lock().unwrap() = answer;
+    }
+
+    /// Every process that asks for permits is given this answer.
+    pub fn exchange_always(&self, answer: Option<Exchanged>) {
+        *self.hostile_exchange.lock().unwrap() = answer;
+    }
+
+    /// Invalidations reach the store this much later than other calls.
+    pub fn delay_invalidations(&self, delay: Duration) {
+        *self.invalidation_delay.lock().unwrap() = delay;
+    }
+
+    /// The generations of which the process has told whether they cured a 401.
+    pub fn judged(&self) -> Vec<u64> {
+        self.judged.lock().unwrap().clone()
     }
 
     /// How many exchanges of permits the process has asked for.
@@ -95,14 +117,23 @@ impl SharedStore for Network {
         self.carry(self.store.fail(slot, ask))
     }
     fn judge<'a>(&'a self, slot: &'a Slot, ask: &'a JudgeAsk) -> StoreFuture<'a, Duration> {
+        self.judged.lock().unwrap().push(ask.generation);
         self.carry(self.store.judge(slot, ask))
     }
     fn invalidate<'a>(&'a self, slot: &'a Slot, ask: &'a InvalidateAsk) -> StoreFuture<'a, ()> {
-        self.carry(self.store.invalidate(slot, ask))
+        let delay = *self.invalidation_delay.lock().unwrap();
+        let call = self.store.invalidate(slot, ask);
+        self.carry(Box::pin(async move {
+            sleep(delay).await;
+            call.await
+        }))
     }
     fn exchange<'a>(&'a self, gate: &'a Gate, ask: &'a ExchangeAsk) -> StoreFuture<'a, Exchanged> {
         self.exchanges.fetch_add(1, Ordering::Relaxed);
-        self.carry(self.store.exchange(gate, ask))
+        match *self.hostile_exchange.lock().unwrap() {
+            Some(answer) => self.carry(Box::pin(ready(Ok(answer)))),
+            None => self.carry(self.store.exchange(gate, ask)),
+        }
     }
 }
 
@@ -129,6 +160,12 @@ impl Process {
         let network = Network::to(store);
         let environment = turris.environment();
         let fleet = set(SharedState::builder(network.clone(), credentials.client_id(), &environment)).build().unwrap();
+        Self::with(turris, network, credentials, &fleet)
+    }
+
+    /// A layer of its own with `fleet`.
+    pub fn with(turris: &Emulator, network: Network, credentials: Credentials, fleet: &SharedState) -> Self {
+        let environment = turris.environment();
         let first_secret = turris.client_secret();
         // While a secret is rotated the endpoint accepts two: here it takes the second for the first.
         let endpoint = turris.service().map_request(move |request: Request<Full<Bytes>>| {
@@ -139,7 +176,7 @@ impl Process {
             Request::from_parts(head, Full::<Bytes>::from(body))
         });
         let layer =
-            TurrisAuthLayer::builder(credentials, environment).token_service(endpoint).shared(&fleet).build().unwrap();
+            TurrisAuthLayer::builder(credentials, environment).token_service(endpoint).shared(fleet).build().unwrap();
         let (service, handle) = (layer.layer(turris.service()), layer.handle());
         Self { network, service, handle, base_url: turris.base_url().to_owned() }
     }

@@ -2,16 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
 use tokio::time::{Instant, advance, sleep};
 use turris_auth::{
-    Credentials, TokenError, TokenErrorKind,
-    fleet::{AcquireAsk, Answer, MemoryStore, PublishAsk, Record, SharedStore},
+    Credentials, SharedState, TokenError, TokenErrorKind,
+    fleet::{AcquireAsk, Answer, Failure, MemoryStore, PublishAsk, Record, SharedStore},
 };
 use turris_emulator::{Emulator, Endpoint, Fault};
 use turris_test_support::EmulatorExt;
 
-use crate::support::{Process, SECOND_SECRET, all_work};
+use crate::support::{Network, Process, SECOND_SECRET, all_work};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -280,4 +280,179 @@ async fn an_invalidation_counts_for_those_who_start_afterwards() {
     Process::start(&turris, &store).works().await;
     one.works().await;
     assert_eq!(turris.counters().token_requests, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_reaches_the_store_before_the_next_question_does() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let (one, other) = (Process::start(&turris, &store), Process::start(&turris, &store));
+    one.works().await;
+    other.works().await;
+    other.handle.invalidate();
+    other.works().await;
+    assert_eq!(turris.counters().token_requests, 2);
+    // The store has a token that is newer than the one of this process.
+    one.network.delay_invalidations(Duration::from_millis(100));
+    one.handle.invalidate();
+    one.works().await;
+    assert_eq!(turris.counters().token_requests, 3);
+    // A process that has not asked for a token yet does not know the name of its slot.
+    let newcomer = Process::start(&turris, &store);
+    newcomer.handle.invalidate();
+    newcomer.works().await;
+    assert_eq!(turris.counters().token_requests, 4);
+    // One call for each of them.
+    other.handle.invalidate();
+    all_work(&[other, Process::start(&turris, &store)]).await;
+    assert_eq!(turris.counters().token_requests, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_that_the_store_did_not_hear_is_told_when_it_is_back() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let (one, other) = (Process::start(&turris, &store), Process::start(&turris, &store));
+    one.works().await;
+    other.works().await;
+    other.handle.invalidate();
+    other.works().await;
+    // The store has a token that is newer than the one of this process and older than its invalidation.
+    one.network.cut();
+    one.handle.invalidate();
+    one.works().await;
+    assert_eq!(turris.counters().token_requests, 3);
+    one.network.mend();
+    advance(Duration::from_secs(1)).await;
+    turris.fault(Endpoint::path("/v1/agencies"), Fault::status(StatusCode::UNAUTHORIZED).times(1));
+    one.works().await;
+    assert_eq!(turris.counters().token_requests, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_layers_of_one_shared_state_never_share_a_lease() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    turris.fault(Endpoint::Token, Fault::delay(Duration::from_millis(200)));
+    let network = Network::to(&store);
+    let fleet = SharedState::builder(network.clone(), turris.client_id(), &turris.environment()).build().unwrap();
+    let layers = [(); 3].map(|()| Process::with(&turris, network.clone(), turris.credentials(), &fleet));
+    all_work(&layers).await;
+    assert_eq!(turris.counters().token_requests, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fetches_that_were_given_up_keep_their_places_while_they_may_still_arrive() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let process = Process::start(&turris, &store);
+    turris.fault(Endpoint::Token, Fault::hang());
+    process.get("/v1/agencies").await.unwrap_err();
+    // `token_timeout` is 30 s: the last of the fetches may arrive until then, and counts for a minute after it.
+    advance(MINUTE + Duration::from_secs(2)).await;
+    let mut ask = AcquireAsk::new(1);
+    ask.limit = 1;
+    let answer = store.acquire(&process.network.slot(), &ask).await.unwrap().answer;
+    let Answer::NoQuota(wait) = answer else { panic!("{answer:?}") };
+    assert!(wait > Duration::from_secs(20), "{wait:?}");
+    // The store has forgotten it, and is told how long they may still arrive.
+    store.clear();
+    process.get("/v1/agencies").await.unwrap_err();
+    advance(Duration::from_secs(70)).await;
+    let answer = store.acquire(&process.network.slot(), &ask).await.unwrap().answer;
+    assert!(matches!(answer, Answer::NoQuota(_)), "{answer:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verdict_is_about_the_token_of_the_retry_and_not_about_a_newer_one() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let (one, other) = (Process::start(&turris, &store), Process::start(&turris, &store));
+    one.works().await;
+    advance(Duration::from_secs(1)).await;
+    // A 401 at once, and a late one for the retry.
+    turris.fault(Endpoint::path("/v1/sick"), Fault::status(StatusCode::UNAUTHORIZED).times(1));
+    turris.fault(
+        Endpoint::path("/v1/sick"),
+        Fault::status(StatusCode::UNAUTHORIZED).with_delay(Duration::from_secs(10)).times(1),
+    );
+    let sick = tokio::spawn({
+        let one = one.clone();
+        async move { one.get("/v1/sick").await.unwrap() }
+    });
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(turris.counters().token_requests, 2);
+    // The new token is good for other requests, until another process replaces it for all.
+    one.works().await;
+    other.handle.invalidate();
+    other.works().await;
+    turris.fault(Endpoint::path("/v1/other"), Fault::status(StatusCode::UNAUTHORIZED).times(1));
+    assert_eq!(one.get("/v1/other").await.unwrap(), StatusCode::NOT_FOUND);
+    assert_eq!(turris.counters().token_requests, 3);
+    sleep(Duration::from_secs(1)).await;
+    let before = one.network.judged();
+    assert_eq!(before.len(), 1, "the retry of the other path has cured its 401");
+    assert_eq!(sick.await.unwrap(), StatusCode::UNAUTHORIZED);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(one.network.judged(), before, "a newer token is judged by the retry of an older one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_says_it_lives_for_years_is_shared() {
+    let turris = Emulator::builder().token_lifetime(Duration::from_secs(3_600_000)).build().unwrap();
+    let store = Arc::new(MemoryStore::new());
+    let processes = processes(&turris, &store, 2);
+    processes[0].works().await;
+    processes[1].works().await;
+    assert_eq!(turris.counters().token_requests, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_of_the_token_endpoint_holds_for_all() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let processes = processes(&turris, &store, 3);
+    let refusal = Fault::status(StatusCode::TOO_MANY_REQUESTS).with_header(RETRY_AFTER, HeaderValue::from(20));
+    turris.fault(Endpoint::Token, refusal);
+    for process in &processes {
+        let error = process.get("/v1/agencies").await.unwrap_err();
+        let error = TokenError::find_in(&*error).unwrap();
+        assert_eq!(error.kind(), TokenErrorKind::RateLimited);
+        assert!(error.retry_after().unwrap() > Duration::from_secs(19), "{error}");
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(turris.counters().token_requests, 1);
+    turris.clear_faults();
+    sleep(Duration::from_secs(20)).await;
+    all_work(&processes).await;
+    assert_eq!(turris.counters().token_requests, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_with_one_unreadable_record_after_another_is_left_alone() {
+    let lifetime = Duration::from_secs(3600);
+    let planted = Record { generation: 1 << 40, sealed: vec![7; 500], lifetime, remaining: lifetime, forced: false };
+    assert!(with_a_store_that_answers(Answer::Token(planted)).await < Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_denies_every_fetch_is_believed_for_five_minutes() {
+    let endless = Duration::from_secs(1_000_000);
+    let denials = [
+        Answer::NoQuota(endless),
+        Answer::CoolingDown(endless, Failure::default()),
+        Answer::Paused(endless),
+        Answer::NoQuota(Duration::ZERO),
+    ];
+    for denial in denials {
+        let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+        let process = Process::start(&turris, &store);
+        process.network.answer_always(Some(denial.clone()));
+        let started = Instant::now();
+        while process.get("/v1/agencies").await.is_err() {
+            assert!(started.elapsed() < 6 * MINUTE, "{denial:?}");
+            sleep(Duration::from_secs(5)).await;
+        }
+        // The store is used again when it answers as it should.
+        process.network.answer_always(None);
+        process.handle.invalidate();
+        sleep(Duration::from_secs(1)).await;
+        process.works().await;
+        Process::start(&turris, &store).works().await;
+        assert_eq!(turris.counters().token_requests, 2, "{denial:?}");
+    }
 }

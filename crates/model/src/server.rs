@@ -201,7 +201,14 @@ impl TokenSource for Server {
                 Answer::Nothing => pending().await,
             };
             let authorization = HeaderValue::from_str(&token.to_string()).unwrap();
-            let token = IssuedToken { authorization, lifetime: LIFETIME, sent_at, request_id: None, adopted: false };
+            let token = IssuedToken {
+                authorization,
+                lifetime: LIFETIME,
+                sent_at,
+                request_id: None,
+                shared_as: 0,
+                adopted: false,
+            };
             Ok(Response { limits: RateLimits::default(), token: Box::pin(async { Ok(token) }) })
         })
     }

@@ -102,8 +102,8 @@ impl Quota {
         self.processes.insert(ask.process, now);
         self.processes.retain(|_, seen| *seen + SEEN > now);
         for fetched in &ask.fetched {
-            self.places
-                .insert((ask.process, fetched.fence, fetched.fetch), now + window.saturating_sub(millis(fetched.age)));
+            let free_at = now + millis(fetched.may_arrive_for) + window.saturating_sub(millis(fetched.age));
+            self.places.insert((ask.process, fetched.fence, fetched.fetch), free_at);
         }
         self.places.retain(|_, free_at| *free_at > now);
     }
@@ -263,7 +263,7 @@ impl Slot {
         if ask.fetch == 0 {
             quota.places.remove(&place);
         } else {
-            quota.places.insert(place, now + millis(ask.window));
+            quota.places.insert(place, now + millis(ask.may_arrive_for) + millis(ask.window));
         }
         quota.learn(ask.stated, now);
         if self.is_held_by(ask.process, ask.fence) {

@@ -55,7 +55,7 @@ struct Process {
 
 impl Process {
     fn new(number: u64, line: u32) -> Self {
-        let permits = Permits::new(60, WINDOW);
+        let permits = Permits::new(60, WINDOW, 1);
         Self {
             number,
             line,
@@ -266,7 +266,7 @@ async fn nothing_is_asked_while_nothing_happens() {
 async fn a_refusal_closes_the_gate_of_all_at_once() {
     let store = MemoryStore::new();
     let gate = Gate::new("test:1:{client}", "writes");
-    let (mut one, mut other) = (Permits::new(60, WINDOW), Permits::new(60, WINDOW));
+    let (mut one, mut other) = (Permits::new(60, WINDOW, 1), Permits::new(60, WINDOW, 1));
     let now = Instant::now();
     one.refused(seconds(20.0), now);
     let Next::Exchange(ask) = one.next(0, 1, || 1, now) else { panic!("a refusal is told at once") };
@@ -281,7 +281,7 @@ async fn a_refusal_closes_the_gate_of_all_at_once() {
 async fn a_permit_of_a_request_that_was_not_sent_goes_back() {
     let store = MemoryStore::new();
     let gate = Gate::new("test:1:{client}", "writes");
-    let mut permits = Permits::new(60, WINDOW);
+    let mut permits = Permits::new(60, WINDOW, 1);
     let now = Instant::now();
     let Next::Exchange(ask) = permits.next(1, 1, || 1, now) else { panic!("a request stands in line") };
     permits.exchanged(&ask, store.exchange(&gate, &ask).await.ok(), now);
@@ -335,7 +335,7 @@ async fn waiters_are_told_to_come_when_it_is_their_turn_and_none_gets_the_place_
 async fn permits_of_requests_that_gave_up_go_back() {
     let store = MemoryStore::new();
     let gate = Gate::new("test:1:{client}", "writes");
-    let mut permits = Permits::new(60, WINDOW);
+    let mut permits = Permits::new(60, WINDOW, 1);
     let now = Instant::now();
     let Next::Exchange(ask) = permits.next(3, 1, || 1, now) else { panic!("requests stand in line") };
     permits.exchanged(&ask, store.exchange(&gate, &ask).await.ok(), now);
@@ -350,7 +350,7 @@ async fn permits_of_requests_that_gave_up_go_back() {
 async fn a_request_that_is_never_answered_holds_its_permit_for_a_quarter_of_a_window() {
     let store = MemoryStore::new();
     let gate = Gate::new("test:1:{client}", "writes");
-    let mut permits = Permits::new(60, WINDOW);
+    let mut permits = Permits::new(60, WINDOW, 1);
     let now = Instant::now();
     let Next::Exchange(ask) = permits.next(1, 1, || 1, now) else { panic!("a request stands in line") };
     permits.exchanged(&ask, store.exchange(&gate, &ask).await.ok(), now);
@@ -368,7 +368,7 @@ async fn a_request_that_is_never_answered_holds_its_permit_for_a_quarter_of_a_wi
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_process_stops_asking_a_store_that_is_gone() {
-    let mut permits = Permits::new(60, WINDOW);
+    let mut permits = Permits::new(60, WINDOW, 1);
     let (start, mut now, mut exchanges) = (Instant::now(), Instant::now(), 0);
     permits.leave(now);
     permits.returned(now, Fate::Counted, now);
@@ -390,21 +390,22 @@ async fn an_idle_process_stops_asking_a_store_that_is_gone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_process_that_is_alone_keeps_to_its_share() {
-    let mut permits = Permits::new(60, WINDOW);
+    let mut permits = Permits::new(60, WINDOW, 1);
     let now = Instant::now();
     let Next::Exchange(ask) = permits.next(1, 1, || 1, now) else { panic!("a request stands in line") };
     permits.exchanged(&ask, None, now);
-    assert_eq!(permits.share_used_until(1, now), None);
+    assert_eq!(permits.share_used_until(now), None);
+    permits.expected_processes = 4;
     for _ in 0..15 {
-        assert_eq!(permits.share_used_until(4, now), None);
+        assert_eq!(permits.share_used_until(now), None);
         assert!(!permits.leave(now));
     }
-    assert_eq!(permits.share_used_until(4, now), Some(now + WINDOW / 4));
+    assert_eq!(permits.share_used_until(now), Some(now + WINDOW / 4));
     permits.returned(now, Fate::Counted, now + SETTLE);
-    assert_eq!(permits.share_used_until(4, now + SETTLE), Some(now + SETTLE + WINDOW));
+    assert_eq!(permits.share_used_until(now + SETTLE), Some(now + SETTLE + WINDOW));
     // More processes than a window carries have one request each.
-    assert_eq!(Permits::new(3, WINDOW).share_used_until(8, now), None);
-    assert_eq!(permits.share_used_until(4, now + SETTLE + WINDOW), None);
+    assert_eq!(Permits::new(3, WINDOW, 8).share_used_until(now), None);
+    assert_eq!(permits.share_used_until(now + SETTLE + WINDOW), None);
 }
 
 proptest::proptest! {
@@ -413,7 +414,7 @@ proptest::proptest! {
         answers in proptest::collection::vec(proptest::option::of(proptest::array::uniform8(proptest::prelude::any::<u64>())), 1..20),
         lines in proptest::collection::vec(0..100_u32, 20),
     ) {
-        let mut permits = Permits::new(60, WINDOW);
+        let mut permits = Permits::new(60, WINDOW, 1);
         let (start, mut number) = (Instant::now(), 0);
         let mut now = start;
         for (answer, line) in answers.into_iter().zip(lines) {
@@ -445,7 +446,7 @@ proptest::proptest! {
                 permits.leave(now);
                 permits.returned(now, Fate::Counted, now + seconds(0.1));
             }
-            permits.share_used_until(8, now);
+            permits.share_used_until(now);
             proptest::prop_assert!(permits.due(line, now).is_none_or(|at| at <= now + LONGEST_WAIT));
         }
     }
@@ -473,7 +474,7 @@ fn exchange(permits: &mut Permits, answer: Option<Exchanged>, now: Instant) {
 #[test]
 fn a_process_that_was_alone_keeps_to_its_share_until_the_breakers_of_all_have_closed() {
     for (outage, recovery) in [(0.5, 2.0), (10.0, 21.0), (100.0, 31.0)] {
-        let (mut permits, start) = (Permits::new(60, WINDOW), Instant::now());
+        let (mut permits, start) = (Permits::new(60, WINDOW, 1), Instant::now());
         exchange(&mut permits, None, start);
         assert!(!permits.is_connected() && !permits.is_retry_due(start) && permits.is_retry_due(start + RETRY));
         let back = start + seconds(outage);
@@ -485,19 +486,19 @@ fn a_process_that_was_alone_keeps_to_its_share_until_the_breakers_of_all_have_cl
 
 #[test]
 fn a_process_that_loses_the_store_leaves_the_others_what_they_had_taken() {
-    let (mut permits, now) = (Permits::new(60, WINDOW), Instant::now());
+    let (mut permits, now) = (Permits::new(60, WINDOW, 1), Instant::now());
     exchange(&mut permits, Some(answer(59, seconds(40.0))), now);
     let lost = now + RETRY;
     exchange(&mut permits, None, lost);
-    assert_eq!(permits.share_used_until(4, lost), None);
+    assert_eq!(permits.share_used_until(lost), None);
     permits.leave(lost);
-    assert_eq!(permits.share_used_until(4, lost), Some(now + seconds(40.0)));
-    assert_eq!(permits.share_used_until(4, now + seconds(40.0)), None);
+    assert_eq!(permits.share_used_until(lost), Some(now + seconds(40.0)));
+    assert_eq!(permits.share_used_until(now + seconds(40.0)), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn answers_in_a_steady_stream_are_forgotten_when_their_window_is_over() {
-    let mut permits = Permits::new(600, WINDOW);
+    let mut permits = Permits::new(600, WINDOW, 1);
     let mut now = Instant::now();
     for _ in 0..3_000 {
         permits.leave(now);
@@ -511,7 +512,7 @@ async fn answers_in_a_steady_stream_are_forgotten_when_their_window_is_over() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stated_limit_that_is_not_stated_again_is_forgotten() {
-    let mut permits = Permits::new(60, WINDOW);
+    let mut permits = Permits::new(60, WINDOW, 1);
     let now = Instant::now();
     permits.limit_stated(1, None, now);
     let mut ask = |now| match permits.next(1, 1, || 1, now) {
@@ -527,7 +528,7 @@ async fn a_stated_limit_that_is_not_stated_again_is_forgotten() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_grants_nothing_and_says_now_is_not_asked_without_a_pause() {
-    let mut permits = Permits::new(60, WINDOW);
+    let mut permits = Permits::new(60, WINDOW, 1);
     let now = Instant::now();
     let Next::Exchange(ask) = permits.next(1, 1, || 1, now) else { panic!("a request waits") };
     permits.exchanged(&ask, Some(answer(0, Duration::ZERO)), now);

@@ -1,4 +1,5 @@
--- ARGV: process, have, refused, repeatable, remaining, lease, attempt, limit, window, epoch, then fence, fetch and age of each fetch.
+-- ARGV: process, have, refused, repeatable, remaining, lease, attempt, limit, window, epoch, then fence, fetch,
+-- age and the time in which it may still arrive of each fetch.
 local process, have, refused, repeatable = ARGV[3], num(ARGV[4]), ARGV[5] == '1', ARGV[6] == '1'
 local limit, window, asked_epoch = num(ARGV[10]), num(ARGV[11]), num(ARGV[12])
 
@@ -14,15 +15,15 @@ if asked_epoch ~= 0 and asked_epoch ~= epoch then
 end
 redis.call('ZADD', n, text(now), process)
 redis.call('ZREMRANGEBYSCORE', n, '-inf', text(now - 3900000))
-for i = 13, #ARGV, 3 do
-  local free_at = now + math.max(0, window - num(ARGV[i + 2]))
+for i = 13, #ARGV, 4 do
+  local free_at = now + num(ARGV[i + 3]) + math.max(0, window - num(ARGV[i + 2]))
   redis.call('ZADD', q, text(free_at), process .. ':' .. ARGV[i] .. ':' .. ARGV[i + 1])
 end
 redis.call('ZREMRANGEBYSCORE', q, '-inf', text(now))
 
 local function answer(...)
   keep(t, q, n, e)
-  return { 'ok', text(now), text(epoch), text(redis.call('ZCARD', n)), ... }
+  return { 'ok', text(time), text(epoch), text(redis.call('ZCARD', n)), ... }
 end
 
 if refused and generation == have and generation > 0 and slot.refused ~= '1' then

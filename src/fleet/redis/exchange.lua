@@ -2,6 +2,7 @@
 -- window, what is left of the server's window and its reset, how long it is closed, what the others had
 -- taken and for how long, then count, age and since of each use.
 local p, u, g = KEYS[1], KEYS[2], KEYS[3]
+be_steady(g)
 local process, number, asked_epoch, want, held = ARGV[3], num(ARGV[4]), num(ARGV[5]), num(ARGV[8]), num(ARGV[9])
 
 local accounts = {}
@@ -19,7 +20,7 @@ do
 end
 local account = accounts[process] or { held = 0, number = 0, want = 0, arrival = 0 }
 local last_number, last_held = account.number, account.held
-if number <= last_number then return { 'overtaken', text(now) } end
+if number <= last_number then return { 'overtaken', text(time) } end
 
 local state = redis.call('HMGET', g, 'epoch', 'hold', 'closed', 'limit', 'window', 'stated', 'arrivals')
 local epoch, hold, closed, arrivals = num(state[1]), num(state[2]), num(state[3]), num(state[7])
@@ -164,5 +165,5 @@ redis.call('HSET', u, process, table.concat({ text(held + granted), text(number)
 redis.call('HSET', g, 'epoch', text(epoch), 'hold', text(hold), 'closed', text(closed), 'limit', text(stated_limit),
   'window', text(stated_window), 'stated', text(stated_until), 'arrivals', text(arrivals))
 keep(p, u, g)
-return { 'ok', text(now), text(granted), text(ask_again), text(math.max(0, closed - now)), text(epoch), text(others), text(math.max(0, others_until - now)),
+return { 'ok', text(time), text(granted), text(ask_again), text(math.max(0, closed - now)), text(epoch), text(others), text(math.max(0, others_until - now)),
   text(processes), text(limit) }

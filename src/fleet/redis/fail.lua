@@ -1,9 +1,10 @@
--- ARGV: process, fence, fetch, window, failure, shortest cool-down, jitter, what is left of the allowance, its reset.
+-- ARGV: process, fence, fetch, window, failure, shortest cool-down, jitter, what is left of the allowance, its reset,
+-- how long the fetch may still arrive.
 local process, lease, fetch, failure = ARGV[3], ARGV[4], ARGV[5], ARGV[7]
 if fetch == '0' then
   redis.call('ZREM', q, process .. ':' .. lease .. ':1')
 else
-  redis.call('ZADD', q, text(now + num(ARGV[6])), process .. ':' .. lease .. ':' .. fetch)
+  redis.call('ZADD', q, text(now + num(ARGV[12]) + num(ARGV[6])), process .. ':' .. lease .. ':' .. fetch)
 end
 learn(ARGV[10], ARGV[11])
 if is_mine(process, lease) then
@@ -18,4 +19,4 @@ if is_mine(process, lease) then
   end
 end
 keep(t, q, e)
-return { 'ok', text(now), text(math.max(0, num(slot.cooling) - now)) }
+return { 'ok', text(time), text(math.max(0, num(slot.cooling) - now)) }

@@ -9,4 +9,4 @@ set('forced', '0')
 set('lease_until', '0')
 set('lease_process', '')
 keep(t)
-return { 'ok', text(now) }
+return { 'ok', text(time) }

@@ -10,4 +10,4 @@ if generation > 0 and generation == num(ARGV[3]) and slot.forced == '1' then
   end
   keep(t)
 end
-return { 'ok', text(now), text(math.max(0, num(slot.paused) - now)) }
+return { 'ok', text(time), text(math.max(0, num(slot.paused) - now)) }

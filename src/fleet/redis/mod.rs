@@ -19,7 +19,7 @@ use self::{
 use super::{
     memory::millis,
     store::{
-        AcquireAsk, Acquired, Answer, ExchangeAsk, Exchanged, FailAsk, Failure, Gate, InvalidateAsk, JudgeAsk,
+        AcquireAsk, Acquired, Answer, ExchangeAsk, Exchanged, FailAsk, Failure, Fetched, Gate, InvalidateAsk, JudgeAsk,
         OVERTAKEN, PublishAsk, Record, RenewAsk, Renewed, SharedStore, Slot, Stated, StoreFuture,
     },
 };
@@ -184,7 +184,8 @@ impl SharedStore for RedisStore {
             .time(ask.window)
             .number(ask.epoch);
         for fetched in &ask.fetched {
-            args = args.number(fetched.fence).number(fetched.fetch).time(fetched.age);
+            let Fetched { fence, fetch, age, may_arrive_for } = *fetched;
+            args = args.number(fence).number(fetch).time(age).time(may_arrive_for);
         }
         let reply = self.token(&ACQUIRE, slot, args.0, ask.within);
         Box::pin(async move {
@@ -255,7 +256,8 @@ impl SharedStore for RedisStore {
             .bytes(ask.failure.as_ref().map(encode_failure).unwrap_or_default())
             .time(ask.at_least)
             .number(ask.jitter)
-            .stated(ask.stated);
+            .stated(ask.stated)
+            .time(ask.may_arrive_for);
         let reply = self.token(&FAIL, slot, args.0, ask.within);
         Box::pin(async move { reply.await?.time() })
     }

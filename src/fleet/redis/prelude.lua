@@ -2,12 +2,23 @@
 local TTL = 90000000
 local function num(value) return tonumber(value) or 0 end
 local function text(value) return string.format('%.0f', value) end
-local now = num(ARGV[1])
-if now == 0 then
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
+local time = num(ARGV[1])
+if time == 0 then
+  local parts = redis.call('TIME')
+  time = parts[1] * 1000 + math.floor(parts[2] / 1000)
 end
-if now > num(ARGV[2]) then return { 'late', text(now) } end
+if time > num(ARGV[2]) then return { 'late', text(time) } end
+local now = time
+-- A clock that steps back is taken to have stood still: `now` never runs back for the keys of one state.
+local function be_steady(state)
+  local last = redis.call('HMGET', state, 'now', 'ahead')
+  local last_now, ahead = num(last[1]), num(last[2])
+  -- No script of ours writes a larger one: beyond it numbers are no longer exact.
+  if last_now > 4503599627370496 or ahead > last_now then last_now, ahead = 0, 0 end
+  now = math.max(time + ahead, last_now)
+  redis.call('HSET', state, 'now', text(now), 'ahead', text(now - time))
+  redis.call('PEXPIRE', state, TTL)
+end
 local function keep(...)
   for _, key in ipairs({ ... }) do redis.call('PEXPIRE', key, TTL) end
 end

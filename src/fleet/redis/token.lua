@@ -1,5 +1,6 @@
 -- The token scripts: KEYS are the slot, the places of the quota, the processes, the quota's state.
 local t, q, n, e = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+be_steady(e)
 local slot = {}
 do
   local fields = { 'generation', 'issued', 'lifetime', 'forced', 'refused', 'verdict', 'fence', 'invalid', 'lease_process',

@@ -159,8 +159,9 @@ fn settings_that_cannot_work_are_named() {
 #[test]
 fn processes_have_numbers_of_their_own_and_clients_keys_of_their_own() {
     let (one, other) = (shared(MemoryStore::new()), shared(MemoryStore::new()));
-    assert_ne!(one.shared.process, other.shared.process);
-    assert!(one.shared.process < 1 << PROCESS_BITS);
+    let numbers = [(); 2].map(|()| random_number());
+    assert_ne!(numbers[0], numbers[1]);
+    assert!(numbers.iter().all(|number| (1..1 << PROCESS_BITS).contains(number)));
     assert_eq!(one.shared.client, other.shared.client);
     let stranger =
         SharedState::builder(MemoryStore::new(), "m2m-client-abc124", &Environment::Sandbox).build().unwrap();

@@ -67,6 +67,8 @@ pub struct Fetched {
     pub fetch: u32,
     /// How long ago it ended.
     pub age: Duration,
+    /// How long its request may still arrive at the server. Zero if it was answered.
+    pub may_arrive_for: Duration,
 }
 
 /// Answer to [`SharedStore::acquire`].
@@ -218,6 +220,8 @@ pub struct FailAsk {
     pub fence: u64,
     /// The number of the lease's last fetch. Zero if nothing was sent, which gives the place back.
     pub fetch: u32,
+    /// How long the request of that fetch may still arrive at the server. Zero if it was answered.
+    pub may_arrive_for: Duration,
     /// Why the fetch failed. `None` ends the lease without a cool-down: the cause is this process's own.
     pub failure: Option<Failure>,
     /// Shortest cool-down that the server asked for.
@@ -239,6 +243,7 @@ impl FailAsk {
             within,
             fence,
             fetch: 0,
+            may_arrive_for: Duration::ZERO,
             failure: None,
             at_least: Duration::ZERO,
             jitter: 0,

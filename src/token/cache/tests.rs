@@ -53,6 +53,7 @@ impl TokenSource for Scripted {
             lifetime: LIFETIME,
             sent_at: Instant::now(),
             request_id: None,
+            shared_as: 0,
             adopted: false,
         });
         Box::pin(ready(Ok(token)))
@@ -67,6 +68,7 @@ impl TokenSource for Scripted {
                 lifetime: LIFETIME,
                 sent_at: permit.sent_at(),
                 request_id: None,
+                shared_as: 0,
                 adopted: false,
             }),
         };
@@ -260,7 +262,11 @@ async fn an_invalidation_drops_both() {
         if step_back {
             assert_eq!(cache.refuse(2, true), AfterRefusal::UseOlderToken);
         }
+        let in_use = cache.load().clone().unwrap();
+        let other = cache.state.lock().handover.other().unwrap();
         cache.invalidate();
+        // A request that waits with either of them gets another token.
+        assert!(in_use.is_refused() && other.is_refused());
         assert_eq!(generation(&cache), None);
         assert_eq!(acquire(&cache, &script).await.unwrap().generation(), 3);
         assert_eq!(cache.refuse(2, true), AfterRefusal::UseNewerToken);

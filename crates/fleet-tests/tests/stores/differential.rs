@@ -56,11 +56,17 @@ fn pause() -> impl Strategy<Value = u64> {
     prop_oneof![4 => 0..500_u64, 2 => 0..5_000_u64, 1 => 0..100_000_u64, 1 => Just(1000), 1 => Just(60_000)]
 }
 
+/// How far the server's clock steps back.
+fn step_back() -> impl Strategy<Value = u64> {
+    prop_oneof![8 => Just(0_u64), 1 => 1..500_u64, 1 => 0..4_000_000_u64]
+}
+
 struct Both {
     memory: MemoryStore,
     redis: RedisStore,
     time: std::sync::Arc<std::sync::atomic::AtomicU64>,
     flush: Blocking,
+    started: tokio::time::Instant,
 }
 
 impl Both {
@@ -70,17 +76,41 @@ impl Both {
         let runner = Blocking::connect(server);
         let time = std::sync::Arc::clone(&runner.time);
         time.store(1, Ordering::Relaxed);
-        Self { memory: MemoryStore::new(), redis: RedisStore::with(runner), time, flush }
+        Self {
+            memory: MemoryStore::new(),
+            redis: RedisStore::with(runner),
+            time,
+            flush,
+            started: tokio::time::Instant::now(),
+        }
     }
 
-    async fn advance(&self, millis: u64) {
+    /// The server's clock steps back between two calls, and goes on. The store in memory has no such clock.
+    async fn advance(&self, millis: u64, back: u64) {
+        if back > 0 {
+            self.notice_time().await;
+            let time = self.time.load(Ordering::Relaxed);
+            self.time.store(time.saturating_sub(back).max(1), Ordering::Relaxed);
+            self.notice_time().await;
+        }
         tokio::time::advance(Duration::from_millis(millis)).await;
         self.time.fetch_add(millis, Ordering::Relaxed);
     }
 
-    fn forget(&self) {
+    /// Two calls that change nothing but what the scripts know of the clock.
+    async fn notice_time(&self) {
+        self.redis.judge(&slot(), &JudgeAsk::new(0, true)).await.unwrap();
+        // It is overtaken by every other one.
+        self.redis.exchange(&gate(), &ExchangeAsk::new(1, 0)).await.unwrap_err();
+    }
+
+    /// What the scripts know of the clock is forgotten too, so that the clock is set right.
+    async fn forget(&self) {
         self.memory.clear();
         self.flush.command(&[b"FLUSHALL"]).unwrap();
+        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap();
+        self.time.store(elapsed + 1, Ordering::Relaxed);
+        self.notice_time().await;
     }
 }
 
@@ -88,7 +118,7 @@ fn newest<T: Copy>(seen: &[T], index: usize) -> Option<T> {
     seen.len().checked_sub(index + 1).map(|index| seen[index])
 }
 
-async fn compare_tokens(both: &Both, calls: Vec<(u64, Call)>) -> Result<(), TestCaseError> {
+async fn compare_tokens(both: &Both, calls: Vec<(u64, u64, Call)>) -> Result<(), TestCaseError> {
     let slot = slot();
     // The first call sets the clock of the store in memory.
     let first = AcquireAsk::new(9);
@@ -96,10 +126,10 @@ async fn compare_tokens(both: &Both, calls: Vec<(u64, Call)>) -> Result<(), Test
         both.memory.acquire(&slot, &first).await.unwrap(),
         both.redis.acquire(&slot, &first).await.unwrap()
     );
-    both.forget();
+    both.forget().await;
     let (mut generations, mut leases, mut epochs) = (vec![0], Vec::new(), vec![0]);
-    for (millis, call) in calls {
-        both.advance(millis).await;
+    for (millis, back, call) in calls {
+        both.advance(millis, back).await;
         match call {
             Call::Acquire { process, have, refused, repeatable, remaining, epoch, fetched } => {
                 let mut ask = AcquireAsk::new(process);
@@ -113,7 +143,8 @@ async fn compare_tokens(both: &Both, calls: Vec<(u64, Call)>) -> Result<(), Test
                 ask.fetched = (0..fetched)
                     .filter_map(|index| {
                         let (_, fence): (u64, u64) = newest(&leases, index.into())?;
-                        Some(Fetched { fence, fetch: 1, age: Duration::from_millis(fence % 70_000) })
+                        let time = |most| Duration::from_millis(fence % most);
+                        Some(Fetched { fence, fetch: 1, age: time(70_000), may_arrive_for: time(7_000) })
                     })
                     .collect();
                 let answer = both.memory.acquire(&slot, &ask).await.unwrap();
@@ -171,6 +202,7 @@ async fn compare_tokens(both: &Both, calls: Vec<(u64, Call)>) -> Result<(), Test
                 });
                 ask.at_least = Duration::from_millis(at_least);
                 ask.jitter = jitter;
+                ask.may_arrive_for = Duration::from_millis(at_least % 40_000);
                 ask.stated = stated.map(|(remaining, reset)| Stated { remaining, reset: Duration::from_millis(reset) });
                 prop_assert_eq!(
                     both.memory.fail(&slot, &ask).await.unwrap(),
@@ -191,7 +223,7 @@ async fn compare_tokens(both: &Both, calls: Vec<(u64, Call)>) -> Result<(), Test
                 both.memory.invalidate(&slot, &ask).await.unwrap();
                 both.redis.invalidate(&slot, &ask).await.unwrap();
             }
-            Call::Forget => both.forget(),
+            Call::Forget => both.forget().await,
         }
     }
     Ok(())
@@ -232,16 +264,16 @@ prop_compose! {
     }
 }
 
-async fn compare_exchanges(both: &Both, exchanges: Vec<(u64, Exchange)>) -> Result<(), TestCaseError> {
+async fn compare_exchanges(both: &Both, exchanges: Vec<(u64, u64, Exchange)>) -> Result<(), TestCaseError> {
     let gate = gate();
     both.memory.exchange(&gate, &ExchangeAsk::new(9, 1)).await.unwrap();
     both.redis.exchange(&gate, &ExchangeAsk::new(9, 1)).await.unwrap();
-    both.forget();
+    both.forget().await;
     let (mut numbers, mut epochs) = ([0_u64; 5], vec![0]);
-    for (millis, exchange) in exchanges {
-        both.advance(millis).await;
+    for (millis, back, exchange) in exchanges {
+        both.advance(millis, back).await;
         if exchange.forget {
-            both.forget();
+            both.forget().await;
         }
         let number = &mut numbers[usize::try_from(exchange.process).unwrap()];
         *number += exchange.step;
@@ -283,7 +315,7 @@ fn paused() -> tokio::runtime::Runtime {
 fn the_scripts_answer_about_tokens_as_the_store_in_memory_does() {
     for kind in KINDS {
         let server = Server::start(kind);
-        proptest!(|(calls in prop::collection::vec((pause(), call()), 1..60))| {
+        proptest!(|(calls in prop::collection::vec((pause(), step_back(), call()), 1..60))| {
             paused().block_on(async { compare_tokens(&Both::new(&server), calls).await })?;
         });
     }
@@ -293,7 +325,7 @@ fn the_scripts_answer_about_tokens_as_the_store_in_memory_does() {
 fn the_script_answers_about_permits_as_the_store_in_memory_does() {
     for kind in KINDS {
         let server = Server::start(kind);
-        proptest!(|(exchanges in prop::collection::vec((pause(), exchange()), 1..60))| {
+        proptest!(|(exchanges in prop::collection::vec((pause(), step_back(), exchange()), 1..60))| {
             paused().block_on(async { compare_exchanges(&Both::new(&server), exchanges).await })?;
         });
     }

@@ -136,7 +136,7 @@ fn a_store_that_forgot_waits_for_reports_before_it_grants_and_counts_them() {
     let (mut at, mut ask) = (At::new(), AcquireAsk::new(1));
     ask.epoch = 17;
     ask.limit = 1;
-    ask.fetched = vec![Fetched { fence: 3, fetch: 1, age: Duration::from_secs(50) }];
+    ask.fetched = vec![Fetched { fence: 3, fetch: 1, age: Duration::from_secs(50), may_arrive_for: Duration::ZERO }];
     assert_eq!(at.acquire(&ask), Answer::Busy(Duration::from_secs(1)));
     at.now += 1000;
     assert_eq!(
