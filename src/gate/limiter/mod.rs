@@ -1,21 +1,21 @@
-//! The limiter: how many requests of a class may leave, and when, so that the limit is used but not
-//! exceeded.
+//! [`Limiter`]: how many requests of a class may be sent, and when, so that the limit is used but
+//! not exceeded.
 //!
-//! Pure: the clock and chance come in as arguments, and nothing is sent.
+//! Pure: the time and the random numbers are arguments, and the limiter sends nothing.
 //!
 //! # Two regimes
 //!
-//! **Stated windows** ([`Windows`]). A window is stated if the server says how many requests it
-//! carries or how many are left, or if the settings or the documentation state it. Requests are
-//! counted in it, and all of them may leave at once.
+//! **Stated windows** ([`Windows`]). A window is stated if the server states its limit or how many
+//! requests are left, or if the settings or the documentation state it. The limiter counts the
+//! requests in it. All of them may be sent at once.
 //!
-//! **A found rate** ([`FoundRate`]). If the server refuses without stating a window, the limiter
-//! searches for its rate. Requests leave in *pulses*: as many as the server accepted last time, as
-//! far apart as it accepted last time. Two numbers describe any silent server well enough: a window
-//! of 20 a minute is a pulse of 20 each minute, a bucket that fills once a second is a pulse of 1
-//! each second.
+//! **A found rate** ([`FoundRate`]). If the server refuses requests without stating a window, the
+//! limiter searches for the rate that it accepts. Requests are sent in *pulses*. The size of a
+//! pulse and the time between two pulses are those that the server accepted last. These two numbers
+//! describe any silent server well enough: a window of 20 a minute is a pulse of 20 each minute,
+//! and a bucket that fills once a second is a pulse of 1 each second.
 //!
-//! # What moves between them
+//! # The changes between the regimes
 //!
 //! ```text
 //!               a refusal that states no window
@@ -24,17 +24,17 @@
 //!               an answer states a window, or no refusal for five periods and no request waiting
 //! ```
 //!
-//! Both apply at the same time: a request leaves if neither holds it back. So the documented limit
-//! still bounds the requests to a silent server.
+//! Both can apply at the same time: a request is sent if neither holds it back. So the documented
+//! limit still bounds the requests to a silent server.
 //!
 //! # Which evidence outranks which
 //!
-//! 1. The server's time to ask again (`Retry-After`). The [cool-down](super::cooldown) obeys it,
-//!    not the limiter.
+//! 1. The server's time to retry (`Retry-After`). The [cool-down](super::cooldown) obeys it, not
+//!    the limiter.
 //! 2. The server's statement of its window: how many requests are left, when it ends, how long it
-//!    is. It replaces our count, up and down, until the window ends.
+//!    is. It replaces our count until the window ends, whether it is larger or smaller.
 //! 3. The settings or the documentation.
-//! 4. The found rate. It only lowers the number of requests that may leave.
+//! 4. The found rate. It can only lower the number of requests that may be sent.
 //!
 //! What was learned about windows is forgotten after five windows without new evidence. A found rate
 //! is kept as long as requests wait for it, since they leave with few refusals. It then rises by
@@ -56,14 +56,15 @@ use crate::api::limits::RateLimits;
 /// The outcome of a request that was sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Outcome {
-    /// Answered, and not with 429. It holds the limits that the answer states, if any.
+    /// The response was not a 429. The value holds the limits that the response states, if it
+    /// states any.
     Accepted(Option<RateLimits>),
-    /// Answered with 429. `is_news` says that it is the first refusal among requests that were sent
-    /// together.
+    /// The response was a 429. `is_news` says that it is the first refusal among requests that were
+    /// sent together.
     Refused { limits: RateLimits, is_news: bool },
-    /// Given up or failed: the server may have counted the request.
+    /// The request was given up or failed. The server may have counted it.
     Lost,
-    /// Failed before it could reach the server.
+    /// The request failed before it could reach the server.
     NotSent,
 }
 
@@ -76,7 +77,7 @@ pub(super) struct Limiter {
 
 impl Limiter {
     /// `is_paced` says that the allowance applies from the beginning. Otherwise no request is held
-    /// back until the server has stated a limit or refused.
+    /// back until the server has stated a limit or refused a request.
     pub(super) fn new(allowance: Allowance, is_paced: bool, max_wait: Duration) -> Self {
         Self { windows: Windows::new(allowance, is_paced, max_wait), rate: None }
     }
@@ -91,13 +92,14 @@ impl Limiter {
         }
     }
 
-    /// As [`wait`](Self::wait), by the found rate alone: the fleet counts the windows.
+    /// Like [`wait`](Self::wait), but by the found rate alone, because the fleet counts the
+    /// windows.
     #[cfg(feature = "fleet")]
     pub(super) fn rate_wait(&mut self, now: Instant) -> Option<Instant> {
         self.rate.as_mut()?.wait(now)
     }
 
-    /// Records that a request leaves.
+    /// Records that a request is sent.
     #[inline]
     pub(super) fn sent(&mut self, now: Instant) {
         self.windows.sent(now);
@@ -106,9 +108,9 @@ impl Limiter {
         }
     }
 
-    /// Records the outcome of a request that left at `sent_at`, with `share` as chance from 0 to
-    /// below 1. After a refusal that states no time, it returns when the server is expected to
-    /// accept again, if that is known.
+    /// Records the outcome of a request that was sent at `sent_at`. `share` returns a random number
+    /// from 0 to below 1. After a refusal that states no time, this returns when the server is
+    /// expected to accept requests again, if that is known.
     #[inline]
     pub(super) fn returned(
         &mut self,
@@ -155,7 +157,7 @@ impl Limiter {
         self.rate.is_none() && self.windows.is_idle(now)
     }
 
-    /// Whether requests may leave without being counted.
+    /// Whether requests may be sent without being counted.
     #[inline]
     pub(super) fn is_unlimited(&mut self, now: Instant) -> bool {
         !self.windows.is_documented() && self.is_idle(now)

@@ -1,17 +1,16 @@
-//! The rate of a server that states no window.
+//! [`FoundRate`]: the rate of a server that states no window.
 //!
-//! Requests leave in *pulses*. The first request of a pulse tries whether the server accepts again.
-//! If it is accepted, the rest of the pulse follows.
+//! Requests are sent in *pulses*. The first request of a pulse probes whether the server accepts
+//! requests again. If it is accepted, the rest of the pulse follows.
 //!
-//! 1. A pulse ends when the server refuses, or when it has carried as many requests as the pulse
-//!    before (`burst`).
-//! 2. The time between the beginnings of two pulses is found by halving the gap between a time that
-//!    was too soon (`too_soon`) and a time that was soon enough (`soon_enough`), until the two are
-//!    within a sixteenth of each other.
-//! 3. Every few pulses the limiter asks the server for more: one request beyond the burst, and
-//!    twice as many after each success. With a burst of one, it tries an earlier pulse instead. If
-//!    the server refuses, the limiter asks half as often from then on, but at least once in two
-//!    minutes.
+//! 1. A pulse ends when the server refuses a request, or when the server has accepted as many
+//!    requests as in the pulse before (`burst`).
+//! 2. The limiter finds the time between two pulses by bisection. It tries times between a time
+//!    that was too short (`too_soon`) and a time that was long enough (`soon_enough`), until the
+//!    two differ by less than a sixteenth.
+//! 3. Every few pulses the limiter tries a larger burst: one more request, and twice as many after
+//!    each success. With a burst of one, it tries an earlier pulse instead. If the server refuses,
+//!    the limiter tries half as often from then on, but at least once in two minutes.
 //! 4. A pulse that came earlier than before and did not carry its burst was too soon. A pulse that
 //!    came no earlier lowers the burst to the number of accepted requests. A time that is no longer
 //!    soon enough is given up.
@@ -29,14 +28,14 @@ use crate::gate::cooldown;
 const MEMORY: u32 = 5;
 const SHORTEST_MEMORY: Duration = Duration::from_secs(10);
 
-/// The most pulses, and the longest time, until the limiter asks for more again.
+/// The most pulses, and the longest time, until the limiter tries a larger burst again.
 const MOST_PULSES: u32 = 16;
 const LONGEST_QUIET: Duration = Duration::from_secs(120);
 
-/// A pulse waits for its first answer for at most this time.
+/// How long a pulse waits at most for its first response.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The least time between two tries.
+/// The shortest time between two pulses.
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
@@ -48,13 +47,13 @@ pub(super) struct FoundRate {
     too_soon: Duration,
     soon_enough: Option<Duration>,
     was_found: bool,
-    /// The period to try at first: the length of a documented window.
+    /// The time between pulses to try first: the length of a documented window.
     expected: Option<Duration>,
-    /// The longest period.
+    /// The longest time between pulses.
     longest: Duration,
-    /// How many pulses were refused whole since `soon_enough` was last known.
+    /// How many pulses were refused without an accepted request since `soon_enough` was last known.
     misses: u32,
-    /// How many pulses remain until the limiter asks for more.
+    /// How many pulses remain until the limiter tries a larger burst.
     quiet: u32,
     /// The number of pulses that `quiet` began with.
     quiet_for: u32,
@@ -70,14 +69,14 @@ struct Pulse {
     last: Instant,
     /// The server has refused a request of this pulse, so the next request begins another.
     is_over: bool,
-    /// Set if this pulse asks for more than this burst.
+    /// Set if this pulse tries more than this burst.
     exceeds: Option<u64>,
 }
 
 impl FoundRate {
-    /// Begins the search after the refusal of a request that left at `sent_at`. Two things are
-    /// known: the length of a documented window (`expected`), and how many requests were `accepted`
-    /// in it. No pulse waits for longer than `max_wait`.
+    /// Begins the search after the refusal of a request that was sent at `sent_at`. `expected` is
+    /// the length of a documented window, if there is one. `accepted` is the number of requests
+    /// that were accepted in that time. No pulse waits for longer than `max_wait`.
     pub(super) fn new(sent_at: Instant, expected: Option<Duration>, accepted: u64, max_wait: Duration) -> Self {
         let pulse = Pulse { began: sent_at, sent: 0, accepted: 0, last: sent_at, is_over: true, exceeds: None };
         Self {
@@ -115,7 +114,8 @@ impl FoundRate {
         self.pulse.sent += 1;
     }
 
-    /// Gives the place of a request in its pulse to another request: it never reached the server.
+    /// Records that a request never reached the server. Another request gets its place in the
+    /// pulse.
     pub(super) fn not_sent(&mut self, sent_at: Instant) {
         if sent_at >= self.pulse.began && !self.pulse.is_over {
             self.pulse.sent = self.pulse.sent.saturating_sub(1);
@@ -136,10 +136,10 @@ impl FoundRate {
         }
         let is_rising = self.quiet == 0;
         if is_rising {
-            // The attempt counts as refused until it succeeds.
+            // The larger burst counts as refused until it succeeds.
             self.rest(self.quiet_for.saturating_mul(2));
             if self.burst == Some(1) {
-                // The next pulse is tried a sixteenth earlier.
+                // The next pulse begins a sixteenth earlier.
                 self.too_soon = self.too_soon.min(self.soon_enough.unwrap_or_default() * 7 / 8);
             }
         }
@@ -176,7 +176,8 @@ impl FoundRate {
         }
     }
 
-    /// Records that a pulse that began after `waited` has carried its burst.
+    /// Records that the server has accepted the whole burst of a pulse that began `waited` after
+    /// the one before.
     fn carried_its_burst(&mut self, waited: Duration) {
         if self.soon_enough.is_none_or(|known| waited < known) {
             if self.soon_enough.is_some_and(|known| waited < known * 7 / 8) {
@@ -184,7 +185,7 @@ impl FoundRate {
             }
             self.soon_enough = Some(waited);
             self.was_found = true;
-            // The same number of pulses may take longer now.
+            // The pulses may take longer now, so fewer of them may be quiet.
             self.quiet = self.quiet.min(self.most_quiet());
         }
         if waited <= self.too_soon {
@@ -193,7 +194,7 @@ impl FoundRate {
     }
 
     /// Records the first refusal among requests that were sent together. Returns when the server is
-    /// expected to accept again.
+    /// expected to accept requests again, if that is known.
     pub(super) fn refused(&mut self, sent_at: Instant, now: Instant, share: f64) -> Option<Instant> {
         self.refused_at = now;
         if sent_at >= self.pulse.began && !self.pulse.is_over {
@@ -203,7 +204,7 @@ impl FoundRate {
                 self.too_soon = self.too_soon.max(waited);
                 self.soon_enough = self.soon_enough.filter(|known| *known > waited);
             } else if is_short && self.soon_enough.is_some_and(|known| waited < known) {
-                // The pulse came too early to carry all of its burst.
+                // The pulse came too early for all of its burst.
                 self.too_soon = self.too_soon.max(waited);
             } else {
                 if self.burst.is_some_and(|burst| self.pulse.accepted < burst / 2) {
@@ -218,11 +219,10 @@ impl FoundRate {
         let Some(period) = self.period() else {
             self.misses = self.misses.saturating_add(1);
             if !self.too_soon.is_zero() && self.was_found {
-                // The period was known and has become longer.
+                // The time between pulses was known and has become longer.
                 return Some(now + (now - anchor).mul_f64(0.125 + share / 8.0));
             }
-            // The exponential delay comes first: the end of a documented window counts if it is
-            // nearer.
+            // The exponential delay decides, unless a documented window ends before that delay.
             let expected = anchor + self.expected?;
             let step = Duration::from_secs(1u64.checked_shl(self.misses - 1).unwrap_or(u64::MAX).min(60));
             let most = step.min(cooldown::in_proportion(now - anchor));
@@ -237,7 +237,7 @@ impl FoundRate {
         now.saturating_duration_since(self.refused_at) > memory
     }
 
-    /// Returns how many requests the present pulse may carry so far.
+    /// Returns how many requests the present pulse may have so far.
     fn allowed(&self, now: Instant) -> u64 {
         let Pulse { began, accepted, exceeds, .. } = self.pulse;
         let Some(burst) = self.burst else { return u64::MAX };
@@ -256,7 +256,7 @@ impl FoundRate {
         Some(last + self.period()?)
     }
 
-    /// Returns the time from one pulse to the next to try.
+    /// Returns the time between pulses to try next.
     fn period(&self) -> Option<Duration> {
         let soon_enough = self.soon_enough?;
         let is_found = self.too_soon >= soon_enough * 15 / 16;
@@ -264,8 +264,8 @@ impl FoundRate {
         Some(period.min(self.longest))
     }
 
-    /// Asks for no more for this many pulses, and for [`most_quiet`](Self::most_quiet) of them at
-    /// most.
+    /// Tries no larger burst for this many pulses, but for at most [`most_quiet`](Self::most_quiet)
+    /// pulses.
     fn rest(&mut self, pulses: u32) {
         self.quiet_for = pulses.min(self.most_quiet());
         self.quiet = self.quiet_for;

@@ -1,36 +1,36 @@
-//! The slots of a window that our own requests use.
+//! [`UsedSlots`]: the slots of a window that our own requests use.
 
 use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
 /// Slots that were taken within this part of a window are counted together, which bounds the memory
-/// of a class.
+/// for a class.
 const GRAIN_DIVISOR: u32 = 256;
 
-/// An unanswered request counts as answered after this part of a window. So slow answers hold up no
-/// later window, and a request that takes this long to arrive is still counted.
+/// A request without a response counts as answered after this part of a window. So slow responses
+/// do not hold up later windows, and a request that takes this long to arrive is still counted.
 const UNANSWERED_DIVISOR: u32 = 4;
 
 /// The slots of one class.
 ///
-/// A slot is used from when its request is sent until one window after its answer. The server
-/// counted the request between its departure and its answer. So every window of the server, with
-/// any alignment, holds at most the limit. (The usual arithmetic of a leaky bucket lets a burst and
-/// a window's refill pass within one window: twice the limit.)
+/// A slot is used from the sending of its request until one window after the response. The server
+/// counted the request between these two moments. So every window of the server has at most the
+/// limit, whenever it begins. (A leaky bucket is not enough: it lets a burst and the refill of a
+/// window pass within one window, which is twice the limit.)
 #[derive(Debug)]
 pub(super) struct UsedSlots {
     length: Duration,
     /// Requests in flight by the time they were sent, oldest first.
     in_flight: VecDeque<Batch>,
     in_flight_count: u64,
-    /// Answered requests by the time of the answer, oldest first.
+    /// Answered requests by the time of the response, oldest first.
     answered: VecDeque<Batch>,
     answered_count: u64,
     expired: Option<Instant>,
 }
 
-/// Requests of about the same time. All count as of the time of the last one.
+/// Requests of about the same time. All of them count with the time of the last request.
 #[derive(Clone, Copy, Debug)]
 struct Batch {
     count: u64,
@@ -54,17 +54,17 @@ impl UsedSlots {
         self.length
     }
 
-    /// How long after it was sent an unanswered request is taken for answered.
+    /// Returns how long after its sending a request without a response counts as answered.
     pub(super) fn patience(&self) -> Duration {
         self.length / UNANSWERED_DIVISOR
     }
 
-    /// Sets another length, if a window turns out to have one.
+    /// Sets another length, which a window has turned out to have.
     pub(super) fn set_length(&mut self, length: Duration) {
         self.length = length;
     }
 
-    /// How many slots belong to requests that were answered, or should have been.
+    /// Returns how many slots belong to requests that count as answered.
     pub(super) fn answered(&self) -> u64 {
         self.answered_count
     }
@@ -95,7 +95,7 @@ impl UsedSlots {
                 self.in_flight.get_mut(at)
             }
         };
-        // If the answer is late, the request's slot has been counted already.
+        // If the response is late, the request already counts as answered.
         let Some(batch) = batch.filter(|batch| batch.first <= sent_at && batch.count > 0) else { return };
         batch.count -= 1;
         self.in_flight_count -= 1;
@@ -108,7 +108,7 @@ impl UsedSlots {
         }
     }
 
-    /// Counts overdue requests as answered.
+    /// Makes overdue requests count as answered.
     pub(super) fn settle(&mut self, now: Instant) {
         let late = self.patience();
         while let Some(batch) = self.in_flight.front().copied().filter(|batch| batch.last + late <= now) {
@@ -131,8 +131,8 @@ impl UsedSlots {
         self.answered.front().map(|batch| batch.last + self.length)
     }
 
-    /// Frees the slots whose time is over. If `still_counted` is set, slots whose time was over at
-    /// that time or later stay used, until a call without it frees them.
+    /// Frees the slots whose time is over. With `still_counted`, a slot whose time is over at that
+    /// moment or later stays used, until a call without `still_counted` frees it.
     pub(super) fn expire(&mut self, now: Instant, still_counted: Option<Instant>) {
         let expired = self.free(|free_at| free_at <= now && still_counted.is_none_or(|from| free_at < from));
         self.expired = expired.or(self.expired);
