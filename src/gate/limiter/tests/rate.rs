@@ -1,5 +1,5 @@
-//! Servers that refuse and state nothing. Each is a model of its own, known from outside only by
-//! the requests that it accepts.
+//! Tests with servers that refuse requests and state no limit. The limiter sees only which requests
+//! they accept.
 
 use std::collections::VecDeque;
 
@@ -55,7 +55,7 @@ impl Silent {
         accepts
     }
 
-    /// How long a client that knows the server takes to have `requests` accepted.
+    /// Returns how long `requests` requests take for a client that knows the server's rule.
     fn ideal(&self, requests: u64) -> f64 {
         match self.counting {
             Counting::Fixed { limit, window } | Counting::Sliding { limit, window } => {
@@ -65,7 +65,7 @@ impl Silent {
         }
     }
 
-    /// The time in which it accepts again for sure.
+    /// Returns the time after which the server certainly accepts requests again.
     fn period(&self) -> f64 {
         match self.counting {
             Counting::Fixed { window, .. } | Counting::Sliding { window, .. } => window,
@@ -74,9 +74,9 @@ impl Silent {
     }
 }
 
-/// A backlog of `requests` goes through the limiter, one after another, with a cool-down of our own
-/// that doubles if the limiter knows nothing. Returns how long it took, how many were refused, and
-/// when the limiter let the last one go.
+/// Sends a backlog of `requests` through the limiter, one after another. If the limiter knows no
+/// time after a refusal, a cool-down that doubles takes its place. Returns how long the backlog
+/// took, how many requests were refused, and when the limiter admitted the last request.
 fn drain(server: &mut Silent, requests: u64) -> (f64, u64) {
     const LATENCY: f64 = 0.02;
     let start = Instant::now();
@@ -127,7 +127,7 @@ proptest! {
             Counting::Bucket { burst, .. } => burst as u64 + 10,
         };
         let (took, _) = drain(&mut server, requests);
-        // One request after another, so that a window is not used up at once.
+        // The requests are sent one after another, so that a window is not used up at once.
         let own = requests as f64 * 0.02;
         prop_assert!(took <= 1.5 * server.ideal(requests) + 2.0 * server.period() + own + 5.0, "{took} {}", server.ideal(requests));
     }
@@ -166,13 +166,13 @@ fn a_pulse_carries_what_the_one_before_did_and_comes_a_period_later() {
     let bare = || refusal(RateLimits::default());
     limiter.sent(start);
     answer(&mut limiter, bare(), 1, start, start);
-    // Ten seconds later three are accepted and one is not.
+    // Ten seconds later the server accepts three requests and refuses one.
     let first = start + seconds(10.0);
     assert_eq!(burst(&mut limiter, first), 1000);
     answer(&mut limiter, accepted(), 3, first, first);
     let found = limiter.returned(bare(), first, first, || 0.0);
     answer(&mut limiter, Outcome::NotSent, 996, first, first);
-    // Half of the time that was soon enough is tried, and turns out to be too soon.
+    // The limiter tries half of the time that was long enough, which turns out to be too short.
     assert_eq!(found, Some(first + seconds(5.0)));
     let second = first + seconds(5.0);
     limiter.sent(second);
@@ -181,7 +181,7 @@ fn a_pulse_carries_what_the_one_before_did_and_comes_a_period_later() {
     let third = first + seconds(7.5);
     assert_eq!(burst(&mut limiter, third), 1);
     answer(&mut limiter, accepted(), 1, third, third);
-    // The burst, and one more to see whether there is room for it.
+    // The burst, and one more request, which tries a larger burst.
     let rest = burst(&mut limiter, third);
     assert_eq!(rest, 2);
     answer(&mut limiter, accepted(), 2, third, third);
@@ -200,7 +200,8 @@ fn requests_that_were_never_sent_hold_no_others_back() {
     }
     answer(&mut limiter, accepted(), 3, first, first);
     answer(&mut limiter, bare(), 1, first, first);
-    // The first request of a pulse is sent alone. A thousand get no token, one after another.
+    // The first request of a pulse is sent alone. A thousand such requests, one after another, are
+    // not sent, because they get no token.
     let second = first + seconds(10.0);
     for _ in 0..1000 {
         assert_eq!(burst(&mut limiter, second), 1);
@@ -228,7 +229,8 @@ fn what_was_found_is_forgotten_when_nothing_is_refused() {
     assert!(limiter.is_unlimited(start + seconds(11.0)));
 }
 
-/// A limiter of a class that had one request accepted, and then all refused for three minutes.
+/// Returns the limiter of a class whose first request was accepted, and whose later requests were
+/// refused for three minutes.
 fn starved(max_wait: Duration, start: Instant) -> (Limiter, Instant) {
     let mut limiter = Limiter::new(ALLOWANCE, false, max_wait);
     limiter.sent(start);

@@ -1,4 +1,4 @@
-//! The statements of answers and refusals about a window, and the end of a window.
+//! Tests of the statements of responses about a window, and of the end of a window.
 
 use super::*;
 
@@ -30,7 +30,7 @@ fn a_reset_of_nothing_tells_what_is_left_and_not_when_the_window_ends() {
     answer(&mut limiter, Outcome::Accepted(Some(window(35, 2, 0.0))), 1, start, start);
     assert_eq!(burst(&mut limiter, start), 2);
     assert_eq!(limiter.wait(start), Some(start + seconds(21.0)));
-    // An answer that states more takes no place back.
+    // A later response that states more requests left frees no place.
     answer(&mut limiter, Outcome::Accepted(Some(window(35, 9, 0.0))), 2, start, start);
     assert_eq!(limiter.wait(start), Some(start + seconds(21.0)));
 }
@@ -42,8 +42,8 @@ fn what_was_surely_answered_in_a_window_is_free_at_its_end_although_others_share
         limiter.sent(start);
     }
     answer(&mut limiter, accepted(), 9, start, start);
-    // Thirty of the sixty are gone: twenty were not ours, so that the window may have begun before
-    // our first.
+    // Thirty of the sixty requests are used up. Twenty of them were not ours, so the window may
+    // have begun before our first request.
     answer(&mut limiter, Outcome::Accepted(Some(window(60, 30, 30.0))), 1, start, start);
     for (sent, answers) in [(5, 27.5), (7, 28.5)] {
         let now = start + seconds(answers);
@@ -52,7 +52,8 @@ fn what_was_surely_answered_in_a_window_is_free_at_its_end_although_others_share
         }
         answer(&mut limiter, accepted(), sent, now, now);
     }
-    // The header may be two seconds beyond the truth: the last seven may count in the next window.
+    // The header may be up to two seconds too late, so the last seven requests may count in the
+    // next window.
     assert_eq!(burst(&mut limiter, start + seconds(31.0)), 53);
 }
 
@@ -66,8 +67,8 @@ fn a_limit_of_nothing_is_not_believed() {
 
 #[test]
 fn a_window_that_is_all_ours_ends_when_its_first_slot_is_free() {
-    // The header may be a second short of the true end, or two seconds beyond it. Further off, it
-    // describes another window.
+    // The stated end may be up to a second before the true end, or up to two seconds after it. If
+    // it differs more, it describes another window.
     for (reset, ends) in [(20.0, 60.0), (21.0, 60.0), (22.0, 60.0), (23.0, 64.0)] {
         let (mut limiter, start) = (paced(), Instant::now());
         for _ in 0..10 {
@@ -94,9 +95,9 @@ fn an_answer_tells_of_the_window_whose_end_is_near_the_one_it_says() {
     assert_eq!(tell(window(100, 3, 4.0)), (3, Some(seconds(5.0))));
     // The server is in a new window already.
     assert_eq!(tell(window(100, 80, 60.0)), (80, Some(seconds(61.0))));
-    // A late answer from the previous window.
+    // A late response from the previous window.
     assert_eq!(tell(window(100, 2, 3.0)), (80, Some(seconds(61.0))));
-    // The same window, stated a little later.
+    // The same window, with a stated end a little later.
     assert_eq!(tell(window(100, 79, 58.0)), (79, Some(seconds(59.0))));
 }
 
@@ -104,8 +105,8 @@ fn an_answer_tells_of_the_window_whose_end_is_near_the_one_it_says() {
 fn a_refusal_that_says_when_to_ask_again_ends_the_window_then_or_before() {
     let refused = |seconds| refusal(RateLimits { retry_after: Some(seconds), ..Default::default() });
     let (started, told) = (Instant::now(), |reset| Outcome::Accepted(Some(window(60, 40, reset))));
-    // An end that was stated before, with the second by which a header may be short, and the
-    // resulting end.
+    // A stated end, the wait that a refusal asks for, and the resulting end. A second is added to a
+    // stated end, because a header may be a second too early.
     for (first, asked, ends) in [(told(20.0), 50.0, 21.0), (told(50.0), 10.0, 10.0)] {
         let mut limiter = paced();
         limiter.sent(started);
@@ -114,7 +115,7 @@ fn a_refusal_that_says_when_to_ask_again_ends_the_window_then_or_before() {
         answer(&mut limiter, refused(seconds(asked)), 1, started, started);
         assert_eq!(limiter.wait(started), Some(started + seconds(ends)));
     }
-    // An end that we only assume does not count against the server's statement.
+    // The server's statement replaces an end that we only assume.
     let mut limiter = paced();
     for outcome in [accepted(), refusal(RateLimits::default()), refused(seconds(90.0))] {
         limiter.sent(started);
@@ -170,7 +171,8 @@ fn a_window_that_was_all_ours_is_not_seen_as_shared_whenever_it_is_asked_for() {
         for remaining in (0..60).rev() {
             limiter.returned(Outcome::Accepted(Some(window(60, remaining, 60.0))), start, start, || 0.9);
         }
-        // The server has counted nothing but ours: its window ends when the first place is free.
+        // The server has counted only our requests, so its window ends when our first place is
+        // free.
         if let Some(asked) = asked {
             assert_eq!(limiter.wait(start + seconds(asked)), Some(start + seconds(60.225)));
         }
@@ -185,7 +187,8 @@ fn answers_that_come_late_do_not_shorten_the_windows() {
         limiter.sent(start);
     }
     answer(&mut limiter, Outcome::Accepted(Some(window(60, 53, 2.0))), 7, start, start);
-    // Their requests were counted in the window that is over, and a second was left of it.
+    // The requests of the other processes were counted in the window that has ended, of which a
+    // second was left.
     for late in 1..=3 {
         let now = start + seconds(f64::from(late) * 4.0);
         answer(&mut limiter, Outcome::Accepted(Some(window(60, 50, 1.0))), 1, start, now);
