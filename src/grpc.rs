@@ -120,9 +120,9 @@
 //! # Rate limits
 //!
 //! [`TurrisBackoffLayer`] goes between [`ReplayBodyLayer`] and the auth layer. It waits out a
-//! trailers-only `RESOURCE_EXHAUSTED` like a 429. The wait is `grpc-retry-pushback-ms`, but at
-//! least one second. If the pushback is negative or not a number, the server forbids a retry, and
-//! the status goes to the caller.
+//! trailers-only `RESOURCE_EXHAUSTED` like a 429. The wait is `grpc-retry-pushback-ms`, or one
+//! second if the pushback is zero. If the pushback is negative or not a number, the server forbids
+//! a retry, and the status goes to the caller.
 //!
 //! Every gRPC call is a `POST`. By default the layer sends only 60 `POST`s a minute, the documented
 //! limit of Turris's HTTP API. For a server with other limits, switch pacing off:

@@ -248,7 +248,7 @@ impl<T> TurrisAuthLayerBuilder<T> {
     /// Default: the environment's own origin only.
     ///
     /// [`build`](Self::build) refuses an origin over plain HTTP, unless it is a loopback host. A
-    /// request whose `Host` header names another origin than its URI passes through unchanged,
+    /// request passes through unchanged if its `Host` header names another origin than its URI,
     /// since a server of many hosts obeys that header.
     pub fn allow_origin(mut self, origin: impl AsRef<str>) -> Self {
         match Origin::parse(origin.as_ref()) {
@@ -281,8 +281,8 @@ impl<T> TurrisAuthLayerBuilder<T> {
     /// Sets whether a request that gets a 401 is sent once more, with a newer token. Default:
     /// `true`.
     ///
-    /// With `false`, the 401 goes back to the caller, and the next request gets a newer token. The
-    /// layer then keeps no copies of requests, which is cheaper.
+    /// With `false`, the 401 goes to the caller, and the next request gets a newer token. The layer
+    /// then keeps no copies of requests, which is cheaper.
     pub fn retry_unauthorized(mut self, retry: bool) -> Self {
         self.retry = retry;
         self
@@ -314,7 +314,7 @@ impl<T> TurrisAuthLayerBuilder<T> {
         self
     }
 
-    /// Judges responses with `classify`. Default: [`ResponseClass::of`].
+    /// Sets how responses are classified. Default: [`ResponseClass::of`].
     ///
     /// Only [`Unauthorized`](ResponseClass::Unauthorized) matters to this layer.
     pub fn classify_responses(
@@ -395,7 +395,7 @@ impl<T> TurrisAuthLayerBuilder<T> {
         self
     }
 
-    /// Returns the layer.
+    /// Builds the layer.
     ///
     /// # Errors
     ///

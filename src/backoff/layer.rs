@@ -106,8 +106,8 @@ pub struct TurrisBackoffLayerBuilder {
 }
 
 impl TurrisBackoffLayerBuilder {
-    /// Sets how often a request is repeated, after 429s and failed tokens together. Default: 3, the
-    /// vendor's advice.
+    /// Sets how often a request is sent again, after 429s and token errors together. Default: 3, as
+    /// the vendor advises.
     ///
     /// A refused probe uses up no retry, unless the server had stated when the gate opens. With 0
     /// no request is repeated, and no copies of requests are kept. A 429 still closes the gate for
@@ -175,11 +175,11 @@ impl TurrisBackoffLayerBuilder {
         self
     }
 
-    /// Sets which responses say that a limit is exceeded. Default: [`ResponseClass::of`], which
-    /// knows 429 and its gRPC equivalents.
+    /// Sets how responses are classified. Default: [`ResponseClass::of`], which knows 429 and its
+    /// gRPC equivalent.
     ///
-    /// A request with a [`RateLimited`](ResponseClass::RateLimited) response waits and is sent
-    /// again. All other responses pass through unchanged.
+    /// Only [`RateLimited`](ResponseClass::RateLimited) matters to this layer: the request waits
+    /// and is sent again. All other responses pass through unchanged.
     pub fn classify_responses<F>(mut self, classify: F) -> Self
     where
         F: Fn(StatusCode, &HeaderMap) -> ResponseClass + Send + Sync + 'static,

@@ -49,7 +49,7 @@ use crate::BoxError;
 ///
 /// # Memory
 ///
-/// A request takes on the heap, on 64-bit targets and in addition to the source itself:
+/// On 64-bit targets a request takes this memory on the heap, in addition to the source itself:
 ///
 /// - 136 bytes,
 /// - 32 bytes for each frame of 256 bytes or more, in a `Vec` that starts with room for 4,

@@ -223,7 +223,7 @@ impl<T> TurrisLayerBuilder<T> {
         TurrisLayerBuilder { auth: self.auth.token_service(service), backoff: self.backoff }
     }
 
-    /// Sets how often a request is repeated, after 429s and failed tokens together. Default: 3.
+    /// Sets how often a request is sent again, after 429s and token errors together. Default: 3.
     ///
     /// The retry after a 401 is not counted. See [`TurrisBackoffLayerBuilder::max_retries`].
     pub fn max_retries(self, max_retries: u32) -> Self {
