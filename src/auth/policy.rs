@@ -68,7 +68,7 @@ pin_project! {
 /// The token for a request that has waited.
 enum RequestAuth {
     Token(Arc<Token>),
-    Restricted(RestrictedAccessToken),
+    Restricted,
 }
 
 impl Shared<TokenService> {
@@ -163,9 +163,9 @@ impl<T> Shared<T> {
             let auth = match ready!(wait.acquire.as_mut().poll(cx, &self.cache, || self.source(inner))) {
                 Ok(token) => RequestAuth::Token(token),
                 Err(error) => match &self.restricted {
-                    Some(restricted) => {
+                    Some(_) => {
                         observe::restricted_access_token_used(&error);
-                        RequestAuth::Restricted(restricted.clone())
+                        RequestAuth::Restricted
                     }
                     None => return Poll::Ready(Err(error)),
                 },
@@ -195,7 +195,7 @@ impl<T> Shared<T> {
         keep(request);
         Some(match auth {
             RequestAuth::Token(token) => attach(request, &token, *wait.retrying),
-            RequestAuth::Restricted(token) => token.authorize(request).map(|()| Carried::Restricted),
+            RequestAuth::Restricted => self.restricted.as_ref()?.authorize(request).map(|()| Carried::Restricted),
         })
     }
 

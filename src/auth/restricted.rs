@@ -26,10 +26,10 @@ impl RestrictedAccessToken {
     }
 
     /// Attaches this token to `request`, and removes any access token.
-    pub(super) fn authorize<B>(self, request: &mut Request<B>) -> Result<(), BoxError> {
+    pub(super) fn authorize<B>(&self, request: &mut Request<B>) -> Result<(), BoxError> {
         let headers = request.headers_mut();
         headers.remove(AUTHORIZATION);
-        headers.try_insert(RESTRICTED_ACCESS_TOKEN, self.0)?;
+        headers.try_insert(RESTRICTED_ACCESS_TOKEN, self.0.clone())?;
         Ok(())
     }
 }

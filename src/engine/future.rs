@@ -38,7 +38,7 @@ pin_project! {
         // An attempt is in flight.
         Sent { #[pin] response: S::Future, attempt: Attempt<S, P, B> },
         // Nothing of the request is in flight.
-        Waiting { waiting: Pin<Box<Waiting<S, P, B, R>>> },
+        Waiting { #[pin] waiting: Waiting<S, P, B, R> },
         // The request could not be sent.
         Failed { error: Option<P::Error> },
         Done,
@@ -59,7 +59,7 @@ pub(super) struct Attempt<S, P: Policy, B> {
 type Looked<R> = (Response<R>, Option<ResponseClass>);
 
 /// The result of judging an attempt: a wait for the next attempt, or the result for the caller.
-type Judged<S, P, B, R> = Result<Pin<Box<Waiting<S, P, B, R>>>, Result<Response<R>, <P as Policy>::Error>>;
+type Judged<S, P, B, R> = Result<Waiting<S, P, B, R>, Result<Response<R>, <P as Policy>::Error>>;
 
 impl<S, P, B, R> Engine<S, P, B, R>
 where
@@ -73,8 +73,10 @@ where
     // in their final place. If inlined, it builds them elsewhere and moves them.
     #[inline(never)]
     pub(crate) fn call(inner: &mut S, policy: &P, mut request: Request<B>) -> Self {
+        // The clone need not be ready: the call goes to the service that was polled ready.
         let mut copy = None;
-        let permit = match policy.enter(&mut request, inner, |request| copy = RetryCopy::of(request)) {
+        let keep = |request: &Request<B>| copy = RetryCopy::of(request).map(|copy| (copy, inner.clone()));
+        let permit = match policy.enter(&mut request, inner, keep) {
             Ok(permit) => permit,
             Err(held) => {
                 return match *held {
@@ -86,24 +88,22 @@ where
         // The engine needs the deadline only if another attempt can follow. A single attempt
         // carries the caller's own `grpc-timeout` to the client, which enforces it.
         let history = match &copy {
-            Some(copy) if copy.may_have_grpc_timeout() => with_deadline(&request),
+            Some((copy, _)) if copy.may_have_grpc_timeout() => with_deadline(&request),
             _ => None,
         };
-        // The clone need not be ready: the call goes to the service that was polled ready.
-        let copy = copy.map(|copy| (copy, inner.clone()));
         let attempt = Attempt { policy: policy.clone(), permit, copy, history };
         Self::Sent { response: inner.call(request), attempt }
     }
 
     #[cold]
     #[inline(never)]
-    fn wait(inner: &mut S, policy: &P, request: Request<B>, wait: P::Wait) -> Pin<Box<Waiting<S, P, B, R>>> {
+    fn wait(inner: &mut S, policy: &P, request: Request<B>, wait: P::Wait) -> Waiting<S, P, B, R> {
         // The readiness of a service may hold a permit. The service that was polled ready is
         // therefore dropped while the request waits. Its clones have never been polled, so they
         // hold none.
         let unready = inner.clone();
         drop(std::mem::replace(inner, unready.clone()));
-        let history = Box::new(History { deadline: Deadline::of(&request), ..History::default() });
+        let history = History { deadline: Deadline::of(&request), ..History::default() };
         Waiting::new(request, unready, policy.clone(), wait, None, history)
     }
 }
@@ -189,7 +189,7 @@ where
                 // Each attempt after the first follows a wait, so the recursion is at most as deep
                 // as the number of attempts.
                 EngineProj::Sent { .. } => return self.poll(cx),
-                EngineProj::Waiting { waiting } => match ready!(waiting.as_mut().poll_send(cx)) {
+                EngineProj::Waiting { waiting } => match ready!(waiting.poll_send(cx)) {
                     Ok((response, attempt)) => self.set(Self::Sent { response, attempt }),
                     Err(error) => break error,
                 },
@@ -223,7 +223,7 @@ where
     fn judge(self: Pin<&mut Self>, result: Result<Looked<R>, BoxError>) -> Judged<S, P, B, R> {
         let EngineOwn::Sent { attempt, .. } = self.project_replace(Self::Done) else { polled_after_completion() };
         let Attempt { policy, permit, copy, history } = attempt;
-        let mut history = history.unwrap_or_else(|| Box::new(History::of_first_attempt()));
+        let mut history = history.map_or_else(History::of_first_attempt, |history| *history);
         let repeatable = copy.as_ref().is_some_and(|(copy, _)| copy.is_replayable());
         let (wait, answer) = match result {
             Ok((response, None)) => (None, Ok(response)),

@@ -20,7 +20,8 @@ use super::{
 use crate::replay::TryCloneBody;
 
 pin_project! {
-    /// A request that waits. It is boxed, because it is large and most requests never wait.
+    /// A request that waits. Its large parts live on the heap: most requests never wait, and a
+    /// response future with room for them would cost all requests.
     ///
     /// 1. The service holds readiness only within one poll, and only while `touched` is set. In
     ///    that poll the request is sent, or it gives readiness up.
@@ -29,13 +30,12 @@ pin_project! {
     where
         P: Policy,
     {
-        queued: Option<QueuedRequest<S, B>>,
+        queued: Option<Box<QueuedRequest<S, B>>>,
         policy: P,
         #[pin]
         wait: P::Wait,
         // The rest of the discarded response. It is read so that its connection can be used again.
-        #[pin]
-        drain: Option<Drain<R>>,
+        drain: Option<Pin<Box<Drain<R>>>>,
         // The service has been polled since it was cloned, so it may hold readiness or a place in a
         // queue.
         touched: bool,
@@ -46,7 +46,7 @@ pin_project! {
 struct QueuedRequest<S, B> {
     request: Request<B>,
     service: S,
-    history: Box<History>,
+    history: History,
 }
 
 /// The parts of a request that has just been sent.
@@ -60,18 +60,18 @@ impl<S, P: Policy, B, R> Waiting<S, P, B, R> {
         policy: P,
         wait: P::Wait,
         refused: Option<R>,
-        history: Box<History>,
-    ) -> Pin<Box<Self>>
+        history: History,
+    ) -> Self
     where
         R: Body,
     {
-        Box::pin(Self {
-            queued: Some(QueuedRequest { request, service, history }),
+        Self {
+            queued: Some(Box::new(QueuedRequest { request, service, history })),
             policy,
             wait,
-            drain: refused.map(Drain::new),
+            drain: refused.map(|body| Box::pin(Drain::new(body))),
             touched: false,
-        })
+        }
     }
 }
 
@@ -87,16 +87,17 @@ where
     pub(super) fn poll_send(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Sent<S, P, B>, P::Error>> {
         let mut this = self.project();
         loop {
-            let Some(QueuedRequest { request, service, history }) = this.queued.as_mut() else { already_sent() };
+            let Some(queued) = this.queued.as_mut() else { already_sent() };
+            let QueuedRequest { request, service, history } = &mut **queued;
             if let Some(deadline) = &mut history.deadline
                 && let Poll::Ready(error) = deadline.poll_over(cx)
             {
                 return Poll::Ready(Err(P::error(Part::Deadline, error)));
             }
-            if let Some(drain) = this.drain.as_mut().as_pin_mut() {
+            if let Some(drain) = this.drain {
                 this.policy.join_queue(this.wait.as_mut(), cx);
-                ready!(drain.poll(cx));
-                this.drain.set(None);
+                ready!(drain.as_mut().poll(cx));
+                *this.drain = None;
             }
             let polled = this.policy.poll_wait(this.wait.as_mut(), request, service, history, cx);
             if polled.is_pending() {
@@ -122,12 +123,14 @@ where
                 continue;
             };
             let permit = permit?;
-            let Some(QueuedRequest { request, mut service, mut history }) = this.queued.take() else { already_sent() };
+            let Some(queued) = this.queued.take() else { already_sent() };
+            let QueuedRequest { request, mut service, mut history } = *queued;
             history.attempts = history.attempts.saturating_add(1);
             let response = service.call(request);
             let copy = copy.map(|copy| (copy, service));
             let policy = this.policy.clone();
-            return Poll::Ready(Ok((response, Attempt { policy, permit, copy, history: Some(history) })));
+            let history = Some(Box::new(history));
+            return Poll::Ready(Ok((response, Attempt { policy, permit, copy, history })));
         }
     }
 }
