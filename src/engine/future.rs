@@ -12,10 +12,10 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
+    attempt::{Attempt, is_unprocessed},
     deadline::Deadline,
     policy::{Admit, Held, History, Part, Policy},
     retry_copy::RetryCopy,
-    unprocessed::is_unprocessed,
     waiting::Waiting,
 };
 use crate::{BoxError, ResponseClass, replay::TryCloneBody};
@@ -43,16 +43,6 @@ pin_project! {
         Failed { error: Option<P::Error> },
         Done,
     }
-}
-
-/// An attempt in flight.
-pub(super) struct Attempt<S, P: Policy, B> {
-    pub(super) policy: P,
-    pub(super) permit: P::Permit,
-    /// The copy, and the service to send it on. `None` if the request will not be sent again.
-    pub(super) copy: Option<(RetryCopy<B>, S)>,
-    /// `None` for a first attempt that was sent at once and has no deadline.
-    pub(super) history: Option<Box<History>>,
 }
 
 /// A response, and its class if it has to be judged.
@@ -199,16 +189,6 @@ where
         };
         self.set(Self::Done);
         Poll::Ready(Err(error))
-    }
-}
-
-impl<S, P: Policy, B> Attempt<S, P, B> {
-    #[inline]
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<P::Error> {
-        let Some(deadline) = self.history.as_mut().and_then(|history| history.deadline.as_mut()) else {
-            return Poll::Pending;
-        };
-        deadline.poll_over(cx).map(|error| P::error(Part::Deadline, error))
     }
 }
 

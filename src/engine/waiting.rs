@@ -12,8 +12,8 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
+    attempt::Attempt,
     drain::Drain,
-    future::Attempt,
     policy::{Admit, History, Part, Policy},
     retry_copy::RetryCopy,
 };

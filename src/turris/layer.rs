@@ -93,16 +93,7 @@ impl<T> Clone for TurrisLayer<T> {
 /// Shows the settings on one line.
 impl<T> fmt::Debug for TurrisLayer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TurrisLayer").field(&Settings(&self.shared)).finish()
-    }
-}
-
-/// Shows the settings of a layer on one line.
-pub(super) struct Settings<'a, T>(pub(super) &'a Shared<T>);
-
-impl<T> fmt::Debug for Settings<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}; {:?}", self.0.auth, self.0.gates.settings())
+        f.debug_tuple("TurrisLayer").field(&*self.shared).finish()
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::{
     error::Error as StdError,
+    fmt,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -35,6 +36,13 @@ use crate::{
 pub(super) struct Shared<T> {
     pub(super) auth: crate::auth::policy::Shared<T>,
     pub(super) gates: GateRegistry,
+}
+
+/// The settings on one line.
+impl<T> fmt::Debug for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}; {:?}", self.auth, self.gates.settings())
+    }
 }
 
 /// The policy of [`Turris`](super::Turris).

@@ -14,7 +14,6 @@ use tower_service::Service;
 use super::{
     error::Error,
     future::ResponseFuture,
-    layer::Settings,
     policy::{Shared, StackPolicy},
 };
 use crate::{
@@ -124,6 +123,6 @@ impl<S: Clone, T> Clone for Turris<S, T> {
 
 impl<S: fmt::Debug, T> fmt::Debug for Turris<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Turris").field("inner", &self.inner).field("settings", &Settings(&self.policy.0)).finish()
+        f.debug_struct("Turris").field("inner", &self.inner).field("settings", &*self.policy.0).finish()
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use crate::{
+    answers::{Answer, answer, number},
     primitives::Stored,
-    server::{Answer, answer, number},
     token::{Token, TokenCache},
 };
 

@@ -15,6 +15,7 @@ mod error;
 #[path = "../../../src/token/mod.rs"]
 mod token;
 
+mod answers;
 mod api;
 #[macro_use]
 mod observe;

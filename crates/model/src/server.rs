@@ -13,6 +13,7 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::{
     TokenError, TokenErrorKind,
+    answers::{Answer, answer, number},
     api::limits::RateLimits,
     history::{History, Strike},
     runtime::block_on,
@@ -27,17 +28,6 @@ const WINDOW: Duration = Duration::from_secs(60);
 pub(crate) const LIFETIME: Duration = Duration::from_secs(600);
 pub(crate) const REFRESH_BEFORE: Duration = Duration::from_secs(60);
 pub(crate) const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The response to one fetch.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// The n-th fetch brings the token `n`.
-    Token,
-    /// The fetch brings the same token as the first fetch.
-    FirstToken,
-    Failure,
-    Nothing,
-}
 
 /// The server from the view of one thread. A clone starts with the knowledge of the thread that
 /// created it.
@@ -159,16 +149,6 @@ impl Server {
         }
         result
     }
-}
-
-/// Returns the response to the n-th fetch, counted from 1.
-pub(crate) fn answer(answers: &[Answer], n: usize) -> Answer {
-    answers[(n - 1).min(answers.len() - 1)]
-}
-
-/// Returns the number of a token: the n-th fetch brings the token `n`.
-pub(crate) fn number(token: &Token) -> usize {
-    token.authorization().to_str().unwrap().parse().unwrap()
 }
 
 /// A fetch under way. It ends when this value is dropped.

@@ -43,8 +43,6 @@ pub(crate) const TOKEN_TIMEOUT: Duration = Duration::from_secs(3);
 /// second, its end is rounded up twice to whole seconds, and a second is spare.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(4);
 
-pub(crate) const CLIENT_ID: &str = "m2m-client-soak";
-
 /// The client secret, which faults rotate and withhold.
 pub(crate) struct Secrets {
     current: Mutex<String>,
@@ -70,7 +68,7 @@ impl CredentialsProvider for Secrets {
         let sealed = self.sealed.load(Ordering::Relaxed);
         let credentials = match sealed {
             true => Err("the vault is sealed".into()),
-            false => Credentials::new(CLIENT_ID, self.current()).map_err(BoxError::from),
+            false => Credentials::new(server::CLIENT_ID, self.current()).map_err(BoxError::from),
         };
         Box::pin(std::future::ready(credentials))
     }

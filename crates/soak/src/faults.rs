@@ -10,9 +10,9 @@ use turris_auth::TokenHandle;
 use turris_emulator::{Endpoint, Fault};
 
 use crate::{
-    client::{ApiClient, CLIENT_ID},
+    client::ApiClient,
     judgement::MARK,
-    server::{self, Seen, Server},
+    server::{self, CLIENT_ID, Seen, Server},
 };
 
 /// Faults are cleared at random times, or after this time.

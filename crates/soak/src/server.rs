@@ -5,8 +5,9 @@ use std::{io, time::Duration};
 use tokio::time::{Instant, sleep};
 use turris_emulator::{Emulator, Limits};
 
-use crate::{client::CLIENT_ID, leftovers};
+use crate::leftovers;
 
+pub(crate) const CLIENT_ID: &str = "m2m-client-soak";
 pub(crate) const TOKEN_PATH: &str = "/v1/auth/jwt";
 pub(crate) const WINDOW: Duration = Duration::from_secs(1);
 pub(crate) const MUTATING_REQUESTS: u32 = 100;

@@ -6,9 +6,10 @@ use loom::thread::spawn;
 
 use crate::{
     TokenErrorKind,
+    answers::{Answer, number},
     checker::check,
     runtime::{ELSEWHERE, enter, join_tasks, shut_down},
-    server::{Answer, number, start},
+    server::start,
 };
 
 /// Callers find no token, and one fetch serves them all.

@@ -6,9 +6,10 @@ use loom::thread::spawn;
 
 use crate::{
     TokenErrorKind,
+    answers::{Answer, number},
     checker::check,
     runtime::{in_one_thread, join_tasks},
-    server::{Answer, number, start},
+    server::start,
 };
 
 /// A caller after an invalidation gets a token whose fetch was sent after the invalidation.

@@ -8,10 +8,11 @@ use loom::{
 };
 
 use crate::{
+    answers::{Answer, number},
     checker::check,
     clock::{advance, let_move},
     runtime::{block_on, in_one_thread, join_tasks},
-    server::{Answer, LIFETIME, REFRESH_BEFORE, Server, number, start},
+    server::{LIFETIME, REFRESH_BEFORE, Server, start},
     token::{Acquire, Token, TokenCache},
 };
 

@@ -6,10 +6,11 @@ use loom::thread::spawn;
 
 use crate::{
     TokenErrorKind,
+    answers::{Answer, number},
     checker::check,
     clock::{advance, let_move},
     runtime::{NOT_DRIVEN, enter, in_one_thread, join_tasks},
-    server::{Answer, LIFETIME, REFRESH_BEFORE, TOKEN_TIMEOUT, number, start, start_with},
+    server::{LIFETIME, REFRESH_BEFORE, TOKEN_TIMEOUT, start, start_with},
 };
 
 /// Two requests find a token whose refresh is due. There is one fetch, and neither request waits

@@ -1,0 +1,59 @@
+//! An attempt in flight, and errors that say that the server did not process it.
+
+use std::{
+    error::Error,
+    task::{Context, Poll},
+};
+
+use super::{
+    policy::{History, Part, Policy},
+    retry_copy::RetryCopy,
+};
+
+/// An attempt in flight.
+pub(super) struct Attempt<S, P: Policy, B> {
+    pub(super) policy: P,
+    pub(super) permit: P::Permit,
+    /// The copy, and the service to send it on. `None` if the request will not be sent again.
+    pub(super) copy: Option<(RetryCopy<B>, S)>,
+    /// `None` for a first attempt that was sent at once and has no deadline.
+    pub(super) history: Option<Box<History>>,
+}
+
+impl<S, P: Policy, B> Attempt<S, P, B> {
+    #[inline]
+    pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<P::Error> {
+        let Some(deadline) = self.history.as_mut().and_then(|history| history.deadline.as_mut()) else {
+            return Poll::Pending;
+        };
+        deadline.poll_over(cx).map(|error| P::error(Part::Deadline, error))
+    }
+}
+
+/// Whether an HTTP/2 server has said that it did not process the request, so that it can be sent
+/// again, whatever its method. The server says so in two ways:
+///
+/// - it resets the stream with `REFUSED_STREAM` (RFC 9113, section 8.7),
+/// - it shuts the connection down with a GOAWAY whose last stream comes before this stream (section
+///   6.8).
+///
+/// The error of the HTTP/2 library is searched for in the chain of sources, because clients wrap
+/// it. A stream that the GOAWAY includes goes on and does not end with that error.
+#[cfg(feature = "http2")]
+pub(super) fn is_unprocessed(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            return error.is_remote() && (is_refused || error.is_go_away());
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// Always `false`: without the feature `http2` no such error is known.
+#[cfg(not(feature = "http2"))]
+pub(super) fn is_unprocessed(_error: &(dyn Error + 'static)) -> bool {
+    false
+}
