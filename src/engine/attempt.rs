@@ -1,4 +1,4 @@
-//! An attempt in flight, and errors that say that the server did not process it.
+//! [`Attempt`]: an attempt in flight, and the errors of attempts that the server did not process.
 
 use std::{
     error::Error,

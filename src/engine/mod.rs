@@ -14,7 +14,7 @@
 //! | --- | --- |
 //! | `policy.rs` | the questions that the engine asks |
 //! | `future.rs` | the state machine: one `loop` over one enum |
-//! | `attempt.rs` | an attempt in flight, and errors that say that the server did not process it |
+//! | `attempt.rs` | an attempt in flight, and the errors of attempts that the server did not process |
 //! | `waiting.rs` | a request that waits, and its way back into flight |
 //! | `retry_copy.rs` | the copy that is kept for the next attempt |
 //! | `drain.rs` | reads a discarded response to its end |

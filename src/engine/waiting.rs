@@ -20,8 +20,8 @@ use super::{
 use crate::replay::TryCloneBody;
 
 pin_project! {
-    /// A request that waits. Its large parts live on the heap: most requests never wait, and a
-    /// response future with room for them would cost all requests.
+    /// A request that waits. Its large parts are on the heap, because most requests never wait, and
+    /// a response future with room for these parts would make all requests dearer.
     ///
     /// 1. The service holds readiness only within one poll, and only while `touched` is set. In
     ///    that poll the request is sent, or it gives readiness up.

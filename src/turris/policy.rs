@@ -38,7 +38,7 @@ pub(super) struct Shared<T> {
     pub(super) gates: GateRegistry,
 }
 
-/// The settings on one line.
+/// Shows the settings on one line.
 impl<T> fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}; {:?}", self.auth, self.gates.settings())

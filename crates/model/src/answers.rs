@@ -1,4 +1,4 @@
-//! The answers of the server, and the tokens that they bring.
+//! The responses of the server, and the tokens that they bring.
 
 use crate::token::Token;
 
