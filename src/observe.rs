@@ -40,6 +40,7 @@
 //! | field | |
 //! | --- | --- |
 //! | `outcome` | `token`, `adopted` (from the fleet's store), an error kind, `discarded` (its token was refused or invalidated meanwhile) or `abandoned` (its runtime ended, another fetch superseded it, or all users of the token were dropped) |
+//! | `source` | in a fleet: `endpoint` (fetched for all processes), `store` (another process fetched it) or `alone` (the store did not answer) |
 //! | `waiters` | how many requests waited for the fetch; 0 for a refresh in the background |
 //! | `request_id` | the last `requestId` in a response of the vendor |
 //! | `generation`, `lifetime` | the number of the token in this layer, and its lifetime in seconds |

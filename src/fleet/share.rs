@@ -8,7 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::member::{AloneFetch, Lease, Member, Turn};
-use crate::{Credentials, TokenError, api::limits::RateLimits, token::IssuedToken};
+use crate::{Credentials, TokenError, api::limits::RateLimits, observe, token::IssuedToken};
 
 /// The part of `token_timeout` that a flight waits for the fetch of another process.
 const PATIENCE: f64 = 0.75;
@@ -59,9 +59,18 @@ impl FlightShare {
             return Ok(None);
         }
         match self.member.acquire(credentials, forced, self.patience_ends).await? {
-            Turn::Adopt(token) => return Ok(Some(token)),
-            Turn::Fetch(lease) => *self.held() = Held::Lease(Box::new(lease)),
-            Turn::Alone(fetch) => *self.held() = Held::Alone(fetch),
+            Turn::Adopt(token) => {
+                observe::token_source("store");
+                return Ok(Some(token));
+            }
+            Turn::Fetch(lease) => {
+                observe::token_source("endpoint");
+                *self.held() = Held::Lease(Box::new(lease));
+            }
+            Turn::Alone(fetch) => {
+                observe::token_source("alone");
+                *self.held() = Held::Alone(fetch);
+            }
         }
         Ok(None)
     }

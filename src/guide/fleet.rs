@@ -56,6 +56,16 @@
 //! * a process sends its share of the pace: the limit divided by the number of processes;
 //! * the allowance of fetches is divided in the same way.
 //!
+//! A store that answers and gives nothing is left alone, too. It may be hostile or broken:
+//!
+//! * A process believes a store that denies every fetch for 5 minutes, and then fetches once for
+//!   itself.
+//! * A process believes a store that grants no permit to requests that wait. It does so for 5
+//!   minutes and for the windows in which `expected_processes` requests fit, and then sends its
+//!   share for 5 minutes. If the store still grants nothing after that, the process believes it for
+//!   half the time.
+//! * A process waits for the fetch of another process for three quarters of `token_timeout`.
+//!
 //! When the store is back, each process reports what it has sent in the last window. It keeps to
 //! its share for a while longer, at most half a minute, until the circuit breakers of all processes
 //! have closed. A store that was restarted empty grants nothing for a sixtieth of the window, so
@@ -66,7 +76,8 @@
 //! The number of processes is the store's last count. A process that has never reached the store
 //! takes [`expected_processes`](crate::fleet::SharedStateBuilder::expected_processes), so set that
 //! to the largest number of processes that you run, including those of a rolling deployment. Each
-//! layer that shares a pace counts as a process. If there are more processes than a window allows
+//! layer counts as a process, also if several layers of one process use clones of one
+//! [`SharedState`](crate::SharedState). If there are more processes than a window allows
 //! requests, each process still sends one request in a window while the store is gone. The server
 //! refuses some of these requests, and the layer waits the refusals out.
 //!
@@ -79,14 +90,22 @@
 //! * **A user of its own**, with a few commands on its own keys and nothing else:
 //!
 //!   ```text
-//!   ACL SETUSER fleet on >password resetchannels ~turris:* +evalsha +eval +time +hello +auth +ping +client|setinfo
+//!   ACL SETUSER fleet on >password resetchannels ~turris:* +evalsha +eval +time +hello +auth +ping
 //!       +hget +hset +hmget +hdel +hgetall +hstrlen +zadd +zcard +zrange +zrem +zremrangebyscore +pexpire
 //!   ```
 //! * **TLS** outside of a trusted network: a URL with `rediss://`, and the crate `redis` 1 with one
 //!   of its TLS features among your dependencies.
 //! * **No eviction of these keys**: `maxmemory-policy noeviction`, or a `volatile-` policy with
 //!   room to spare. An evicted key costs a fetch.
-//! * **The primary**, never a replica: a replica grants what the primary has granted already.
+//! * **The primary**, never a replica: a replica grants what the primary has granted already. With
+//!   Sentinel, a cluster or a pool, use the client that follows the primary through
+//!   [`RunScript`](crate::fleet::RunScript). After a failover to a replica that lags behind, the
+//!   processes report what they have sent.
+//! * **A clock** that is roughly right is enough, because only differences count. A clock that steps
+//!   back is taken to have stood still. A clock that steps forward ends leases, waits and counts
+//!   early, which can cost a fetch and some 429s.
+//! * **One connection per process.** [`RedisStore::open`](crate::fleet::RedisStore::open) makes it at
+//!   the first call and keeps it. `timeout 0` (the default of Redis) spares reconnections.
 //! * **No persistence is needed.** If the store loses its contents, the processes report what they
 //!   have sent.
 //!
@@ -95,6 +114,13 @@
 //! Each secret has a token of its own in the store. Roll the new secret out in any order and at any
 //! speed: processes with the old secret and processes with the new secret do not disturb each
 //! other.
+//!
+//! # One machine
+//!
+//! Several processes on one machine (cron jobs, command lines) need no network: let Redis or Valkey
+//! listen on a unix socket only (`port 0`, `unixsocket /run/turris/redis.sock`, `unixsocketperm
+//! 770`), and open `redis+unix:///run/turris/redis.sock`. The token then outlives each process, and
+//! the file's permissions say who may use the store.
 //!
 //! # What to watch
 //!
@@ -105,14 +131,19 @@
 //! | `turris_auth_store_seconds` | more than 50 ms: each paced request waits that long for its permit |
 //! | `turris_auth_store_processes` | more than `expected_processes`: shares without the store are too large |
 //! | `turris_auth_permits_total{source="alone"}` | rises while the store is up |
+//! | `turris_auth_token_fetches_total{outcome="token"}` | rises by more than one an hour for each secret: processes do not share. Processes that share have `outcome="adopted"` instead |
 //! | `turris_auth_rate_limited_total` | rises: some client outside of the fleet uses the same client id |
 //!
-//! A lost store is also logged as one `WARN` event, and its return as an `INFO` event.
+//! A lost store is also logged as one `WARN` event, and its return as an `INFO` event. A record that
+//! the secret does not open is logged as a `WARN` event, once a minute at most. The field `source`
+//! of the span `token_fetch` says where a token came from: [`observe`](crate::observe).
 //!
 //! # Who can do what
 //!
 //! | who | can | cannot |
 //! | --- | --- | --- |
 //! | a reader of the store | see hashes, times, counts and how often fetches fail | read a token or a secret; test guesses of the client secret, if an [`encryption_key`](crate::fleet::SharedStateBuilder::encryption_key) is set. Without one, a guess can be tested against the name of a slot: a generated secret cannot be guessed |
-//! | a writer of the store | delay or deny fetches, and so requests once the current token has expired; hold paced requests back, up to 5 minutes for each answer, or let more of them leave than the limit allows, which the server then refuses; make processes fetch anew; put an older token of the fleet back | plant a token; make a process send its token elsewhere; make a process panic, or hang for longer than `token_timeout` |
+//! | a writer of the store | delay or deny a fetch for up to 5 minutes, and so requests once the current token has expired; hold paced requests back for as long as said above, or let more of them leave than the limit allows, which the server then refuses; make processes fetch anew, and so use up the allowance; put an older token of the fleet back | plant a token; make a process send its token elsewhere; make a process panic, or hang for longer than `token_timeout` |
+//! | someone on the network between, without TLS | all that a reader and a writer of the store can | the same as those |
+//! | a process of the fleet that misbehaves | use up the allowances, as without a store; keep the token from the others for one lease at a time | make another process send its token elsewhere |
 //! | a holder of the client secret | all of it, and fetch tokens anyway | |

@@ -45,6 +45,7 @@ pub(crate) fn token_fetch<F: Future>(reason: Reason, fetch: F) -> impl Future<Ou
         "token_fetch",
         "otel.kind" = "client",
         reason = reason.name(),
+        source = Empty,
         outcome = Empty,
         generation = Empty,
         lifetime = Empty,
@@ -62,6 +63,14 @@ pub(crate) fn token_fetch<F: Future>(reason: Reason, fetch: F) -> impl Future<Ou
 #[cfg(not(feature = "tracing"))]
 pub(crate) fn token_fetch<F: Future>(_: Reason, fetch: F) -> F {
     fetch
+}
+
+/// Where a flight of a fleet's process gets its token: `endpoint` (under a lease of the store), `store` (from another process)
+/// or `alone` (the store does not answer).
+#[cfg(feature = "fleet")]
+pub(crate) fn token_source(source: &'static str) {
+    record!("source" = source);
+    let _ = source;
 }
 
 /// Another process of the fleet has fetched the token.

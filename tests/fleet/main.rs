@@ -2,10 +2,12 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     unreachable_pub,
     reason = "a panic in a helper fails the test, as it should"
 )]
 
 mod pace;
+mod partitions;
 mod support;
 mod token;

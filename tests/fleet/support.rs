@@ -33,6 +33,7 @@ pub const SECOND_SECRET: &str = "the second secret of this client";
 pub struct Network {
     pub store: Arc<MemoryStore>,
     cut: Arc<AtomicBool>,
+    loses_answers: Arc<AtomicBool>,
     hostile: Arc<Mutex<Option<Answer>>>,
     slot: Arc<Mutex<Option<Slot>>>,
     hostile_exchange: Arc<Mutex<Option<Exchanged>>>,
@@ -46,6 +47,7 @@ impl Network {
         Self {
             store: Arc::clone(store),
             cut: Arc::default(),
+            loses_answers: Arc::default(),
             hostile: Arc::default(),
             slot: Arc::default(),
             hostile_exchange: Arc::default(),
@@ -61,6 +63,12 @@ impl Network {
 
     pub fn mend(&self) {
         self.cut.store(false, Ordering::Relaxed);
+        self.loses_answers.store(false, Ordering::Relaxed);
+    }
+
+    /// Calls are carried out, and their answers are lost.
+    pub fn lose_answers(&self) {
+        self.loses_answers.store(true, Ordering::Relaxed);
     }
 
     /// The slot that the process asked for last.
@@ -95,7 +103,14 @@ impl Network {
 
     /// Calls over a cut network are never answered.
     fn carry<'a, T: Send + 'a>(&self, call: StoreFuture<'a, T>) -> StoreFuture<'a, T> {
-        if self.cut.load(Ordering::Relaxed) { Box::pin(pending()) } else { call }
+        if self.cut.load(Ordering::Relaxed) {
+            return Box::pin(pending());
+        }
+        let loses_answer = self.loses_answers.load(Ordering::Relaxed);
+        Box::pin(async move {
+            let answer = call.await;
+            if loses_answer { pending().await } else { answer }
+        })
     }
 }
 

@@ -11,7 +11,13 @@ use std::{
 use futures_util::future::join_all;
 use tower::{Layer, ServiceExt};
 use tracing::{Instrument, Level};
-use turris_auth::{Credentials, CredentialsFuture, CredentialsProvider, Environment, TurrisAuthLayer};
+use turris_auth::{
+    Credentials, CredentialsFuture, CredentialsProvider, Environment, SharedState, TurrisAuthLayer,
+    fleet::{
+        AcquireAsk, Acquired, ExchangeAsk, Exchanged, FailAsk, Gate, InvalidateAsk, JudgeAsk, MemoryStore, PublishAsk,
+        RenewAsk, Renewed, SharedStore, Slot, StoreFuture,
+    },
+};
 
 use crate::{capture::*, support::*};
 
@@ -165,4 +171,50 @@ async fn a_fetch_that_nobody_is_left_to_want_is_told_at_debug() {
     assert_eq!((event.level, event.span), (Level::DEBUG, Some("token_fetch")));
     assert_eq!(event.fields.listed(), ["outcome=abandoned", "waiters=1"]);
     assert_eq!(only(&capture.spans()).fields.get("outcome"), Some("abandoned"));
+}
+
+/// A store that cannot be reached.
+struct Gone;
+
+fn gone<'a, T: Send + Sync + 'a>() -> StoreFuture<'a, T> {
+    Box::pin(async { Err("connection refused".into()) })
+}
+
+impl SharedStore for Gone {
+    fn acquire<'a>(&'a self, _: &'a Slot, _: &'a AcquireAsk) -> StoreFuture<'a, Acquired> {
+        gone()
+    }
+    fn renew<'a>(&'a self, _: &'a Slot, _: &'a RenewAsk) -> StoreFuture<'a, Renewed> {
+        gone()
+    }
+    fn publish<'a>(&'a self, _: &'a Slot, _: &'a PublishAsk) -> StoreFuture<'a, bool> {
+        gone()
+    }
+    fn fail<'a>(&'a self, _: &'a Slot, _: &'a FailAsk) -> StoreFuture<'a, Duration> {
+        gone()
+    }
+    fn judge<'a>(&'a self, _: &'a Slot, _: &'a JudgeAsk) -> StoreFuture<'a, Duration> {
+        gone()
+    }
+    fn invalidate<'a>(&'a self, _: &'a Slot, _: &'a InvalidateAsk) -> StoreFuture<'a, ()> {
+        gone()
+    }
+    fn exchange<'a>(&'a self, _: &'a Gate, _: &'a ExchangeAsk) -> StoreFuture<'a, Exchanged> {
+        gone()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_span_says_where_the_token_of_a_fleet_came_from() {
+    let (capture, _guard) = Capture::start();
+    let script = Script::issuing(Duration::ZERO);
+    let (shared, gone): (Arc<dyn SharedStore>, Arc<dyn SharedStore>) = (Arc::new(MemoryStore::new()), Arc::new(Gone));
+    for store in [&shared, &shared, &gone] {
+        let fleet = SharedState::builder(Arc::clone(store), "id", &Environment::Sandbox).build().unwrap();
+        let layer = builder().token_service(script.clone()).shared(&fleet).build().unwrap();
+        carried(&layer.layer(Api::accepting_all())).await.unwrap();
+        settle().await;
+    }
+    let sources: Vec<_> = capture.spans().iter().map(|span| span.fields.get("source").unwrap().to_owned()).collect();
+    assert_eq!(sources, ["endpoint", "store", "alone"]);
 }

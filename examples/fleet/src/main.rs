@@ -4,6 +4,8 @@
 //! `cargo run --release -p fleet`, with `-- --json` for one JSON object instead of text. The exit status is 1 when something
 //! was not as it should be, and 2 when it could not be run.
 
+mod counted;
+mod figures;
 mod phases;
 mod report;
 mod store;
@@ -22,6 +24,8 @@ Usage: cargo run --release -p fleet [-- OPTIONS]
   --json              print one JSON object with the numbers of every phase, and nothing else
   --window SECONDS    the window in which the server allows 60 POSTs; 60 by default, as Turris has it. The bulk job takes
                       four windows
+  --figures           measure fleets of 1 to 1,000 processes instead, with a store and without one, and print the table of
+                      `benches/README.md`
   --help              this text
 ";
 
@@ -30,6 +34,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 
 struct Options {
     json: bool,
+    figures: bool,
     window: Duration,
 }
 
@@ -74,11 +79,12 @@ async fn main() -> ExitCode {
 
 /// `None` if the help is wanted.
 fn parse(arguments: &[String]) -> Result<Option<Options>, String> {
-    let mut options = Options { json: false, window: WINDOW };
+    let mut options = Options { json: false, figures: false, window: WINDOW };
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--json" => options.json = true,
+            "--figures" => options.figures = true,
             "--help" => return Ok(None),
             "--window" => {
                 let seconds = arguments.next().and_then(|seconds| seconds.parse().ok());
@@ -98,6 +104,10 @@ async fn demonstrate(options: &Options) -> Result<Vec<String>, BoxError> {
             println!("{text}");
         }
     };
+    if options.figures {
+        println!("{}", figures::run().await?);
+        return Ok(Vec::new());
+    }
     let phases = phases::run(options.window, tell).await?;
     match options.json {
         true => println!("{}", report::json(&phases)?),

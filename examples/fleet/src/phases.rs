@@ -50,8 +50,9 @@ impl Fleet {
     async fn start(store: &Store, window: Duration) -> Result<Self, BoxError> {
         let limits = Limits::default().mutating_requests(LIMIT).window(window);
         let emulator = Emulator::builder().limits(limits).start().await?;
-        let workers =
-            (0..PROCESSES).map(|_| Worker::start(&emulator, &store.url(), window)).collect::<Result<_, _>>()?;
+        let workers = (0..PROCESSES)
+            .map(|_| Worker::start(&emulator, Some(&store.url()), window, PROCESSES))
+            .collect::<Result<_, _>>()?;
         Ok(Self { emulator, workers })
     }
 

@@ -24,7 +24,10 @@ use tower::{Layer, ServiceExt};
 use turris_auth::{BoxError, Credentials, Environment, SharedState, Turris, TurrisLayer, fleet::RedisStore};
 use turris_emulator::Emulator;
 
-use crate::phases::{LIMIT, PROCESSES};
+use crate::{
+    counted::{Calls, Counted},
+    phases::LIMIT,
+};
 
 /// The argument that makes this program one process of the fleet.
 pub(crate) const ARGUMENT: &str = "--process-of-the-fleet";
@@ -36,6 +39,7 @@ const DEADLINE: Duration = Duration::from_secs(2);
 const STORE: &str = "FLEET_STORE";
 const BASE_URL: &str = "FLEET_BASE_URL";
 const WINDOW: &str = "FLEET_WINDOW_SECONDS";
+const EXPECTED: &str = "FLEET_PROCESSES";
 
 /// Requests that a process is told to send.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -53,6 +57,10 @@ pub(crate) struct Done {
     pub(crate) failed: u32,
     pub(crate) longest_wait: Duration,
     pub(crate) first_error: Option<String>,
+    /// Calls to the store about tokens and about permits, and the time of both together.
+    pub(crate) token_calls: u64,
+    pub(crate) permit_calls: u64,
+    pub(crate) call_time: Duration,
 }
 
 impl Done {
@@ -62,6 +70,9 @@ impl Done {
             failed: self.failed + other.failed,
             longest_wait: self.longest_wait.max(other.longest_wait),
             first_error: self.first_error.or(other.first_error),
+            token_calls: self.token_calls + other.token_calls,
+            permit_calls: self.permit_calls + other.permit_calls,
+            call_time: self.call_time + other.call_time,
         }
     }
 }
@@ -74,12 +85,19 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn start(emulator: &Emulator, store_url: &str, window: Duration) -> Result<Self, BoxError> {
+    /// Starts one of `processes`. Without a `store_url` it shares nothing.
+    pub(crate) fn start(
+        emulator: &Emulator,
+        store_url: Option<&str>,
+        window: Duration,
+        processes: u32,
+    ) -> Result<Self, BoxError> {
         let mut child = Command::new(env::current_exe()?)
             .arg(ARGUMENT)
             .env("TURRIS_CLIENT_ID", emulator.client_id())
             .env("TURRIS_CLIENT_SECRET", emulator.client_secret())
-            .env(STORE, store_url)
+            .env(STORE, store_url.unwrap_or_default())
+            .env(EXPECTED, processes.to_string())
             .env(BASE_URL, emulator.base_url())
             .env(WINDOW, window.as_secs().to_string())
             .stdin(Stdio::piped())
@@ -109,20 +127,27 @@ pub(crate) async fn run() -> Result<(), BoxError> {
     let credentials = Credentials::from_env()?;
     let environment = Environment::custom(&base_url)?;
 
-    let store = RedisStore::open(&env::var(STORE)?)?;
-    let fleet = SharedState::builder(store, credentials.client_id(), &environment)
-        .deadline(DEADLINE)
-        .expected_processes(PROCESSES)
-        .build()?;
-    let layer =
-        TurrisLayer::builder(credentials, environment).shared(&fleet).rate_limit(LIMIT.into(), window).build()?;
-    let api = layer.layer(Client::builder(TokioExecutor::new()).build_http());
+    let (store_url, calls) = (env::var(STORE)?, Calls::default());
+    let mut layer = TurrisLayer::builder(credentials.clone(), environment.clone()).rate_limit(LIMIT.into(), window);
+    if !store_url.is_empty() {
+        let store = Counted { store: RedisStore::open(&store_url)?, calls: calls.clone() };
+        let fleet = SharedState::builder(store, credentials.client_id(), &environment)
+            .deadline(DEADLINE)
+            .expected_processes(env::var(EXPECTED)?.parse()?)
+            .build()?;
+        layer = layer.shared(&fleet);
+    }
+    let api = layer.build()?.layer(Client::builder(TokioExecutor::new()).build_http());
 
     let mut tasks = BufReader::new(stdin()).lines();
     while let Some(task) = tasks.next_line().await? {
         let loads: Vec<Load> = serde_json::from_str(&task)?;
         let all = loads.into_iter().map(|load| send(&api, &base_url, load));
-        let done = join_all(all).await.into_iter().fold(Done::default(), Done::and);
+        let before = (calls.about_tokens(), calls.about_permits(), calls.time());
+        let mut done = join_all(all).await.into_iter().fold(Done::default(), Done::and);
+        done.token_calls = calls.about_tokens() - before.0;
+        done.permit_calls = calls.about_permits() - before.1;
+        done.call_time = calls.time() - before.2;
         println!("{}", serde_json::to_string(&done)?);
     }
     Ok(())
@@ -136,7 +161,13 @@ async fn send(api: &Api, base_url: &str, load: Load) -> Done {
             sleep(load.every * number).await;
             let started = Instant::now();
             let error = request(api, method, uri).await.err().map(|error| error.to_string());
-            Done { requests: 1, failed: error.is_some().into(), longest_wait: started.elapsed(), first_error: error }
+            Done {
+                requests: 1,
+                failed: error.is_some().into(),
+                longest_wait: started.elapsed(),
+                first_error: error,
+                ..Done::default()
+            }
         }
     });
     join_all(requests).await.into_iter().fold(Done::default(), Done::and)

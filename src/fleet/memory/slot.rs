@@ -35,6 +35,7 @@ pub(super) const HOLD_SHARE: u64 = 60;
 
 /// The allowance of fetches: one for all secrets of a client.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Quota {
     epoch: u64,
     hold_until: u64,
@@ -51,6 +52,7 @@ pub(super) struct Quota {
 type Place = (u64, u64, u32);
 
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Slot {
     record: Option<Stored>,
     fence: u64,
@@ -65,6 +67,7 @@ pub(super) struct Slot {
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 struct Stored {
     generation: u64,
     sealed: Vec<u8>,
@@ -84,6 +87,7 @@ enum Verdict {
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 struct Lease {
     process: u64,
     fence: u64,
@@ -319,5 +323,7 @@ fn doubled(times: u64) -> u64 {
     (SHORTEST << times.min(MOST_DOUBLINGS)).min(LONGEST)
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

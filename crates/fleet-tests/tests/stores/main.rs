@@ -12,6 +12,7 @@ mod blocking;
 mod differential;
 mod failures;
 mod flushed;
+mod operator;
 
 use turris_auth::fleet::{Gate, Slot};
 
