@@ -102,11 +102,22 @@ impl Cooldown {
     /// Returns the time until which the next request has to wait. `None` if it may be sent.
     #[inline]
     pub(super) fn wait(&self, now: Instant) -> Option<Instant> {
-        if let Some(until) = self.closed_until.filter(|until| *until > now) {
+        if let Some(until) = self.closed_until(now) {
             return Some(until);
         }
         let held_until = self.last_sent.map(|sent| sent + PATIENCE).filter(|until| *until > now)?;
         self.slow_start_limit.is_some_and(|most| self.in_flight >= most).then_some(held_until)
+    }
+
+    /// Returns the end of the present closing.
+    #[inline]
+    pub(super) fn closed_until(&self, now: Instant) -> Option<Instant> {
+        self.closed_until.filter(|until| *until > now)
+    }
+
+    /// Whether an answer may let the next request leave earlier than expected.
+    pub(super) fn may_open_early(&self, now: Instant) -> bool {
+        self.in_flight > 0 && self.closed_until(now).is_none()
     }
 
     /// Records that a request is sent. Returns its ticket, and whether it is the first request
@@ -206,11 +217,6 @@ impl Cooldown {
     #[cfg(test)]
     pub(super) fn refusals(&self) -> u32 {
         self.refusals
-    }
-
-    #[cfg(test)]
-    pub(super) fn closed_until(&self) -> Option<Instant> {
-        self.closed_until
     }
 }
 

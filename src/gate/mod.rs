@@ -24,10 +24,12 @@
 //! 3. The head cannot block the queue. If it may send but does not, a waiter behind it removes it
 //!    after about a second. There are two possible reasons: its inner service is not ready, or it
 //!    is not polled. The removed request keeps its number, and is the head again when it comes
-//!    back.
+//!    back. If the head may send, the waiter behind it is woken too. If that waiter is not polled
+//!    either, the waiters further back notice it within ten seconds.
 //! 4. `state` says, without the lock, whether requests may be sent without being counted. They may
 //!    only while the queue is empty, the gate is open, and no limit is known.
-//! 5. No waker is cloned, woken or dropped under the lock, and no subscriber runs under it. Such
+//! 5. Time under the lock never goes back, although callers read the clock before they take it.
+//! 6. No waker is cloned, woken or dropped under the lock, and no subscriber runs under it. Such
 //!    code may run a task, or drop a task, which then calls the gate.
 
 mod budget;
@@ -65,7 +67,7 @@ use self::{
     cooldown::{Cooldown, Ticket},
     limiter::{Limiter, Outcome},
     notice::Notice,
-    queue::{Afterwards, Look, Queue, QueuePosition},
+    queue::{Afterwards, Look, PATIENCE, Queue, QueuePosition},
 };
 use crate::{api::limits::RateLimits, observe};
 
@@ -129,6 +131,8 @@ pub(crate) struct Gate {
 /// The parts that the gate's lock protects.
 #[derive(Default)]
 struct Parts {
+    /// The latest time so far.
+    now: Option<Instant>,
     queue: Queue,
     cooldown: Cooldown,
     /// `None` with pacing turned off.
@@ -152,6 +156,27 @@ impl Parts {
             return pace.wait(limiter, now);
         }
         limiter.wait(now)
+    }
+
+    /// Returns whether a newcomer may be sent at once.
+    #[inline]
+    fn admits_newcomer(&mut self, now: Instant) -> bool {
+        if !self.queue.is_empty() {
+            return false;
+        }
+        if let Some(limiter) = self.limiter.as_mut().filter(|_| self.cooldown.closed_until(now).is_none()) {
+            limiter.forget_unused(now);
+        }
+        self.wait(now).is_none()
+    }
+
+    /// Wakes the waiters that a change may concern.
+    fn wake(&mut self, now: Instant, after: &mut Afterwards) {
+        if self.queue.len() > 1 && self.wait(now).is_none() {
+            self.queue.wake_to_send(now, after);
+        } else {
+            self.queue.wake_head(after);
+        }
     }
 
     /// Records that the head is held back until `until`. Returns when the head looks again, and
@@ -228,9 +253,9 @@ impl Gate {
 
     /// Counts a newcomer, and sends it or puts it in the queue.
     fn enter_counted(&self, now: Instant) -> Entered {
-        let mut parts = self.lock();
+        let (mut parts, now) = self.lock_at(now);
         let number = parts.queue.take_number();
-        if parts.queue.is_empty() && parts.wait(now).is_none() {
+        if parts.admits_newcomer(now) {
             let (record, is_first) = parts.send(number, now);
             drop(parts);
             if is_first {
@@ -250,9 +275,9 @@ impl Gate {
     /// Puts `position` in the queue.
     fn join(&self, position: QueuePosition, waker: &Waker) {
         let (waker, mut after) = (waker.clone(), Afterwards::default());
-        let mut parts = self.lock();
+        let (mut parts, now) = self.lock_at(Instant::now());
         parts.queue.insert(position, waker, &mut after);
-        self.publish(&mut parts, Instant::now());
+        self.publish(&mut parts, now);
         drop(parts);
         after.run();
         self.drive();
@@ -261,18 +286,20 @@ impl Gate {
     /// Returns whether it is the turn of `position`, which has joined the queue before.
     fn turn(&self, position: QueuePosition, now: Instant, waker: &Waker) -> Turn {
         let (waker, mut after) = (waker.clone(), Afterwards::default());
-        let mut parts = self.lock();
+        let (mut parts, now) = self.lock_at(now);
         let mut told = None;
         let turn = if !parts.queue.renew(position, waker, &mut after) {
             Turn::Evicted
         } else if let Some(at) = parts.wait(now) {
-            parts.queue.hold();
+            parts.queue.hold(at);
             if parts.queue.is_head(position) {
                 let (look_again, is_told) = parts.held(now, at);
                 told = is_told.then(|| (parts.queue.len(), at.saturating_duration_since(now)));
                 Turn::Wait(look_again)
             } else {
-                Turn::Wait(at + parts.queue.patience_of(position))
+                // An answer may let the head send before `at`.
+                let look_again = if parts.cooldown.may_open_early(now) { at.min(now + PATIENCE) } else { at };
+                Turn::Wait(look_again + parts.queue.patience_of(position))
             }
         } else {
             match parts.queue.look(position, now, &mut after) {
@@ -294,7 +321,7 @@ impl Gate {
     /// queue afterwards.
     fn try_send(&self, position: QueuePosition, now: Instant, waker: &Waker) -> Option<SendRecord> {
         let (waker, mut after) = (waker.clone(), Afterwards::default());
-        let mut parts = self.lock();
+        let (mut parts, now) = self.lock_at(now);
         if !parts.queue.is_head(position) || parts.wait(now).is_some() {
             parts.queue.insert(position, waker, &mut after);
             drop(parts);
@@ -303,7 +330,9 @@ impl Gate {
             return None;
         }
         let (record, is_first) = parts.send(position.number, now);
-        parts.queue.remove(position, &mut after);
+        if parts.queue.remove(position, &mut after) {
+            parts.wake(now, &mut after);
+        }
         self.publish(&mut parts, now);
         drop(parts);
         drop(waker);
@@ -317,9 +346,11 @@ impl Gate {
     /// Removes `position` from the queue.
     fn leave(&self, position: QueuePosition) {
         let mut after = Afterwards::default();
-        let mut parts = self.lock();
-        parts.queue.remove(position, &mut after);
-        self.publish(&mut parts, Instant::now());
+        let (mut parts, now) = self.lock_at(Instant::now());
+        if parts.queue.remove(position, &mut after) {
+            parts.wake(now, &mut after);
+        }
+        self.publish(&mut parts, now);
         drop(parts);
         after.run();
         self.drive();
@@ -328,8 +359,8 @@ impl Gate {
     /// Records the outcome of a counted request that was not refused. The outcome may be `Lost`.
     fn returned(&self, record: SendRecord, outcome: Outcome) {
         let SendRecord { ticket, counted: Some((_, sent_at)) } = record else { return };
-        let (now, mut after) = (Instant::now(), Afterwards::default());
-        let mut parts = self.lock();
+        let mut after = Afterwards::default();
+        let (mut parts, now) = self.lock_at(Instant::now());
         let is_last = parts.queue.is_empty();
         parts.cooldown.returned(ticket, matches!(outcome, Outcome::Accepted(_)), is_last);
         #[cfg(feature = "fleet")]
@@ -340,7 +371,7 @@ impl Gate {
             limiter.returned(outcome, sent_at, now, fastrand::f64);
         }
         self.publish(&mut parts, now);
-        parts.queue.wake_head(&mut after);
+        parts.wake(now, &mut after);
         drop(parts);
         after.run();
         self.drive();
@@ -359,9 +390,9 @@ impl Gate {
 
     /// Records a refusal, which closes the gate.
     fn refused(&self, record: SendRecord, limits: &RateLimits) -> Refused {
-        let (now, mut after) = (Instant::now(), Afterwards::default());
+        let mut after = Afterwards::default();
         let max_wait = self.settings.max_wait;
-        let mut guard = self.lock();
+        let (mut guard, now) = self.lock_at(Instant::now());
         let parts = &mut *guard;
         let number = parts.number_of(record);
         let sent_at = record.counted.map_or(now, |(_, sent_at)| sent_at);
@@ -381,7 +412,7 @@ impl Gate {
         self.publish(parts, now);
         // The wait of the head may have become shorter, since requests that were in flight no
         // longer count.
-        parts.queue.wake_head(&mut after);
+        parts.wake(now, &mut after);
         drop(guard);
         after.run();
         self.drive();
@@ -393,7 +424,7 @@ impl Gate {
 
     /// Whether this gate holds no information, so that it can be removed.
     fn is_idle(&self, now: Instant) -> bool {
-        let mut parts = self.lock();
+        let (mut parts, now) = self.lock_at(now);
         #[cfg(feature = "fleet")]
         if parts.pace.as_mut().is_some_and(|pace| !pace.is_idle(now)) {
             return false;
@@ -417,6 +448,16 @@ impl Gate {
         // No panic can happen between two related changes of the parts, so a poisoned lock is
         // usable.
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the lock at a time that was read before. Returns the time under the lock: another
+    /// thread may have taken the lock with a later time.
+    #[inline]
+    fn lock_at(&self, now: Instant) -> (MutexGuard<'_, Parts>, Instant) {
+        let mut parts = self.lock();
+        let now = parts.now.map_or(now, |latest| latest.max(now));
+        parts.now = Some(now);
+        (parts, now)
     }
 
     /// Called without the lock, because a subscriber may run any code. If it panics, the request is

@@ -45,7 +45,8 @@ pub(super) enum Look {
 #[derive(Default)]
 pub(super) struct Afterwards {
     dropped: [Option<Waker>; 2],
-    woken: Option<Waker>,
+    /// Of the head, and of the waiter behind it.
+    woken: [Option<Waker>; 2],
 }
 
 impl Afterwards {
@@ -59,7 +60,7 @@ impl Afterwards {
     /// once, which then calls the gate.
     pub(super) fn run(self) {
         drop(self.dropped);
-        if let Some(waker) = self.woken {
+        for waker in self.woken.into_iter().flatten() {
             waker.wake();
         }
     }
@@ -70,7 +71,7 @@ impl Afterwards {
 pub(super) struct Queue {
     next_number: u64,
     waiters: BTreeMap<QueuePosition, Waiter>,
-    /// The head that may send, and since when it may.
+    /// The head, and since when it may send, or from when on.
     overdue_since: Option<(QueuePosition, Instant)>,
     /// A head has been removed since the last request was sent.
     hurried: bool,
@@ -106,23 +107,31 @@ impl Queue {
         self.hurried = false;
     }
 
-    /// Removes `position`, because its request is sent or dropped. The new head is woken.
-    pub(super) fn remove(&mut self, position: QueuePosition, after: &mut Afterwards) {
+    /// Removes `position`, because its request is sent or dropped. Returns whether there is a new
+    /// head, which must be woken.
+    pub(super) fn remove(&mut self, position: QueuePosition, after: &mut Afterwards) -> bool {
         let was_head = self.is_head(position);
         let removed = self.waiters.remove(&position);
         after.keep(removed.map(|waiter| waiter.waker));
-        if was_head {
-            self.overdue_since = None;
-            self.wake_head(after);
-        }
+        was_head
     }
 
-    /// Wakes the head. The head leaves a new waker when it looks again.
+    /// Wakes the head, because its reason to wait may have changed.
     pub(super) fn wake_head(&mut self, after: &mut Afterwards) {
-        if after.woken.is_none()
-            && let Some(mut head) = self.waiters.first_entry()
-        {
-            after.woken = Some(mem::replace(&mut head.get_mut().waker, Waker::noop().clone()));
+        self.wake(1, after);
+    }
+
+    /// Wakes the head, because it may send, and the waiter behind it, which removes the head if it
+    /// does not send.
+    pub(super) fn wake_to_send(&mut self, now: Instant, after: &mut Afterwards) {
+        self.overdue_since(now);
+        self.wake(2, after);
+    }
+
+    /// Wakes the first waiters. A woken waiter leaves a new waker when it looks again.
+    fn wake(&mut self, count: usize, after: &mut Afterwards) {
+        for (woken, waiter) in after.woken.iter_mut().zip(self.waiters.values_mut()).take(count) {
+            woken.get_or_insert_with(|| mem::replace(&mut waiter.waker, Waker::noop().clone()));
         }
     }
 
@@ -138,26 +147,31 @@ impl Queue {
         is_there
     }
 
-    /// Records that the head has to wait for the gate, so it is not overdue.
-    pub(super) fn hold(&mut self) {
-        self.overdue_since = None;
+    /// Records that the head has to wait for the gate until `until`, so it is not overdue before.
+    pub(super) fn hold(&mut self, until: Instant) {
+        self.overdue_since = self.waiters.keys().next().map(|head| (*head, until));
+    }
+
+    /// Returns the time since which the head could have sent, if it may send now. `None` if that is
+    /// news.
+    fn overdue_since(&mut self, now: Instant) -> Option<Instant> {
+        let head = *self.waiters.keys().next()?;
+        let known = self.overdue_since.filter(|(overdue, since)| *overdue == head && *since <= now);
+        self.overdue_since = known.or(Some((head, now)));
+        known.map(|(_, since)| since)
     }
 
     /// Returns whether `position` is the head. The gate calls it only if the head may send. A head
     /// that has not sent for [`PATIENCE`] is removed.
     pub(super) fn look(&mut self, position: QueuePosition, now: Instant, after: &mut Afterwards) -> Look {
         let Some((&head, _)) = self.waiters.first_key_value() else { return Look::Evicted };
-        let since = match self.overdue_since {
-            Some((overdue, since)) if overdue == head => since,
-            _ => {
-                if head != position {
-                    // The reason for the head's wait may end before the head's own timer fires.
-                    self.wake_head(after);
-                }
-                self.overdue_since = Some((head, now));
-                now
+        let since = self.overdue_since(now).unwrap_or_else(|| {
+            if head != position {
+                // The reason for the head's wait may have passed before the head's own timer fires.
+                self.wake_head(after);
             }
-        };
+            now
+        });
         if head == position {
             return Look::Head;
         }

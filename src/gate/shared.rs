@@ -316,13 +316,13 @@ impl Gate {
     fn exchanged(&self, driver: u64, ask: &ExchangeAsk, answer: Option<Exchanged>) {
         let mut after = Afterwards::default();
         let mut guard = self.lock();
-        let Parts { queue, pace: Some(pace), .. } = &mut *guard else { return };
+        let Parts { pace: Some(pace), .. } = &mut *guard else { return };
         let Some(current) = pace.driver.as_mut().filter(|current| current.number == driver) else { return };
         current.asked = None;
         pace.permits.exchanged(ask, answer, Instant::now());
         let Left { with_permit, alone } = std::mem::take(&mut pace.left);
         let processes = pace.permits.processes();
-        queue.wake_head(&mut after);
+        guard.wake(Instant::now(), &mut after);
         drop(guard);
         after.run();
         observe::permits(with_permit, alone);

@@ -21,7 +21,7 @@
 //!               a refusal that states no window
 //!   windows  ──────────────────────────────────────►  windows and a found rate
 //!   alone    ◄──────────────────────────────────────
-//!               an answer states a window, or no refusal for five periods and no request waiting
+//!               an answer states a window, or for five periods no request is refused or held back
 //! ```
 //!
 //! Both can apply at the same time: a request is sent if neither holds it back. So the documented
@@ -37,7 +37,7 @@
 //! 4. The found rate. It can only lower the number of requests that may be sent.
 //!
 //! What was learned about windows is forgotten after five windows without new evidence. A found rate
-//! is kept as long as requests wait for it, since they leave with few refusals. It then rises by
+//! is kept as long as it holds requests back, since they leave with few refusals. It then rises by
 //! itself if its cause is gone.
 
 mod rate;
@@ -80,6 +80,12 @@ impl Limiter {
     /// back until the server has stated a limit or refused a request.
     pub(super) fn new(allowance: Allowance, is_paced: bool, max_wait: Duration) -> Self {
         Self { windows: Windows::new(allowance, is_paced, max_wait), rate: None }
+    }
+
+    /// Forgets a found rate that is out of use. Called when a request arrives and no other waits.
+    #[inline]
+    pub(super) fn forget_unused(&mut self, now: Instant) {
+        self.rate.take_if(|rate| rate.is_over(now));
     }
 
     /// `None` if the next request may leave, otherwise when to ask again.
@@ -126,7 +132,12 @@ impl Limiter {
                     rate.not_sent(sent_at);
                 }
             }
-            Outcome::Lost => self.windows.lost(sent_at, now),
+            Outcome::Lost => {
+                self.windows.lost(sent_at, now);
+                if let Some(rate) = &mut self.rate {
+                    rate.lost(sent_at);
+                }
+            }
             Outcome::Accepted(limits) => {
                 self.windows.accepted(limits.as_ref(), sent_at, now, share);
                 match &mut self.rate {
@@ -153,7 +164,7 @@ impl Limiter {
 
     /// Whether this class is in its initial state and holds no request back.
     pub(super) fn is_idle(&mut self, now: Instant) -> bool {
-        self.rate.take_if(|rate| rate.is_over(now));
+        self.forget_unused(now);
         self.rate.is_none() && self.windows.is_idle(now)
     }
 

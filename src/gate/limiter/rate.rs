@@ -14,7 +14,9 @@
 //! 4. A pulse that came earlier than before and did not carry its burst was too soon. A pulse that
 //!    came no earlier lowers the burst to the number of accepted requests. A time that is no longer
 //!    soon enough is given up.
-//! 5. If no request was accepted for longer than any pulse waits, the cause lies elsewhere, for
+//! 5. A lost request may have been counted by the server. So the time since it counts as the time
+//!    since an accepted request: an outage does not make the time between two pulses longer.
+//! 6. If no request was accepted for longer than any pulse waits, the cause lies elsewhere, for
 //!    instance in another process. The found rate is then out of date: the first accepted pulse
 //!    asks for more, and the time between pulses is searched anew.
 
@@ -24,7 +26,8 @@ use tokio::time::Instant;
 
 use crate::gate::cooldown;
 
-/// The rate is forgotten after this many periods without a refusal, once no request waits.
+/// The rate is forgotten if it has held no request back for this many periods, and the server has
+/// refused none.
 const MEMORY: u32 = 5;
 const SHORTEST_MEMORY: Duration = Duration::from_secs(10);
 
@@ -40,7 +43,7 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub(super) struct FoundRate {
-    /// When the last accepted request of the previous pulses left.
+    /// When the last request of the previous pulses left that the server may have counted.
     anchor: Instant,
     pulse: Pulse,
     burst: Option<u64>,
@@ -57,7 +60,8 @@ pub(super) struct FoundRate {
     quiet: u32,
     /// The number of pulses that `quiet` began with.
     quiet_for: u32,
-    refused_at: Instant,
+    /// When the server last refused a request, or this rate last held one back.
+    used_at: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,8 +69,9 @@ struct Pulse {
     began: Instant,
     sent: u64,
     accepted: u64,
-    /// When the last accepted request of this pulse left.
-    last: Instant,
+    /// When the last request of this pulse left that the server may have counted: it was accepted
+    /// or lost.
+    counted_at: Option<Instant>,
     /// The server has refused a request of this pulse, so the next request begins another.
     is_over: bool,
     /// Set if this pulse tries more than this burst.
@@ -78,7 +83,7 @@ impl FoundRate {
     /// the length of a documented window, if there is one. `accepted` is the number of requests
     /// that were accepted in that time. No pulse waits for longer than `max_wait`.
     pub(super) fn new(sent_at: Instant, expected: Option<Duration>, accepted: u64, max_wait: Duration) -> Self {
-        let pulse = Pulse { began: sent_at, sent: 0, accepted: 0, last: sent_at, is_over: true, exceeds: None };
+        let pulse = Pulse { began: sent_at, sent: 0, accepted: 0, counted_at: None, is_over: true, exceeds: None };
         Self {
             anchor: sent_at,
             pulse,
@@ -91,16 +96,17 @@ impl FoundRate {
             misses: 0,
             quiet: 1,
             quiet_for: 1,
-            refused_at: sent_at,
+            used_at: sent_at,
         }
     }
 
     /// `None` if the next request may leave, otherwise when to ask again.
-    pub(super) fn wait(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn wait(&mut self, now: Instant) -> Option<Instant> {
         if self.pulse.is_over || self.pulse.sent < self.allowed(now) {
             return None;
         }
         let next = self.next_pulse().filter(|next| *next > now)?;
+        self.used_at = now;
         // An answer may allow more requests, and wakes the head of the queue. The head also wakes
         // at the time after which no answer is expected.
         let late = self.pulse.began + PATIENCE;
@@ -122,10 +128,15 @@ impl FoundRate {
         }
     }
 
-    fn begin(&mut self, now: Instant) {
-        if self.pulse.accepted > 0 {
-            self.anchor = self.pulse.last;
+    /// Records that a request that left at `sent_at` was given up or failed.
+    pub(super) fn lost(&mut self, sent_at: Instant) {
+        if sent_at >= self.pulse.began && !self.pulse.is_over {
+            self.pulse.counted_at = self.pulse.counted_at.max(Some(sent_at));
         }
+    }
+
+    fn begin(&mut self, now: Instant) {
+        self.anchor = self.pulse.counted_at.unwrap_or(self.anchor);
         // A pulse that was refused whole says nothing about room for more.
         if self.pulse.accepted > 0 || self.pulse.sent == 0 {
             self.quiet = self.quiet.saturating_sub(1);
@@ -147,7 +158,7 @@ impl FoundRate {
             began: now,
             sent: 0,
             accepted: 0,
-            last: now,
+            counted_at: None,
             is_over: false,
             exceeds: self.burst.filter(|_| is_rising),
         };
@@ -158,7 +169,7 @@ impl FoundRate {
             return;
         }
         self.pulse.accepted += 1;
-        self.pulse.last = self.pulse.last.max(sent_at);
+        self.pulse.counted_at = self.pulse.counted_at.max(Some(sent_at));
         if self.pulse.accepted == 1 {
             self.misses = 0;
         }
@@ -196,7 +207,7 @@ impl FoundRate {
     /// Records the first refusal among requests that were sent together. Returns when the server is
     /// expected to accept requests again, if that is known.
     pub(super) fn refused(&mut self, sent_at: Instant, now: Instant, share: f64) -> Option<Instant> {
-        self.refused_at = now;
+        self.used_at = now;
         if sent_at >= self.pulse.began && !self.pulse.is_over {
             let waited = self.pulse.began - self.anchor;
             let is_short = self.burst.is_some_and(|burst| self.pulse.accepted < burst);
@@ -215,7 +226,7 @@ impl FoundRate {
             }
         }
         self.pulse.is_over = true;
-        let anchor = if self.pulse.accepted > 0 { self.pulse.last } else { self.anchor };
+        let anchor = self.pulse.counted_at.unwrap_or(self.anchor);
         let Some(period) = self.period() else {
             self.misses = self.misses.saturating_add(1);
             if !self.too_soon.is_zero() && self.was_found {
@@ -234,7 +245,7 @@ impl FoundRate {
 
     pub(super) fn is_over(&self, now: Instant) -> bool {
         let memory = (self.soon_enough.unwrap_or_default() * MEMORY).max(SHORTEST_MEMORY);
-        now.saturating_duration_since(self.refused_at) > memory
+        now.saturating_duration_since(self.used_at) > memory
     }
 
     /// Returns how many requests the present pulse may have so far.
@@ -252,7 +263,7 @@ impl FoundRate {
 
     /// Returns when the next pulse may begin.
     fn next_pulse(&self) -> Option<Instant> {
-        let last = if self.pulse.accepted > 0 { self.pulse.last } else { self.pulse.began };
+        let last = self.pulse.counted_at.unwrap_or(self.pulse.began);
         Some(last + self.period()?)
     }
 

@@ -80,11 +80,11 @@ impl UsedSlots {
     #[inline]
     pub(super) fn send(&mut self, now: Instant) {
         self.in_flight_count += 1;
-        add(&mut self.in_flight, now, self.length / GRAIN_DIVISOR);
+        add(&mut self.in_flight, now, self.length);
     }
 
     /// Records that a request that was sent at `sent_at` is no longer in flight. `counts` says that
-    /// the server may have counted it.
+    /// the server may have counted it. Answers may overtake each other; time must not go back.
     #[inline]
     pub(super) fn come_back(&mut self, sent_at: Instant, counts: bool, now: Instant) {
         let batch = match self.in_flight.front_mut() {
@@ -104,7 +104,7 @@ impl UsedSlots {
         }
         if counts {
             self.answered_count += 1;
-            add(&mut self.answered, now, self.length / GRAIN_DIVISOR);
+            add(&mut self.answered, now, self.length);
         }
     }
 
@@ -173,7 +173,9 @@ impl UsedSlots {
 }
 
 #[inline]
-fn add(batches: &mut VecDeque<Batch>, now: Instant, grain: Duration) {
+fn add(batches: &mut VecDeque<Batch>, now: Instant, length: Duration) {
+    // Requests of the same moment are always counted together.
+    let grain = (length / GRAIN_DIVISOR).max(Duration::from_nanos(1));
     match batches.back_mut() {
         Some(last) if now < last.first + grain && now >= last.last => {
             last.count += 1;

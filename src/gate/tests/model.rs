@@ -155,7 +155,7 @@ impl Model {
         }
         self.run();
         let cooldown = &self.gate.lock().cooldown;
-        let is_closed = cooldown.closed_until().is_some_and(|until| until > self.now);
+        let is_closed = cooldown.closed_until(self.now).is_some();
         assert!(!cooldown.is_wide_open() || cooldown.refusals() == 0 && !is_closed);
     }
 }

@@ -44,7 +44,7 @@ async fn a_burst_that_is_told_the_same_time_to_come_back_closes_the_gate_once() 
     let closings = burst.into_iter().map(|record| {
         gate.refused(record, &retry_after(20));
         let cooldown = &gate.lock().cooldown;
-        (cooldown.epoch(), cooldown.closed_until())
+        (cooldown.epoch(), cooldown.closed_until(Instant::now()))
     });
     let closings: Vec<_> = closings.collect();
     assert_eq!(closings, vec![closings[0]; 100]);
@@ -59,4 +59,158 @@ async fn those_behind_look_at_the_front_the_more_rarely_the_further_back_they_st
     for (n, position) in (1..).zip(&places[1..]) {
         assert_eq!(until(&gate, *position), closed_until + PATIENCE + PATIENCE / 8 * n.min(64));
     }
+}
+
+/// A waiter that looks whenever it is woken or its time has come, as a task does.
+struct Polled {
+    position: QueuePosition,
+    woken: Arc<Woken>,
+    due: Instant,
+}
+
+impl Polled {
+    fn new(position: QueuePosition) -> Self {
+        Self { position, woken: Arc::new(Woken(AtomicU64::new(1))), due: Instant::now() }
+    }
+
+    /// Sends if it is its turn.
+    fn poll(&mut self, gate: &Gate) -> Option<SendRecord> {
+        let now = Instant::now();
+        if self.woken.0.swap(0, Ordering::Relaxed) == 0 && now < self.due {
+            return None;
+        }
+        let waker = Waker::from(Arc::clone(&self.woken));
+        match gate.turn(self.position, now, &waker) {
+            Turn::Wait(until) => {
+                assert!(until > now, "it would spin");
+                self.due = until;
+                None
+            }
+            Turn::Send | Turn::Evicted => gate.try_send(self.position, now, &waker),
+        }
+    }
+
+    /// How long it takes until the request is sent.
+    async fn sends(&mut self, gate: &Gate) -> Duration {
+        let start = Instant::now();
+        while self.poll(gate).is_none() {
+            assert!(start.elapsed() < 2 * WINDOW, "it never sends");
+            tokio::time::advance(Duration::from_millis(5)).await;
+        }
+        start.elapsed()
+    }
+}
+
+/// All slots are in flight, so that only the answer shows when the next request may leave.
+fn used_up() -> (Gate, SendRecord, SendRecord) {
+    let gate = paced(2);
+    let records = (leave(&gate), leave(&gate));
+    (gate, records.0, records.1)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_front_that_is_not_polled_holds_up_the_one_behind_it_for_a_second_after_an_answer() {
+    let (gate, first, _in_flight) = used_up();
+    let absent = stand(&gate);
+    // It was polled once, and then no more.
+    until(&gate, absent);
+    let mut present = Polled::new(stand(&gate));
+    assert!(present.poll(&gate).is_none());
+    tokio::time::advance(Duration::from_millis(100)).await;
+    gate.not_sent(first);
+    let waited = present.sends(&gate).await;
+    assert!(waited <= PATIENCE * 5 / 4, "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn fronts_that_are_not_polled_hold_up_those_behind_them_for_seconds_after_an_answer() {
+    let (gate, first, _in_flight) = used_up();
+    let absent: Vec<_> = (0..100).map(|_| stand(&gate)).collect();
+    for position in absent {
+        until(&gate, position);
+    }
+    let mut present = Polled::new(stand(&gate));
+    assert!(present.poll(&gate).is_none());
+    gate.not_sent(first);
+    let waited = present.sends(&gate).await;
+    // Ten seconds until it looks, and a few milliseconds for each that is not polled.
+    assert!(waited <= 12 * PATIENCE, "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_front_that_does_not_come_when_its_time_has_come_holds_up_the_one_behind_it_for_a_second() {
+    let gate = paced(1);
+    gate.returned(leave(&gate), accepted());
+    let absent = stand(&gate);
+    let opens = until(&gate, absent);
+    // The time of the notice comes first.
+    tokio::time::advance(2 * PATIENCE).await;
+    assert!(until(&gate, absent) > opens);
+    let mut present = Polled::new(stand(&gate));
+    let waited = present.sends(&gate).await + 2 * PATIENCE;
+    assert!(waited <= WINDOW + PATIENCE * 5 / 4, "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_front_that_leaves_wakes_the_two_behind_it() {
+    let (gate, first, second) = used_up();
+    let places = [stand(&gate), stand(&gate), stand(&gate)];
+    let woken: [Arc<Woken>; 3] = Default::default();
+    let look = || {
+        for (position, woken) in places.iter().zip(&woken) {
+            gate.turn(*position, Instant::now(), &Waker::from(Arc::clone(woken)));
+        }
+    };
+    let counts = || woken.each_ref().map(|woken| woken.0.swap(0, Ordering::Relaxed));
+    look();
+    // The gate lets none of them leave, so only the front looks again.
+    gate.returned(first, accepted());
+    assert_eq!(counts(), [1, 0, 0]);
+    look();
+    gate.not_sent(second);
+    assert_eq!(counts(), [1, 1, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_leave_at_an_earlier_time_than_the_one_before_are_counted_like_all_others() {
+    let gate = paced(2);
+    // Two threads: the one that reads the clock first gets the lock last.
+    let earlier = Instant::now();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let later = Instant::now();
+    let sent = [later, earlier].map(|now| match gate.enter_counted(now) {
+        Entered::Send(record) => record,
+        Entered::Wait(_) => panic!("it may leave"),
+    });
+    for record in sent {
+        gate.returned(record, accepted());
+    }
+    let position = stand(&gate);
+    // Both slots are free a window after the answers.
+    tokio::time::advance(WINDOW).await;
+    let next = go(&gate, position).await;
+    assert_eq!(Instant::now(), later + WINDOW);
+    gate.returned(next, accepted());
+    leave(&gate);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_found_rate_that_is_out_of_use_holds_up_no_burst_of_writes() {
+    let gate = paced(60);
+    gate.returned(leave(&gate), accepted());
+    let refused = gate.refused(leave(&gate), &RateLimits::default()).position;
+    gate.join(refused, Waker::noop());
+    gate.returned(go(&gate, refused).await, accepted());
+    let mut is_held = false;
+    // The rate holds a burst back now, and no longer when it has been out of use for long.
+    let entered: Vec<_> = (0..4).map(|_| enter(&gate)).collect();
+    for entered in entered {
+        if let Entered::Wait(position) = entered {
+            gate.leave(position);
+            is_held = true;
+        }
+    }
+    assert!(is_held);
+    tokio::time::advance(20 * WINDOW).await;
+    assert!((0..50).all(|_| matches!(enter(&gate), Entered::Send(_))));
 }

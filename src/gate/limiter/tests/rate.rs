@@ -272,3 +272,71 @@ fn no_pulse_waits_for_longer_than_the_longest_wait() {
         assert!(limiter.wait(now + max_wait) <= Some(now + 2 * max_wait));
     }
 }
+
+/// A limiter that has found a bucket with room for one request a second.
+fn found(start: Instant) -> (Limiter, Instant) {
+    let mut limiter = Limiter::new(ALLOWANCE, false, MAX_WAIT);
+    let mut now = start;
+    for _ in 0..4 {
+        limiter.sent(now);
+        answer(&mut limiter, accepted(), 1, now, now);
+        limiter.sent(now);
+        answer(&mut limiter, refusal(RateLimits::default()), 1, now, now);
+        now += seconds(1.0);
+    }
+    (limiter, now)
+}
+
+/// How long the next request has to wait.
+fn waits(limiter: &mut Limiter, now: Instant) -> Duration {
+    limiter.wait(now).map_or(Duration::ZERO, |until| until - now)
+}
+
+#[test]
+fn an_outage_makes_the_time_between_two_pulses_no_longer() {
+    let (mut limiter, mut now) = found(Instant::now());
+    // For ten minutes requests wait for their turn, leave, and are lost.
+    let end = now + seconds(600.0);
+    while now < end {
+        now += waits(&mut limiter, now);
+        limiter.sent(now);
+        now += seconds(0.1);
+        answer(&mut limiter, Outcome::Lost, 1, now - seconds(0.1), now);
+    }
+    // The server is back, and refuses once more.
+    now += waits(&mut limiter, now);
+    limiter.sent(now);
+    let found = limiter.returned(refusal(RateLimits::default()), now, now, || 0.5);
+    assert!(found.is_some_and(|found| found - now < seconds(3.0)), "{:?}", found.map(|found| found - now));
+    now += seconds(3.0);
+    let start = now;
+    for _ in 0..20 {
+        now += waits(&mut limiter, now);
+        limiter.sent(now);
+        now += seconds(0.1);
+        answer(&mut limiter, accepted(), 1, now - seconds(0.1), now);
+    }
+    assert!(now - start < seconds(60.0), "{:?}", now - start);
+}
+
+#[test]
+fn a_rate_that_holds_requests_back_is_not_forgotten() {
+    let start = Instant::now();
+    let mut server = Silent::new(Counting::Bucket { burst: 1.0, per_second: 1.0 });
+    let (mut limiter, mut now) = found(start);
+    // One request after another.
+    for _ in 0..200 {
+        limiter.forget_unused(now);
+        assert!(limiter.rate.is_some());
+        now += waits(&mut limiter, now) + seconds(0.02);
+        limiter.sent(now);
+        if server.accepts((now - start).as_secs_f64()) {
+            answer(&mut limiter, accepted(), 1, now, now);
+        } else {
+            let found = limiter.returned(refusal(RateLimits::default()), now, now, || 0.5);
+            now = found.unwrap_or(now + seconds(0.5));
+        }
+    }
+    limiter.forget_unused(now + seconds(11.0));
+    assert!(limiter.rate.is_none());
+}

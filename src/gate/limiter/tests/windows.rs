@@ -199,3 +199,43 @@ fn answers_that_come_late_do_not_shorten_the_windows() {
     assert_eq!(sent, 60);
     assert!(limiter.wait(now + seconds(30.0)) >= Some(now + seconds(60.0)));
 }
+
+#[test]
+fn a_window_has_the_length_that_the_server_states() {
+    for length in [1.0, 10.0, 90.0] {
+        let (mut limiter, start) = (paced(), Instant::now());
+        let stated = RateLimits { limit: Some(3), window: Some(seconds(length)), ..Default::default() };
+        for _ in 0..3 {
+            assert_eq!(limiter.wait(start), None);
+            limiter.sent(start);
+            answer(&mut limiter, Outcome::Accepted(Some(stated)), 1, start, start);
+        }
+        assert_eq!(limiter.wait(start), Some(start + seconds(length)));
+        assert_eq!(burst(&mut limiter, start + seconds(length)), 3);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn every_request_that_comes_back_is_out_of_flight(
+        length in prop_oneof![Just(0u64), Just(1), Just(100), Just(1_000_000), Just(60_000_000_000)],
+        steps in proptest::collection::vec((any::<bool>(), any::<usize>(), any::<bool>(), 0..3u64), 1..200),
+    ) {
+        let length = Duration::from_nanos(length);
+        let mut slots = slots::UsedSlots::new(length);
+        let (mut now, mut in_flight, mut answered) = (Instant::now(), Vec::new(), 0);
+        for (sends, which, counts, advance) in steps {
+            now += length / 512 * u32::try_from(advance).unwrap_or_default();
+            if sends || in_flight.is_empty() {
+                slots.send(now);
+                in_flight.push(now);
+            } else {
+                slots.come_back(in_flight.swap_remove(which % in_flight.len()), counts, now);
+                answered += u64::from(counts);
+            }
+            prop_assert_eq!((slots.in_flight(), slots.answered()), (in_flight.len() as u64, answered));
+        }
+    }
+}
