@@ -109,13 +109,13 @@ impl Cooldown {
         self.slow_start_limit.is_some_and(|most| self.in_flight >= most).then_some(held_until)
     }
 
-    /// Returns the end of the present closing.
+    /// Returns when the present closing ends, if the gate is closed.
     #[inline]
     pub(super) fn closed_until(&self, now: Instant) -> Option<Instant> {
         self.closed_until.filter(|until| *until > now)
     }
 
-    /// Whether an answer may let the next request leave earlier than expected.
+    /// Whether a response may let the next request be sent earlier than expected.
     pub(super) fn may_open_early(&self, now: Instant) -> bool {
         self.in_flight > 0 && self.closed_until(now).is_none()
     }

@@ -24,11 +24,12 @@
 //! 3. The head cannot block the queue. If it may send but does not, a waiter behind it removes it
 //!    after about a second. There are two possible reasons: its inner service is not ready, or it
 //!    is not polled. The removed request keeps its number, and is the head again when it comes
-//!    back. If the head may send, the waiter behind it is woken too. If that waiter is not polled
-//!    either, the waiters further back notice it within ten seconds.
+//!    back. When the head may send, the waiter behind it is woken too. If that waiter is not polled
+//!    either, the waiters further back notice this within ten seconds.
 //! 4. `state` says, without the lock, whether requests may be sent without being counted. They may
 //!    only while the queue is empty, the gate is open, and no limit is known.
-//! 5. Time under the lock never goes back, although callers read the clock before they take it.
+//! 5. Time under the lock never goes back, although callers read the clock before they take the
+//!    lock.
 //! 6. No waker is cloned, woken or dropped under the lock, and no subscriber runs under it. Such
 //!    code may run a task, or drop a task, which then calls the gate.
 
@@ -131,7 +132,7 @@ pub(crate) struct Gate {
 /// The parts that the gate's lock protects.
 #[derive(Default)]
 struct Parts {
-    /// The latest time so far.
+    /// The latest time that was used under the lock.
     now: Option<Instant>,
     queue: Queue,
     cooldown: Cooldown,
@@ -170,7 +171,7 @@ impl Parts {
         self.wait(now).is_none()
     }
 
-    /// Wakes the waiters that a change may concern.
+    /// Wakes the waiters that a change may affect.
     fn wake(&mut self, now: Instant, after: &mut Afterwards) {
         if self.queue.len() > 1 && self.wait(now).is_none() {
             self.queue.wake_to_send(now, after);
@@ -297,7 +298,7 @@ impl Gate {
                 told = is_told.then(|| (parts.queue.len(), at.saturating_duration_since(now)));
                 Turn::Wait(look_again)
             } else {
-                // An answer may let the head send before `at`.
+                // A response may let the head send before `at`.
                 let look_again = if parts.cooldown.may_open_early(now) { at.min(now + PATIENCE) } else { at };
                 Turn::Wait(look_again + parts.queue.patience_of(position))
             }
@@ -450,8 +451,8 @@ impl Gate {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the lock at a time that was read before. Returns the time under the lock: another
-    /// thread may have taken the lock with a later time.
+    /// Takes the lock at the time `now`, which was read before. Returns the time to use under the
+    /// lock. It is later than `now` if another thread has taken the lock with a later time.
     #[inline]
     fn lock_at(&self, now: Instant) -> (MutexGuard<'_, Parts>, Instant) {
         let mut parts = self.lock();

@@ -45,7 +45,7 @@ pub(super) enum Look {
 #[derive(Default)]
 pub(super) struct Afterwards {
     dropped: [Option<Waker>; 2],
-    /// Of the head, and of the waiter behind it.
+    /// The wakers of the head and of the waiter behind it.
     woken: [Option<Waker>; 2],
 }
 
@@ -71,7 +71,7 @@ impl Afterwards {
 pub(super) struct Queue {
     next_number: u64,
     waiters: BTreeMap<QueuePosition, Waiter>,
-    /// The head, and since when it may send, or from when on.
+    /// The head, and the time since which, or from which on, it may send.
     overdue_since: Option<(QueuePosition, Instant)>,
     /// A head has been removed since the last request was sent.
     hurried: bool,
@@ -108,7 +108,7 @@ impl Queue {
     }
 
     /// Removes `position`, because its request is sent or dropped. Returns whether there is a new
-    /// head, which must be woken.
+    /// head, which the caller has to wake.
     pub(super) fn remove(&mut self, position: QueuePosition, after: &mut Afterwards) -> bool {
         let was_head = self.is_head(position);
         let removed = self.waiters.remove(&position);
@@ -121,8 +121,8 @@ impl Queue {
         self.wake(1, after);
     }
 
-    /// Wakes the head, because it may send, and the waiter behind it, which removes the head if it
-    /// does not send.
+    /// Wakes the head, because it may send, and the waiter behind it, which removes the head if the
+    /// head does not send.
     pub(super) fn wake_to_send(&mut self, now: Instant, after: &mut Afterwards) {
         self.overdue_since(now);
         self.wake(2, after);
@@ -147,13 +147,14 @@ impl Queue {
         is_there
     }
 
-    /// Records that the head has to wait for the gate until `until`, so it is not overdue before.
+    /// Records that the head has to wait for the gate until `until`, so it is not overdue before
+    /// that time.
     pub(super) fn hold(&mut self, until: Instant) {
         self.overdue_since = self.waiters.keys().next().map(|head| (*head, until));
     }
 
-    /// Returns the time since which the head could have sent, if it may send now. `None` if that is
-    /// news.
+    /// Returns since when the head may send. `None` if it was not known before that the head may
+    /// send.
     fn overdue_since(&mut self, now: Instant) -> Option<Instant> {
         let head = *self.waiters.keys().next()?;
         let known = self.overdue_since.filter(|(overdue, since)| *overdue == head && *since <= now);
@@ -167,7 +168,7 @@ impl Queue {
         let Some((&head, _)) = self.waiters.first_key_value() else { return Look::Evicted };
         let since = self.overdue_since(now).unwrap_or_else(|| {
             if head != position {
-                // The reason for the head's wait may have passed before the head's own timer fires.
+                // The reason for the head's wait may end before the head's own timer fires.
                 self.wake_head(after);
             }
             now

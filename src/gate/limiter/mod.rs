@@ -21,7 +21,7 @@
 //!               a refusal that states no window
 //!   windows  ──────────────────────────────────────►  windows and a found rate
 //!   alone    ◄──────────────────────────────────────
-//!               an answer states a window, or for five periods no request is refused or held back
+//!               a response states a window, or for five periods no request is refused or held back
 //! ```
 //!
 //! Both can apply at the same time: a request is sent if neither holds it back. So the documented
@@ -36,8 +36,8 @@
 //! 3. The settings or the documentation.
 //! 4. The found rate. It can only lower the number of requests that may be sent.
 //!
-//! What was learned about windows is forgotten after five windows without new evidence. A found rate
-//! is kept as long as it holds requests back, since they leave with few refusals. It then rises by
+//! Knowledge about windows is forgotten after five windows without new evidence. A found rate is
+//! kept as long as it holds requests back, since they are sent with few refusals. It rises by
 //! itself if its cause is gone.
 
 mod rate;
@@ -82,13 +82,14 @@ impl Limiter {
         Self { windows: Windows::new(allowance, is_paced, max_wait), rate: None }
     }
 
-    /// Forgets a found rate that is out of use. Called when a request arrives and no other waits.
+    /// Forgets a found rate that is out of use. The gate calls it when a request arrives and no
+    /// other request waits.
     #[inline]
     pub(super) fn forget_unused(&mut self, now: Instant) {
         self.rate.take_if(|rate| rate.is_over(now));
     }
 
-    /// `None` if the next request may leave, otherwise when to ask again.
+    /// Returns when to look again, or `None` if the next request may be sent.
     #[inline]
     pub(super) fn wait(&mut self, now: Instant) -> Option<Instant> {
         let held = self.windows.wait(now);

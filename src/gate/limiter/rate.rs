@@ -11,14 +11,14 @@
 //! 3. Every few pulses the limiter tries a larger burst: one more request, and twice as many after
 //!    each success. With a burst of one, it tries an earlier pulse instead. If the server refuses,
 //!    the limiter tries half as often from then on, but at least once in two minutes.
-//! 4. A pulse that came earlier than before and did not carry its burst was too soon. A pulse that
-//!    came no earlier lowers the burst to the number of accepted requests. A time that is no longer
-//!    soon enough is given up.
-//! 5. A lost request may have been counted by the server. So the time since it counts as the time
-//!    since an accepted request: an outage does not make the time between two pulses longer.
-//! 6. If no request was accepted for longer than any pulse waits, the cause lies elsewhere, for
-//!    instance in another process. The found rate is then out of date: the first accepted pulse
-//!    asks for more, and the time between pulses is searched anew.
+//! 4. If a pulse came earlier than before and its burst was not accepted, it came too soon. If it
+//!    came no earlier, the burst falls to the number of accepted requests. A time that is no longer
+//!    long enough is given up.
+//! 5. The server may have counted a lost request. So a lost request counts as accepted when the
+//!    time between two pulses is measured. An outage thus does not make that time longer.
+//! 6. If no request was accepted for longer than any pulse waits, the refusals have another cause,
+//!    for instance another process. The found rate is then out of date: the first accepted pulse
+//!    tries a larger burst, and the search for the time between pulses starts again.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ use tokio::time::Instant;
 
 use crate::gate::cooldown;
 
-/// The rate is forgotten if it has held no request back for this many periods, and the server has
-/// refused none.
+/// The rate is forgotten if, for this many times between pulses, it has held no request back and
+/// the server has refused none.
 const MEMORY: u32 = 5;
 const SHORTEST_MEMORY: Duration = Duration::from_secs(10);
 
@@ -43,7 +43,7 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub(super) struct FoundRate {
-    /// When the last request of the previous pulses left that the server may have counted.
+    /// When the last request of the earlier pulses that the server may have counted was sent.
     anchor: Instant,
     pulse: Pulse,
     burst: Option<u64>,
@@ -60,7 +60,7 @@ pub(super) struct FoundRate {
     quiet: u32,
     /// The number of pulses that `quiet` began with.
     quiet_for: u32,
-    /// When the server last refused a request, or this rate last held one back.
+    /// When the server last refused a request, or this rate last held a request back.
     used_at: Instant,
 }
 
@@ -69,10 +69,10 @@ struct Pulse {
     began: Instant,
     sent: u64,
     accepted: u64,
-    /// When the last request of this pulse left that the server may have counted: it was accepted
-    /// or lost.
+    /// When the last request of this pulse that was accepted or lost was sent: the server may have
+    /// counted it.
     counted_at: Option<Instant>,
-    /// The server has refused a request of this pulse, so the next request begins another.
+    /// The server has refused a request of this pulse, so the next request begins another pulse.
     is_over: bool,
     /// Set if this pulse tries more than this burst.
     exceeds: Option<u64>,
@@ -100,15 +100,15 @@ impl FoundRate {
         }
     }
 
-    /// `None` if the next request may leave, otherwise when to ask again.
+    /// Returns when to look again, or `None` if the next request may be sent.
     pub(super) fn wait(&mut self, now: Instant) -> Option<Instant> {
         if self.pulse.is_over || self.pulse.sent < self.allowed(now) {
             return None;
         }
         let next = self.next_pulse().filter(|next| *next > now)?;
         self.used_at = now;
-        // An answer may allow more requests, and wakes the head of the queue. The head also wakes
-        // at the time after which no answer is expected.
+        // A response may allow more requests, and wakes the head of the queue. The head also wakes
+        // when the response is late.
         let late = self.pulse.began + PATIENCE;
         Some(if self.pulse.accepted == 0 && late > now { next.min(late) } else { next })
     }
@@ -128,7 +128,7 @@ impl FoundRate {
         }
     }
 
-    /// Records that a request that left at `sent_at` was given up or failed.
+    /// Records that a request that was sent at `sent_at` was given up or failed.
     pub(super) fn lost(&mut self, sent_at: Instant) {
         if sent_at >= self.pulse.began && !self.pulse.is_over {
             self.pulse.counted_at = self.pulse.counted_at.max(Some(sent_at));
@@ -137,7 +137,7 @@ impl FoundRate {
 
     fn begin(&mut self, now: Instant) {
         self.anchor = self.pulse.counted_at.unwrap_or(self.anchor);
-        // A pulse that was refused whole says nothing about room for more.
+        // A pulse without an accepted request says nothing about room for a larger burst.
         if self.pulse.accepted > 0 || self.pulse.sent == 0 {
             self.quiet = self.quiet.saturating_sub(1);
         }

@@ -84,7 +84,8 @@ impl UsedSlots {
     }
 
     /// Records that a request that was sent at `sent_at` is no longer in flight. `counts` says that
-    /// the server may have counted it. Answers may overtake each other; time must not go back.
+    /// the server may have counted it. Responses may overtake each other, but `now` must not go
+    /// back.
     #[inline]
     pub(super) fn come_back(&mut self, sent_at: Instant, counts: bool, now: Instant) {
         let batch = match self.in_flight.front_mut() {
@@ -174,7 +175,7 @@ impl UsedSlots {
 
 #[inline]
 fn add(batches: &mut VecDeque<Batch>, now: Instant, length: Duration) {
-    // Requests of the same moment are always counted together.
+    // At least a nanosecond, so that requests of the same moment are always counted together.
     let grain = (length / GRAIN_DIVISOR).max(Duration::from_nanos(1));
     match batches.back_mut() {
         Some(last) if now < last.first + grain && now >= last.last => {

@@ -61,7 +61,7 @@ async fn those_behind_look_at_the_front_the_more_rarely_the_further_back_they_st
     }
 }
 
-/// A waiter that looks whenever it is woken or its time has come, as a task does.
+/// A waiter that looks whenever it is woken or its timer has fired, as a task does.
 struct Polled {
     position: QueuePosition,
     woken: Arc<Woken>,
@@ -73,7 +73,7 @@ impl Polled {
         Self { position, woken: Arc::new(Woken(AtomicU64::new(1))), due: Instant::now() }
     }
 
-    /// Sends if it is its turn.
+    /// Sends, if it is the turn of this waiter.
     fn poll(&mut self, gate: &Gate) -> Option<SendRecord> {
         let now = Instant::now();
         if self.woken.0.swap(0, Ordering::Relaxed) == 0 && now < self.due {
@@ -90,7 +90,7 @@ impl Polled {
         }
     }
 
-    /// How long it takes until the request is sent.
+    /// Returns how long it takes until the request is sent.
     async fn sends(&mut self, gate: &Gate) -> Duration {
         let start = Instant::now();
         while self.poll(gate).is_none() {
@@ -101,7 +101,8 @@ impl Polled {
     }
 }
 
-/// All slots are in flight, so that only the answer shows when the next request may leave.
+/// Returns a gate whose slots are all in flight, so that only the response shows when the next
+/// request may be sent.
 fn used_up() -> (Gate, SendRecord, SendRecord) {
     let gate = paced(2);
     let records = (leave(&gate), leave(&gate));
@@ -112,7 +113,7 @@ fn used_up() -> (Gate, SendRecord, SendRecord) {
 async fn a_front_that_is_not_polled_holds_up_the_one_behind_it_for_a_second_after_an_answer() {
     let (gate, first, _in_flight) = used_up();
     let absent = stand(&gate);
-    // It was polled once, and then no more.
+    // The request was polled once, and is not polled again.
     until(&gate, absent);
     let mut present = Polled::new(stand(&gate));
     assert!(present.poll(&gate).is_none());
@@ -133,7 +134,8 @@ async fn fronts_that_are_not_polled_hold_up_those_behind_them_for_seconds_after_
     assert!(present.poll(&gate).is_none());
     gate.not_sent(first);
     let waited = present.sends(&gate).await;
-    // Ten seconds until it looks, and a few milliseconds for each that is not polled.
+    // Ten seconds until the waiter looks, and a few milliseconds for each waiter that is not
+    // polled.
     assert!(waited <= 12 * PATIENCE, "{waited:?}");
 }
 
@@ -163,7 +165,7 @@ async fn a_front_that_leaves_wakes_the_two_behind_it() {
     };
     let counts = || woken.each_ref().map(|woken| woken.0.swap(0, Ordering::Relaxed));
     look();
-    // The gate lets none of them leave, so only the front looks again.
+    // The gate admits no request, so only the head looks again.
     gate.returned(first, accepted());
     assert_eq!(counts(), [1, 0, 0]);
     look();
@@ -174,7 +176,7 @@ async fn a_front_that_leaves_wakes_the_two_behind_it() {
 #[tokio::test(start_paused = true)]
 async fn requests_that_leave_at_an_earlier_time_than_the_one_before_are_counted_like_all_others() {
     let gate = paced(2);
-    // Two threads: the one that reads the clock first gets the lock last.
+    // Two threads: the thread that reads the clock first gets the lock last.
     let earlier = Instant::now();
     tokio::time::advance(Duration::from_secs(1)).await;
     let later = Instant::now();
@@ -186,7 +188,7 @@ async fn requests_that_leave_at_an_earlier_time_than_the_one_before_are_counted_
         gate.returned(record, accepted());
     }
     let position = stand(&gate);
-    // Both slots are free a window after the answers.
+    // Both slots are free a window after the responses.
     tokio::time::advance(WINDOW).await;
     let next = go(&gate, position).await;
     assert_eq!(Instant::now(), later + WINDOW);
@@ -202,7 +204,8 @@ async fn a_found_rate_that_is_out_of_use_holds_up_no_burst_of_writes() {
     gate.join(refused, Waker::noop());
     gate.returned(go(&gate, refused).await, accepted());
     let mut is_held = false;
-    // The rate holds a burst back now, and no longer when it has been out of use for long.
+    // The rate holds a burst back now. When it has been out of use for a long time, it no longer
+    // does.
     let entered: Vec<_> = (0..4).map(|_| enter(&gate)).collect();
     for entered in entered {
         if let Entered::Wait(position) = entered {

@@ -273,7 +273,7 @@ fn no_pulse_waits_for_longer_than_the_longest_wait() {
     }
 }
 
-/// A limiter that has found a bucket with room for one request a second.
+/// Returns a limiter that has found the rate of a bucket with room for one request a second.
 fn found(start: Instant) -> (Limiter, Instant) {
     let mut limiter = Limiter::new(ALLOWANCE, false, MAX_WAIT);
     let mut now = start;
@@ -287,7 +287,7 @@ fn found(start: Instant) -> (Limiter, Instant) {
     (limiter, now)
 }
 
-/// How long the next request has to wait.
+/// Returns how long the next request has to wait.
 fn waits(limiter: &mut Limiter, now: Instant) -> Duration {
     limiter.wait(now).map_or(Duration::ZERO, |until| until - now)
 }
@@ -295,7 +295,7 @@ fn waits(limiter: &mut Limiter, now: Instant) -> Duration {
 #[test]
 fn an_outage_makes_the_time_between_two_pulses_no_longer() {
     let (mut limiter, mut now) = found(Instant::now());
-    // For ten minutes requests wait for their turn, leave, and are lost.
+    // For ten minutes requests wait for their turn, are sent, and are lost.
     let end = now + seconds(600.0);
     while now < end {
         now += waits(&mut limiter, now);
@@ -303,7 +303,7 @@ fn an_outage_makes_the_time_between_two_pulses_no_longer() {
         now += seconds(0.1);
         answer(&mut limiter, Outcome::Lost, 1, now - seconds(0.1), now);
     }
-    // The server is back, and refuses once more.
+    // The server is available again, and refuses once more.
     now += waits(&mut limiter, now);
     limiter.sent(now);
     let found = limiter.returned(refusal(RateLimits::default()), now, now, || 0.5);
@@ -324,7 +324,7 @@ fn a_rate_that_holds_requests_back_is_not_forgotten() {
     let start = Instant::now();
     let mut server = Silent::new(Counting::Bucket { burst: 1.0, per_second: 1.0 });
     let (mut limiter, mut now) = found(start);
-    // One request after another.
+    // The requests are sent one after another.
     for _ in 0..200 {
         limiter.forget_unused(now);
         assert!(limiter.rate.is_some());
