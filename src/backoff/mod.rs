@@ -14,7 +14,7 @@
 //!    a date;
 //! 2. else until the window ends, by `X-RateLimit-Reset` or the `RateLimit` fields of the IETF
 //!    drafts;
-//! 3. else for the time that the layer has measured for this server;
+//! 3. else for the time that the layer has found for this server, as described under *Pacing*;
 //! 4. else a random part of 1 s, then of 2 s, 4 s and so on, up to a minute.
 //!
 //! The layer adds up to a tenth, but at most a second, to a wait that the server has asked for. The
@@ -41,8 +41,8 @@
 //!   from [`rate_limit`](TurrisBackoffLayerBuilder::rate_limit). The server's headers replace that
 //!   value: they state how many requests fit into a window, how many are left, when the window
 //!   ends, and how long it is. All requests of a window may be sent at once.
-//! - **A measured rate.** If a server refuses requests and states no limit, the layer searches for
-//!   the rate that it accepts. The rate rises while requests are accepted, and falls when they are
+//! - **A found rate.** If a server refuses requests and states no limit, the layer searches for the
+//!   rate that it accepts. The rate rises while requests are accepted, and falls when they are
 //!   refused.
 //!
 //! The layer forgets a limit after five windows without new evidence. It notices other processes by
