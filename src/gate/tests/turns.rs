@@ -184,7 +184,7 @@ async fn requests_that_leave_at_an_earlier_time_than_the_one_before_are_counted_
         Entered::Send(record) => record,
         Entered::Wait(_) => panic!("it may leave"),
     });
-    for record in sent {
+    for record in sent.into_iter().rev() {
         gate.returned(record, accepted());
     }
     let position = stand(&gate);
