@@ -92,6 +92,37 @@ async fn requests_that_wait_for_less_than_a_second_say_nothing() {
     assert_eq!(told(&capture), [""; 0]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn short_waits_of_two_bursts_are_not_added_up() {
+    let (capture, _guard) = Capture::start();
+    let layer = TurrisBackoffLayer::builder().rate_limit(2, Duration::from_millis(900)).build().unwrap();
+    let service = layer.layer(limited(&[]));
+    for _ in 0..2 {
+        let post = || Request::post(API).body(Body::default()).unwrap();
+        futures_util::future::join_all((0..4).map(|_| service.clone().oneshot(post()))).await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+    assert_eq!(told(&capture), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_in_the_middle_of_a_window_is_no_reason_for_another_notice() {
+    let (capture, _guard) = Capture::start();
+    let layer = TurrisBackoffLayer::builder().rate_limit(2, Duration::from_secs(60)).build().unwrap();
+    // The first response takes half of the window.
+    let latency = std::sync::atomic::AtomicU64::new(30);
+    let service = layer.layer(tower::service_fn(|_: Request<Body>| {
+        let latency = Duration::from_secs(latency.swap(0, std::sync::atomic::Ordering::Relaxed));
+        async move {
+            tokio::time::sleep(latency).await;
+            Ok::<_, tower::BoxError>(http::Response::new(Body::default()))
+        }
+    }));
+    let post = || Request::post(API).body(Body::default()).unwrap();
+    futures_util::future::join_all((0..3).map(|_| service.clone().oneshot(post()))).await;
+    assert_eq!(told(&capture), [HELD]);
+}
+
 const TOO_LONG: &str = "DEBUG a request body is too long to be kept, the request will not be sent again";
 
 /// Sends `body`, of which 8 bytes are kept.
