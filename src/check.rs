@@ -96,7 +96,7 @@ where
 #[diagnostic::on_unimplemented(
     message = "requests whose body has the error `{Self}` cannot be sent from a spawned task",
     note = "this is a limit of the compiler, which loses the lifetime in the box",
-    note = "give the body a concrete error, as in `UnsyncBoxBody<Bytes, std::io::Error>` or `axum::body::Body`",
+    note = "give the body a concrete error: `UnsyncBoxBody<Bytes, std::io::Error>`, `axum::body::Body`",
     note = "`.map_err(std::io::Error::other)` turns any boxed error into one"
 )]
 pub trait SpawnableError {}

@@ -217,6 +217,18 @@ where
 }
 
 /// The [`CredentialsProvider`] that [`credentials_fn`] returns.
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::{Credentials, CredentialsProvider, credentials_fn};
+///
+/// /// An `async` closure is a provider, and has no name of its own.
+/// fn from_environment() -> impl CredentialsProvider {
+///     credentials_fn(|| async { Credentials::from_env() })
+/// }
+/// # let _ = from_environment();
+/// ```
 #[derive(Clone, Copy)]
 pub struct CredentialsFn<F> {
     provide: F,

@@ -180,7 +180,8 @@ impl Environment {
     /// ```
     /// use turris_auth::Environment;
     ///
-    /// let url = Environment::custom("https://gateway.example/turris/")?.url("/v1/agencies?limit=10")?;
+    /// let gateway = Environment::custom("https://gateway.example/turris/")?;
+    /// let url = gateway.url("/v1/agencies?limit=10")?;
     /// assert_eq!(url, "https://gateway.example/turris/v1/agencies?limit=10");
     /// # Ok::<(), turris_auth::ConfigError>(())
     /// ```

@@ -18,15 +18,18 @@
 //!
 //! # In one line
 //!
+//! `handle` is that of a service, such as [`Turris::handle`](crate::Turris::handle). The names with
+//! a dot are settings of [`TurrisLayer::builder`](crate::TurrisLayer::builder).
+//!
 //! | to | write |
 //! | --- | --- |
 //! | fetch the token early | `handle.warm_up().await?` |
 //! | show the token in a health check | `handle.status()` |
-//! | send one request without the token | `request.extensions_mut().insert(SkipAuth)` |
+//! | send one request without the token | [`SkipAuth`](crate::SkipAuth) in its extensions |
 //! | let a caller's own `Authorization` stand | `.keep_authorization()` |
-//! | send the token to a second origin | `.allow_origin("https://uploads.example")` |
-//! | share one client id between processes | `.rate_limit(3, Duration::from_secs(60))`: divide the ten among the processes |
-//! | go through a gateway with another rate limit | `.rate_limit(600, Duration::from_secs(60))` |
+//! | send the token to a second origin | `.allow_origin(url)` |
+//! | share one client id between processes | `.token_rate_limit(3, minute)`: divide the ten among the processes |
+//! | go through a gateway with another rate limit | `.rate_limit(600, minute)` |
 //! | read the secret from a file | [`CredentialsFile::json(path)`](crate::CredentialsFile::json) in place of the credentials |
 
 pub mod bulk_jobs;

@@ -2,11 +2,16 @@
 //! insurance agencies). The crate is not made or endorsed by the vendor.
 //!
 //! ```text
-//! request ──► TurrisLayer ─────────────────────────► your client (hyper-util, reqwest, tonic)
-//!             attaches the access token, renews it   ▲
-//!             401: one new token, one retry          │
-//!             429: waits as asked; paces the rest    │
-//!                └── one token for all callers ──────┴──► POST /v1/auth/jwt
+//! your code
+//!    │  request
+//!    ▼
+//! TurrisLayer ────────► POST /v1/auth/jwt
+//!    │  one token for all callers,
+//!    │  renewed before it expires
+//!    │  401: one new token, one retry
+//!    │  429: waits as asked, paces the rest
+//!    ▼
+//! your client (hyper-util, reqwest, tonic)
 //! ```
 //!
 //! * [`TurrisLayer`] is the whole stack as one layer, for any `Service<http::Request<_>>`. See

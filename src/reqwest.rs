@@ -1,4 +1,4 @@
-//! [reqwest] under the layers: [`ReqwestClient`] is the whole stack, [`ReqwestService`] the service
+//! The HTTP client reqwest under the layers: [`ReqwestClient`] is the whole stack, [`ReqwestService`] the service
 //! for a stack of your own.
 //!
 //! A [`reqwest::Client`] is a Tower service of its own request type, and it follows redirects

@@ -36,9 +36,9 @@ pub struct ThroughInner;
 /// [`TurrisAuth`](crate::TurrisAuth).
 #[diagnostic::on_unimplemented(
     message = "a token cannot be fetched through the wrapped service `{S}`",
-    note = "that takes a request body that is `From<Bytes>`, and a service that is `Clone + Send + 'static`",
-    note = "`.token_service(..)` of the layer's builder fetches through a service of its own and asks neither",
-    note = "`turris_auth::replay::ReplayBodyLayer` above this layer makes any body one that is `From<Bytes>`"
+    note = "the request body must be `From<Bytes>`, such as `Full<Bytes>`; the service `Clone + Send + 'static`",
+    note = "`turris_auth::replay::ReplayBodyLayer` above this layer makes any body `From<Bytes>`",
+    note = "`.token_service(..)` of the layer's builder fetches through another service, without these bounds"
 )]
 pub trait TokenTransport<S, ReqBody>: sealed::Sealed<S, ReqBody> {}
 

@@ -95,7 +95,7 @@ impl<S> Layer<S> for TurrisBackoffLayer {
 ///     .max_retries(5)
 ///     .max_wait(Duration::from_secs(30))
 ///     .rate_limit(120, Duration::from_secs(60))
-///     .classify_requests(|method, uri, _headers| RequestClass::from_method(method).with_key(uri.path()))
+///     .classify_requests(|method, uri, _| RequestClass::from_method(method).with_key(uri.path()))
 ///     .build()?;
 /// # Ok(()) }
 /// ```

@@ -37,9 +37,9 @@
 //! ```text
 //! error[E0277]: a token cannot be fetched through the wrapped service `…`
 //! …
-//! note: that takes a request body that is `From<Bytes>`, and a service that is `Clone + Send + 'static`
-//! note: `.token_service(..)` of the layer's builder fetches through a service of its own and asks neither
-//! note: `turris_auth::replay::ReplayBodyLayer` above this layer makes any body one that is `From<Bytes>`
+//! note: the request body must be `From<Bytes>`, such as `Full<Bytes>`…
+//! note: `turris_auth::replay::ReplayBodyLayer` above this layer makes any body `From<Bytes>`
+//! note: `.token_service(..)` of the layer's builder fetches through another service, …
 //! note: required by a bound in `check_service`
 //! ```
 //!
@@ -85,9 +85,9 @@
 //! ```text
 //! error[E0277]: a token cannot be fetched through the wrapped service `…`
 //! …
-//! the trait `TokenTransport<…Client<HttpConnector, String>, String>` is not implemented for `ThroughInner`
+//! the trait `TokenTransport<…, String>` is not implemented for `ThroughInner`
 //! …
-//! note: that takes a request body that is `From<Bytes>`, and a service that is `Clone + Send + 'static`
+//! note: the request body must be `From<Bytes>`, such as `Full<Bytes>`…
 //! note: required by a bound in `check_service`
 //! ```
 //!
@@ -235,7 +235,7 @@
 //! ```
 //!
 //! ```text
-//! error[E0277]: the trait bound `…Client<HttpConnector, …Full<…>>: Service<…ReplayBody<…>>` is not satisfied
+//! error[E0277]: the trait bound `…Client<…>: Service<…ReplayBody<…>>` is not satisfied
 //! …
 //! note: required by a bound in `check_service`
 //! …
@@ -276,7 +276,7 @@
 //! error[E0277]: requests whose body has the error `…` cannot be sent from a spawned task
 //! …
 //! note: this is a limit of the compiler, which loses the lifetime in the box
-//! note: give the body a concrete error, as in `UnsyncBoxBody<Bytes, std::io::Error>` or `axum::body::Body`
+//! note: give the body a concrete error: `UnsyncBoxBody<Bytes, std::io::Error>`, `axum::body::Body`
 //! note: `.map_err(std::io::Error::other)` turns any boxed error into one
 //! note: required by a bound in `check_spawn`
 //! ```

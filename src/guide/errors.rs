@@ -29,19 +29,16 @@
 //! `?` turns every error here into a [`BoxError`](crate::BoxError):
 //!
 //! ```
-//! use turris_auth::{BoxError, TokenError};
-//! # use http::{Request, Response};
-//! # use http_body_util::Full;
-//! # use bytes::Bytes;
-//! # use tower::{Layer, ServiceExt};
-//! # use turris_auth::{Turris, TurrisAuthLayer, Credentials, Environment, TurrisLayer};
-//! # use turris_emulator::Emulator;
-//! # type Client = turris_emulator::EmulatorService;
+//! use http_body_util::Full;
+//! use tower::ServiceExt;
+//! use turris_auth::{BoxError, Environment, TokenError, Turris};
+//! # use tower::Layer;
+//! # use turris_auth::{Credentials, TurrisLayer};
+//! # use turris_emulator::{Emulator, EmulatorService as Client};
 //!
-//! async fn count(turris: Turris<Client>) -> Result<usize, BoxError> {
-//!     let url = "https://public.api.sandbox.turrisfi.com/v1/agencies";
-//!     let request = Request::get(url).body(Full::default())?;
-//!     # let request = { let mut request: Request<Full<Bytes>> = request; *request.uri_mut() = "http://localhost/v1/agencies".parse()?; request };
+//! async fn count(turris: Turris<Client>, environment: &Environment) -> Result<usize, BoxError> {
+//!     let request = http::Request::get(environment.url("/v1/agencies")?);
+//!     let request = request.body(Full::<bytes::Bytes>::default())?;
 //!     let response = turris.oneshot(request).await?;
 //!     Ok(response.headers().len())
 //! }
@@ -50,8 +47,9 @@
 //! # async fn main() -> Result<(), BoxError> {
 //! # let emulator = Emulator::builder().build()?;
 //! # let credentials = Credentials::new(emulator.client_id(), "wrong")?;
-//! # let turris = TurrisLayer::new(credentials, Environment::custom("http://localhost")?).layer(emulator.service());
-//! let error = count(turris).await.unwrap_err();
+//! # let environment = Environment::custom("http://localhost")?;
+//! # let turris = TurrisLayer::new(credentials, environment.clone()).layer(emulator.service());
+//! let error = count(turris, &environment).await.unwrap_err();
 //! if let Some(token) = TokenError::find_in(&*error) {
 //!     println!("no token ({}): try again in {:?}", token.kind(), token.retry_after());
 //! }

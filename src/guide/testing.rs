@@ -79,7 +79,54 @@
 //! # }
 //! ```
 //!
-//! In memory, as here, the emulator obeys paused time. To test the HTTP client as well,
+//! In memory, as here, the emulator obeys paused time.
+//!
+//! # With `TurrisClient`, or to test the HTTP client as well
+//!
 //! [`Emulator::start`](https://docs.rs/turris-emulator/latest/turris_emulator/struct.Emulator.html#method.start)
-//! serves on a loopback port; do not pause time there. For programs in other languages, and by
-//! hand, `cargo run -p turris-emulator` in this repository serves it.
+//! serves on a loopback port. Do not pause time there. Short times keep such a test quick:
+//!
+//! | to test | on the emulator | on the client |
+//! | --- | --- | --- |
+//! | a 401 | `revoke_all_tokens()` | |
+//! | a 429 | `Fault::status(TOO_MANY_REQUESTS)` with a `Retry-After` of a second | |
+//! | an outage | `Fault::status(SERVICE_UNAVAILABLE)` | `max_wait`, since the client waits that long for the outage to end |
+//! | expiry | `set_token_lifetime(..)` of a second | |
+//!
+#![cfg_attr(feature = "client", doc = "```")]
+#![cfg_attr(not(feature = "client"), doc = "```ignore")]
+//! use std::time::Duration;
+//! use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
+//! use turris_auth::{BoxError, Credentials, Environment, TokenErrorKind, TurrisClient};
+//! use turris_emulator::{Emulator, Endpoint, Fault};
+//!
+//! // In a test: `#[tokio::test]`.
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! let emulator = Emulator::start().await?;
+//! let credentials = Credentials::new(emulator.client_id(), emulator.client_secret())?;
+//! let environment = Environment::custom(emulator.base_url())?;
+//! let turris = TurrisClient::builder(credentials, environment)
+//!     .layer(|layer| layer.max_wait(Duration::from_millis(1_500)))
+//!     .build()?;
+//!
+//! // 429: your code waits for a second.
+//! let refused = Fault::status(StatusCode::TOO_MANY_REQUESTS)
+//!     .with_header(RETRY_AFTER, HeaderValue::from_static("1"))
+//!     .times(1);
+//! emulator.fault(Endpoint::prefix("/v1/agencies"), refused);
+//! turris.get("/v1/agencies").await?;
+//! assert_eq!(emulator.counters().rate_limited, 1);
+//!
+//! // An outage of the token endpoint when a new token is due. Your code gets an error in the end.
+//! emulator.fault(Endpoint::Token, Fault::status(StatusCode::SERVICE_UNAVAILABLE));
+//! turris.handle().invalidate();
+//! let error = turris.get("/v1/agencies").await.unwrap_err();
+//! let token_error = error.token_error().expect("there is no token");
+//! assert_eq!(token_error.kind(), TokenErrorKind::Unavailable);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! For programs in other languages, and by hand, `cargo run -p turris-emulator` in this repository
+//! serves the emulator.

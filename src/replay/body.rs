@@ -69,6 +69,23 @@ use crate::BoxError;
 /// Copies may be polled on different threads at once. The source is polled under a lock that they
 /// share, so a source that blocks in its `poll_frame` blocks the other copies as well.
 ///
+/// # Examples
+///
+/// ```
+/// use http_body_util::{BodyExt, Full};
+/// use turris_auth::replay::{ReplayBody, TryCloneBody};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), turris_auth::BoxError> {
+/// let body = ReplayBody::new(Full::new(&b"sent twice"[..]));
+/// let copy = body.try_clone().expect("a replay body can be copied");
+/// for attempt in [body, copy] {
+///     assert_eq!(attempt.collect().await?.to_bytes(), "sent twice");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
 /// [`ReplayBodyError::Superseded`]: super::ReplayBodyError::Superseded
 /// [`ReplayBodyError::LimitExceeded`]: super::ReplayBodyError::LimitExceeded
 /// [`ReplayBodyError::SourceFailed`]: super::ReplayBodyError::SourceFailed

@@ -7,6 +7,18 @@ use std::{error::Error, fmt};
 ///
 /// The errors of the source are passed on unchanged. Both kinds are returned as a
 /// [`BoxError`](crate::BoxError), which can be downcast.
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::{BoxError, replay::ReplayBodyError};
+///
+/// /// Whether a higher `limit` of the layer would have let the body be sent again.
+/// fn was_too_long(error: &BoxError) -> bool {
+///     error.downcast_ref() == Some(&ReplayBodyError::LimitExceeded)
+/// }
+/// # assert!(was_too_long(&ReplayBodyError::LimitExceeded.into()));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReplayBodyError {

@@ -13,6 +13,21 @@ use super::ReplayBody;
 ///
 /// It passes each request on with a [`ReplayBody`] as its body. Readiness, response, error and
 /// future are those of the inner service.
+///
+/// # Examples
+///
+/// ```
+/// use http_body_util::Full;
+/// use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+/// use tower::Layer;
+/// use turris_auth::replay::{ReplayBody, ReplayBodyLayer};
+///
+/// type Body = ReplayBody<Full<bytes::Bytes>>;
+///
+/// let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
+/// let service = ReplayBodyLayer::new().layer(client);
+/// println!("{:?}", service.get_ref());
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct ReplayBodyService<S> {
     inner: S,

@@ -16,6 +16,21 @@ use crate::{
 };
 
 /// The settings of an [`Emulator`]. [`Emulator::builder`] creates them.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use turris_emulator::{Emulator, Limits};
+///
+/// let emulator = Emulator::builder()
+///     .client("billing", "billing's secret")
+///     .token_lifetime(Duration::from_secs(90))
+///     .limits(Limits::default().token_requests(3))
+///     .build()?;
+/// assert_eq!(emulator.client_id(), "billing");
+/// # Ok::<(), turris_emulator::SettingsError>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built or started"]
 pub struct EmulatorBuilder {

@@ -8,6 +8,18 @@ use tokio::time::Instant;
 /// The counts since the emulator's creation: [`Emulator::counters`](crate::Emulator::counters).
 ///
 /// Responses are counted as they were sent, including the effect of faults.
+///
+/// # Examples
+///
+/// ```
+/// use turris_emulator::Emulator;
+///
+/// let emulator = Emulator::builder().build()?;
+/// // After what is to be tested:
+/// let counters = emulator.counters();
+/// assert_eq!((counters.token_requests, counters.unauthorized, counters.rate_limited), (0, 0, 0));
+/// # Ok::<(), turris_emulator::SettingsError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
@@ -37,6 +49,23 @@ pub struct Counters {
 }
 
 /// One request, as it arrived.
+///
+/// # Examples
+///
+/// ```
+/// use http::Request;
+/// use tower::ServiceExt;
+/// use turris_emulator::Emulator;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let emulator = Emulator::builder().build()?;
+/// emulator.service().oneshot(Request::get("/v1/agencies").body(String::new())?).await?;
+/// let seen = emulator.requests();
+/// assert_eq!((seen[0].path.as_str(), seen[0].has_authorization), ("/v1/agencies", false));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SeenRequest {

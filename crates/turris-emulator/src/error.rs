@@ -6,6 +6,15 @@ use std::{error::Error, fmt, io};
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Error of settings that cannot work.
+///
+/// # Examples
+///
+/// ```
+/// use turris_emulator::Emulator;
+///
+/// let error = Emulator::builder().client("", "a secret").build().unwrap_err();
+/// assert!(error.to_string().contains("client id"), "{error}");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingsError {
     setting: &'static str,
@@ -29,6 +38,24 @@ impl Error for SettingsError {}
 /// Error of the in-memory emulator if a fault prevents a complete response.
 ///
 /// Over a socket the client sees a broken connection instead.
+///
+/// # Examples
+///
+/// ```
+/// use http::Request;
+/// use tower::ServiceExt;
+/// use turris_emulator::{Emulator, EmulatorError, Endpoint, Fault};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let emulator = Emulator::builder().build()?;
+/// emulator.fault(Endpoint::All, Fault::reset());
+/// let request = Request::get("/v1/agencies").body(String::new())?;
+/// let error: EmulatorError = emulator.service().oneshot(request).await.unwrap_err();
+/// println!("{error}");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct EmulatorError {
     kind: Kind,

@@ -11,6 +11,18 @@ use http::{
 use crate::TOKEN_PATH;
 
 /// The requests to which a [`Fault`] applies.
+///
+/// # Examples
+///
+/// ```
+/// use http::StatusCode;
+/// use turris_emulator::{Emulator, Endpoint, Fault};
+///
+/// let emulator = Emulator::builder().build()?;
+/// emulator.fault(Endpoint::ExceptToken, Fault::status(StatusCode::BAD_GATEWAY).times(1));
+/// emulator.fault(Endpoint::path("/v1/agencies"), Fault::reset());
+/// # Ok::<(), turris_emulator::SettingsError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Endpoint {

@@ -71,6 +71,16 @@ impl Limits {
 }
 
 /// The responses that carry the `X-RateLimit-*` headers.
+///
+/// # Examples
+///
+/// ```
+/// use turris_emulator::{Emulator, RateLimitHeaders};
+///
+/// let emulator = Emulator::builder().rate_limit_headers(RateLimitHeaders::Never).build()?;
+/// # let _ = emulator;
+/// # Ok::<(), turris_emulator::SettingsError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RateLimitHeaders {
     /// Every response to which a limit applies.

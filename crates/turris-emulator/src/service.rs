@@ -36,6 +36,28 @@ const BODY_LIMIT: usize = 16 * 1024 * 1024;
 /// The emulator in memory: [`Emulator::service`](crate::Emulator::service).
 ///
 /// The service continues with the same state after its [`Emulator`](crate::Emulator) is dropped.
+///
+/// # Examples
+///
+/// ```
+/// use http::Request;
+/// use http_body_util::BodyExt;
+/// use tower::ServiceExt;
+/// use turris_emulator::{Emulator, EmulatorService};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let emulator = Emulator::builder().build()?;
+/// let service: EmulatorService = emulator.service();
+/// let request = Request::get("/v1/agencies").body(String::new())?;
+/// let response = service.oneshot(request).await?;
+/// // There is no token in the request.
+/// assert_eq!(response.status(), 401);
+/// let error = response.into_body().collect().await?.to_bytes();
+/// assert!(error.starts_with(b"{"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct EmulatorService {
     shared: Arc<Shared>,
