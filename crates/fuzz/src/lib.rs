@@ -16,11 +16,13 @@ mod answers;
 mod limits;
 mod replay;
 mod request;
+mod store;
 
 pub use answers::{error_object, jwt_lifetime, token_answer};
 pub use limits::rate_limits;
 pub use replay::replay;
 pub use request::request_head;
+pub use store::store_answer;
 
 /// Splits an input into lines. Every input has at least one line.
 fn lines(data: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -72,6 +72,11 @@ fn replay() {
 }
 
 #[test]
+fn store_answer() {
+    run("store_answer", super::store_answer);
+}
+
+#[test]
 fn request_head() {
     run("request_head", super::request_head);
 }

@@ -31,6 +31,8 @@ const REAL: [u32; 2] = [8, 50];
 /// How long the server takes for a token, and for anything else.
 const FETCH: Duration = Duration::from_millis(200);
 const ANSWER: Duration = Duration::from_millis(50);
+/// How long each process makes one request a minute.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// All processes together send this many `POST`s, and at least one each.
 const POSTS: u32 = 300;
 /// With a real server the windows are shorter, so that the figures take a minute and not an hour.
@@ -46,6 +48,8 @@ struct Figures {
     tokens_refused: u64,
     last_ready: Duration,
     token_calls: u64,
+    /// In a simulated day: the requests of all for tokens, and the calls to the store about them.
+    day: Option<(u64, u64)>,
     posts: u32,
     failed: u32,
     rate_limited: u64,
@@ -108,7 +112,20 @@ async fn simulate(processes: u32, has_store: bool) -> Result<Figures, BoxError> 
     let not_ready = ready.into_iter().filter(|is_ok| !is_ok).count();
     let (token_calls, permit_calls) = (calls.about_tokens(), calls.about_permits());
 
-    // A window later nothing of the start counts any longer.
+    // Without a store a thousand processes are still fetching their first tokens when an hour is over.
+    let day = if has_store || processes <= 100 {
+        let end = tokio::time::Instant::now() + DAY;
+        while tokio::time::Instant::now() < end {
+            tokio::time::sleep(crate::WINDOW).await;
+            join_all(services.iter().map(|service| send(service, &turris, Method::GET))).await;
+        }
+        Some((turris.counters().token_requests - cold.token_requests, calls.about_tokens() - token_calls))
+    } else {
+        None
+    };
+    let rate_limited = turris.counters().rate_limited;
+
+    // A window later nothing of this counts any longer.
     tokio::time::sleep(2 * crate::WINDOW).await;
     let each = (POSTS / processes).max(1);
     let started = tokio::time::Instant::now();
@@ -123,9 +140,10 @@ async fn simulate(processes: u32, has_store: bool) -> Result<Figures, BoxError> 
         tokens_refused: cold.token_requests_refused,
         last_ready,
         token_calls,
+        day,
         posts: each * processes,
         failed: count(failed) + count(not_ready),
-        rate_limited: turris.counters().rate_limited - cold.rate_limited,
+        rate_limited: turris.counters().rate_limited - rate_limited,
         makespan: started.elapsed(),
         ideal: ideal(each * processes, crate::WINDOW),
         permit_calls: calls.about_permits() - permit_calls,
@@ -168,6 +186,7 @@ async fn measure(processes: u32, store: Option<&Store>) -> Result<Figures, BoxEr
         tokens_refused: cold.token_requests_refused,
         last_ready,
         token_calls: start.token_calls,
+        day: None,
         posts: each * processes,
         failed: start.failed + posts.failed,
         rate_limited: counters.rate_limited - cold.rate_limited,
@@ -191,9 +210,9 @@ fn ideal(posts: u32, window: Duration) -> Duration {
 
 fn table(all: &[Figures]) -> String {
     let mut table = String::from(
-        "| processes | store | token requests | of these refused | last process ready | store calls a process | `POST`s | 429s | \
+        "| processes | store | token requests | of these refused | last process ready | store calls a process | token requests in a day | store calls a process and hour | `POST`s | 429s | \
          failed | took | ideal | store calls a `POST` | round trip |\n\
-         | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+         | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
     );
     for figures in all {
         let kind = if figures.is_real { "real" } else { "simulated" };
@@ -207,12 +226,14 @@ fn table(all: &[Figures]) -> String {
         // Writing to a `String` cannot fail.
         let _ = writeln!(
             table,
-            "| {} {kind} | {store} | {} | {} | {:.2} s | {} | {} | {} | {} | {:.1} s | {} s | {} | {} |",
+            "| {} {kind} | {store} | {} | {} | {:.2} s | {} | {} | {} | {} | {} | {} | {:.1} s | {} s | {} | {} |",
             figures.processes,
             figures.token_requests,
             figures.tokens_refused,
             figures.last_ready.as_secs_f64(),
             share(figures.token_calls, figures.processes),
+            figures.day.map_or_else(|| "-".to_owned(), |(fetches, _)| fetches.to_string()),
+            figures.day.map_or_else(|| "-".to_owned(), |(_, calls)| share(calls, figures.processes * 24)),
             figures.posts,
             figures.rate_limited,
             figures.failed,
