@@ -192,13 +192,17 @@ impl SharedStore for RedisStore {
             let mut reply = reply.await?;
             let (epoch, processes) = (reply.number()?, reply.number()?);
             let answer = match reply.text()?.as_str() {
-                "token" => Answer::Token(Record {
-                    generation: reply.number()?,
-                    lifetime: reply.time()?,
-                    remaining: reply.time()?,
-                    forced: reply.number()? == 1,
-                    sealed: reply.bytes()?,
-                }),
+                "token" => {
+                    let (generation, lifetime) = (reply.number()?, reply.time()?);
+                    Answer::Token(Record {
+                        generation,
+                        lifetime,
+                        // The script keeps to this bound, and a hostile server may not.
+                        remaining: reply.time()?.min(lifetime),
+                        forced: reply.number()? == 1,
+                        sealed: reply.bytes()?,
+                    })
+                }
                 "lease" => Answer::Lease { fence: reply.number()?, forced: reply.number()? == 1 },
                 "busy" => Answer::Busy(reply.time()?),
                 "quota" => Answer::NoQuota(reply.time()?),
