@@ -1,5 +1,5 @@
-//! The HTTP client reqwest under the layers: [`ReqwestClient`] is the whole stack, [`ReqwestService`] the service
-//! for a stack of your own.
+//! The HTTP client reqwest under the layers: [`ReqwestClient`] is the whole stack,
+//! [`ReqwestService`] the service for a stack of your own.
 //!
 //! A [`reqwest::Client`] is a Tower service of its own request type, and it follows redirects
 //! inside, out of the layers' sight. A 307 from the token endpoint would post the client secret to

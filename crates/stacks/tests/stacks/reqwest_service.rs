@@ -184,10 +184,8 @@ async fn errors_are_those_of_reqwest() {
     let error = api.oneshot(get(&emulator.url("/"), "/v1/agencies").map(|_| Body::default())).await.unwrap_err();
     let error = token_error(&error);
     assert_eq!(error.kind(), TokenErrorKind::Unavailable);
-    assert!(
-        error.source().unwrap().downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_request),
-        "{error:?}"
-    );
+    let cause = error.source().unwrap().source().unwrap();
+    assert!(cause.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_request), "{error:?}");
     // reqwest needs an absolute URL.
     let relative = Request::get("/v1/agencies").body(Full::<Bytes>::default()).unwrap();
     assert!(service().oneshot(relative).await.unwrap_err().is_builder());
