@@ -291,7 +291,8 @@ proptest! {
                 // Whole seconds: small numbers, as real servers state them, and arbitrary numbers.
                 reset_after: reset.map(|reset| Duration::from_secs(if reset % 2 == 0 { reset % 100 } else { reset })),
                 reset_margin: seconds(f64::from(u8::from(share < 0.3))),
-                window: retry.map(|retry| Duration::from_secs(retry % 100 + 1)).filter(|_| share > 0.9),
+                // From a nanosecond to 36 years.
+                window: retry.map(|retry| Duration::from_nanos(1 << (retry % 61))).filter(|_| share > 0.9),
                 retry_after: retry.map(Duration::from_secs),
             };
             for limiter in [&mut limiter, &mut eager] {
