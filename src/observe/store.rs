@@ -45,3 +45,10 @@ pub(crate) fn store_processes(processes: u32) {
 pub(crate) fn store_record_unreadable() {
     event!(WARN, "a token in the fleet's store cannot be read, it will be replaced");
 }
+
+/// Where a flight of a fleet's process gets its token: `endpoint` (under a lease of the store), `store` (from another process)
+/// or `alone` (the store does not answer).
+pub(crate) fn token_source(source: &'static str) {
+    record!("source" = source);
+    let _ = source;
+}

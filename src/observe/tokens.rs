@@ -65,14 +65,6 @@ pub(crate) fn token_fetch<F: Future>(_: Reason, fetch: F) -> F {
     fetch
 }
 
-/// Where a flight of a fleet's process gets its token: `endpoint` (under a lease of the store), `store` (from another process)
-/// or `alone` (the store does not answer).
-#[cfg(feature = "fleet")]
-pub(crate) fn token_source(source: &'static str) {
-    record!("source" = source);
-    let _ = source;
-}
-
 /// Another process of the fleet has fetched the token.
 pub(crate) fn token_adopted(generation: u64, lifetime: Duration, waiters: usize) {
     let lifetime = lifetime.as_secs();
