@@ -5,5 +5,6 @@ mod bomb;
 mod caller;
 mod flood;
 mod http2;
+mod limits;
 mod server;
 mod token_endpoint;

@@ -106,13 +106,16 @@ impl Window {
 impl Windows {
     pub(super) fn new(allowance: Allowance, is_paced: bool, max_wait: Duration) -> Self {
         let documented = is_paced.then_some(allowance.requests);
+        // Without a documented limit a window is as long as the server states or as assumed, and
+        // both are bounded.
+        let documented_length = if is_paced { allowance.window } else { allowance.window.min(max_wait) };
         Self {
             documented,
-            documented_length: allowance.window,
+            documented_length,
             max_wait,
             limit: documented,
             stated_at: None,
-            slots: UsedSlots::new(allowance.window),
+            slots: UsedSlots::new(documented_length),
             length_is_stated: false,
             least_length: Duration::ZERO,
             window: None,

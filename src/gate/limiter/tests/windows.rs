@@ -215,6 +215,17 @@ fn a_window_has_the_length_that_the_server_states() {
     }
 }
 
+#[test]
+fn a_stated_window_holds_reads_back_for_the_longest_wait_at_most() {
+    for window in [None, Some(seconds(315_360_000.0))] {
+        let (mut limiter, start) = (Limiter::new(ALLOWANCE, false, seconds(1.0)), Instant::now());
+        limiter.sent(start);
+        let stated = RateLimits { limit: Some(1), window, ..Default::default() };
+        answer(&mut limiter, Outcome::Accepted(Some(stated)), 1, start, start);
+        assert_eq!(limiter.wait(start), Some(start + seconds(1.0)));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
