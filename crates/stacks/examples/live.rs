@@ -28,7 +28,7 @@ async fn main() -> ExitCode {
             eprintln!(
                 "TURRIS_CLIENT_ID and TURRIS_CLIENT_SECRET name the sandbox client to ask as. The vendor issues them."
             );
-            eprintln!("Without any, `cargo run --release -p quickstart` shows the same on an embedded server.");
+            eprintln!("Without any, `cargo run -p quickstart` shows the same on an embedded server.");
             return ExitCode::from(2);
         }
     };

@@ -1,7 +1,7 @@
 //! A demonstration on an embedded Turris, over real loopback HTTP, of this crate's work for a
 //! client under load.
 //!
-//! `cargo run --release -p quickstart`. With `-- --json` it prints one JSON object instead of text.
+//! `cargo run -p quickstart`. With `-- --json` it prints one JSON object instead of text.
 //! The exit status is 1 if there was a problem.
 
 mod load;
@@ -20,7 +20,7 @@ use turris_auth::BoxError;
 const HELP: &str = "\
 Shows what turris-auth does for a client under load, on an embedded Turris.
 
-Usage: cargo run --release -p quickstart [-- OPTIONS]
+Usage: cargo run -p quickstart [-- OPTIONS]
 
   --json    print one JSON object with the numbers of every phase, and nothing else
   --help    this text
