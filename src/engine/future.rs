@@ -81,8 +81,8 @@ where
             Some((copy, _)) if copy.may_have_grpc_timeout() => with_deadline(&request),
             _ => None,
         };
-        let attempt = Attempt { policy: policy.clone(), permit, copy, history };
-        Self::Sent { response: inner.call(request), attempt }
+        let response = inner.call(request);
+        Self::Sent { response, attempt: Attempt { policy: policy.clone(), permit, copy, history } }
     }
 
     #[cold]
