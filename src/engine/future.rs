@@ -121,10 +121,9 @@ where
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let EngineProj::Sent { response, attempt } = self.as_mut().project() else { return self.poll_rest(cx) };
-        let polled = response.poll(cx);
-        let class = match &polled {
-            Poll::Ready(Ok(response)) => attempt.policy.look(&mut attempt.permit, response),
-            Poll::Ready(Err(_)) => None,
+        let response = match response.poll(cx) {
+            Poll::Ready(Ok(response)) => response,
+            Poll::Ready(Err(error)) => return self.poll_judged(Err(error), cx),
             Poll::Pending => {
                 let over = attempt.poll_deadline(cx);
                 if over.is_ready() {
@@ -133,16 +132,12 @@ where
                 return over.map(Err);
             }
         };
-        let goes_back = class.is_none() && attempt.history.is_none();
-        match polled {
-            Poll::Ready(Ok(response)) if goes_back => {
-                self.set(Self::Done);
-                Poll::Ready(Ok(response))
-            }
-            Poll::Ready(Ok(response)) => self.poll_judged(Ok((response, class)), cx),
-            Poll::Ready(Err(error)) => self.poll_judged(Err(error), cx),
-            Poll::Pending => Poll::Pending,
+        let class = attempt.policy.look(&mut attempt.permit, &response);
+        if class.is_some() || attempt.history.is_some() {
+            return self.poll_judged(Ok((response, class)), cx);
         }
+        self.set(Self::Done);
+        Poll::Ready(Ok(response))
     }
 }
 
