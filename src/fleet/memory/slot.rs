@@ -19,7 +19,8 @@ use super::super::store::{
 };
 use super::{duration, millis};
 
-/// How long a process counts as one of the fleet after it has asked for a token: longer than a token lives.
+/// How long a process counts as one of the fleet after it has asked for a token: longer than a token of the Turris API
+/// lives, which is an hour.
 const SEEN: u64 = 65 * 60 * 1000;
 /// One place in this many is kept for a fetch that a 401 made necessary.
 const PLACES_PER_RESERVED: u64 = 5;
@@ -100,7 +101,9 @@ impl Quota {
             self.epoch = now.max(ask.epoch + 1);
         }
         let window = millis(ask.window);
-        if ask.epoch != 0 && ask.epoch != self.epoch {
+        // Once for all, and again for a process that has something to report: it shows that others may have, too.
+        let remembers = ask.epoch != 0 && ask.epoch != self.epoch;
+        if remembers && (self.hold_until == 0 || !ask.fetched.is_empty()) {
             self.hold_until = self.hold_until.max(now + window / HOLD_SHARE);
         }
         self.processes.insert(ask.process, now);

@@ -4,12 +4,13 @@ local process, have, refused, repeatable = ARGV[3], num(ARGV[4]), ARGV[5] == '1'
 local limit, window, asked_epoch = num(ARGV[10]), num(ARGV[11]), num(ARGV[12])
 
 local quota = redis.call('HMGET', e, 'epoch', 'hold')
-local epoch, hold = num(quota[1]), num(quota[2])
+local epoch, hold = exact(quota[1]), num(quota[2])
 if epoch == 0 then
   epoch = math.max(now, asked_epoch + 1)
   redis.call('HSET', e, 'epoch', text(epoch))
 end
-if asked_epoch ~= 0 and asked_epoch ~= epoch then
+-- Once for all, and again for a process that has something to report.
+if asked_epoch ~= 0 and asked_epoch ~= epoch and (hold == 0 or #ARGV > 12) then
   hold = math.max(hold, now + math.floor(window / 60))
   redis.call('HSET', e, 'hold', text(hold))
 end
@@ -21,6 +22,10 @@ for i = 13, #ARGV, 4 do
 end
 redis.call('ZREMRANGEBYSCORE', q, '-inf', text(now))
 
+local function failure()
+  if redis.call('HSTRLEN', t, 'failure') > 65536 then return '' end
+  return redis.call('HGET', t, 'failure') or ''
+end
 local function answer(...)
   keep(t, q, n, e)
   return { 'ok', text(time), text(epoch), text(redis.call('ZCARD', n)), ... }
@@ -45,7 +50,7 @@ end
 if num(slot.lease_until) > now and slot.lease_process ~= process then
   return answer('busy', text(num(slot.lease_until) - now))
 end
-if num(slot.cooling) > now then return answer('cooling', text(num(slot.cooling) - now), slot.failure) end
+if num(slot.cooling) > now then return answer('cooling', text(num(slot.cooling) - now), failure()) end
 if hold > now then return answer('busy', text(hold - now)) end
 local forced = refused or (generation > 0 and slot.refused == '1')
 local wait = quota_wait(limit, forced)

@@ -23,7 +23,7 @@ local last_number, last_held = account.number, account.held
 if number <= last_number then return { 'overtaken', text(time) } end
 
 local state = redis.call('HMGET', g, 'epoch', 'hold', 'closed', 'limit', 'window', 'stated', 'arrivals')
-local epoch, hold, closed, arrivals = num(state[1]), num(state[2]), num(state[3]), num(state[7])
+local epoch, hold, closed, arrivals = exact(state[1]), num(state[2]), num(state[3]), num(state[7])
 local stated_limit, stated_window, stated_until = num(state[4]), num(state[5]), num(state[6])
 local is_new = epoch == 0
 if is_new then epoch = math.max(now, asked_epoch + 1) end

@@ -6,7 +6,7 @@ if is_mine(process, ARGV[4]) then set('lease_until', '0') set('lease_process', '
 set('cooling', '0')
 set('failures', '0')
 keep(t, q, e)
-if published <= math.max(generation, num(slot.invalid)) or #ARGV[10] > 65536 then return { 'ok', text(time), '0' } end
+if published <= math.max(generation, invalid) or #ARGV[10] > 65536 then return { 'ok', text(time), '0' } end
 set('fence', math.max(fence, published))
 set('generation', published)
 set('sealed', ARGV[10])

@@ -4,7 +4,7 @@ be_steady(e)
 local slot = {}
 do
   local fields = { 'generation', 'issued', 'lifetime', 'forced', 'refused', 'verdict', 'fence', 'invalid', 'lease_process',
-    'lease_fence', 'lease_until', 'cooling', 'failures', 'failure', 'vain', 'paused' }
+    'lease_fence', 'lease_until', 'cooling', 'failures', 'vain', 'paused' }
   local values = redis.call('HMGET', t, unpack(fields))
   for i, field in ipairs(fields) do slot[field] = values[i] or '' end
 end
@@ -13,10 +13,7 @@ local function set(field, value)
   slot[field] = value
   redis.call('HSET', t, field, value)
 end
-local generation, fence = num(slot.generation), num(slot.fence)
--- No store of ours writes a larger one: beyond it numbers are no longer exact.
-if generation > 4503599627370496 then generation = 0 end
-if fence > 4503599627370496 then fence = 0 end
+local generation, fence, invalid = exact(slot.generation), exact(slot.fence), exact(slot.invalid)
 local function remaining()
   local lifetime = num(slot.lifetime)
   return math.max(0, math.min(num(slot.issued) + lifetime - now, lifetime))

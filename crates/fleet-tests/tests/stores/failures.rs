@@ -225,3 +225,36 @@ async fn planted_content_is_an_error_or_absent_and_never_a_panic() {
         assert!(store.acquire(&slot(), &ask(1)).await.is_err());
     }
 }
+
+#[tokio::test]
+async fn a_planted_number_does_not_end_the_sharing() {
+    const PLANTED: [&[u8]; 3] = [b"2251799813685248", b"4503599627370496", b"1e300"];
+    for kind in KINDS {
+        let server = Server::start(kind);
+        let store = RedisStore::open(&server.url()).unwrap();
+        let client = Blocking::connect(&server);
+        let slot_key: &[u8] = b"test:1:{00112233}:t:a1b2c3d4";
+        let state_key: &[u8] = b"test:1:{00112233}:e";
+        for number in PLANTED {
+            for (key, field) in [
+                (slot_key, b"fence".as_slice()),
+                (slot_key, b"generation"),
+                (slot_key, b"invalid"),
+                (state_key, b"epoch"),
+            ] {
+                client.command(&[b"FLUSHALL"]).unwrap();
+                client.command(&[b"HSET", key, field, number]).unwrap();
+                let fence = lease(&store, &ask(1)).await;
+                let stored = store.publish(&slot(), &publication(&ask(1), fence)).await.unwrap();
+                assert!(stored, "{kind:?}: {field:?} {number:?}");
+                let acquired = store.acquire(&slot(), &ask(2)).await.unwrap();
+                assert!(matches!(acquired.answer, Answer::Token(_)), "{kind:?}: {field:?} {number:?}: {acquired:?}");
+            }
+        }
+        // A cause that is too long is left out.
+        client.command(&[b"FLUSHALL"]).unwrap();
+        client.command(&[b"HSET", slot_key, b"cooling", b"4000000000000", b"failure", &[b'9'; 70_000]]).unwrap();
+        let acquired = store.acquire(&slot(), &ask(1)).await.unwrap();
+        assert!(matches!(acquired.answer, Answer::CoolingDown(..)), "{acquired:?}");
+    }
+}

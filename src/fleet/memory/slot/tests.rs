@@ -146,6 +146,25 @@ fn a_store_that_forgot_waits_for_reports_before_it_grants_and_counts_them() {
 }
 
 #[test]
+fn a_store_that_forgot_waits_once_for_a_thousand_processes_with_nothing_to_report() {
+    let mut at = At::new();
+    let mut next = AcquireAsk::new(0);
+    next.epoch = 17;
+    let mut ask = |at: &mut At| {
+        next.process += 1;
+        at.acquire(&next)
+    };
+    assert_eq!(ask(&mut at), Answer::Busy(Duration::from_secs(1)));
+    // They refresh over 75 s.
+    for _ in 0..13 {
+        at.now += 75;
+        assert!(matches!(ask(&mut at), Answer::Busy(_)));
+    }
+    at.now += 75;
+    assert!(matches!(ask(&mut at), Answer::Lease { .. }), "the wait is over");
+}
+
+#[test]
 fn a_failure_cools_down_the_whole_fleet_for_longer_each_time_and_a_token_ends_it() {
     let mut at = At::new();
     for (process, wait) in (1..).zip([1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000]) {
