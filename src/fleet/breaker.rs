@@ -7,6 +7,8 @@ use std::{
 
 use tokio::time::Instant;
 
+/// A probe may take this much longer than its deadline. After that its runtime is not driven.
+const PROBE_GRACE: Duration = Duration::from_secs(1);
 /// How long the first failure keeps the circuit open; each further one twice as long, up to the longest.
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(30);
@@ -17,12 +19,17 @@ const MOST_DOUBLINGS: u32 = 16;
 ///
 /// 1. While it is closed every call goes through.
 /// 2. A failure opens it for a pause, jittered by up to a half. Until then no call goes through.
-/// 3. After the pause one call goes through, the probe. No other does before the probe has ended.
+/// 3. After the pause one call goes through, the probe. No other does before the probe has ended, or should have: then
+///    another call is the probe.
 /// 4. A success closes it, whichever call it is: the store answers. A probe that is dropped says nothing.
 /// 5. Only the failure of a probe, or of a call while it is closed, makes the pause longer. The calls that were under way
 ///    together count once.
 #[derive(Debug, Default)]
-pub(super) struct Breaker(Mutex<State>);
+pub(super) struct Breaker {
+    state: Mutex<State>,
+    /// How long a call may take.
+    deadline: Duration,
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 enum State {
@@ -33,6 +40,8 @@ enum State {
         failures: u32,
     },
     Probing {
+        /// When the probe has ended at the latest.
+        until: Instant,
         failures: u32,
     },
 }
@@ -55,13 +64,18 @@ pub(super) struct Pass<'a> {
 }
 
 impl Breaker {
+    /// Returns a closed breaker around calls that may take as long as `deadline`.
+    pub(super) fn new(deadline: Duration) -> Self {
+        Self { state: Mutex::default(), deadline }
+    }
+
     /// Lets a call through, or not.
     pub(super) fn enter(&self, now: Instant) -> Option<Pass<'_>> {
         let mut state = self.lock();
         let probe = match *state {
             State::Closed => false,
-            State::Open { until, failures } if until <= now => {
-                *state = State::Probing { failures };
+            State::Open { until, failures } | State::Probing { until, failures } if until <= now => {
+                *state = State::Probing { until: now + self.deadline + PROBE_GRACE, failures };
                 true
             }
             State::Open { .. } | State::Probing { .. } => return None,
@@ -76,7 +90,7 @@ impl Breaker {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         // Nothing under the lock panics.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -94,7 +108,7 @@ impl Pass<'_> {
         let mut state = self.breaker.lock();
         let (failures, change) = match *state {
             State::Closed => (0, Change::Opened),
-            State::Probing { failures } if probe => (failures, Change::None),
+            State::Probing { failures, .. } if probe => (failures, Change::None),
             State::Probing { .. } | State::Open { .. } => return Change::None,
         };
         let pause = SHORTEST.saturating_mul(1 << failures.min(MOST_DOUBLINGS)).min(LONGEST);
@@ -108,7 +122,7 @@ impl Drop for Pass<'_> {
     fn drop(&mut self) {
         if self.probe {
             let mut state = self.breaker.lock();
-            if let State::Probing { failures } = *state {
+            if let State::Probing { failures, .. } = *state {
                 *state = State::Open { until: Instant::now(), failures };
             }
         }

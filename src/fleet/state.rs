@@ -184,10 +184,10 @@ impl SharedStateBuilder {
         self
     }
 
-    /// Sets by how many processes the allowances are divided if the store has never answered. Not set by default: the
-    /// process then goes on as without a store.
+    /// Sets by how many processes the allowances are divided, at least, while the store does not answer. Not set by
+    /// default: a process that the store has never answered then goes on as without a store.
     ///
-    /// Once the store has answered, the number that it counted is used. Zero and more than 100,000 are refused by
+    /// If the store has counted more processes, that number is used. Zero and more than 100,000 are refused by
     /// [`build`](Self::build).
     pub fn expected_processes(mut self, processes: u32) -> Self {
         self.expected_processes = Some(processes);
@@ -227,7 +227,7 @@ impl SharedStateBuilder {
         Ok(SharedState {
             shared: Arc::new(Shared {
                 store,
-                breaker: Breaker::default(),
+                breaker: Breaker::new(deadline),
                 tag,
                 client: format!("{namespace}:{SCHEMA}:{{{}}}", hexadecimal(&tag)).into(),
                 deadline,

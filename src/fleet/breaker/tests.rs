@@ -27,7 +27,7 @@ fn one_probe_goes_through_and_its_success_closes_it() {
     let (breaker, now) = (Breaker::default(), Instant::now());
     fail(&breaker, now);
     let probe = breaker.enter(now + millis(100)).expect("a probe");
-    assert!(breaker.enter(now + millis(60_000)).is_none(), "a second probe");
+    assert!(breaker.enter(now + millis(1099)).is_none(), "a second probe");
     assert!(!breaker.is_closed());
     assert_eq!(probe.succeeded(), Change::Closed);
     let (one, other) = (breaker.enter(now), breaker.enter(now));
@@ -43,6 +43,21 @@ fn a_probe_that_is_dropped_leaves_the_way_to_the_next_one() {
     fail(&breaker, now);
     drop(breaker.enter(now + millis(100)).expect("a probe"));
     assert!(breaker.enter(Instant::now() + millis(1)).is_some());
+}
+
+#[test]
+fn a_probe_on_a_runtime_that_is_not_driven_leaves_the_way_to_the_next_one() {
+    let (breaker, now) = (Breaker::new(millis(250)), Instant::now());
+    fail(&breaker, now);
+    let stuck = breaker.enter(now + millis(100)).expect("a probe");
+    assert!(breaker.enter(now + millis(100 + 1249)).is_none(), "a second probe");
+    let next = breaker.enter(now + millis(100 + 1250)).expect("the first probe should have ended");
+    assert!(breaker.enter(now + millis(100 + 1251)).is_none(), "a third probe");
+    // It has failed once before, and the late end of the first probe changes nothing then.
+    assert_eq!(next.failed(now + millis(1400), 0.0), Change::None);
+    assert_eq!(stuck.failed(now + millis(1500), 0.0), Change::None);
+    assert!(breaker.enter(now + millis(1599)).is_none());
+    assert!(breaker.enter(now + millis(1600)).is_some());
 }
 
 #[test]
