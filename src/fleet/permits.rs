@@ -14,6 +14,8 @@
 //! 7. A store that has granted nothing while requests waited, for the longest wait that a server asks for and the windows that
 //!    the expected processes need, counts as lost for as long. It may be hostile. A permit ends the doubt if the gate is open.
 //! 8. A request that is not answered counts as answered after a quarter of the window, so that it holds no permit for ever.
+//! 9. The stock is good for one window after the store was last asked: it forgets a process that asks no longer, and a
+//!    process may be paused with permits in its stock.
 
 use std::{collections::VecDeque, mem, time::Duration};
 
@@ -62,7 +64,13 @@ pub(crate) struct Permits {
     tell_since: Option<Instant>,
     news: News,
     epoch: u64,
+    /// Whether the last answer told another epoch than the one before it.
+    epoch_changed: bool,
     under_way: bool,
+    /// When the exchange that is under way, or was last, was asked for.
+    asked_at: Option<Instant>,
+    /// When the last one was asked for that was answered.
+    confirmed_at: Option<Instant>,
     /// Whether the last exchange was answered.
     connected: bool,
     /// Since when it has not been.
@@ -161,7 +169,10 @@ impl Permits {
             tell_since: None,
             news: News::default(),
             epoch: 0,
+            epoch_changed: false,
             under_way: false,
+            asked_at: None,
+            confirmed_at: None,
             connected: true,
             lost_at: None,
             recovers_until: None,
@@ -175,13 +186,16 @@ impl Permits {
     }
 
     /// How many permits are left.
-    pub(crate) fn stock(&self) -> u32 {
+    pub(crate) fn stock(&mut self, now: Instant) -> u32 {
+        if self.confirmed_at.is_some_and(|at| now.saturating_duration_since(at) >= self.window) {
+            self.stock = 0;
+        }
         self.stock
     }
 
     /// A request leaves: with a permit, if the store answers and there is one. Returns whether it took one.
     pub(crate) fn leave(&mut self, now: Instant) -> bool {
-        let has_permit = self.connected && self.stock > 0;
+        let has_permit = self.connected && self.stock(now) > 0;
         self.stock -= u32::from(has_permit);
         // Most often the last place: threads may meet under the gate's lock in another order than they read the clock.
         let at = self.in_flight.partition_point(|sent| *sent <= now);
@@ -261,7 +275,7 @@ impl Permits {
 
     /// Until when a process that is alone has used up its share of the window.
     pub(crate) fn share_used_until(&mut self, now: Instant) -> Option<Instant> {
-        let processes = if self.processes == 0 { self.expected_processes } else { self.processes };
+        let processes = self.processes.max(self.expected_processes);
         if processes <= 1 {
             return None;
         }
@@ -320,7 +334,7 @@ impl Permits {
             return None;
         }
         let tell_at = self.tell_since.map(|since| since + SETTLE);
-        let wants = line > self.stock || line > 0 && !self.connected;
+        let wants = line > self.stock(now) || line > 0 && !self.connected;
         let ask_at = wants.then(|| self.ask_at.map_or(now, |at| at.max(now)));
         let urgent_at = self.news.urgent.then_some(now);
         let settle_at = self.in_flight.front().map(|sent| *sent + self.window / UNANSWERED_DIVISOR);
@@ -346,6 +360,7 @@ impl Permits {
 
     fn exchange(&mut self, line: u32, process: u64, number: u64, now: Instant) -> ExchangeAsk {
         self.under_way = true;
+        self.asked_at = Some(now);
         self.tell_since = None;
         if self.stated_until.is_some_and(|until| until <= now) {
             self.stated_until = None;
@@ -406,6 +421,7 @@ impl Permits {
     pub(crate) fn exchanged(&mut self, ask: &ExchangeAsk, answer: Option<Exchanged>, now: Instant) {
         let Some(answer) = answer else { return self.unanswered(Some(ask), now) };
         self.under_way = false;
+        self.confirmed_at = self.asked_at;
         self.connected = true;
         if let Some(lost_at) = self.lost_at.take() {
             let outage = now.saturating_duration_since(lost_at);
@@ -420,18 +436,23 @@ impl Permits {
             self.starvation = Starvation::default();
         }
         let patience_left = self.patience().saturating_sub(self.starvation.total(now));
-        // A store that grants nothing is not asked again at once, whatever it says.
+        // A store that grants nothing is not asked for more at once, whatever it says.
         let least = if answer.granted == 0 && ask.want > 0 { RETRY } else { Duration::ZERO };
         let ask_again = answer.ask_again.max(least).min(LONGEST_WAIT).min(patience_left);
         self.ask_at = (!ask_again.is_zero()).then(|| now + ask_again);
         self.store_closed_until = Some(now + answer.closed.min(LONGEST_WAIT).min(patience_left));
         self.untold.retain(|group| group.since.is_none());
-        if self.epoch != 0 && answer.epoch != self.epoch {
+        let epoch_changed = self.epoch != 0 && answer.epoch != self.epoch;
+        if epoch_changed {
             self.forget(now);
             self.untold = self.recent.clone();
-            self.news.urgent |= !self.untold.is_empty();
+            if !self.untold.is_empty() {
+                // A store whose epoch changes each time is broken, and is not told at once.
+                self.news.urgent |= !self.epoch_changed;
+                self.tell_since.get_or_insert(now);
+            }
         }
-        self.epoch = answer.epoch;
+        (self.epoch, self.epoch_changed) = (answer.epoch, epoch_changed);
         if patience_left.is_zero() {
             self.doubt(now);
         }

@@ -105,7 +105,7 @@ impl SharedPace {
         if !is_connected && !self.permits.is_retry_due(now) {
             return limiter.wait(now).max(self.permits.share_used_until(now));
         }
-        if !is_connected || self.permits.stock() == 0 {
+        if !is_connected || self.permits.stock(now) == 0 {
             // The driver wakes the head before then, unless it has to be superseded.
             let due = self.driver.as_ref().map_or(now, |driver| driver.due);
             return Some(due.max(now) + GRACE);

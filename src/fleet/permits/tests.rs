@@ -103,7 +103,7 @@ async fn run(
                 while process.line > 0
                     && process.permits.is_connected()
                     && process.permits.closed_until(now).is_none()
-                    && process.permits.stock() > 0
+                    && process.permits.stock(now) > 0
                 {
                     assert!(process.permits.leave(now));
                     process.line -= 1;
@@ -274,7 +274,7 @@ async fn a_refusal_closes_the_gate_of_all_at_once() {
     let Next::Exchange(ask) = other.next(1, 2, || 1, now) else { panic!("a request stands in line") };
     other.exchanged(&ask, store.exchange(&gate, &ask).await.ok(), now);
     assert_eq!(other.closed_until(now), Some(now + seconds(20.0)));
-    assert_eq!(other.stock(), 0);
+    assert_eq!(other.stock(now), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -339,7 +339,7 @@ async fn permits_of_requests_that_gave_up_go_back() {
     let now = Instant::now();
     let Next::Exchange(ask) = permits.next(3, 1, || 1, now) else { panic!("requests stand in line") };
     permits.exchanged(&ask, store.exchange(&gate, &ask).await.ok(), now);
-    assert_eq!(permits.stock(), 3);
+    assert_eq!(permits.stock(now), 3);
     // Two of the three are gone.
     assert!(matches!(permits.next(1, 1, || 2, now), Next::At(at) if at == now + SETTLE));
     let Next::Exchange(ask) = permits.next(1, 1, || 2, now + SETTLE) else { panic!("two permits are left over") };
@@ -427,7 +427,7 @@ proptest::proptest! {
                 Next::Idle => continue,
             };
             number += 1;
-            let (before, want) = (permits.stock(), ask.want);
+            let (before, want) = (permits.stock(now), ask.want);
             let count = |number: u64| (number % (1 << 33)) as u32;
             let answer = answer.map(|[granted, ask_again, closed, epoch, others, others_for, processes, limit]| Exchanged {
                 granted: count(granted),
@@ -440,9 +440,9 @@ proptest::proptest! {
                 limit: count(limit),
             });
             permits.exchanged(&ask, answer, now);
-            proptest::prop_assert!(permits.stock() <= before.saturating_add(want));
+            proptest::prop_assert!(permits.stock(now) <= before.saturating_add(want));
             proptest::prop_assert!(permits.closed_until(now).is_none_or(|until| until <= now + LONGEST_WAIT));
-            if permits.stock() > 0 {
+            if permits.stock(now) > 0 {
                 permits.leave(now);
                 permits.returned(now, Fate::Counted, now + seconds(0.1));
             }
@@ -533,4 +533,59 @@ async fn a_store_that_grants_nothing_and_says_now_is_not_asked_without_a_pause()
     let Next::Exchange(ask) = permits.next(1, 1, || 1, now) else { panic!("a request waits") };
     permits.exchanged(&ask, Some(answer(0, Duration::ZERO)), now);
     assert!(matches!(permits.next(1, 1, || 2, now), Next::At(at) if at > now));
+}
+
+#[test]
+fn the_stock_of_a_process_that_was_paused_is_worth_nothing() {
+    for paused_in_the_call in [false, true] {
+        let (mut permits, start) = (Permits::new(60, WINDOW, 1), Instant::now());
+        let Next::Exchange(ask) = permits.next(3, 1, || 1, start) else { panic!("requests wait") };
+        let answered = if paused_in_the_call { start + WINDOW } else { start };
+        permits.exchanged(&ask, Some(Exchanged { granted: 3, ..answer(0, Duration::ZERO) }), answered);
+        if !paused_in_the_call {
+            assert!(permits.leave(start + WINDOW - seconds(0.001)), "the account lasts that long");
+        }
+        assert_eq!(permits.stock(start + WINDOW), 0);
+        assert!(!permits.leave(start + WINDOW));
+        let Next::Exchange(ask) = permits.next(2, 1, || 2, start + WINDOW) else { panic!("requests wait") };
+        assert_eq!(ask.want, 2);
+    }
+}
+
+#[test]
+fn a_process_that_is_alone_takes_the_larger_of_the_count_and_of_what_is_expected() {
+    // The store has counted 4 processes in a fleet that is starting.
+    for (expected, share) in [(1, 15), (4, 15), (20, 3)] {
+        let (mut permits, mut now) = (Permits::new(60, WINDOW, expected), Instant::now());
+        exchange(&mut permits, Some(answer(0, Duration::ZERO)), now);
+        now += RETRY;
+        exchange(&mut permits, None, now);
+        let mut left = 0;
+        while permits.share_used_until(now).is_none() {
+            permits.leave(now);
+            left += 1;
+        }
+        assert_eq!(left, share, "{expected} expected");
+    }
+}
+
+#[test]
+fn a_store_whose_epoch_changes_each_time_is_told_everything_at_once_only_the_first_time() {
+    let (mut permits, start) = (Permits::new(60, WINDOW, 1), Instant::now());
+    exchange(&mut permits, Some(answer(0, Duration::ZERO)), start);
+    permits.leave(start);
+    permits.returned(start, Fate::Counted, start);
+    let (mut now, mut calls) = (start, 1);
+    while now < start + seconds(10.0) {
+        match permits.next(0, 1, || calls + 1, now) {
+            Next::Exchange(ask) => {
+                calls += 1;
+                assert!(calls <= 25, "{calls} calls in {:?}", now - start);
+                permits.exchanged(&ask, Some(Exchanged { epoch: calls, ..answer(0, Duration::ZERO) }), now);
+            }
+            Next::At(at) => now = at,
+            Next::Idle => break,
+        }
+    }
+    assert!(calls >= 10, "{calls} calls");
 }
