@@ -13,7 +13,7 @@ use tokio::{
     runtime::Handle,
     sync::Mutex as AsyncMutex,
     task::AbortHandle,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -35,6 +35,8 @@ const LONGEST_POLL: Duration = Duration::from_millis(250);
 const RENEWALS_PER_LEASE: u32 = 3;
 /// A wait that the store tells of is believed up to here: no server asks for a longer one.
 const LONGEST_WAIT: Duration = Duration::from_secs(5 * 60);
+/// Denials count as one if each follows within this time of the end of the wait before it.
+const DENIAL_GAP: Duration = Duration::from_secs(60);
 /// A record that cannot be read is told of no more often than this.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
 
@@ -72,8 +74,14 @@ struct Known {
     /// How often the token was invalidated, and how many of these times the store has heard of.
     invalidations: u64,
     invalidations_told: u64,
-    /// Since when the store has denied a fetch each time.
-    denied_since: Option<Instant>,
+    /// Set while the store denies a fetch each time.
+    denied: Option<Denied>,
+}
+
+struct Denied {
+    since: Instant,
+    /// When the wait of the last denial is over.
+    until: Instant,
 }
 
 struct Fetch {
@@ -131,12 +139,16 @@ impl Member {
     ) -> Result<Turn, TokenError> {
         let key = Arc::new(self.fleet.seal_key(credentials.expose_client_secret()));
         let slot = Slot::new(self.fleet.client(), key.name());
-        self.tell_invalidations(&slot).await;
+        if !self.tell_invalidations(&slot).await {
+            return self.alone().map(Turn::Alone);
+        }
         let mut poll = FIRST_POLL;
         // The generation of a record that this secret does not open: it is passed over.
         let mut unreadable = 0;
         loop {
             let ask = self.ask(&slot, forced, unreadable);
+            // The process may be paused during the call: what remains of a token is counted from here.
+            let asked_at = Instant::now();
             let acquired = self.fleet.call("acquire", |store| store.acquire(&slot, &ask)).await;
             let Some(Acquired { answer, epoch, processes }) = acquired else {
                 return self.alone().map(Turn::Alone);
@@ -149,18 +161,22 @@ impl Member {
                 return self.alone().map(Turn::Alone);
             }
             match answer {
-                Answer::Token(record) => match self.adopt(&key, &record) {
+                // No store that works answers with an old record, or gives an old fence.
+                Answer::Token(Record { generation: old, .. }) | Answer::Lease { fence: old, .. } if old <= ask.have => {
+                    return self.alone().map(Turn::Alone);
+                }
+                Answer::Token(record) => match self.adopt(&key, &record, asked_at) {
                     Some(token) => return Ok(Turn::Adopt(token)),
-                    // A second one, or an old one, is no store to wait for.
-                    None if unreadable != 0 || record.generation <= ask.have => {
-                        return self.alone().map(Turn::Alone);
-                    }
+                    // A second one is no store to wait for.
+                    None if unreadable != 0 => return self.alone().map(Turn::Alone),
                     None => unreadable = record.generation,
                 },
                 Answer::Lease { fence, forced } => {
                     return Ok(Turn::Fetch(Lease::new(Arc::clone(self), slot, key, ask, fence, forced)));
                 }
-                Answer::Busy(_) if Instant::now() >= patience_ends => return self.alone().map(Turn::Alone),
+                Answer::Busy(left) if Instant::now() >= patience_ends => {
+                    return self.alone_among_many(left.min(self.fleet.lease())).map(Turn::Alone);
+                }
                 Answer::Busy(left) => {
                     // Jittered, so that the processes that wait do not ask as one.
                     sleep(poll.min(left.max(FIRST_POLL)).mul_f64(0.5 + fastrand::f64() / 2.0)).await;
@@ -212,33 +228,30 @@ impl Member {
     /// Whether the store has denied a fetch for longer than any server asks for. The store may be hostile, so the process
     /// then fetches once without it.
     fn is_denied_too_long(&self, answer: &Answer) -> bool {
-        let now = Instant::now();
-        let known = &mut *self.known();
         match answer {
-            Answer::Paused(_) if known.token.is_some() => {
-                known.denied_since = None;
-                false
-            }
-            Answer::NoQuota(_) | Answer::CoolingDown(..) | Answer::Paused(_) => {
-                let denied_since = *known.denied_since.get_or_insert(now);
-                let is_too_long = now.saturating_duration_since(denied_since) >= LONGEST_WAIT;
-                if is_too_long {
-                    known.denied_since = None;
-                }
-                is_too_long
-            }
+            Answer::Paused(_) if self.known().token.is_some() => {}
+            Answer::NoQuota(wait) | Answer::CoolingDown(wait, _) | Answer::Paused(wait) => return self.deny(*wait),
             // A token may turn out to be none, and another process may fetch none.
-            Answer::Token(_) | Answer::Busy(_) => false,
-            Answer::Lease { .. } => {
-                known.denied_since = None;
-                false
-            }
+            Answer::Token(_) | Answer::Busy(_) => return false,
+            Answer::Lease { .. } => {}
         }
+        self.known().denied = None;
+        false
     }
 
-    /// Opens a record. `None` if this secret does not open it.
-    fn adopt(&self, key: &SealKey, record: &Record) -> Option<IssuedToken> {
+    /// Records that a fetch is denied for `wait`. Returns whether that has lasted too long.
+    fn deny(&self, wait: Duration) -> bool {
         let now = Instant::now();
+        let mut known = self.known();
+        let denied = known.denied.take().filter(|denied| now.saturating_duration_since(denied.until) <= DENIAL_GAP);
+        let since = denied.map_or(now, |denied| denied.since);
+        let is_too_long = now.saturating_duration_since(since) >= LONGEST_WAIT;
+        known.denied = (!is_too_long).then(|| Denied { since, until: now + wait.min(LONGEST_WAIT) });
+        is_too_long
+    }
+
+    /// Opens a record that was asked for at `now`. `None` if this secret does not open it.
+    fn adopt(&self, key: &SealKey, record: &Record, now: Instant) -> Option<IssuedToken> {
         let authorization = key.open(&record.sealed, about(record)).and_then(|text| {
             let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(text)).ok()?;
             value.set_sensitive(true);
@@ -268,7 +281,7 @@ impl Member {
             known.newest = generation;
             known.is_alone = false;
             known.token = Some(token);
-            known.denied_since = None;
+            known.denied = None;
         }
     }
 
@@ -284,16 +297,32 @@ impl Member {
         })
     }
 
+    /// How many processes may be alone at the same time. A count of a fleet that has just started is too small.
+    fn processes(&self, known: &Known) -> u32 {
+        known.processes.max(self.fleet.expected_processes().unwrap_or(1)).max(1)
+    }
+
+    /// The right to fetch without the store, if the fetch of another process takes too long: all processes wait for that
+    /// one, and if they are more than the allowance, most of them go on waiting.
+    ///
+    /// # Errors
+    ///
+    /// As [`alone`](Self::alone), and if this process is one that goes on waiting.
+    fn alone_among_many(self: &Arc<Self>, wait: Duration) -> Result<AloneFetch, TokenError> {
+        let processes = self.processes(&self.known());
+        if fastrand::f64() * f64::from(processes) < f64::from(self.limit) || self.deny(wait) {
+            return self.alone();
+        }
+        let reason = "the process that fetches for the fleet has brought no token in time";
+        Err(TokenError::new(TokenErrorKind::Timeout, reason).with_retry_after(Some(wait)))
+    }
+
     /// The right to fetch without the store: this process's share of the allowance.
     fn alone(self: &Arc<Self>) -> Result<AloneFetch, TokenError> {
         let now = Instant::now();
         let mut known = self.known();
         self.forget_fetches(&mut known, now);
-        let processes = match known.processes {
-            0 => self.fleet.expected_processes().unwrap_or(1),
-            processes => processes,
-        };
-        let share = usize::try_from((self.limit / processes.max(1)).max(1)).unwrap_or(usize::MAX);
+        let share = usize::try_from((self.limit / self.processes(&known)).max(1)).unwrap_or(usize::MAX);
         if let Some(excess) = known.fetched.len().checked_sub(share) {
             let mut arrivals: Vec<_> = known.fetched.iter().map(|fetch| fetch.last_arrival).collect();
             arrivals.sort_unstable();
@@ -351,27 +380,30 @@ impl Member {
         let Some(slot) = known.slot.clone() else { return };
         drop(known);
         let member = Arc::clone(self);
-        detach(async move { member.tell_invalidations(&slot).await });
+        detach(async move {
+            member.tell_invalidations(&slot).await;
+        });
     }
 
-    /// Tells the store of the invalidations that it has not heard of.
-    async fn tell_invalidations(&self, slot: &Slot) {
+    /// Tells the store of the invalidations that it has not heard of. Returns whether it has now heard of all.
+    async fn tell_invalidations(&self, slot: &Slot) -> bool {
         let untold = || {
             let known = self.known();
             (known.invalidations > known.invalidations_told).then_some((known.invalidations, known.newest))
         };
         if untold().is_none() {
-            return;
+            return true;
         }
-        // Another call may be under way. It ends within the deadline.
-        let _telling = self.invalidating.lock().await;
-        let Some((invalidations, newest)) = untold() else { return };
+        // Another call may be under way. It ends within the deadline if its runtime is driven.
+        let Ok(_telling) = timeout(self.fleet.deadline(), self.invalidating.lock()).await else { return false };
+        let Some((invalidations, newest)) = untold() else { return true };
         let mut ask = InvalidateAsk::new(newest);
         ask.within = self.fleet.deadline();
         let told = self.fleet.call("invalidate", |store| store.invalidate(slot, &ask)).await;
         if told.is_some() {
             self.known().invalidations_told = invalidations;
         }
+        told.is_some()
     }
 }
 
@@ -448,8 +480,8 @@ impl AloneFetch {
 
     fn record(&mut self, progress: Progress) {
         self.progress = progress;
-        // A lease's fence is a time in milliseconds or more; these are small numbers.
-        self.member.record_fetch(self.number, 1, progress);
+        // The fetches under a lease are numbered from 1, so this is none of them, whatever their fence.
+        self.member.record_fetch(self.number, 0, progress);
     }
 }
 

@@ -54,7 +54,9 @@
 //! * a valid token stays in use, and no request waits for the store;
 //! * a process that needs a token fetches it for itself;
 //! * a process sends its share of the pace: the limit divided by the number of processes;
-//! * the allowance of fetches is divided in the same way.
+//! * the allowance of fetches is divided in the same way. The early refresh does not know of the
+//!   number of processes: if the store is lost just before a refresh, all processes fetch within
+//!   about a minute, and some of the first of these fetches may be refused.
 //!
 //! A store that answers and gives nothing is left alone, too. It may be hostile or broken:
 //!
@@ -64,18 +66,24 @@
 //!   minutes and for the windows in which `expected_processes` requests fit, and then sends its
 //!   share for 5 minutes. If the store still grants nothing after that, the process believes it for
 //!   half the time.
-//! * A process waits for the fetch of another process for three quarters of `token_timeout`.
+//! * A process waits for the fetch of another process for three quarters of `token_timeout`. It then
+//!   fetches for itself. In a fleet with more processes than the allowance has fetches, only about as
+//!   many processes as the allowance has fetches do so. In the others the request fails with
+//!   [`Timeout`](crate::TokenErrorKind::Timeout), for 5 minutes at most.
+//! * A process that is given a token or a lease that is not newer than its own token fetches for
+//!   itself.
 //!
 //! When the store is back, each process reports what it has sent in the last window. It keeps to
 //! its share for a while longer, at most half a minute, until the circuit breakers of all processes
 //! have closed. A store that was restarted empty grants nothing for a sixtieth of the window, so
-//! that all processes can report first.
+//! that all processes can report first. It waits again for each process that reports something.
 //!
 //! # How many processes
 //!
-//! The number of processes is the store's last count. A process that has never reached the store
-//! takes [`expected_processes`](crate::fleet::SharedStateBuilder::expected_processes), so set that
-//! to the largest number of processes that you run, including those of a rolling deployment. Each
+//! The number of processes is the store's last count, or
+//! [`expected_processes`](crate::fleet::SharedStateBuilder::expected_processes) if that is larger: the
+//! count of a fleet that is just starting is too small. Set it to the largest number of processes
+//! that you run, including those of a rolling deployment. Each
 //! layer counts as a process, also if several layers of one process use clones of one
 //! [`SharedState`](crate::SharedState). If there are more processes than a window allows
 //! requests, each process still sends one request in a window while the store is gone. The server
@@ -96,7 +104,9 @@
 //! * **TLS** outside of a trusted network: a URL with `rediss://`, and the crate `redis` 1 with one
 //!   of its TLS features among your dependencies.
 //! * **No eviction of these keys**: `maxmemory-policy noeviction`, or a `volatile-` policy with
-//!   room to spare. An evicted key costs a fetch.
+//!   room to spare. An evicted token costs a fetch. If the places of a pace (`…:p:…`) alone are
+//!   evicted, no process notices: the fleet may send up to one window's requests more than the limit
+//!   allows, and the server refuses them.
 //! * **The primary**, never a replica: a replica grants what the primary has granted already. With
 //!   Sentinel, a cluster or a pool, use the client that follows the primary through
 //!   [`RunScript`](crate::fleet::RunScript). After a failover to a replica that lags behind, the
@@ -129,7 +139,7 @@
 //! | `turris_auth_store_available` | 0 for some minutes: each process is alone with its share |
 //! | `turris_auth_store_calls_total{outcome="timeout"}` | rises while the store is up: `deadline` is too short, or the store is far away |
 //! | `turris_auth_store_seconds` | more than 50 ms: each paced request waits that long for its permit |
-//! | `turris_auth_store_processes` | more than `expected_processes`: shares without the store are too large |
+//! | `turris_auth_store_processes` | more than `expected_processes`: raise that, because a process that never reached the store takes too large a share |
 //! | `turris_auth_permits_total{source="alone"}` | rises while the store is up |
 //! | `turris_auth_token_fetches_total{outcome="token"}` | rises by more than one an hour for each secret: processes do not share. Processes that share have `outcome="adopted"` instead |
 //! | `turris_auth_rate_limited_total` | rises: some client outside of the fleet uses the same client id |
@@ -143,7 +153,7 @@
 //! | who | can | cannot |
 //! | --- | --- | --- |
 //! | a reader of the store | see hashes, times, counts and how often fetches fail | read a token or a secret; test guesses of the client secret, if an [`encryption_key`](crate::fleet::SharedStateBuilder::encryption_key) is set. Without one, a guess can be tested against the name of a slot: a generated secret cannot be guessed |
-//! | a writer of the store | delay or deny a fetch for up to 5 minutes, and so requests once the current token has expired; hold paced requests back for as long as said above, or let more of them leave than the limit allows, which the server then refuses; make processes fetch anew, and so use up the allowance; put an older token of the fleet back | plant a token; make a process send its token elsewhere; make a process panic, or hang for longer than `token_timeout` |
+//! | a writer of the store | delay or deny a fetch for up to 5 minutes, and so requests once the current token has expired; hold paced requests back for as long as said above, or let more of them leave than the limit allows, which the server then refuses; make processes fetch anew, and so use up the allowance; give an older token of the fleet to a process that has had no newer one | plant a token; make a process send its token elsewhere; make a process panic, or hang for longer than `token_timeout` |
 //! | someone on the network between, without TLS | all that a reader and a writer of the store can | the same as those |
 //! | a process of the fleet that misbehaves | use up the allowances, as without a store; keep the token from the others for one lease at a time | make another process send its token elsewhere |
 //! | a holder of the client secret | all of it, and fetch tokens anyway | |

@@ -2,6 +2,7 @@
 
 use std::{
     future::{pending, ready},
+    mem::take,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{Request, StatusCode, header::CONTENT_LENGTH};
 use http_body_util::{BodyExt, Full};
-use tokio::time::sleep;
+use tokio::time::{advance, sleep};
 use tower::{BoxError, Layer, ServiceExt};
 use turris_auth::{
     Credentials, SharedState, TokenHandle, TokenService, TurrisAuth, TurrisAuthLayer,
@@ -39,7 +40,9 @@ pub struct Network {
     hostile_exchange: Arc<Mutex<Option<Exchanged>>>,
     exchanges: Arc<AtomicU64>,
     invalidation_delay: Arc<Mutex<Duration>>,
+    pause: Arc<Mutex<Duration>>,
     judged: Arc<Mutex<Vec<u64>>>,
+    published: Arc<Mutex<Vec<u64>>>,
 }
 
 impl Network {
@@ -53,7 +56,9 @@ impl Network {
             hostile_exchange: Arc::default(),
             exchanges: Arc::default(),
             invalidation_delay: Arc::default(),
+            pause: Arc::default(),
             judged: Arc::default(),
+            published: Arc::default(),
         }
     }
 
@@ -91,9 +96,19 @@ impl Network {
         *self.invalidation_delay.lock().unwrap() = delay;
     }
 
+    /// The process is paused for this long between the next answer of the store about a token and its arrival.
+    pub fn pause_after_the_answer(&self, pause: Duration) {
+        *self.pause.lock().unwrap() = pause;
+    }
+
     /// The generations of which the process has told whether they cured a 401.
     pub fn judged(&self) -> Vec<u64> {
         self.judged.lock().unwrap().clone()
+    }
+
+    /// The generations of the tokens that the process has published.
+    pub fn published(&self) -> Vec<u64> {
+        self.published.lock().unwrap().clone()
     }
 
     /// How many exchanges of permits the process has asked for.
@@ -119,13 +134,23 @@ impl SharedStore for Network {
         *self.slot.lock().unwrap() = Some(slot.clone());
         match self.hostile.lock().unwrap().clone() {
             Some(answer) => self.carry(Box::pin(ready(Ok(Acquired { answer, epoch: 1, processes: 1 })))),
-            None => self.carry(self.store.acquire(slot, ask)),
+            None => {
+                let (call, pause) = (self.store.acquire(slot, ask), take(&mut *self.pause.lock().unwrap()));
+                self.carry(Box::pin(async move {
+                    let answer = call.await;
+                    if !pause.is_zero() {
+                        advance(pause).await;
+                    }
+                    answer
+                }))
+            }
         }
     }
     fn renew<'a>(&'a self, slot: &'a Slot, ask: &'a RenewAsk) -> StoreFuture<'a, Renewed> {
         self.carry(self.store.renew(slot, ask))
     }
     fn publish<'a>(&'a self, slot: &'a Slot, ask: &'a PublishAsk) -> StoreFuture<'a, bool> {
+        self.published.lock().unwrap().push(ask.record.generation);
         self.carry(self.store.publish(slot, ask))
     }
     fn fail<'a>(&'a self, slot: &'a Slot, ask: &'a FailAsk) -> StoreFuture<'a, Duration> {

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
-use tokio::time::{Instant, advance, sleep};
+use tokio::{
+    task::yield_now,
+    time::{Instant, advance, sleep, timeout},
+};
 use turris_auth::{
     Credentials, SharedState, TokenError, TokenErrorKind,
     fleet::{AcquireAsk, Answer, Failure, MemoryStore, PublishAsk, Record, SharedStore},
@@ -455,4 +458,131 @@ async fn a_store_that_denies_every_fetch_is_believed_for_five_minutes() {
         Process::start(&turris, &store).works().await;
         assert_eq!(turris.counters().token_requests, 2, "{denial:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_takes_longer_than_the_others_wait_makes_no_storm() {
+    fastrand::seed(14);
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let processes = processes(&turris, &store, 50);
+    // Two attempts of 10 s, and a third that succeeds after about 25 s. The others wait for 22.5 s.
+    turris.fault(Endpoint::Token, Fault::hang().times(2));
+    turris.fault(Endpoint::Token, Fault::delay(Duration::from_secs(4)));
+    let requests: Vec<_> = processes
+        .iter()
+        .cloned()
+        .map(|process| tokio::spawn(async move { process.get("/v1/agencies").await }))
+        .collect();
+    let (mut worked, mut waits) = (0, 0);
+    for request in requests {
+        match request.await.unwrap() {
+            Ok(status) => worked += u32::from(status.is_success()),
+            Err(error) => {
+                let error = TokenError::find_in(&*error).unwrap();
+                assert_eq!(error.kind(), TokenErrorKind::Timeout, "{error}");
+                assert!(error.retry_after().unwrap() <= Duration::from_secs(3), "{error}");
+                waits += 1;
+            }
+        }
+    }
+    // Those of the one that holds the lease, and about as many others as the allowance has places.
+    let fetches = turris.counters().token_requests;
+    assert!((4..=20).contains(&fetches), "{fetches} fetches");
+    assert!(worked >= 2 && waits >= 30, "{worked} worked, {waits} were told to come again");
+    turris.clear_faults();
+    sleep(MINUTE).await;
+    all_work(&processes).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_record_that_the_store_answers_again_is_not_used_again() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let process = Process::start(&turris, &store);
+    process.works().await;
+    let answer = store.acquire(&process.network.slot(), &AcquireAsk::new(1)).await.unwrap().answer;
+    assert!(matches!(answer, Answer::Token(_)), "{answer:?}");
+    process.network.answer_always(Some(answer));
+    for fetches in 2..5 {
+        turris.revoke_all_tokens();
+        process.works().await;
+        assert_eq!(turris.counters().token_requests, fetches);
+        advance(Duration::from_secs(10)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_without_the_store_divides_by_the_processes_that_are_expected_if_fewer_were_seen() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let process = Process::start_with(&turris, &store, turris.credentials(), |builder| builder.expected_processes(5));
+    process.works().await;
+    process.network.cut();
+    process.handle.invalidate();
+    process.works().await;
+    process.handle.invalidate();
+    let error = process.get("/v1/agencies").await.unwrap_err();
+    assert_eq!(TokenError::find_in(&*error).unwrap().kind(), TokenErrorKind::RateLimited);
+    assert_eq!(turris.counters().token_requests, 2);
+}
+
+#[test]
+fn an_invalidation_on_a_runtime_that_is_not_driven_holds_no_request_up_for_ever() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let (left, driven) = (runtime(), runtime());
+    let (turris, process) = left.block_on(async {
+        let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+        let process = Process::start(&turris, &store);
+        process.works().await;
+        process.network.delay_invalidations(Duration::from_millis(100));
+        process.handle.invalidate();
+        yield_now().await;
+        (turris, process)
+    });
+    driven.block_on(async {
+        timeout(MINUTE, process.works()).await.expect("the call of the other runtime is not waited for");
+    });
+    assert_eq!(turris.counters().token_requests, 2);
+    drop(left);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_is_paused_while_the_store_answers_takes_no_token_for_younger_than_it_is() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let (one, other) = (Process::start(&turris, &store), Process::start(&turris, &store));
+    one.works().await;
+    advance(40 * MINUTE).await;
+    other.network.pause_after_the_answer(10 * MINUTE);
+    other.works().await;
+    // The token of 60 minutes is 50 minutes old.
+    advance(11 * MINUTE).await;
+    other.works().await;
+    assert_eq!(turris.counters().unauthorized, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_denials_that_are_far_apart_are_no_endless_denial() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let process = Process::start(&turris, &store);
+    process.network.answer_always(Some(Answer::NoQuota(Duration::from_secs(1))));
+    for _ in 0..3 {
+        let error = process.get("/v1/agencies").await.unwrap_err();
+        assert_eq!(TokenError::find_in(&*error).unwrap().kind(), TokenErrorKind::RateLimited);
+        advance(6 * MINUTE).await;
+    }
+    assert_eq!(turris.counters().token_requests, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_with_an_old_fence_is_none() {
+    let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
+    let process = Process::start(&turris, &store);
+    process.works().await;
+    let published = process.network.published();
+    process.network.answer_always(Some(Answer::Lease { fence: published[0], forced: false }));
+    for fetches in 2..5 {
+        process.handle.invalidate();
+        process.works().await;
+        assert_eq!(turris.counters().token_requests, fetches);
+    }
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(process.network.published(), published, "one generation for two tokens");
 }
