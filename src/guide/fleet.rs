@@ -101,8 +101,8 @@
 //!   ACL SETUSER fleet on >password resetchannels ~turris:* +evalsha +eval +time +hello +auth +ping
 //!       +hget +hset +hmget +hdel +hgetall +hstrlen +zadd +zcard +zrange +zrem +zremrangebyscore +pexpire
 //!   ```
-//! * **TLS** outside of a trusted network: a URL with `rediss://`, and the crate `redis` 1 with one
-//!   of its TLS features among your dependencies.
+//! * **TLS** outside of a trusted network: a URL with `rediss://`, and the feature `redis-tls`. A
+//!   private authority goes into the file that `SSL_CERT_FILE` names.
 //! * **No eviction of these keys**: `maxmemory-policy noeviction`, or a `volatile-` policy with
 //!   room to spare. An evicted token costs a fetch. If the places of a pace (`…:p:…`) alone are
 //!   evicted, no process notices: the fleet may send up to one window's requests more than the limit

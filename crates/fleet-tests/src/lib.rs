@@ -40,6 +40,7 @@ impl Kind {
 enum Address {
     Unix(PathBuf),
     Tcp(u16),
+    Tls(u16),
 }
 
 /// A server that runs until it is dropped.
@@ -70,8 +71,20 @@ impl Server {
     /// As [`start`](Self::start).
     pub fn start_tcp(kind: Kind) -> Self {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-        Self::start_at(kind, folder, Address::Tcp(port.expect("a free port").port()))
+        Self::start_at(kind, folder, Address::Tcp(free_port()))
+    }
+
+    /// Starts a server that speaks only TLS, on a loopback port. Its certificate and key are PEM.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_tls(kind: Kind, certificate: &str, key: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for temporary files");
+        for (name, text) in [(CERTIFICATE, certificate), (KEY, key)] {
+            std::fs::write(folder.path().join(name), text).expect("a file in that folder");
+        }
+        Self::start_at(kind, folder, Address::Tls(free_port()))
     }
 
     fn start_at(kind: Kind, folder: tempfile::TempDir, address: Address) -> Self {
@@ -97,7 +110,7 @@ impl Server {
     fn accepts(&self) -> bool {
         match &self.address {
             Address::Unix(path) => UnixStream::connect(path).is_ok(),
-            Address::Tcp(port) => TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).is_ok(),
+            Address::Tcp(port) | Address::Tls(port) => TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).is_ok(),
         }
     }
 
@@ -106,6 +119,7 @@ impl Server {
         match &self.address {
             Address::Unix(path) => format!("redis+unix://{}", path.display()),
             Address::Tcp(port) => format!("redis://127.0.0.1:{port}"),
+            Address::Tls(port) => format!("rediss://127.0.0.1:{port}"),
         }
     }
 
@@ -117,7 +131,7 @@ impl Server {
     pub fn socket(&self) -> PathBuf {
         match &self.address {
             Address::Unix(path) => path.clone(),
-            Address::Tcp(_) => panic!("this server listens on a port"),
+            Address::Tcp(_) | Address::Tls(_) => panic!("this server listens on a port"),
         }
     }
 
@@ -128,7 +142,7 @@ impl Server {
     /// When the server listens on a socket.
     pub fn port(&self) -> u16 {
         match &self.address {
-            Address::Tcp(port) => *port,
+            Address::Tcp(port) | Address::Tls(port) => *port,
             Address::Unix(_) => panic!("this server listens on a socket"),
         }
     }
@@ -160,6 +174,14 @@ impl Server {
     }
 }
 
+const CERTIFICATE: &str = "certificate.pem";
+const KEY: &str = "key.pem";
+
+fn free_port() -> u16 {
+    let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
+    address.expect("a free port").port()
+}
+
 fn spawn(kind: Kind, folder: &tempfile::TempDir, address: &Address) -> Child {
     let program = kind.program();
     let mut command = Command::new(&program);
@@ -167,6 +189,9 @@ fn spawn(kind: Kind, folder: &tempfile::TempDir, address: &Address) -> Child {
     match address {
         Address::Unix(path) => command.args(["--port", "0", "--unixsocket"]).arg(path),
         Address::Tcp(port) => command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]),
+        Address::Tls(port) => command
+            .args(["--bind", "127.0.0.1", "--port", "0", "--tls-port", &port.to_string()])
+            .args(["--tls-cert-file", CERTIFICATE, "--tls-key-file", KEY, "--tls-auth-clients", "no"]),
     };
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     child.unwrap_or_else(|error| {

@@ -39,13 +39,17 @@ impl Connection {
         let refused = |_| {
             ConfigError::without_value(
                 "Redis URL",
-                "a URL such as `redis://host:6379` (`rediss://` needs a TLS feature of the crate `redis`)",
+                "a URL such as `redis://host:6379` (`rediss://` needs the feature `redis-tls`)",
             )
         };
         let info = url.into_connection_info().map_err(refused)?;
         let settings = TcpSettings::default().set_nodelay(true);
         #[cfg(target_os = "linux")]
         let settings = settings.set_user_timeout(USER_TIMEOUT);
+        #[cfg(feature = "redis-tls")]
+        if matches!(info.addr(), redis::ConnectionAddr::TcpTls { .. }) {
+            have_crypto_provider();
+        }
         let client = Client::open(info.set_tcp_settings(settings)).map_err(refused)?;
         Ok(Self { client, manager: Mutex::new(None), timeouts: AtomicU32::new(0) })
     }
@@ -62,6 +66,15 @@ impl Connection {
             .set_response_timeout(None)
             .set_connection_timeout(Some(CONNECTION_TIMEOUT));
         Ok(manager.insert(ConnectionManager::new_lazy_with_config(self.client.clone(), config)?).clone())
+    }
+}
+
+/// The client takes the provider of the process, and panics if there is none.
+#[cfg(feature = "redis-tls")]
+fn have_crypto_provider() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // An error says that another thread was first. Its provider serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
     }
 }
 

@@ -56,12 +56,13 @@ pub struct RedisStore {
 impl RedisStore {
     /// Returns a store at `url`, such as `redis://user:password@host:6379/0` or `redis+unix:///run/redis.sock`.
     ///
-    /// Nothing is sent before the first call. For `rediss://` (TLS), depend on the crate `redis` 1 with one of its TLS
-    /// features.
+    /// Nothing is sent before the first call. `rediss://` (TLS) needs the feature `redis-tls`. It trusts the system's
+    /// certificates, or those of the file that the environment variable `SSL_CERT_FILE` names. It uses the process' default
+    /// crypto provider of rustls. If there is none, it makes `ring` the default.
     ///
     /// # Errors
     ///
-    /// When the URL is not one of Redis, or needs TLS that is not compiled in. The error does not show the URL, which may
+    /// When the URL is not one of Redis, or is one of TLS without the feature `redis-tls`. The error does not show the URL, which may
     /// hold a password.
     pub fn open(url: &str) -> Result<Self, ConfigError> {
         Ok(Self::with(Connection::open(url)?))

@@ -13,6 +13,7 @@ mod differential;
 mod failures;
 mod flushed;
 mod operator;
+mod tls;
 
 use turris_auth::fleet::{Gate, Slot};
 
