@@ -90,6 +90,7 @@
 //! | `serde` | [`TokenStatus`] can be serialised, for a health endpoint |
 //! | `fleet` | one token, one allowance of fetches and one pace for several processes |
 //! | `redis` | a store for a fleet in Redis or Valkey |
+//! | `redis-tls` | TLS to that store, with rustls |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod auth;
