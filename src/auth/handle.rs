@@ -172,9 +172,11 @@ impl fmt::Debug for AccessToken {
 /// use http::StatusCode;
 /// use turris_auth::TokenHandle;
 ///
+/// /// 503 only if a person is needed: a failure that passes must not take all replicas down.
 /// fn health(handle: &TokenHandle) -> (StatusCode, String) {
 ///     let token = handle.status();
-///     let status = match token.is_healthy() {
+///     let passes = token.failure().is_none_or(|failure| failure.kind().is_transient());
+///     let status = match token.is_healthy() || passes {
 ///         true => StatusCode::OK,
 ///         false => StatusCode::SERVICE_UNAVAILABLE,
 ///     };

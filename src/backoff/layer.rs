@@ -117,7 +117,7 @@ impl TurrisBackoffLayerBuilder {
         self
     }
 
-    /// Sets the longest time for which a server can close a gate. Default: 2 minutes.
+    /// Sets the longest time for which a 429 can hold requests back. Default: 2 minutes.
     ///
     /// A 429 that asks for a longer wait goes to the caller at once, and closes the gate for
     /// `max_wait`. A 429 also goes to the caller if the server has refused every request for

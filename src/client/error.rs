@@ -115,7 +115,7 @@ impl Failed {
         let kind = error.kind();
         let source = error.into_source();
         if kind == turris::ErrorKind::Token {
-            return self.error(ClientErrorKind::Token, "the request was not sent", Some(source));
+            return self.error(ClientErrorKind::Token, "the request got no token and was not sent", Some(source));
         }
         if source.is::<Elapsed>() {
             return self.error(ClientErrorKind::Timeout, "an attempt took longer than `attempt_timeout`", None);

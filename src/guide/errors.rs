@@ -22,7 +22,7 @@
 //! | [`TokenErrorKind`](crate::TokenErrorKind) | what helps |
 //! | --- | --- |
 //! | `InvalidCredentials`, `CredentialsProvider`, `Protocol`, `Blocked`, `Runtime` | a person: page the operator |
-//! | `RateLimited`, `Unavailable`, `Timeout` | time: [`retry_after`](crate::TokenError::retry_after) says how long; [`Turris`](crate::Turris) has waited that long already, unless it is above `max_wait` |
+//! | `RateLimited`, `Unavailable`, `Timeout` | time: [`retry_after`](crate::TokenError::retry_after) says how long; a [`Turris`](crate::Turris) has waited before, as [described there](crate::turris#while-no-token-can-be-had) |
 //!
 //! # BoxError
 //!

@@ -54,7 +54,7 @@
 //! | --- | --- | --- |
 //! | `Full<Bytes>` | yes | nothing |
 //! | boxed, streaming, hyper's, axum's, tonic's | up to 64 KiB (settable); beyond, the response goes back | `ReplayBodyLayer` above, `ReplayBody<Body>` in the client's type |
-//! | the same, never to be sent twice | no: the response goes back | `.token_service(..)`, since no token request can be made of such a body |
+//! | the same, without that layer | no: the response goes back | `.token_service(..)`, since no token request can be made of such a body |
 //!
 //! # The type of a stack
 //!

@@ -9,6 +9,10 @@
 //! turris-emulator = "0.1"
 //! ```
 //!
+//! Time can be paused if the emulator is used in memory, under a layer. A
+//! [`TurrisClient`](#with-turrisclient-or-to-test-the-http-client-as-well) and a client of reqwest use
+//! sockets, so their tests wait for real, if only for a short time.
+//!
 //! Let your code take the service and the [`Environment`](crate::Environment) as arguments. A test
 //! then passes those of the emulator:
 //!
@@ -90,7 +94,7 @@
 //! | --- | --- | --- |
 //! | a 401 | `revoke_all_tokens()` | |
 //! | a 429 | `Fault::status(TOO_MANY_REQUESTS)` with a `Retry-After` of a second | |
-//! | an outage | `Fault::status(SERVICE_UNAVAILABLE)` | `max_wait`, since the client waits that long for the outage to end |
+//! | an outage | `Fault::status(SERVICE_UNAVAILABLE)` | `max_wait` or `max_retries`, since the client [waits](crate::turris#while-no-token-can-be-had) for the end of the outage |
 //! | expiry | `set_token_lifetime(..)` of a second | |
 //!
 #![cfg_attr(feature = "client", doc = "```")]

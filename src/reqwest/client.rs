@@ -61,7 +61,7 @@ impl ReqwestClient {
     ///
     /// # Errors
     ///
-    /// What [`ClientBuilder::build`] refuses.
+    /// A `reqwest::Error`, if [`ClientBuilder::build`] refuses the settings.
     pub fn new(
         builder: ClientBuilder,
         credentials: impl CredentialsProvider,
@@ -74,7 +74,7 @@ impl ReqwestClient {
     ///
     /// # Errors
     ///
-    /// What [`ClientBuilder::build`] refuses.
+    /// A `reqwest::Error`, if [`ClientBuilder::build`] refuses the settings.
     ///
     /// # Examples
     ///

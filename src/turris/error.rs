@@ -97,7 +97,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
-            ErrorKind::Token => "authentication failed, and the request was not sent",
+            ErrorKind::Token => "the request got no token and was not sent",
             ErrorKind::Limit => "the rate limiter failed",
             ErrorKind::Client => "the client failed to send the request or to receive an answer",
             ErrorKind::Deadline => "the call has ended: its deadline is over",

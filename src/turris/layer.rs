@@ -135,7 +135,8 @@ impl<T> TurrisLayerBuilder<T> {
 
     /// Sets how long a token fetch takes at most, with all its attempts. Default: 30 seconds.
     ///
-    /// See [`TurrisAuthLayerBuilder::token_timeout`].
+    /// See [`TurrisAuthLayerBuilder::token_timeout`]. After a failed fetch a request
+    /// [waits for the next one](crate::turris#while-no-token-can-be-had), so it can take longer.
     pub fn token_timeout(self, timeout: Duration) -> Self {
         Self { auth: self.auth.token_timeout(timeout), ..self }
     }
@@ -221,7 +222,7 @@ impl<T> TurrisLayerBuilder<T> {
         Self { backoff: self.backoff.max_retries(max_retries), ..self }
     }
 
-    /// Sets the longest time for which a server can close a gate. Default: 2 minutes.
+    /// Sets the longest time for which a 429 can hold requests back. Default: 2 minutes.
     ///
     /// See [`TurrisBackoffLayerBuilder::max_wait`].
     pub fn max_wait(self, max_wait: Duration) -> Self {

@@ -182,7 +182,7 @@ async fn no_link_of_a_chain_repeats_another() {
     let error = layer().layer(refusing).oneshot(post()).await.unwrap_err();
     let shown = format!("{:#}", anyhow::Error::from(error));
     assert_eq!(shown.matches("no access token").count(), 1, "{shown}");
-    assert!(shown.starts_with("authentication failed, and the request was not sent: no access token: "), "{shown}");
+    assert!(shown.starts_with("the request got no token and was not sent: no access token: "), "{shown}");
 
     let with_cause = TurrisAuthLayer::new(Sealed, Environment::Production).layer(Server::new([]));
     let error = with_cause.oneshot(post()).await.unwrap_err();

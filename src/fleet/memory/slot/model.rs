@@ -1,13 +1,17 @@
 //! A model checker for the slot: every order of the calls of two processes, up to a bounded number of steps.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::Duration,
+};
 
 use super::*;
 
 /// Longer than a lease, and shorter than the window of the allowance.
 const STEP: u64 = 4_000;
 const DEPTH: u32 = 7;
-const LIMIT: u32 = 3;
+/// With a limit of one, few steps are enough to exceed it. With three, more orders are possible.
+const LIMITS: [u32; 2] = [1, 3];
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// One process, as the store sees it.
@@ -45,21 +49,29 @@ const ACTIONS: [Action; 9] = [
 
 #[derive(Clone, Debug)]
 struct World {
+    limit: u32,
     slot: Slot,
     quota: Quota,
     now: u64,
     processes: [Process; 2],
-    /// Every fence that was ever given, and the moments of the requests that were sent.
+    /// The lease that was given last, unless it was given back or an invalidation ended it: its process and its end.
+    lease: Option<(usize, u64)>,
+    /// The largest fence that was ever given, and the moments of the requests that were sent.
     largest_fence: u64,
     sent_at: Vec<u64>,
     /// Generations up to this one were invalidated.
     invalidated: u64,
+    /// Generations whose refusal was accepted.
+    refused: BTreeSet<u64>,
 }
 
 impl World {
     /// What decides about the future.
     fn fingerprint(&self) -> String {
-        format!("{:?}", (&self.slot, &self.quota, self.now, &self.processes, self.invalidated))
+        format!(
+            "{:?}",
+            (&self.slot, &self.quota, self.now, &self.processes, self.lease, self.invalidated, &self.refused)
+        )
     }
 
     /// Returns whether the action was possible.
@@ -67,7 +79,7 @@ impl World {
         let number = who as u64 + 1;
         let process = self.processes[who].clone();
         let mut ask = AcquireAsk::new(number);
-        (ask.limit, ask.window, ask.have) = (LIMIT, WINDOW, process.have);
+        (ask.limit, ask.window, ask.have) = (self.limit, WINDOW, process.have);
         match (action, process.lease) {
             (Action::Acquire { refused }, None) => {
                 if refused && process.uses.is_none() {
@@ -75,13 +87,16 @@ impl World {
                 }
                 ask.refused = refused;
                 let answer = self.slot.acquire(&mut self.quota, &ask, self.now).answer;
+                if refused && !matches!(answer, Answer::Paused(_)) {
+                    self.refused.insert(process.have);
+                }
                 self.answered(who, answer);
             }
             (Action::Send, Some((fence, false))) => {
                 self.sent_at.push(self.now);
                 self.processes[who].lease = Some((fence, true));
                 let in_window = self.sent_at.iter().filter(|at| **at + millis(WINDOW) > self.now).count();
-                assert!(in_window <= LIMIT as usize, "{in_window} requests in a window: {self:#?}");
+                assert!(in_window <= self.limit as usize, "{in_window} requests in a window: {self:#?}");
             }
             (Action::Publish, Some((fence, true))) => {
                 let lifetime = Duration::from_secs(3600);
@@ -90,6 +105,7 @@ impl World {
                 let newest = self.slot.record.as_ref().map_or(0, |record| record.generation);
                 let is_stored = self.slot.publish(&mut self.quota, &PublishAsk::of(&ask, record), self.now);
                 assert_eq!(is_stored, fence > newest.max(self.invalidated), "{self:#?}");
+                self.gave_back(who);
                 self.processes[who] = Process { have: fence, lease: None, uses: Some(fence) };
             }
             (Action::Fail, Some((fence, sent))) => {
@@ -97,6 +113,7 @@ impl World {
                 fail.fetch = u32::from(sent);
                 fail.failure = Some(Failure::default());
                 self.slot.fail(&mut self.quota, &fail, self.now);
+                self.gave_back(who);
                 self.processes[who].lease = None;
             }
             // It forgets everything, and the store hears nothing of it.
@@ -105,6 +122,7 @@ impl World {
                 self.slot.invalidate(&InvalidateAsk::new(process.have), self.now);
                 self.invalidated = self.largest_fence.max(process.have);
                 self.processes[who].uses = None;
+                self.lease = None;
                 assert!(self.slot.record.is_none() && self.slot.lease.is_none(), "{self:#?}");
             }
             (Action::Judge { cured }, None) => {
@@ -116,14 +134,17 @@ impl World {
         true
     }
 
+    fn gave_back(&mut self, who: usize) {
+        self.lease.take_if(|(holder, _)| *holder == who);
+    }
+
     fn answered(&mut self, who: usize, answer: Answer) {
         match answer {
             Answer::Lease { fence, .. } => {
                 assert!(fence > self.largest_fence, "a fence runs back: {self:#?}");
-                // The other process's lease is over, or is its own no longer.
-                let other = self.processes[1 - who].lease;
-                let is_held = |fence| self.slot.is_held_by(2 - who as u64, fence);
-                assert!(other.is_none_or(|(fence, _)| !is_held(fence)), "two leases: {self:#?}");
+                let is_free = self.lease.is_none_or(|(holder, end)| holder == who || end <= self.now);
+                assert!(is_free, "two leases: {self:#?}");
+                self.lease = Some((who, self.now + millis(AcquireAsk::new(1).lease)));
                 self.largest_fence = fence;
                 self.processes[who].lease = Some((fence, false));
             }
@@ -131,6 +152,7 @@ impl World {
                 let have = self.processes[who].have;
                 assert!(record.generation > have, "a token that is not newer: {self:#?}");
                 assert!(record.generation > self.invalidated, "an invalidated token: {self:#?}");
+                assert!(!self.refused.contains(&record.generation), "a refused token: {self:#?}");
                 self.processes[who] = Process { have: record.generation, lease: None, uses: Some(record.generation) };
             }
             Answer::Busy(wait) => assert!(wait <= Duration::from_secs(3), "{wait:?}"),
@@ -142,14 +164,23 @@ impl World {
 
 #[test]
 fn no_order_of_the_calls_of_two_processes_breaks_the_allowance_or_returns_an_invalidated_token() {
+    let states: usize = LIMITS.map(states).iter().sum();
+    assert!(states > 10_000, "{states} states");
+}
+
+/// Visits all states, and returns how many there are.
+fn states(limit: u32) -> usize {
     let start = World {
+        limit,
         slot: Slot::default(),
         quota: Quota::default(),
         now: 1_000_000,
         processes: Default::default(),
+        lease: None,
         largest_fence: 0,
         sent_at: Vec::new(),
         invalidated: 0,
+        refused: BTreeSet::new(),
     };
     let (mut seen, mut worlds) = (HashSet::new(), vec![start]);
     for _ in 0..DEPTH {
@@ -165,5 +196,5 @@ fn no_order_of_the_calls_of_two_processes_breaks_the_allowance_or_returns_an_inv
         }
         worlds = next;
     }
-    assert!(seen.len() > 10_000, "{} states", seen.len());
+    seen.len()
 }
