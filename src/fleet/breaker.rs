@@ -9,21 +9,24 @@ use tokio::time::Instant;
 
 /// A probe may take this much longer than its deadline. After that its runtime is not driven.
 const PROBE_GRACE: Duration = Duration::from_secs(1);
-/// How long the first failure keeps the circuit open; each further one twice as long, up to the longest.
+/// The pause after the first failure. Each further failure doubles it, up to [`LONGEST`].
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(30);
-/// The doublings after which the pause is certainly the longest.
+/// After so many doublings the pause has certainly reached [`LONGEST`].
 const MOST_DOUBLINGS: u32 = 16;
 
-/// Circuit breaker.
+/// Circuit breaker around the calls to the store.
 ///
-/// 1. While it is closed every call goes through.
-/// 2. A failure opens it for a pause, jittered by up to a half. Until then no call goes through.
-/// 3. After the pause one call goes through, the probe. No other does before the probe has ended, or should have: then
-///    another call is the probe.
-/// 4. A success closes it, whichever call it is: the store answers. A probe that is dropped says nothing.
-/// 5. Only the failure of a probe, or of a call while it is closed, makes the pause longer. The calls that were under way
-///    together count once.
+/// 1. While it is closed, every call goes through.
+/// 2. A failure opens it for a pause. Jitter shortens the pause by up to a half. During the pause
+///    no call goes through.
+/// 3. After the pause one call goes through, the probe. All other calls are held off until the
+///    probe has ended. If the probe has not ended by its latest time, the next call becomes the
+///    probe.
+/// 4. The success of any call closes it, since the store answers. A probe that is dropped says
+///    nothing about the store; the next call is the probe.
+/// 5. Two failures make the pause longer: that of a probe, and that of a call while the breaker is
+///    closed. Calls that were under way at the same time count as one failure.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     state: Mutex<State>,
@@ -40,13 +43,13 @@ enum State {
         failures: u32,
     },
     Probing {
-        /// When the probe has ended at the latest.
+        /// The latest time at which the probe ends.
         until: Instant,
         failures: u32,
     },
 }
 
-/// What a call's end has changed.
+/// Change of the breaker by the end of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     None,
@@ -56,7 +59,7 @@ pub(super) enum Change {
     Closed,
 }
 
-/// One call that may be made.
+/// Permission for one call.
 #[derive(Debug)]
 pub(super) struct Pass<'a> {
     breaker: &'a Breaker,
@@ -69,7 +72,7 @@ impl Breaker {
         Self { state: Mutex::default(), deadline }
     }
 
-    /// Lets a call through, or not.
+    /// Returns a pass if a call may go through now.
     pub(super) fn enter(&self, now: Instant) -> Option<Pass<'_>> {
         let mut state = self.lock();
         let probe = match *state {
@@ -83,7 +86,7 @@ impl Breaker {
         Some(Pass { breaker: self, probe })
     }
 
-    /// Whether calls go through without being probes.
+    /// Whether the breaker is closed, so that calls go through without being probes.
     pub(super) fn is_closed(&self) -> bool {
         matches!(*self.lock(), State::Closed)
     }

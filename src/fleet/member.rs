@@ -1,4 +1,5 @@
-//! One layer's part in the fleet's token: adopts what the store has, fetches under a lease, goes on alone without the store.
+//! One layer as a member of the fleet. It adopts the token in the store, fetches a token under a
+//! lease, or, if the store does not answer, fetches one alone.
 
 use std::{
     collections::VecDeque,
@@ -26,36 +27,41 @@ use super::{
 };
 use crate::{Credentials, TokenError, TokenErrorKind, api::limits::RateLimits, observe, token::IssuedToken};
 
-/// A token with less left than this is replaced, not adopted.
+/// A token in the store is adopted only if it is valid for at least this long.
 const LEAST_REMAINING: Duration = Duration::from_secs(2);
-/// While another process fetches, the store is asked again after this time; it doubles up to the longest.
+/// While another process fetches, this process asks the store again after this time. The time
+/// doubles up to [`LONGEST_POLL`].
 const FIRST_POLL: Duration = Duration::from_millis(20);
 const LONGEST_POLL: Duration = Duration::from_millis(250);
-/// A lease is renewed this often before it would end.
+/// Number of renewals within the duration of one lease.
 const RENEWALS_PER_LEASE: u32 = 3;
-/// A wait that the store tells of is believed up to here: no server asks for a longer one.
+/// Longest wait that is accepted from the store. No server asks for a longer wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(5 * 60);
-/// Denials count as one if each follows within this time of the end of the wait before it.
+/// Consecutive denials count as one long denial if each comes at most this long after the wait of
+/// the previous denial has ended.
 const DENIAL_GAP: Duration = Duration::from_secs(60);
-/// A record that cannot be read is told of no more often than this.
+/// Shortest time between two warnings about records that cannot be read.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
 
-/// What all flights of one layer know of the fleet's token.
-///
-/// 1. `newest` is the largest generation that this layer has adopted or published. It is what the store is told.
-/// 2. `is_alone` is set while the layer's token is one that it fetched without the store: a refusal of that token says
-///    nothing of `newest`.
-/// 3. `fetched` has every fetch of the last window, so that a store that forgot them can be told.
-/// 4. The store has been told of every invalidation before it is asked for a token, so that no token comes back from it.
+/// State that all flights of one layer share about the fleet's token.
+/// 1. `newest` is the largest generation that this layer has adopted or published. Each ask tells
+///    it to the store.
+/// 2. `is_alone` is set while the layer uses a token that it fetched without the store. A refusal
+///    of that token says nothing about `newest`.
+/// 3. `fetched` has every fetch of the last window, so that the process can report them to a store
+///    that has lost its contents.
+/// 4. The process reports every invalidation to the store before it asks for a token, so that the
+///    store cannot return an invalidated token.
 pub(crate) struct Member {
     fleet: SharedState,
-    /// Each layer is a process of its own to the store: two layers never share a lease.
+    /// Number of this layer. To the store each layer is a process of its own, so two layers never
+    /// share a lease.
     process: u64,
     limit: u32,
     window: Duration,
     token_timeout: Duration,
     known: Mutex<Known>,
-    /// Held while the store is told of an invalidation.
+    /// Held during the call that reports invalidations to the store.
     invalidating: AsyncMutex<()>,
 }
 
@@ -68,19 +74,19 @@ struct Known {
     processes: u32,
     fetched: VecDeque<Fetch>,
     fetches_alone: u64,
-    /// The token of `newest`, for a pause in which it stays in use.
+    /// The token of `newest`. It stays in use while forced refreshes are paused.
     token: Option<Kept>,
     unreadable_until: Option<Instant>,
-    /// How often the token was invalidated, and how many of these times the store has heard of.
+    /// Number of invalidations, and how many of them were reported to the store.
     invalidations: u64,
     invalidations_told: u64,
-    /// Set while the store denies a fetch each time.
+    /// Set while the store denies every fetch.
     denied: Option<Denied>,
 }
 
 struct Denied {
     since: Instant,
-    /// When the wait of the last denial is over.
+    /// End of the wait that the last denial asked for.
     until: Instant,
 }
 
@@ -98,13 +104,13 @@ struct Kept {
     sent_at: Instant,
 }
 
-/// What a flight may do.
+/// What a flight is to do next.
 pub(super) enum Turn {
-    /// Use this token: no request is sent.
+    /// Use this token, and send no token request.
     Adopt(IssuedToken),
-    /// Send a request under this lease.
+    /// Send a token request under this lease.
     Fetch(Lease),
-    /// Send a request: the store does not answer.
+    /// Send a token request without the store.
     Alone(AloneFetch),
 }
 
@@ -122,15 +128,17 @@ impl Member {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        // No critical section panics halfway.
+        // No critical section panics halfway, so the state is whole even in a poisoned lock.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the fleet has a token, or this flight is the one to fetch it.
+    /// Waits until the fleet has a token, or until this flight may fetch it.
     ///
     /// # Errors
-    ///
-    /// If the fleet's allowance is used up, or its last fetch failed a moment ago.
+    /// * The allowance of the fleet, or the share of this process, is used up.
+    /// * The fleet cools down after a failed fetch.
+    /// * Forced refreshes are paused, and this layer has no token to keep.
+    /// * The process that fetches takes too long, and this process is to go on waiting for it.
     pub(super) async fn acquire(
         self: &Arc<Self>,
         credentials: &Credentials,
@@ -143,11 +151,12 @@ impl Member {
             return self.alone().map(Turn::Alone);
         }
         let mut poll = FIRST_POLL;
-        // The generation of a record that this secret does not open: it is passed over.
+        // Generation of a record that this secret does not open. The next ask passes it over.
         let mut unreadable = 0;
         loop {
             let ask = self.ask(&slot, forced, unreadable);
-            // The process may be paused during the call: what remains of a token is counted from here.
+            // The remaining lifetime counts from before the call: the process may be paused during
+            // it.
             let asked_at = Instant::now();
             let acquired = self.fleet.call("acquire", |store| store.acquire(&slot, &ask)).await;
             let Some(Acquired { answer, epoch, processes }) = acquired else {
@@ -161,13 +170,13 @@ impl Member {
                 return self.alone().map(Turn::Alone);
             }
             match answer {
-                // No store that works answers with an old record, or gives an old fence.
+                // A store that works returns neither an old record nor an old fence.
                 Answer::Token(Record { generation: old, .. }) | Answer::Lease { fence: old, .. } if old <= ask.have => {
                     return self.alone().map(Turn::Alone);
                 }
                 Answer::Token(record) => match self.adopt(&key, &record, asked_at) {
                     Some(token) => return Ok(Turn::Adopt(token)),
-                    // A second one is no store to wait for.
+                    // A store with two unreadable records is not worth another ask.
                     None if unreadable != 0 => return self.alone().map(Turn::Alone),
                     None => unreadable = record.generation,
                 },
@@ -178,7 +187,7 @@ impl Member {
                     return self.alone_among_many(left.min(self.fleet.lease())).map(Turn::Alone);
                 }
                 Answer::Busy(left) => {
-                    // Jittered, so that the processes that wait do not ask as one.
+                    // Jitter, so that the waiting processes do not all ask at the same moment.
                     sleep(poll.min(left.max(FIRST_POLL)).mul_f64(0.5 + fastrand::f64() / 2.0)).await;
                     poll = (poll * 2).min(LONGEST_POLL);
                 }
@@ -225,13 +234,14 @@ impl Member {
         known.fetched.retain(|fetch| now.saturating_duration_since(fetch.last_arrival) < self.window);
     }
 
-    /// Whether the store has denied a fetch for longer than any server asks for. The store may be hostile, so the process
-    /// then fetches once without it.
+    /// Whether the store has denied every fetch for longer than any server asks for. Such a store
+    /// may be hostile, so the process then fetches once without it.
     fn is_denied_too_long(&self, answer: &Answer) -> bool {
         match answer {
             Answer::Paused(_) if self.known().token.is_some() => {}
             Answer::NoQuota(wait) | Answer::CoolingDown(wait, _) | Answer::Paused(wait) => return self.deny(*wait),
-            // A token may turn out to be none, and another process may fetch none.
+            // Neither ends a denial: the token may be unreadable, and the other process may fetch
+            // none.
             Answer::Token(_) | Answer::Busy(_) => return false,
             Answer::Lease { .. } => {}
         }
@@ -239,7 +249,7 @@ impl Member {
         false
     }
 
-    /// Records that a fetch is denied for `wait`. Returns whether that has lasted too long.
+    /// Records that a fetch is denied for `wait`. Returns whether denials have lasted too long.
     fn deny(&self, wait: Duration) -> bool {
         let now = Instant::now();
         let mut known = self.known();
@@ -250,7 +260,8 @@ impl Member {
         is_too_long
     }
 
-    /// Opens a record that was asked for at `now`. `None` if this secret does not open it.
+    /// Opens a record that the process asked for at `now`. Returns `None` if this secret does not
+    /// open it.
     fn adopt(&self, key: &SealKey, record: &Record, now: Instant) -> Option<IssuedToken> {
         let authorization = key.open(&record.sealed, about(record)).and_then(|text| {
             let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(text)).ok()?;
@@ -267,7 +278,8 @@ impl Member {
             return None;
         };
         let age = record.lifetime.saturating_sub(record.remaining);
-        // A clock that cannot go that far back knows the rest of the lifetime all the same.
+        // If the clock cannot represent the time of issue, the remaining lifetime counts from
+        // `now`.
         let (sent_at, lifetime) =
             now.checked_sub(age).map_or((now, record.remaining), |sent_at| (sent_at, record.lifetime));
         let kept = Kept { authorization, lifetime, sent_at };
@@ -285,7 +297,8 @@ impl Member {
         }
     }
 
-    /// Forced refreshes are paused for the whole fleet: the refused token stays in use, and its 401s reach the callers.
+    /// Returns the current token while forced refreshes are paused for the whole fleet. The refused
+    /// token stays in use, and its 401s reach the callers.
     fn keep(&self, wait: Duration) -> Result<IssuedToken, TokenError> {
         let (token, generation) = {
             let known = self.known();
@@ -297,17 +310,18 @@ impl Member {
         })
     }
 
-    /// How many processes may be alone at the same time. A count of a fleet that has just started is too small.
+    /// How many processes may be alone at the same time. The store's count is too small while a
+    /// fleet starts, so the expected number is used if it is larger.
     fn processes(&self, known: &Known) -> u32 {
         known.processes.max(self.fleet.expected_processes().unwrap_or(1)).max(1)
     }
 
-    /// The right to fetch without the store, if the fetch of another process takes too long: all processes wait for that
-    /// one, and if they are more than the allowance, most of them go on waiting.
+    /// Returns the right to fetch without the store, for a flight whose wait for the fetch of
+    /// another process took too long. All processes wait for that fetch at the same time. If they
+    /// are more than the allowance has fetches, most of them go on waiting.
     ///
     /// # Errors
-    ///
-    /// As [`alone`](Self::alone), and if this process is one that goes on waiting.
+    /// As [`alone`](Self::alone), and if this process is to go on waiting.
     fn alone_among_many(self: &Arc<Self>, wait: Duration) -> Result<AloneFetch, TokenError> {
         let processes = self.processes(&self.known());
         if fastrand::f64() * f64::from(processes) < f64::from(self.limit) || self.deny(wait) {
@@ -317,7 +331,11 @@ impl Member {
         Err(TokenError::new(TokenErrorKind::Timeout, reason).with_retry_after(Some(wait)))
     }
 
-    /// The right to fetch without the store: this process's share of the allowance.
+    /// Returns the right to fetch without the store, within this process's share of the allowance.
+    ///
+    /// # Errors
+    ///
+    /// If the share is used up.
     fn alone(self: &Arc<Self>) -> Result<AloneFetch, TokenError> {
         let now = Instant::now();
         let mut known = self.known();
@@ -345,7 +363,7 @@ impl Member {
         self.token_timeout
     }
 
-    /// The layer's token is now one that was fetched without the store.
+    /// Records that the layer now uses a token that was fetched without the store.
     pub(super) fn record_alone(&self) {
         self.known().is_alone = true;
     }
@@ -359,8 +377,9 @@ impl Member {
         }
     }
 
-    /// A retry with the fleet's token `generation` was refused (`cured` is false) or not. Zero is a token that the fleet does
-    /// not have.
+    /// Reports to the store whether a retry with the fleet's token `generation` was accepted
+    /// (`cured`) or refused. A `generation` of zero is a token that the fleet does not have, and is
+    /// not reported.
     pub(crate) fn judge(self: &Arc<Self>, generation: u64, cured: bool) {
         let Some(slot) = self.known().slot.clone().filter(|_| generation > 0) else { return };
         let mut ask = JudgeAsk::new(generation, cured);
@@ -371,8 +390,8 @@ impl Member {
         });
     }
 
-    /// The fleet's token is not to be used any longer. The store is told at once, apart from the caller, or before it is asked
-    /// for the next token.
+    /// Invalidates the fleet's token. A detached call reports it to the store at once. If that call
+    /// fails, the report is repeated before the next ask for a token.
     pub(crate) fn invalidate(self: &Arc<Self>) {
         let mut known = self.known();
         known.token = None;
@@ -385,7 +404,7 @@ impl Member {
         });
     }
 
-    /// Tells the store of the invalidations that it has not heard of. Returns whether it has now heard of all.
+    /// Reports the invalidations that the store does not know. Returns whether it now knows all.
     async fn tell_invalidations(&self, slot: &Slot) -> bool {
         let untold = || {
             let known = self.known();
@@ -394,7 +413,7 @@ impl Member {
         if untold().is_none() {
             return true;
         }
-        // Another call may be under way. It ends within the deadline if its runtime is driven.
+        // Another report may be under way. It ends within the deadline if its runtime is driven.
         let Ok(_telling) = timeout(self.fleet.deadline(), self.invalidating.lock()).await else { return false };
         let Some((invalidations, newest)) = untold() else { return true };
         let mut ask = InvalidateAsk::new(newest);
@@ -426,19 +445,19 @@ impl Kept {
     }
 }
 
-/// How far the last request of a fetch has come.
+/// Progress of the last token request of a fetch.
 #[derive(Clone, Copy, Debug)]
 enum Progress {
     Unsent,
     Sent,
     Answered,
-    /// The service below returned an error after this time. The request may or may not have arrived.
+    /// The service below returned an error after this time. The request may have arrived.
     Failed(Duration),
 }
 
 impl Progress {
-    /// How long the request may still arrive at the server. What is known of that is how long a fetch may take, and after
-    /// which time the service below failed.
+    /// How much longer the request may take to arrive at the server. A request that failed may be
+    /// under way for as long again as it took to fail; any other, for as long as a fetch may take.
     fn may_arrive_for(self, token_timeout: Duration) -> Duration {
         match self {
             Self::Unsent | Self::Answered => Duration::ZERO,
@@ -447,7 +466,7 @@ impl Progress {
         }
     }
 
-    /// The request that was sent at `sent_at` has failed.
+    /// Returns the progress after the request, sent at `sent_at`, has failed.
     fn failed(self, sent_at: Instant) -> Self {
         match self {
             Self::Sent => Self::Failed(sent_at.elapsed()),
@@ -456,7 +475,7 @@ impl Progress {
     }
 }
 
-/// A fetch that the store knows nothing of.
+/// A fetch without the store. The process reports it when the store is back.
 pub(super) struct AloneFetch {
     member: Arc<Member>,
     number: u64,
@@ -480,12 +499,13 @@ impl AloneFetch {
 
     fn record(&mut self, progress: Progress) {
         self.progress = progress;
-        // The fetches under a lease are numbered from 1, so this is none of them, whatever their fence.
+        // Fetches under a lease are numbered from 1, so zero cannot collide with them.
         self.member.record_fetch(self.number, 0, progress);
     }
 }
 
-/// The right to fetch for the whole fleet. It is renewed while it exists, and ends when it is dropped.
+/// The right to fetch for the whole fleet. A task renews it while it exists. Dropping it ends the
+/// lease.
 pub(super) struct Lease {
     member: Arc<Member>,
     slot: Slot,
@@ -493,7 +513,7 @@ pub(super) struct Lease {
     ask: AcquireAsk,
     fence: u64,
     forced: bool,
-    /// The fetch under this lease that was sent last. Zero if none was.
+    /// Number of the last token request that was sent under this lease. Zero if none was sent.
     sent: u32,
     progress: Progress,
     sent_at: Instant,
@@ -532,12 +552,13 @@ impl Lease {
         }
     }
 
-    /// Whether it is the lease of this secret: another one has a slot of its own.
+    /// Whether this is a lease for the secret of `credentials`. Each secret has a slot of its own.
     pub(super) fn is_for(&self, member: &Member, credentials: &Credentials) -> bool {
         member.fleet.seal_key(credentials.expose_client_secret()).name() == self.slot.secret()
     }
 
-    /// Takes a place for another fetch under the same lease. Returns whether there still is one.
+    /// Takes a place for another token request under the same lease. Returns whether this process
+    /// may send it.
     ///
     /// # Errors
     ///
@@ -559,7 +580,7 @@ impl Lease {
         }
     }
 
-    /// A request is sent.
+    /// Records that a token request is sent.
     pub(super) fn record_sent(&mut self) {
         self.sent += 1;
         (self.progress, self.sent_at) = (Progress::Sent, Instant::now());
@@ -567,7 +588,7 @@ impl Lease {
         self.member.record_fetch(self.fence, self.sent, self.progress);
     }
 
-    /// The head of the answer is there.
+    /// Records that the head of the response has arrived.
     pub(super) fn record_answer(&mut self, limits: &RateLimits) {
         self.progress = Progress::Answered;
         self.member.record_fetch(self.fence, self.sent, self.progress);
@@ -577,7 +598,7 @@ impl Lease {
         });
     }
 
-    /// The request has failed, or its answer has brought no token.
+    /// Records that the request has failed, or that its response has brought no token.
     pub(super) fn record_failure(&mut self, error: &TokenError) {
         self.progress = self.progress.failed(self.sent_at);
         if self.sent > 0 {
@@ -590,7 +611,8 @@ impl Lease {
     pub(super) fn publish(mut self, issued: &mut IssuedToken) {
         self.published = true;
         issued.shared_as = self.fence;
-        // The cache clamps it too. A longer one would not fit the store's bound, and the record would not open.
+        // The cache clamps the lifetime too. A longer lifetime would exceed the store's bound, and
+        // the record would not open.
         let lifetime = issued.bounded_lifetime();
         let kept = Kept { authorization: issued.authorization.clone(), lifetime, sent_at: issued.sent_at };
         self.member.advance(self.fence, kept);
@@ -602,7 +624,7 @@ impl Lease {
             forced: self.forced,
         };
         let Some(sealed) = self.key.seal(issued.authorization.as_bytes(), about(&record)) else {
-            // The lease ends without a token for the others, and without a cool-down.
+            // The lease ends without a token for the other processes, and without a cool-down.
             self.failure = None;
             self.published = false;
             return;
@@ -614,7 +636,7 @@ impl Lease {
         detach(async move {
             let fleet = &self.member.fleet;
             fleet.call("publish", |store| store.publish(&self.slot, &ask)).await;
-            // Renewed until here.
+            // The renewals end here, after the call.
             drop(self);
         });
     }
@@ -635,7 +657,7 @@ impl Drop for Lease {
         ask.jitter = fastrand::u32(..=1000);
         if let Some(error) = &self.failure {
             ask.at_least = error.asked_wait().unwrap_or_default();
-            // What failed within this process says nothing to the others.
+            // A failure within this process says nothing about the other processes.
             let own = matches!(error.kind(), TokenErrorKind::CredentialsProvider | TokenErrorKind::Runtime);
             ask.failure = (!own).then(|| failure_of(error));
         }
@@ -649,7 +671,7 @@ impl Drop for Lease {
 fn about(record: &Record) -> About {
     About {
         generation: record.generation,
-        // Both are bounded to a day: they fit.
+        // Both are bounded to a day, so they fit.
         lifetime_millis: record.lifetime.as_millis() as u64,
         forced: record.forced,
     }
@@ -680,7 +702,7 @@ fn error_of(failure: &Failure, wait: Duration) -> TokenError {
     error.with_retry_after(Some(wait))
 }
 
-/// Runs `call` apart from its caller, if there is a runtime to run it on.
+/// Runs `call` in a task of its own, if there is a runtime.
 fn detach(call: impl Future<Output = ()> + Send + 'static) {
     if let Ok(runtime) = Handle::try_current() {
         runtime.spawn(call);

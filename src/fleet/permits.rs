@@ -1,21 +1,30 @@
-//! A process's stock of permits at one gate: what the store has granted, and what the store still has to hear.
+//! A process's stock of permits at one gate: the permits that the store has granted, and the
+//! reports that it is still to get.
 //!
-//! Pure: the clock comes in as an argument, and the gate makes the calls that [`Permits::next`] asks for.
+//! Pure: the clock comes in as an argument, and the gate makes the calls that [`Permits::next`]
+//! asks for.
 //!
-//! 1. A request that leaves takes a permit, or is counted as sent without one while the store does not answer.
-//! 2. One exchange is under way at most. Nothing is asked for beyond what stands in line, and permits that no request waits
-//!    for go back, so that no process hoards.
-//! 3. A group of answers is told until the store has confirmed an exchange that told it. It keeps the number of the first
-//!    such exchange, so that a store that carried it out, and whose answer was lost, skips the group.
-//! 4. All answers of the last window are remembered. A store with another epoch has forgotten them and is told all.
-//! 5. What the store should know at once (a refusal, a stated limit, a new epoch) does not wait for anything else.
-//! 6. A process that has been alone keeps to its share for a while after the store is back: the breakers of other processes may
-//!    still be open, and the store does not know what those send. A process that is alone leaves the others what they had.
-//! 7. A store that has granted nothing while requests waited, for the longest wait that a server asks for and the windows that
-//!    the expected processes need, counts as lost for as long. It may be hostile. A permit ends the doubt if the gate is open.
-//! 8. A request that is not answered counts as answered after a quarter of the window, so that it holds no permit for ever.
-//! 9. The stock is good for one window after the store was last asked: it forgets a process that asks no longer, and a
-//!    process may be paused with permits in its stock.
+//! 1. A request that leaves takes a permit. While the store does not answer, the request is counted
+//!    as sent without a permit.
+//! 2. At most one exchange is under way. A process asks for as many permits as requests wait, and
+//!    returns permits for which no request waits, so that no process hoards.
+//! 3. A group of responses is reported in each exchange until the store has confirmed one of these
+//!    exchanges. The group keeps the number of the first of them. If the store carried that
+//!    exchange out and its answer was lost, the store skips the group.
+//! 4. All responses of the last window are remembered. If the epoch changes, the store has lost its
+//!    contents, and they are all reported again.
+//! 5. Urgent reports (a refusal, a stated limit, a new epoch) go out at once.
+//! 6. A process that has been alone keeps to its share for a while after the store is back. The
+//!    breakers of other processes may still be open, and the store does not know of the requests
+//!    that those send. A process that is alone leaves the other processes the places that they had
+//!    taken.
+//! 7. A store that grants nothing while requests wait may be hostile. The patience with it is the
+//!    longest wait that a server asks for, and the windows that the expected processes need. After
+//!    that the store counts as lost for as long again. A permit ends the doubt if the gate is open.
+//! 8. A request without a response counts as answered after a quarter of the window, so that it
+//!    does not hold its permit for ever.
+//! 9. The stock is valid for one window after the last ask. The store forgets a process that no
+//!    longer asks, and a process may be paused with permits in its stock.
 
 use std::{collections::VecDeque, mem, time::Duration};
 
@@ -23,21 +32,26 @@ use tokio::time::Instant;
 
 use super::store::{ExchangeAsk, Exchanged, Stated, Used};
 
-/// Answers are told to the store within this time.
+/// Responses are reported to the store within this time.
 const SETTLE: Duration = Duration::from_millis(500);
-/// How soon the store is asked again after it did not answer. While the breaker is open that costs nothing.
+/// How soon the process asks again after the store did not answer. While the breaker is open, the
+/// ask costs nothing.
 const RETRY: Duration = Duration::from_millis(250);
-/// How long a process keeps to its share after an outage: twice the outage, which is longer than another's breaker can stay
-/// open after it, up to the longest pause of a breaker; and the time until that process has told what it sent.
+/// Bound of the time for which a process keeps to its share after an outage. The time is twice the
+/// outage, since the breaker of another process cannot stay open longer than that, up to the
+/// longest pause of a breaker. [`REPORT`] is added, in which the other process reports what it
+/// sent.
 const LONGEST_RECOVERY: Duration = Duration::from_secs(30);
 const REPORT: Duration = Duration::from_secs(1);
-/// A time that the store tells is believed up to here: no server asks for a longer wait.
+/// Longest wait that is accepted from the store. No server asks for a longer wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(5 * 60);
-/// Answers this close together, as a part of the window, are one group.
+/// Responses that are this close together, as a part of the window, are one group.
 const GROUPS_PER_WINDOW: u32 = 60;
-/// A stated limit that is not stated again is forgotten after this many of its windows, as the store and the limiter do.
+/// A stated limit is forgotten after this many of its windows, unless it is stated again. The store
+/// and the limiter do the same.
 const STATEMENT_WINDOWS: u32 = 5;
-/// A request that is not answered counts as answered after this part of the window, as in the limiter of one process.
+/// A request without a response counts as answered after this part of the window, as in the limiter
+/// of one process.
 const UNANSWERED_DIVISOR: u32 = 4;
 
 /// The stock. See the invariants above.
@@ -46,9 +60,9 @@ pub(crate) struct Permits {
     expected_processes: u32,
     /// The limit and the window of the settings.
     configured: (u32, Duration),
-    /// What the settings or the server's answers to this process say.
+    /// Limit by the settings, or by the server's responses to this process.
     limit: u32,
-    /// What the store said last, which may know more.
+    /// Limit by the store's last answer. The store may know more than this process.
     fleet_limit: u32,
     window: Duration,
     /// Until when the server's statement replaces the settings.
@@ -56,53 +70,53 @@ pub(crate) struct Permits {
     stock: u32,
     /// When the requests in flight were sent, oldest first.
     in_flight: VecDeque<Instant>,
-    /// Answers that the store may not know.
+    /// Responses that the store may not know.
     untold: VecDeque<Group>,
-    /// All answers of the last window.
+    /// All responses of the last window.
     recent: VecDeque<Group>,
-    /// Since when there is something to tell.
+    /// Since when there is something to report.
     tell_since: Option<Instant>,
     news: News,
     epoch: u64,
-    /// Whether the last answer told another epoch than the one before it.
+    /// Whether the store's last answer changed the epoch.
     epoch_changed: bool,
     under_way: bool,
-    /// When the exchange that is under way, or was last, was asked for.
+    /// When the present or last exchange began.
     asked_at: Option<Instant>,
-    /// When the last one was asked for that was answered.
+    /// When the last exchange that was answered began.
     confirmed_at: Option<Instant>,
     /// Whether the last exchange was answered.
     connected: bool,
-    /// Since when it has not been.
+    /// Since when exchanges have not been answered.
     lost_at: Option<Instant>,
     /// Until when the process keeps to its share although the store answers.
     recovers_until: Option<Instant>,
     ask_at: Option<Instant>,
-    /// Until when the server wants no request, as it told this process.
+    /// Until when the server wants no request, by its responses to this process.
     closed_until: Option<Instant>,
-    /// The same, as the store tells it.
+    /// The same, by the store's answers.
     store_closed_until: Option<Instant>,
     starvation: Starvation,
     processes: u32,
-    /// What the other processes had taken, and until when, as the store told it last.
+    /// Places that the other processes had taken, and until when, by the store's last answer.
     others: (u32, Option<Instant>),
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Group {
     count: u32,
-    /// When the first of them was answered. It bounds how long the group grows.
+    /// When the first response of the group came. It bounds how long the group grows.
     first: Instant,
-    /// When the last of them was answered.
+    /// When the last response of the group came.
     at: Instant,
-    /// The exchange that told it first.
+    /// Number of the exchange that reported the group first.
     since: Option<u64>,
 }
 
 /// How long requests have waited for permits since the store granted one.
 #[derive(Debug, Default)]
 struct Starvation {
-    /// Since when they wait, if they do and the store answers.
+    /// Since when requests wait while the store answers.
     since: Option<Instant>,
     /// How long they waited before that.
     before: Duration,
@@ -131,29 +145,29 @@ struct News {
     closed_until: Option<Instant>,
 }
 
-/// What became of a request.
+/// Fate of a request that left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It was answered, or given up: the server may have counted it.
+    /// The server may have counted it: it was answered, or given up.
     Counted,
     /// It did not reach the server.
     NotSent,
 }
 
-/// What the gate is to do.
+/// What the gate is to do next.
 #[derive(Debug)]
 pub(crate) enum Next {
-    /// Make this exchange now, and call [`Permits::exchanged`] with its end.
+    /// Make this exchange now, and pass its answer to [`Permits::exchanged`].
     Exchange(ExchangeAsk),
-    /// Ask again at this time, or when something has changed.
+    /// Call [`Permits::next`] again at this time, or when something has changed.
     At(Instant),
-    /// Ask again when something has changed.
+    /// Call [`Permits::next`] again when something has changed.
     Idle,
 }
 
 impl Permits {
-    /// Returns an empty stock at a gate of which `limit` requests in a `window` are known, in a fleet that is expected to have
-    /// so many processes.
+    /// Returns an empty stock. The settings allow `limit` requests in a `window`, for a fleet of
+    /// `expected_processes`.
     pub(crate) fn new(limit: u32, window: Duration, expected_processes: u32) -> Self {
         Self {
             expected_processes: expected_processes.max(1),
@@ -185,7 +199,7 @@ impl Permits {
         }
     }
 
-    /// How many permits are left.
+    /// Number of permits that are left.
     pub(crate) fn stock(&mut self, now: Instant) -> u32 {
         if self.confirmed_at.is_some_and(|at| now.saturating_duration_since(at) >= self.window) {
             self.stock = 0;
@@ -193,19 +207,21 @@ impl Permits {
         self.stock
     }
 
-    /// A request leaves: with a permit, if the store answers and there is one. Returns whether it took one.
+    /// Records that a request leaves. It takes a permit if the store answers and a permit is left.
+    /// Returns whether it took a permit.
     pub(crate) fn leave(&mut self, now: Instant) -> bool {
         let has_permit = self.connected && self.stock(now) > 0;
         self.stock -= u32::from(has_permit);
-        // Most often the last place: threads may meet under the gate's lock in another order than they read the clock.
+        // Usually at the end. Threads may take the gate's lock in another order than they read the
+        // clock.
         let at = self.in_flight.partition_point(|sent| *sent <= now);
         self.in_flight.insert(at, now);
         has_permit
     }
 
-    /// A request that left at `sent_at` has come back, or never will.
+    /// Records the fate of the request that left at `sent_at`.
     pub(crate) fn returned(&mut self, sent_at: Instant, fate: Fate, now: Instant) {
-        // A request that was late with its answer has been counted already.
+        // A request whose response was late has been counted already.
         let Ok(at) = self.in_flight.binary_search(&sent_at) else { return };
         self.in_flight.remove(at);
         match fate {
@@ -222,7 +238,7 @@ impl Permits {
         self.forget(now);
     }
 
-    /// Counts requests as answered that should have been.
+    /// Counts overdue requests as answered.
     fn settle(&mut self, now: Instant) {
         while self.in_flight.front().is_some_and(|sent| *sent + self.window / UNANSWERED_DIVISOR <= now) {
             self.in_flight.pop_front();
@@ -231,7 +247,7 @@ impl Permits {
         }
     }
 
-    /// The server wants no request for this long.
+    /// Records that the server wants no request for this long.
     pub(crate) fn refused(&mut self, wait: Duration, now: Instant) {
         let until = now + wait;
         self.closed_until = self.closed_until.max(Some(until));
@@ -239,7 +255,8 @@ impl Permits {
         self.news.urgent = true;
     }
 
-    /// The server stated its limit, and perhaps its window. It is told at once if it is new.
+    /// Records the limit, and perhaps the window, that the server stated. The store gets a new
+    /// limit at once.
     pub(crate) fn limit_stated(&mut self, limit: u32, window: Option<Duration>, now: Instant) {
         let window = window.unwrap_or(self.window);
         self.news.urgent |= (limit, window) != (self.limit, self.window);
@@ -248,17 +265,18 @@ impl Permits {
         self.news.limit = Some((limit, window));
     }
 
-    /// The server stated what is left of its window. It is told with the next exchange.
+    /// Records the rest of the window that the server stated. The store gets it with the next
+    /// exchange.
     pub(crate) fn window_stated(&mut self, stated: Stated, now: Instant) {
         self.news.stated = Some((stated, now));
     }
 
-    /// Whether the store answered last. If not, the process is alone.
+    /// Whether the store answered the last exchange. If not, the process is alone.
     pub(crate) fn is_connected(&self) -> bool {
         self.connected
     }
 
-    /// Whether the store is about to be asked, although it did not answer last: it may be back.
+    /// Whether a store that did not answer the last exchange is due to be asked again.
     pub(crate) fn is_retry_due(&self, now: Instant) -> bool {
         self.ask_at.is_none_or(|at| at <= now)
     }
@@ -268,7 +286,8 @@ impl Permits {
         self.recovers_until.is_some_and(|until| until > now)
     }
 
-    /// How many processes share the gate, as the store said last. Zero if it never did.
+    /// Number of processes that share the gate, by the store's last answer. Zero if it never
+    /// answered.
     pub(crate) fn processes(&self) -> u32 {
         self.processes
     }
@@ -285,7 +304,7 @@ impl Permits {
         let used = answered.saturating_add(self.count_in_flight());
         let (others, others_until) = self.others;
         if !self.connected && used.saturating_add(others) >= self.fleet_limit {
-            // What the others had taken when the store was lost.
+            // The places that the other processes had taken when the store was lost.
             if let Some(until) = others_until.filter(|until| *until > now) {
                 return Some(until);
             }
@@ -294,11 +313,11 @@ impl Permits {
             return None;
         }
         let first_free = self.recent.front().map(|group| group.at + self.window);
-        // With everything in flight the next answer decides.
+        // If all places are in flight, the next response decides.
         Some(first_free.unwrap_or(now + self.window / UNANSWERED_DIVISOR))
     }
 
-    /// Whether nothing would be lost with this stock.
+    /// Whether the stock can be dropped without a loss.
     pub(crate) fn is_idle(&mut self, now: Instant) -> bool {
         self.settle(now);
         self.forget(now);
@@ -313,13 +332,13 @@ impl Permits {
         u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX)
     }
 
-    /// Until when nothing may be sent, whatever the stock.
+    /// Until when no request may be sent, even with a permit.
     pub(crate) fn closed_until(&self, now: Instant) -> Option<Instant> {
         self.closed_until.max(self.store_closed_until).filter(|until| *until > now)
     }
 
-    /// When there is something to ask or to tell, with `line` requests that wait for a permit. `None` if there is nothing,
-    /// or an exchange is under way.
+    /// When there is something to ask or to report, if `line` requests wait for a permit. `None` if
+    /// there is nothing, or if an exchange is under way.
     pub(crate) fn due(&mut self, line: u32, now: Instant) -> Option<Instant> {
         self.settle(now);
         if line > 0 && self.connected {
@@ -342,8 +361,8 @@ impl Permits {
         Some(if self.connected { at } else { at.max(self.ask_at.unwrap_or(now)) })
     }
 
-    /// What is to be done now, with `line` requests that wait for a permit. `number` is the number of the exchange, if it is
-    /// made.
+    /// What is to be done now, if `line` requests wait for a permit. `number` gives the exchange
+    /// its number, if there is one.
     pub(crate) fn next(&mut self, line: u32, process: u64, number: impl FnOnce() -> u64, now: Instant) -> Next {
         match self.due(line, now) {
             None => Next::Idle,
@@ -366,7 +385,7 @@ impl Permits {
             self.stated_until = None;
             (self.limit, self.window) = self.configured;
         }
-        // Nobody waits for what is left over, so it goes back.
+        // No request waits for the surplus permits, so they go back.
         self.stock = self.stock.min(line);
         let news = mem::take(&mut self.news);
         let mut ask = ExchangeAsk::new(process, number);
@@ -396,14 +415,14 @@ impl Permits {
         ask
     }
 
-    /// An exchange has ended without an answer, or none can be made.
+    /// Records that an exchange has ended without an answer, or that no exchange can be made.
     pub(crate) fn unanswered(&mut self, ask: Option<&ExchangeAsk>, now: Instant) {
         self.under_way = false;
         if mem::take(&mut self.connected) {
             self.lost_at = Some(now);
         }
         self.ask_at = Some(now + RETRY);
-        // An idle process stops asking when a window is over: there is nothing left to tell then.
+        // An idle process stops asking after a window: there is nothing left to report then.
         self.forget(now);
         if !self.untold.is_empty() {
             self.tell_since.get_or_insert(now);
@@ -417,7 +436,7 @@ impl Permits {
         self.news.urgent = self.news.closed_until.is_some_and(|until| until > now);
     }
 
-    /// An exchange has ended: with the store's answer, or without one.
+    /// Records that an exchange has ended, with the store's answer if there is one.
     pub(crate) fn exchanged(&mut self, ask: &ExchangeAsk, answer: Option<Exchanged>, now: Instant) {
         let Some(answer) = answer else { return self.unanswered(Some(ask), now) };
         self.under_way = false;
@@ -427,7 +446,7 @@ impl Permits {
             let outage = now.saturating_duration_since(lost_at);
             self.recovers_until = Some(now + outage.saturating_mul(2).min(LONGEST_RECOVERY) + REPORT);
         }
-        // What comes from the store is bounded: it may be garbage.
+        // All values from the store are bounded, since they may be garbage.
         self.stock = self.stock.saturating_add(answer.granted.min(ask.want));
         self.processes = answer.processes;
         self.others = (answer.others, Some(now + answer.others_for.min(LONGEST_WAIT)));
@@ -436,7 +455,7 @@ impl Permits {
             self.starvation = Starvation::default();
         }
         let patience_left = self.patience().saturating_sub(self.starvation.total(now));
-        // A store that grants nothing is not asked for more at once, whatever it says.
+        // A store that grants nothing is not asked again at once, even if it says so.
         let least = if answer.granted == 0 && ask.want > 0 { RETRY } else { Duration::ZERO };
         let ask_again = answer.ask_again.max(least).min(LONGEST_WAIT).min(patience_left);
         self.ask_at = (!ask_again.is_zero()).then(|| now + ask_again);
@@ -447,7 +466,7 @@ impl Permits {
             self.forget(now);
             self.untold = self.recent.clone();
             if !self.untold.is_empty() {
-                // A store whose epoch changes each time is broken, and is not told at once.
+                // A store whose epoch changes each time is broken, and gets no urgent report.
                 self.news.urgent |= !self.epoch_changed;
                 self.tell_since.get_or_insert(now);
             }
@@ -458,12 +477,12 @@ impl Permits {
         }
     }
 
-    /// The store counts as lost for a while, whatever it answers.
+    /// Counts the store as lost for a while, whatever it answers.
     fn doubt(&mut self, now: Instant) {
         self.unanswered(None, now);
         self.ask_at = Some(now + LONGEST_WAIT);
         self.others = (0, None);
-        // It is doubted sooner the next time, unless it grants a permit.
+        // The next doubt comes sooner, unless the store grants a permit.
         self.starvation = Starvation { since: None, before: self.patience() / 2 };
     }
 
@@ -479,7 +498,8 @@ impl Permits {
     }
 }
 
-/// Adds one answer to the last group, if that began recently and was not told yet.
+/// Adds one response to the last group, if that group began recently and was not yet reported.
+/// Otherwise to a new group.
 fn add(groups: &mut VecDeque<Group>, now: Instant, gap: Duration) {
     match groups.back_mut() {
         Some(group) if group.since.is_none() && now.saturating_duration_since(group.first) < gap => {

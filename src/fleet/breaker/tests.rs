@@ -53,7 +53,8 @@ fn a_probe_on_a_runtime_that_is_not_driven_leaves_the_way_to_the_next_one() {
     assert!(breaker.enter(now + millis(100 + 1249)).is_none(), "a second probe");
     let next = breaker.enter(now + millis(100 + 1250)).expect("the first probe should have ended");
     assert!(breaker.enter(now + millis(100 + 1251)).is_none(), "a third probe");
-    // It has failed once before, and the late end of the first probe changes nothing then.
+    // The breaker has failed once before, so the pause doubles once. The late end of the first
+    // probe changes nothing.
     assert_eq!(next.failed(now + millis(1400), 0.0), Change::None);
     assert_eq!(stuck.failed(now + millis(1500), 0.0), Change::None);
     assert!(breaker.enter(now + millis(1599)).is_none());

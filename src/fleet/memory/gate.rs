@@ -1,36 +1,43 @@
 //! One allowance of requests, as one state machine.
 //!
-//! Pure: the store's clock comes in as an argument, in milliseconds. The script `redis/exchange.lua` is the same machine, and
-//! a test compares the two step by step.
+//! Pure: the store's clock comes in as an argument, in milliseconds. The script
+//! `redis/exchange.lua` is the same machine, and a test compares the two step by step.
 //!
-//! 1. A request occupies a place from the grant of its permit until one window after its answer: whichever window of the
-//!    server it was counted in, that window is over by then. The sum is taken from the places and accounts each time.
-//! 2. An account says what its process holds, by the last exchange of that process that was carried out. Permits that were
-//!    granted in an answer that never arrived disappear with the next exchange.
-//! 3. An exchange with a number that is not above the last one of its process changes nothing: it was overtaken.
-//! 4. Requests that were sent without a permit are registered, and nothing is granted for a sixtieth of the window, so that
-//!    the other processes can report theirs. If the store has lost its contents, the first process that remembers tells what
-//!    the others had taken too; each of them that comes back replaces its part of that.
-//! 5. Each process that waits has a claim to an even share of the window, in the order of arrival: the limit divided by the
-//!    processes that wait or have used the window. A process gets more only if that leaves the claims of the others intact.
+//! 1. A request occupies a place from the grant of its permit until one window after its response.
+//!    By then the window in which the server counted it is over. The sum is taken anew from the
+//!    places and accounts at each exchange.
+//! 2. An account has the permits that its process holds, as of the process's last exchange that was
+//!    carried out. If the answer to an exchange is lost, the permits granted in it disappear with
+//!    the next exchange.
+//! 3. An exchange changes nothing if its number is not larger than the last number of its process:
+//!    a later exchange has overtaken it.
+//! 4. If a process reports requests that it sent without a permit, they occupy places, and nothing
+//!    is granted for a sixtieth of the window, so that the other processes can report theirs. If
+//!    the store has lost its contents, the first process that remembers also reports what the other
+//!    processes had taken. Each of those processes replaces its part of that sum when it reports.
+//! 5. Each waiting process has a claim to an even share of the window, in the order of arrival. The
+//!    share is the limit divided by the number of processes that wait or have used the window. A
+//!    process gets more than its share only if the claims of the other processes stay intact.
 
 use std::collections::BTreeMap;
 
 use super::super::store::{ExchangeAsk, Exchanged};
 use super::{duration, millis, slot::HOLD_SHARE};
 
-/// An account outlives the window by this, for a request that is long in coming back.
+/// An account outlives the window by this long, for requests with late responses.
 const GRACE: u64 = 30 * 1000;
-/// A waiter is forgotten if it is this late.
+/// The store forgets a waiting process that asks again this late.
 const LATE: u64 = 2000;
-/// How soon a process asks again for what others have a claim to and may not want.
+/// How soon a process asks again for permits to which other processes have a claim. They may not
+/// use it.
 const SOON: u64 = 500;
 const SHORTEST_WAIT: u64 = 20;
-/// A waiter asks at least this often in a window: permits that come back unused are not foreseen.
+/// How often a waiting process asks in a window, at least. The store cannot foresee permits that
+/// come back unused.
 const ASKS_PER_WINDOW: u64 = 4;
-/// What a server says holds for this many windows, unless it says it again.
+/// A limit that the server stated holds for this many windows, unless the server states it again.
 const MEMORY: u64 = 5;
-/// A refusal closes the gate for at most this long.
+/// Longest time for which a refusal closes the gate.
 const LONGEST_CLOSED: u64 = 5 * 60 * 1000;
 
 #[derive(Debug, Default)]
@@ -40,7 +47,7 @@ pub(super) struct Gate {
     closed_until: u64,
     limit: u64,
     window: u64,
-    /// Until when `limit` and `window` are what the server stated.
+    /// Until when `limit` and `window`, which the server stated, are valid.
     stated_until: u64,
     arrivals: u64,
     remembered_by: u64,
@@ -51,9 +58,10 @@ pub(super) struct Gate {
 /// Process, exchange, and the position in that exchange.
 type Place = (u64, u64, usize);
 
-/// The part of the server's count that is not the fleet's.
+/// Requests in the server's count that the fleet did not send.
 const OUTSIDERS: Place = (0, 0, 0);
-/// What a process remembers of the others, after the store has lost its contents.
+/// Requests of the other processes that the first process remembers, after the store has lost its
+/// contents.
 const REMEMBERED: Place = (0, 1, 0);
 
 #[derive(Debug)]
@@ -99,7 +107,8 @@ impl Gate {
             }
         }
 
-        // A process that remembers another epoch tells everything next, now that it knows.
+        // A process with another epoch learns of the new one by this exchange, and reports
+        // everything in the next.
         let is_news = ask.epoch != 0 && ask.epoch != self.epoch;
         let mut used = 0;
         for (position, group) in ask.used.iter().enumerate().filter(|(_, group)| !is_news && group.since > number) {
@@ -174,14 +183,16 @@ impl Gate {
         places + held
     }
 
-    /// What one process holds and has used.
+    /// Number of places of one process: permits that it holds, and requests that still occupy a
+    /// place.
     fn occupied(&self, process: u64) -> u64 {
         let places = self.places.range((process, 0, 0)..=(process, u64::MAX, usize::MAX));
         let held = self.accounts.get(&process).map_or(0, |account| account.held);
         held + places.map(|(_, taken)| taken.count).sum::<u64>()
     }
 
-    /// When the last place of the other processes is free. A permit that is held becomes free after a window, `at_latest`.
+    /// When the last place of the other processes becomes free. A held permit becomes free after a
+    /// window, `at_latest`.
     fn others_until(&self, process: u64, at_latest: u64) -> u64 {
         if self.accounts.iter().any(|(other, account)| *other != process && account.held > 0) {
             return at_latest;
@@ -190,7 +201,7 @@ impl Gate {
         others.map(|(_, taken)| taken.free_at).max().unwrap_or(0).min(at_latest)
     }
 
-    /// How many permits the process gets, and when it asks again.
+    /// Number of permits that the process gets, and when it is to ask again.
     fn grant(&self, process: u64, want: u64, limit: u64, window: u64, now: u64) -> (u64, u64) {
         if want == 0 {
             return (0, 0);
@@ -233,7 +244,8 @@ impl Gate {
         (granted, ask_again)
     }
 
-    /// How long until more than `ahead` further places are free, as far as that is known, and at most a part of the window.
+    /// How long until more than `ahead` further places are free, as far as the store can know: at
+    /// most a part of the window.
     fn until_free(&self, ahead: u64, window: u64, now: u64) -> u64 {
         let mut places: Vec<(u64, u64)> = self.places.values().map(|taken| (taken.free_at, taken.count)).collect();
         places.sort_unstable();

@@ -1,4 +1,4 @@
-//! A store in memory, for layers that share within one process and for tests.
+//! A store in memory: for the layers of one process, and for tests.
 
 mod gate;
 mod slot;
@@ -18,14 +18,16 @@ use super::store::{
     Renewed, SharedStore, Slot, StoreFuture,
 };
 
-/// Longest duration that a store counts with: a day and an hour, longer than any lifetime or window.
+/// Longest duration that a store counts with: 25 hours, which is longer than any lifetime or
+/// window.
 const LONGEST: Duration = Duration::from_secs(25 * 60 * 60);
 
 /// Store in memory, for several layers of one process and for tests of a fleet.
 ///
-/// It follows the rules of [`SharedStore`] exactly as [`RedisStore`](super::RedisStore) does, and never fails. Its clock is
-/// tokio's, so that tests with paused time need no real minute. Share it between several
-/// [`SharedState`](crate::SharedState)s as an `Arc`: each of them is then one process of the fleet.
+/// It follows the rules of [`SharedStore`] exactly as [`RedisStore`](super::RedisStore) does, and
+/// is always available. Its clock is tokio's, so that tests with paused time need no real minute.
+/// To share it between several [`SharedState`](crate::SharedState)s, give each of them a clone of
+/// an `Arc` of it. Each of them is then one process of the fleet.
 ///
 /// # Examples
 ///
@@ -58,12 +60,12 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// Forgets everything, as a server does that is restarted without its contents.
+    /// Forgets everything, like a server that restarts without its contents.
     pub fn clear(&self) {
         *self.lock() = Contents::default();
     }
 
-    /// Milliseconds since the first call, from 1.
+    /// Milliseconds since the first call. The first call returns 1.
     fn now(&self) -> u64 {
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -125,9 +127,10 @@ impl fmt::Debug for MemoryStore {
     }
 }
 
-/// Milliseconds of a duration, as both stores count it: rounded down, and bounded, so that no sum overflows.
+/// Converts a duration to milliseconds, as both stores do: rounded down, and bounded so that no sum
+/// overflows.
 pub(super) fn millis(duration: Duration) -> u64 {
-    // Bounded to 90 million milliseconds, which fit.
+    // At most 90 million milliseconds, so the value fits.
     duration.min(LONGEST).as_millis() as u64
 }
 

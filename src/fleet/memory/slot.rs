@@ -1,15 +1,16 @@
 //! The token of one client secret and the allowance of fetches, as one state machine.
 //!
-//! Pure: the store's clock comes in as an argument, in milliseconds. The scripts in `redis/*.lua` are the same machine, and a
-//! test compares the two step by step.
+//! Pure: the store's clock comes in as an argument, in milliseconds. The scripts in `redis/*.lua`
+//! are the same machine, and a test compares the two step by step.
 //!
-//! 1. A fence is larger than every fence, generation and moment that the slot or the caller has seen, so that it never runs
-//!    back, even if the store has lost its contents.
-//! 2. At most one process holds the lease. A lease that has ended is given to the next process that asks.
-//! 3. A fetch occupies its place until it can no longer be counted in a window of the server: one window after it ended, or
-//!    after the last moment at which it can still arrive.
-//! 4. A record that is refused or older than an invalidation is never answered again.
-//! 5. A forced record gets one verdict. "Cured" is final and takes "in vain" back.
+//! 1. A fence is larger than every fence and generation that the slot or the caller knows, and at
+//!    least the present time. So fences always rise, even if the store has lost its contents.
+//! 2. At most one process holds the lease. After it has ended, the next process that asks gets it.
+//! 3. A fetch occupies its place as long as the server may count it: until one window after it
+//!    ended, or, if it was not answered, after the last moment at which it can arrive.
+//! 4. The slot never returns a record that was refused, or that is older than an invalidation.
+//! 5. A record from a forced refresh gets one verdict: `Cured` or `Vain`. `Cured` is final, and
+//!    replaces `Vain`.
 
 use std::collections::BTreeMap;
 
@@ -19,22 +20,24 @@ use super::super::store::{
 };
 use super::{duration, millis};
 
-/// How long a process counts as one of the fleet after it has asked for a token: longer than a token of the Turris API
-/// lives, which is an hour.
+/// How long a process counts as a member of the fleet after its last ask for a token. That is
+/// longer than the lifetime of a token of the Turris API, one hour.
 const SEEN: u64 = 65 * 60 * 1000;
-/// One place in this many is kept for a fetch that a 401 made necessary.
+/// One place in this many is reserved for fetches that a 401 made necessary.
 const PLACES_PER_RESERVED: u64 = 5;
-/// First cool-down and first pause; each further one is twice as long, up to the longest.
+/// First cool-down, and first pause of forced refreshes. Each further one is twice as long, up to
+/// [`LONGEST`].
 const SHORTEST: u64 = 1000;
 const LONGEST: u64 = 60 * 1000;
-/// A wait that a server asks for is believed up to here.
+/// Longest wait that is accepted from a server.
 const LONGEST_ASKED_FOR: u64 = 5 * 60 * 1000;
-/// The doublings after which a cool-down is certainly the longest.
+/// After so many doublings a cool-down has certainly reached [`LONGEST`].
 const MOST_DOUBLINGS: u64 = 16;
-/// After the store has lost its contents it grants nothing for this part of a window, so that all can report.
+/// After the store has lost its contents, it grants nothing for this part of a window, so that all
+/// processes can report.
 pub(super) const HOLD_SHARE: u64 = 60;
 
-/// The allowance of fetches: one for all secrets of a client.
+/// The allowance of fetches. All secrets of a client share it.
 #[derive(Debug, Default)]
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct Quota {
@@ -42,10 +45,10 @@ pub(super) struct Quota {
     hold_until: u64,
     /// When each place becomes free.
     places: BTreeMap<Place, u64>,
-    /// When each process has asked last.
+    /// When each process last asked.
     processes: BTreeMap<u64, u64>,
     left: u64,
-    /// Until when `left` says something.
+    /// Until when `left` is valid.
     left_until: u64,
 }
 
@@ -57,7 +60,7 @@ type Place = (u64, u64, u32);
 pub(super) struct Slot {
     record: Option<Stored>,
     fence: u64,
-    /// Generation of the latest record, also if it has been removed.
+    /// Generations up to this one were invalidated.
     invalid: u64,
     lease: Option<Lease>,
     cooling_until: u64,
@@ -72,7 +75,7 @@ pub(super) struct Slot {
 struct Stored {
     generation: u64,
     sealed: Vec<u8>,
-    /// Negative if the token is older than the clock.
+    /// Negative if the token was issued before the clock's zero.
     issued_at: i64,
     lifetime: u64,
     forced: bool,
@@ -101,7 +104,8 @@ impl Quota {
             self.epoch = now.max(ask.epoch + 1);
         }
         let window = millis(ask.window);
-        // Once for all, and again for a process that has something to report: it shows that others may have, too.
+        // The first process that remembers starts the hold. A process that reports fetches extends
+        // it: other processes may have fetches to report, too.
         let remembers = ask.epoch != 0 && ask.epoch != self.epoch;
         if remembers && (self.hold_until == 0 || !ask.fetched.is_empty()) {
             self.hold_until = self.hold_until.max(now + window / HOLD_SHARE);
@@ -115,7 +119,7 @@ impl Quota {
         self.places.retain(|_, free_at| *free_at > now);
     }
 
-    /// How long until there is a place; zero if there is one now.
+    /// How long until a place is free. Zero if one is free now.
     fn wait(&self, limit: u32, recovery: bool, now: u64) -> u64 {
         let limit = u64::from(limit);
         let reserved = if recovery { 0 } else { limit / PLACES_PER_RESERVED };
@@ -194,7 +198,8 @@ impl Slot {
         Answer::Lease { fence, forced }
     }
 
-    /// Marks the record as refused if it is the caller's. Returns how long the refusal changes nothing, if it is paused.
+    /// Marks the record as refused if it is the caller's token. If forced refreshes are paused, it
+    /// changes nothing and returns how long the pause lasts.
     fn refuse(&mut self, ask: &AcquireAsk, now: u64) -> Option<u64> {
         let record = self.record.as_mut().filter(|record| record.generation == ask.have && !record.refused)?;
         if self.paused_until > now {
@@ -205,7 +210,8 @@ impl Slot {
             match record.verdict {
                 Verdict::Cured if ask.repeatable => {}
                 Verdict::Open | Verdict::Cured => self.pause(now),
-                // Its own pause is over. The next one begins now, before there is a verdict on the next generation.
+                // The pause of this record is over. The next pause begins now, without waiting for
+                // the verdict on the next generation.
                 Verdict::Vain => self.paused_until = now + doubled(self.vain.saturating_sub(1)),
             }
         }
@@ -315,7 +321,7 @@ impl Slot {
 }
 
 impl Stored {
-    /// A clock that ran back must not make a token live longer than it was issued for.
+    /// Remaining lifetime. Bounded by the lifetime: a clock that ran back must not prolong it.
     fn remaining(&self, now: u64) -> u64 {
         let expires_at = self.issued_at + self.lifetime.cast_signed();
         u64::try_from(expires_at - now.cast_signed()).unwrap_or(0).min(self.lifetime)

@@ -72,7 +72,7 @@ impl Process {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Store {
     Answers,
-    /// Carries it out, and the answer is lost.
+    /// Carries the exchange out, and loses the answer.
     LosesAnswers,
 }
 
@@ -90,7 +90,7 @@ async fn run(
     for round in 0.. {
         let mut wake = Instant::now() + seconds(1.0);
         let now = Instant::now();
-        // Not always in the order in which they came.
+        // The order of the processes changes from round to round.
         let middle = round * 7 % processes.len();
         let (first, rest) = processes.split_at_mut(middle);
         for process in rest.iter_mut().chain(first) {
@@ -192,14 +192,14 @@ async fn three_hundred_processes_are_served_in_the_order_of_their_arrival() {
     let order: Vec<_> = processes.iter().map(|process| process.sent[0]).collect();
     let late = order.windows(2).filter(|pair| pair[0] > pair[1] + seconds(15.0)).count();
     assert!(late <= 10, "{late} processes were overtaken by a whole window");
-    // Trap 5: waiters without order all ask whenever a place becomes free.
+    // Without an order, all waiting processes ask whenever a place becomes free.
     let calls: u64 = processes.iter().map(|process| process.exchanges).sum();
     assert!(calls <= 300 * 20, "{calls} calls");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_forgets_everything_is_told_and_nothing_is_refused() {
-    // Invariant 4, and trap 2: without the second report the store would grant a window twice.
+    // Invariant 4: without the second report the store would grant a window twice.
     let (store, mut server) = (MemoryStore::new(), Server::new(Windows::Sliding, 60));
     let mut processes: Vec<_> = (1..=4).map(|number| Process::new(number, 75)).collect();
     let mut cleared = Duration::ZERO;
@@ -239,7 +239,7 @@ async fn a_process_that_has_the_store_to_itself_tells_it_what_it_forgot() {
 
 #[tokio::test(start_paused = true)]
 async fn answers_that_are_lost_grant_nothing_twice_and_count_nothing_twice() {
-    // Invariant 3, and trap 1: the store has carried the call out, and the process has not heard of it.
+    // Invariant 3: the store has carried the exchange out, and its answer was lost.
     let (store, mut server) = (MemoryStore::new(), Server::new(Windows::Sliding, 60));
     let mut processes: Vec<_> = (1..=4).map(|number| Process::new(number, 75)).collect();
     let health = |_, exchange: u64| if exchange.is_multiple_of(3) { Store::LosesAnswers } else { Store::Answers };
@@ -309,7 +309,8 @@ async fn a_process_that_dies_with_permits_blocks_them_for_a_window_and_half_a_mi
 
 #[tokio::test(start_paused = true)]
 async fn waiters_are_told_to_come_when_it_is_their_turn_and_none_gets_the_place_of_one_before_it() {
-    // Trap 5: waiters without order all ask for the first place that becomes free, and the luckiest gets it.
+    // Without an order, all waiting processes ask for the first free place, and the luckiest gets
+    // it.
     let store = MemoryStore::new();
     let gate = Gate::new("test:1:{client}", "writes");
     let ask = |process, number, want| {
@@ -361,7 +362,7 @@ async fn a_request_that_is_never_answered_holds_its_permit_for_a_quarter_of_a_wi
     let Next::Exchange(ask) = permits.next(0, 1, || 2, late + SETTLE) else { panic!("it counts as answered") };
     assert_eq!((ask.held, ask.used.len()), (0, 1));
     permits.exchanged(&ask, store.exchange(&gate, &ask).await.ok(), late + SETTLE);
-    // Its answer changes nothing any longer.
+    // The late response changes nothing.
     permits.returned(now, Fate::Counted, late + WINDOW);
     assert!(permits.is_idle(late + WINDOW));
 }

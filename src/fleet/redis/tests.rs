@@ -1,4 +1,4 @@
-//! What is made of a server's answers, whatever they are, in paused time.
+//! How the store reads a server's answers, sensible or not, in paused time.
 
 use std::{
     future::ready,
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A runner that answers from a list, and remembers what it was asked.
+/// A runner that answers from a list, and records the calls.
 #[derive(Clone, Default)]
 struct Listed {
     answers: Arc<Mutex<Vec<ScriptReply>>>,

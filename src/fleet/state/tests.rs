@@ -1,4 +1,4 @@
-//! The calls that a process makes, against stores that answer late, never, or with an error, in paused time.
+//! The calls of a process to stores that answer late, never, or with an error, in paused time.
 
 use std::{
     future::{pending, ready},
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// What a [`Scripted`] store does with its next call.
+/// How a [`Scripted`] store treats its next call.
 #[derive(Clone, Copy)]
 enum Health {
     Answers,
@@ -23,7 +23,7 @@ enum Health {
     Fails,
 }
 
-/// A store that does as it is told, and counts its calls.
+/// A store that follows a script, and counts its calls.
 struct Scripted {
     health: std::sync::Mutex<Health>,
     calls: AtomicU32,
@@ -108,7 +108,7 @@ async fn a_store_that_does_not_answer_costs_one_deadline_and_then_nothing() {
         let (before, started) = (store.calls(), Instant::now());
         assert!(!call(&state).await);
         assert!(started.elapsed() <= DEFAULT_DEADLINE);
-        // Trap 6: without the breaker each of these would wait for a deadline of its own.
+        // Without the breaker each of these calls would wait for a deadline of its own.
         let started = Instant::now();
         for _ in 0..1000 {
             assert!(!call(&state).await);

@@ -10,7 +10,7 @@ use super::*;
 /// Longer than a lease, and shorter than the window of the allowance.
 const STEP: u64 = 4_000;
 const DEPTH: u32 = 7;
-/// With a limit of one, few steps are enough to exceed it. With three, more orders are possible.
+/// A limit of one can be exceeded in few steps. A limit of three permits more orders.
 const LIMITS: [u32; 2] = [1, 3];
 const WINDOW: Duration = Duration::from_secs(60);
 
@@ -18,9 +18,9 @@ const WINDOW: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Process {
     have: u64,
-    /// The lease that the process believes to hold: its fence, and whether its request was sent.
+    /// The lease that the process believes it holds: its fence, and whether its request was sent.
     lease: Option<(u64, bool)>,
-    /// The last generation that was published or adopted, if it is in use.
+    /// The generation that the process uses: the last that it published or adopted.
     uses: Option<u64>,
 }
 
@@ -54,9 +54,10 @@ struct World {
     quota: Quota,
     now: u64,
     processes: [Process; 2],
-    /// The lease that was given last, unless it was given back or an invalidation ended it: its process and its end.
+    /// The last lease, as its process and its end. `None` after it was given back, or after an
+    /// invalidation ended it.
     lease: Option<(usize, u64)>,
-    /// The largest fence that was ever given, and the moments of the requests that were sent.
+    /// The largest fence that was ever given, and the times at which requests were sent.
     largest_fence: u64,
     sent_at: Vec<u64>,
     /// Generations up to this one were invalidated.
@@ -66,7 +67,7 @@ struct World {
 }
 
 impl World {
-    /// What decides about the future.
+    /// All state that decides what can happen next.
     fn fingerprint(&self) -> String {
         format!(
             "{:?}",
@@ -116,7 +117,7 @@ impl World {
                 self.gave_back(who);
                 self.processes[who].lease = None;
             }
-            // It forgets everything, and the store hears nothing of it.
+            // The process forgets everything, and the store does not notice.
             (Action::Die, _) => self.processes[who] = Process::default(),
             (Action::Invalidate, _) => {
                 self.slot.invalidate(&InvalidateAsk::new(process.have), self.now);

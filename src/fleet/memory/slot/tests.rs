@@ -58,7 +58,7 @@ impl At {
 
 #[test]
 fn a_lease_whose_holder_dies_is_given_on_within_three_seconds_and_the_dead_one_publishes_nothing() {
-    // Trap 3: a lease as long as the patience of those who wait would make all of them fail.
+    // If a lease lasted as long as the patience of the waiting processes, all of them would fail.
     let (mut at, one, other) = (At::new(), AcquireAsk::new(1), AcquireAsk::new(2));
     let dead = at.lease(&one);
     at.now += 2999;
@@ -132,7 +132,7 @@ fn a_dead_holders_place_stays_taken_until_its_fetch_can_no_longer_be_counted() {
 
 #[test]
 fn a_store_that_forgot_waits_for_reports_before_it_grants_and_counts_them() {
-    // Trap 2.
+    // A store that has lost its contents must not grant a used allowance again.
     let (mut at, mut ask) = (At::new(), AcquireAsk::new(1));
     ask.epoch = 17;
     ask.limit = 1;
@@ -155,7 +155,7 @@ fn a_store_that_forgot_waits_once_for_a_thousand_processes_with_nothing_to_repor
         at.acquire(&next)
     };
     assert_eq!(ask(&mut at), Answer::Busy(Duration::from_secs(1)));
-    // They refresh over 75 s.
+    // The processes refresh over 75 s.
     for _ in 0..13 {
         at.now += 75;
         assert!(matches!(ask(&mut at), Answer::Busy(_)));
