@@ -607,7 +607,8 @@ impl Lease {
         self.failure = Some(error.clone());
     }
 
-    /// Gives the fleet the token that was fetched. The call to the store is detached: no request waits for it.
+    /// Gives the fleet the token that was fetched. The call to the store is detached: no request
+    /// waits for it.
     pub(super) fn publish(mut self, issued: &mut IssuedToken) {
         self.published = true;
         issued.shared_as = self.fence;

@@ -20,7 +20,8 @@
 //!    taken.
 //! 7. A store that grants nothing while requests wait may be hostile. The patience with it is the
 //!    longest wait that a server asks for, and the windows that the expected processes need. After
-//!    that the store counts as lost for as long again. A permit ends the doubt if the gate is open.
+//!    that the store counts as lost for the longest wait of a server. A permit ends the doubt if
+//!    the gate is open.
 //! 8. A request without a response counts as answered after a quarter of the window, so that it
 //!    does not hold its permit for ever.
 //! 9. The stock is valid for one window after the last ask. The store forgets a process that no
@@ -371,7 +372,8 @@ impl Permits {
         }
     }
 
-    /// How long requests wait before a store that grants nothing counts as lost: see the invariants.
+    /// How long requests wait before a store that grants nothing counts as lost: see the
+    /// invariants.
     fn patience(&self) -> Duration {
         let windows = self.expected_processes.div_ceil(self.limit.max(1));
         LONGEST_WAIT.saturating_add(self.window.saturating_mul(windows))

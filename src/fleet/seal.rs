@@ -1,4 +1,4 @@
-//! The seal on a token in the store: encryption that only a process with the client secret can make or open.
+//! The seal on a token in the store. Only a process with the client secret can make it or open it.
 
 use std::fmt::Write;
 
@@ -12,12 +12,14 @@ use zeroize::Zeroizing;
 
 use super::store::LARGEST_RECORD;
 
-/// Version of the records and the keys' derivation. Crate versions with different ones share nothing.
+/// Version of the records and of the derivation of keys. Crate versions with different schemas
+/// share nothing.
 pub(super) const SCHEMA: u8 = 1;
 
 const NONCE: usize = 24;
 
-/// What is authenticated beside the token: a store cannot pass a record off as another one.
+/// Data that is authenticated with the token, so that a store cannot pass one record off as
+/// another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct About {
     pub(super) generation: u64,
@@ -33,8 +35,9 @@ pub(super) struct SealKey {
 }
 
 impl SealKey {
-    /// Derives the key and its name from `client_secret`, by HKDF-SHA256 with an `info` of its own for each. The name reveals
-    /// neither. An `encryption_key` is the salt: without it nothing derived can be tried against guessed secrets.
+    /// Derives the key and its name from `client_secret`, by HKDF-SHA256 with a different `info`
+    /// for each. The name reveals neither. An `encryption_key` is the salt: without the salt no
+    /// guess of a secret can be tested.
     pub(super) fn derive(client: [u8; 16], client_secret: &str, encryption_key: Option<&[u8; 32]>) -> Self {
         let derivation = Hkdf::<Sha256>::new(encryption_key.map(<[u8; 32]>::as_slice), client_secret.as_bytes());
         let mut key = Zeroizing::new([0; 32]);
@@ -44,16 +47,17 @@ impl SealKey {
         Self { key, client, name: hexadecimal(&name).into() }
     }
 
-    /// The name of the key, which is that of the secret's slot.
+    /// The name of the key, which is the name of the secret's slot.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Encrypts `token`. `None` if the operating system has no random bytes, or the token is too long for a record.
+    /// Encrypts `token`. Returns `None` if the operating system has no random bytes, or if the
+    /// token is too long for a record.
     pub(super) fn seal(&self, token: &[u8], about: About) -> Option<Vec<u8>> {
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce).ok()?;
-        // With room for all that is added, so that the plain text is not left behind in freed memory.
+        // Enough capacity for all additions: a reallocation would leave plain text in freed memory.
         let mut text = Zeroizing::new(Vec::with_capacity(token.len() + 16));
         text.extend_from_slice(token);
         self.cipher().encrypt_in_place(&XNonce::from(nonce), &self.associated(about), &mut *text).ok()?;
@@ -61,7 +65,8 @@ impl SealKey {
         (sealed.len() <= LARGEST_RECORD).then_some(sealed)
     }
 
-    /// Decrypts what [`seal`](Self::seal) has made with the same key and the same `about`. `None` for anything else.
+    /// Decrypts a record that [`seal`](Self::seal) has made with the same key and the same `about`.
+    /// Returns `None` for anything else.
     pub(super) fn open(&self, sealed: &[u8], about: About) -> Option<Zeroizing<Vec<u8>>> {
         if sealed.len() > LARGEST_RECORD {
             return None;
@@ -77,7 +82,7 @@ impl SealKey {
         XChaCha20Poly1305::new((&*self.key).into())
     }
 
-    /// Parts of fixed lengths, so that no two meanings have the same bytes.
+    /// Joins parts of fixed lengths, so that different values always give different bytes.
     fn associated(&self, about: About) -> [u8; 34] {
         let mut bytes = [0; 34];
         let parts = [SCHEMA].into_iter().chain(self.client);

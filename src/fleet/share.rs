@@ -1,4 +1,4 @@
-//! One flight's part in the fleet's token: what it holds from attempt to attempt.
+//! A flight's lease, or its fetch without the store, from one token request to the next.
 
 use std::{
     mem,
@@ -13,11 +13,13 @@ use crate::{Credentials, TokenError, api::limits::RateLimits, observe, token::Is
 /// The part of `token_timeout` that a flight waits for the fetch of another process.
 const PATIENCE: f64 = 0.75;
 
-/// One flight's part: what it holds from attempt to attempt.
+/// The lease of one flight, or its fetch without the store. All token requests of the flight share
+/// it.
 pub(crate) struct FlightShare {
     member: Arc<Member>,
     held: Arc<Mutex<Held>>,
-    /// A flight that has waited for other processes until then goes on alone: a lease may be held by no process at all.
+    /// Until then a flight waits for other processes. After that it goes on alone, since the
+    /// process that holds the lease may be gone.
     patience_ends: Instant,
 }
 
@@ -39,17 +41,17 @@ impl FlightShare {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The token that the fleet has, or `None` if this flight is to send a request. `forced` if a 401 makes it necessary.
+    /// Returns the fleet's token, or `None` if this flight is to send a token request. `forced`
+    /// says that a 401 makes a new token necessary.
     ///
     /// # Errors
-    ///
-    /// As [`Member::acquire`].
+    /// Those of [`Member::acquire`], and of the lease's renewal.
     pub(crate) async fn prepare(
         &self,
         credentials: &Credentials,
         forced: bool,
     ) -> Result<Option<IssuedToken>, TokenError> {
-        // Taken out while the store is asked: if this future is dropped, the lease ends.
+        // The lease is taken out during the call, so that it ends if this future is dropped.
         let held = mem::take(&mut *self.held());
         if let Held::Lease(lease) = held
             && lease.is_for(&self.member, credentials)
@@ -75,7 +77,7 @@ impl FlightShare {
         Ok(None)
     }
 
-    /// A request is sent now.
+    /// Records that a token request is sent now.
     pub(crate) fn record_sent(&self) {
         match &mut *self.held() {
             Held::Lease(lease) => lease.record_sent(),
@@ -84,7 +86,7 @@ impl FlightShare {
         }
     }
 
-    /// The head of the answer is there.
+    /// Records that the head of the response has arrived.
     pub(crate) fn record_answer(&self, limits: &RateLimits) {
         match &mut *self.held() {
             Held::Lease(lease) => lease.record_answer(limits),
@@ -93,7 +95,7 @@ impl FlightShare {
         }
     }
 
-    /// The request has failed. The flight may send another one.
+    /// Records that the token request has failed. The flight may send another.
     pub(crate) fn record_failure(&self, error: &TokenError) {
         match &mut *self.held() {
             Held::Lease(lease) => lease.record_failure(error),
@@ -102,7 +104,7 @@ impl FlightShare {
         }
     }
 
-    /// The request has brought a token.
+    /// Records that the token request has brought a token.
     pub(crate) fn record_token(&self, issued: &mut IssuedToken) {
         let held = mem::take(&mut *self.held());
         match held {

@@ -1,4 +1,5 @@
-//! What one process knows of its fleet: the store, its names in it, and whether it answers.
+//! One process's connection to its fleet: the store, the names in it, and the circuit breaker
+//! around it.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -20,13 +21,14 @@ const SHORTEST_LEASE: Duration = Duration::from_secs(1);
 const LONGEST_LEASE: Duration = Duration::from_secs(30);
 const LONGEST_NAMESPACE: usize = 64;
 const MOST_PROCESSES: u32 = 100_000;
-/// Process numbers are whole numbers that a script's floating-point numbers hold exactly.
+/// Size of process numbers: a script's floating-point numbers represent them exactly.
 const PROCESS_BITS: u32 = 53;
 
 /// One process's share in a fleet: the processes with one client id and one store.
 ///
-/// All layers that are given clones of it share with each other and with the other processes: one token, one allowance of
-/// fetches, one pace. Make one for each API client. See [`fleet`](crate::fleet) for what that means and for an example.
+/// Layers with clones of it share one token, one allowance of fetches and one pace, with each other
+/// and with the other processes. Make one for each API client. The module [`fleet`](crate::fleet)
+/// explains it and has an example.
 #[derive(Clone)]
 pub struct SharedState {
     shared: Arc<Shared>,
@@ -36,7 +38,7 @@ struct Shared {
     store: Box<dyn SharedStore>,
     breaker: Breaker,
     tag: [u8; 16],
-    /// The beginning of all keys.
+    /// The first part of all keys.
     client: Arc<str>,
     deadline: Duration,
     lease: Duration,
@@ -78,10 +80,11 @@ pub struct SharedStateBuilder {
 }
 
 impl SharedState {
-    /// Returns a builder for the API client `client_id` in `environment`, whose processes share `store`.
+    /// Returns a builder for the API client `client_id` in `environment`, whose processes share
+    /// `store`.
     ///
-    /// The client id and the environment are those of the layers that will use it. Other client ids, and other
-    /// environments, in the same store share nothing with it.
+    /// Pass the client id and the environment of the layers that will use it. Processes with
+    /// another client id or another environment share nothing with it, even in the same store.
     pub fn builder(
         store: impl SharedStore,
         client_id: impl AsRef<str>,
@@ -114,19 +117,21 @@ impl SharedState {
         self.shared.expected_processes
     }
 
-    /// The key for what this client secret seals.
+    /// The key that seals the tokens of this client secret.
     pub(super) fn seal_key(&self, client_secret: &str) -> SealKey {
         SealKey::derive(self.shared.tag, client_secret, self.shared.encryption_key.as_deref())
     }
 
-    /// The name of the gate of one class of requests to one authority. It reveals neither.
+    /// The name of the gate for one class of requests to one authority. The name does not reveal
+    /// the authority.
     pub(crate) fn gate(&self, authority: &str, class: u64) -> Gate {
         Gate::new(self.client(), hexadecimal(&tag(&[authority.as_bytes(), &class.to_be_bytes()])))
     }
 
-    /// Makes one call to the store, unless the breaker is open. `None` if the store did not answer in time.
+    /// Makes one call to the store. Returns `None` if the breaker is open, or if the store failed
+    /// or did not answer in time.
     ///
-    /// What is asked carries [`deadline`](Self::deadline) as the time that the caller waits.
+    /// The ask must have [`deadline`](Self::deadline) as the time that the caller waits.
     pub(crate) async fn call<'a, T>(
         &'a self,
         name: &'static str,
@@ -157,47 +162,49 @@ impl SharedState {
 }
 
 impl SharedStateBuilder {
-    /// Sets the first part of every key in the store. `turris` by default.
+    /// Sets the first part of every key in the store. Default: `turris`.
     ///
-    /// An empty one, one of more than 64 characters, and characters other than ASCII letters, digits, `-`, `_`, `.` and `:`
-    /// are refused by [`build`](Self::build).
+    /// Accepted: 1 to 64 ASCII letters, digits, `-`, `_`, `.` and `:`.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = namespace.into();
         self
     }
 
-    /// Sets how long a call to the store may take. 250 ms by default.
+    /// Sets how long a call to the store may take. Default: 250 ms.
     ///
-    /// It is what a request waits at most because the store does not answer; then the breaker opens, and the process goes on
-    /// alone. Zero, and more than 5 s, are refused by [`build`](Self::build).
+    /// A request waits at most this long for a store that does not answer. Then the circuit breaker
+    /// opens, and the process goes on alone. Accepted: more than zero, up to 5 s.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// Sets how long another process waits for a token if the process that fetches it has died. 3 s by default.
+    /// Sets how long other processes wait for a token if the process that fetches it has died.
+    /// Default: 3 s.
     ///
-    /// The process that fetches renews its lease three times as often. Less than 1 s and more than 30 s are refused by
-    /// [`build`](Self::build).
+    /// The process that fetches holds a lease of this duration, and renews it three times in that
+    /// time. Accepted: from 1 s to 30 s.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
     }
 
-    /// Sets by how many processes the allowances are divided, at least, while the store does not answer. Not set by
-    /// default: a process that the store has never answered then goes on as without a store.
+    /// Sets the smallest number of processes by which the allowances are divided while the store
+    /// does not answer. Default: not set. A process that the store has never answered then goes on
+    /// as if it had no store.
     ///
-    /// If the store has counted more processes, that number is used. Zero and more than 100,000 are refused by
-    /// [`build`](Self::build).
+    /// If the store has counted more processes, its count is used. Accepted: from 1 to 100,000.
     pub fn expected_processes(mut self, processes: u32) -> Self {
         self.expected_processes = Some(processes);
         self
     }
 
-    /// Sets a secret of 32 random bytes that the tokens in the store are encrypted with besides the client secret.
+    /// Sets a secret of 32 random bytes. The tokens in the store are then encrypted with it and
+    /// with the client secret. Default: not set.
     ///
-    /// Set it if the client secret may be guessable: everything in the store then says nothing about it. All processes need
-    /// the same key. A process with another one shares the allowances and not the token.
+    /// Set it if the client secret may be guessable. The data in the store then reveals nothing
+    /// about it. All processes need the same key. A process with another key shares the allowances,
+    /// but not the token.
     pub fn encryption_key(mut self, key: [u8; 32]) -> Self {
         self.encryption_key = Some(Zeroizing::new(key));
         self
@@ -207,7 +214,7 @@ impl SharedStateBuilder {
     ///
     /// # Errors
     ///
-    /// When a setting cannot work; the error names it.
+    /// If a setting cannot work. The error names the setting.
     pub fn build(self) -> Result<SharedState, ConfigError> {
         let Self { store, tag, namespace, deadline, lease, expected_processes, encryption_key } = self;
         let usable = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
@@ -239,10 +246,10 @@ impl SharedStateBuilder {
     }
 }
 
-/// A number that no other member of the fleet has.
+/// Returns a random number, so that no two members of the fleet have the same.
 pub(crate) fn random_number() -> u64 {
     let mut bytes = [0; 8];
-    // Without random bytes of the system the sequence of the program does: the number is no secret.
+    // If the system has no random bytes, the program's generator serves: the number is no secret.
     let number = getrandom::fill(&mut bytes).map_or_else(|_| fastrand::u64(..), |()| u64::from_be_bytes(bytes));
     (number >> (u64::BITS - PROCESS_BITS)).max(1)
 }

@@ -1,13 +1,18 @@
-//! The pace of a fleet at one gate: permits from the fleet's store, and the task that asks for them.
+//! The pace of a fleet at one gate: permits from the fleet's store, and the task that asks for
+//! them.
 //!
-//! 1. While the store answers, a request leaves with a permit. The limiter only counts: it is the memory for a time without
-//!    the store. It still holds requests back if the server refuses without stating a window, since the store finds no rates.
-//! 2. While the store does not answer, the limiter decides, and the process keeps to its share of the limit. A request that
-//!    comes when the store is to be asked again waits for that: while the breaker is open it takes no time.
-//! 3. The store is called by a task of the gate, the *driver*, never under the lock. It runs while there is something to ask
-//!    or to tell, and holds the gate weakly while it sleeps.
-//! 4. At most one driver is current. A driver that is late by [`GRACE`] is superseded, since its runtime may have stopped;
-//!    its answer is then ignored. The process is alone until the new driver has been answered.
+//! 1. While the store answers, a request leaves with a permit. The limiter only counts, so that it
+//!    can take over if the store is lost. It still holds requests back if the server refuses
+//!    without stating a window, since the store finds no rates.
+//! 2. While the store does not answer, the limiter decides, and the process keeps to its share of
+//!    the limit. If the store is due to be asked again, a request waits for that call. While the
+//!    breaker is open, the call takes no time.
+//! 3. A task of the gate, the *driver*, calls the store, never under the lock. The driver runs
+//!    while there is something to ask or to report. While it sleeps, it holds only a weak reference
+//!    to the gate.
+//! 4. At most one driver is current. A driver that is late by [`GRACE`] is superseded, since its
+//!    runtime may have stopped. Its answer is then ignored, and the process is alone until the new
+//!    driver gets an answer.
 
 use std::{
     sync::{Arc, Weak},
@@ -32,10 +37,10 @@ use crate::{
     observe,
 };
 
-/// How late a driver may be.
+/// How late a driver may be before another driver supersedes it.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What a gate knows of its fleet.
+/// Connection of a gate to its fleet.
 pub(super) struct Fleet {
     state: SharedState,
     name: fleet::Gate,
@@ -47,9 +52,9 @@ pub(super) struct Fleet {
 /// The part of the pace that the gate's lock protects.
 pub(super) struct SharedPace {
     permits: Permits,
-    /// Number of this gate among all that share its name: two layers of one process are two.
+    /// Random number of this gate in the store. Two layers of one process have two numbers.
     member: u64,
-    /// A longer window that the server states is taken for this long, as in the limiter.
+    /// Bound of the window that the server states, as in the limiter.
     longest_window: Duration,
     exchanges: u64,
     driver: Option<Driver>,
@@ -67,9 +72,9 @@ struct Left {
 /// The current driver.
 struct Driver {
     number: u64,
-    /// When it acts next, if it is not woken.
+    /// When the driver acts next, unless it is woken earlier.
     acts_at: Instant,
-    /// When it has done so at the latest.
+    /// The latest time at which it has done so.
     due: Instant,
     /// The exchange that is under way.
     asked: Option<Arc<ExchangeAsk>>,
@@ -96,7 +101,7 @@ impl SharedPace {
         }
     }
 
-    /// `None` if the next request may leave, otherwise when to ask again.
+    /// Returns `None` if the next request may leave, otherwise when to ask again.
     pub(super) fn wait(&mut self, limiter: &mut Limiter, now: Instant) -> Option<Instant> {
         if let Some(until) = self.permits.closed_until(now) {
             return Some(until);
@@ -115,13 +120,13 @@ impl SharedPace {
         limiter.rate_wait(now).max(share)
     }
 
-    /// A request leaves.
+    /// Records that a request leaves.
     pub(super) fn sent(&mut self, now: Instant) {
         let with_permit = self.permits.leave(now);
         *if with_permit { &mut self.left.with_permit } else { &mut self.left.alone } += 1;
     }
 
-    /// A request came back with anything but a refusal, or never will.
+    /// Records that a request ended with any outcome but a refusal.
     pub(super) fn returned(&mut self, outcome: &Outcome, sent_at: Instant, now: Instant) {
         let fate = if matches!(outcome, Outcome::NotSent) { Fate::NotSent } else { Fate::Counted };
         self.permits.returned(sent_at, fate, now);
@@ -130,7 +135,8 @@ impl SharedPace {
         }
     }
 
-    /// A request came back refused, and the gate closed for `wait`, if it did.
+    /// Records that the server refused a request, and that the gate closed for `wait`, if it
+    /// closed.
     pub(super) fn refused(&mut self, limits: &RateLimits, wait: Option<Duration>, sent_at: Instant, now: Instant) {
         self.permits.returned(sent_at, Fate::Counted, now);
         self.learn(limits, now);
@@ -145,7 +151,7 @@ impl SharedPace {
             let window = limits.window.map(|window| window.min(self.longest_window));
             self.permits.limit_stated(count(limit), window, now);
         }
-        // What ends within the second may have ended: nothing can be told from it.
+        // A window with a reset of zero may have ended already, so its rest says nothing.
         if let (Some(remaining), Some(reset)) = (limits.remaining, limits.reset_after)
             && !reset.is_zero()
         {
@@ -154,12 +160,12 @@ impl SharedPace {
         }
     }
 
-    /// Whether nothing would be lost with it.
+    /// Whether it can be dropped without a loss.
     pub(super) fn is_idle(&mut self, now: Instant) -> bool {
         self.driver.is_none() && self.permits.is_idle(now)
     }
 
-    /// The exchange of the current driver has ended without an answer, or never began.
+    /// Drops the current driver, whose exchange ended without an answer or never began.
     fn give_up(&mut self, now: Instant) {
         let asked = self.driver.take().and_then(|driver| driver.asked);
         self.permits.unanswered(asked.as_deref(), now);
@@ -167,7 +173,8 @@ impl SharedPace {
 }
 
 impl Fleet {
-    /// Starts or wakes the driver, if there is something to do before it acts by itself.
+    /// Starts the driver if there is something to do, or wakes it if that is due before it acts
+    /// next.
     pub(super) fn drive(&self, gate: &Gate) {
         let now = Instant::now();
         let mut guard = gate.lock();
@@ -212,7 +219,8 @@ impl Fleet {
     }
 }
 
-/// A driver. Dropped before its end, because its runtime stops or the store's code panics, it leaves its place to another.
+/// A running driver. If it is dropped early, because its runtime stops or the store's code panics,
+/// another driver can take its place.
 struct Running {
     gate: Weak<Gate>,
     number: u64,
@@ -255,7 +263,7 @@ impl Drop for Running {
 }
 
 impl Gate {
-    /// Returns the gate of `class` at `authority`, whose pace is that of a fleet.
+    /// Returns a gate that shares its pace with a fleet, for `class` at `authority`.
     pub(super) fn of_fleet(
         fleet: &SharedState,
         authority: &str,

@@ -76,7 +76,8 @@ enum Store {
     LosesAnswers,
 }
 
-/// Runs until all lines are empty, or for `longest`. Returns the time of the last request that left.
+/// Runs until all lines are empty, or for `longest`. Returns the time of the last request that
+/// left.
 async fn run(
     store: &MemoryStore,
     server: &mut Server,

@@ -1,5 +1,5 @@
--- ARGV: process, have, refused, repeatable, remaining, lease, attempt, limit, window, epoch, then fence, fetch,
--- age and the time in which it may still arrive of each fetch.
+-- ARGV: process, have, refused, repeatable, remaining, lease, attempt, limit, window, epoch. Then
+-- for each fetch: fence, fetch, age, and how long it may still take to arrive.
 local process, have, refused, repeatable = ARGV[3], num(ARGV[4]), ARGV[5] == '1', ARGV[6] == '1'
 local limit, window, asked_epoch = num(ARGV[10]), num(ARGV[11]), num(ARGV[12])
 
@@ -9,7 +9,7 @@ if epoch == 0 then
   epoch = math.max(now, asked_epoch + 1)
   redis.call('HSET', e, 'epoch', text(epoch))
 end
--- Once for all, and again for a process that has something to report.
+-- The first process that remembers starts the hold. A process that reports fetches extends it.
 if asked_epoch ~= 0 and asked_epoch ~= epoch and (hold == 0 or #ARGV > 12) then
   hold = math.max(hold, now + math.floor(window / 60))
   redis.call('HSET', e, 'hold', text(hold))

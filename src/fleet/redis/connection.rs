@@ -1,4 +1,5 @@
-//! One connection to a Redis server, made when it is needed and made anew when it is lost.
+//! One connection to a Redis server. The first call makes it. If it is lost, the next call makes a
+//! new one.
 
 use std::{
     sync::{
@@ -17,12 +18,12 @@ use redis::{
 use super::{RunScript, Script, ScriptReply};
 use crate::{ConfigError, fleet::StoreFuture};
 
-/// A server that accepts connections and does not answer is tried for this long.
+/// Longest time to open a connection, for a server that accepts it and does not answer.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
 const USER_TIMEOUT: Duration = Duration::from_secs(5);
-/// The manager notices a broken connection, and not one whose packets vanish. So after this many calls in a row without an
-/// answer the connection is made anew.
+/// After this many calls in a row without an answer the connection is dropped. The manager notices
+/// a broken connection, but not a connection whose packets vanish.
 const MOST_TIMEOUTS: u32 = 3;
 
 const NO_SCRIPT: ErrorKind = ErrorKind::Server(ServerErrorKind::NoScript);
@@ -60,7 +61,7 @@ impl Connection {
         if let Some(manager) = &*manager {
             return Ok(manager.clone());
         }
-        // The deadline is the caller's, and the circuit breaker decides when to try again.
+        // The caller sets the deadline, and the circuit breaker decides when to try again.
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(0)
             .set_response_timeout(None)
@@ -69,11 +70,11 @@ impl Connection {
     }
 }
 
-/// The client takes the provider of the process, and panics if there is none.
+/// Makes sure that the process has a crypto provider: without one the client panics.
 #[cfg(feature = "redis-tls")]
 fn have_crypto_provider() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // An error says that another thread was first. Its provider serves as well.
+        // An error means that another thread was first. Its provider serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
 }
@@ -90,7 +91,7 @@ impl RunScript for Connection {
             };
             let mut reply = command("EVALSHA", script.sha1()).query_async(&mut manager).await;
             if reply.as_ref().is_err_and(|error: &RedisError| error.kind() == NO_SCRIPT) {
-                // The server was restarted, or told to forget its scripts.
+                // The server has restarted, or was told to forget its scripts.
                 reply = command("EVAL", script.source()).query_async(&mut manager).await;
             }
             call.answered();
@@ -99,7 +100,7 @@ impl RunScript for Connection {
     }
 }
 
-/// A call under way. One that is dropped before its answer has timed out.
+/// A call under way. A call that is dropped before its answer has timed out.
 struct Call<'a> {
     connection: &'a Connection,
     answered: bool,
@@ -114,11 +115,11 @@ impl Call<'_> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        // Relaxed: a count that is off by one makes a connection anew one call sooner or later.
+        // Relaxed: a count that is off by one replaces the connection one call sooner or later.
         if !self.answered && self.connection.timeouts.fetch_add(1, Ordering::Relaxed) + 1 >= MOST_TIMEOUTS {
             self.connection.timeouts.store(0, Ordering::Relaxed);
             let lost = self.connection.manager.lock().unwrap_or_else(PoisonError::into_inner).take();
-            // Outside the lock: it ends a task.
+            // Outside the lock, since dropping the manager ends a task.
             drop(lost);
         }
     }

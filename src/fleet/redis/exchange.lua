@@ -1,6 +1,7 @@
--- KEYS are the places, the accounts, the gate's state. ARGV: process, number, epoch, limit, window, want, held, stated limit and
--- window, what is left of the server's window and its reset, how long it is closed, what the others had
--- taken and for how long, then count, age and since of each use.
+-- KEYS: the places, the accounts, the gate's state. ARGV: process, number, epoch, limit, window,
+-- want, held, stated limit, stated window, what is left of the server's window, its reset, how long
+-- it is closed, what the other processes had taken, for how long. Then for each use: count, age,
+-- since.
 local p, u, g = KEYS[1], KEYS[2], KEYS[3]
 be_steady(g)
 local process, number, asked_epoch, want, held = ARGV[3], num(ARGV[4]), num(ARGV[5]), num(ARGV[8]), num(ARGV[9])
@@ -36,7 +37,8 @@ if stated_until > now then limit, window = stated_limit, stated_window end
 window = math.max(1, window)
 
 redis.call('ZREMRANGEBYSCORE', p, '-inf', text(now))
--- A process that remembers another epoch tells everything next, now that it knows.
+-- A process with another epoch learns of the new one by this exchange, and reports everything in
+-- the next.
 local is_news = asked_epoch ~= 0 and asked_epoch ~= epoch
 local used = 0
 for i = 17, #ARGV, 3 do
@@ -69,7 +71,7 @@ do
     local owner, kind, by, count = string.match(all[i], '^(%d+):(%d+):(%d+):(%d+)$')
     count = num(count)
     if owner == '0' and kind == '1' and not remembers and by ~= process and without_permit > 0 then
-      -- What a process remembered of the others: this one tells its own part now.
+      -- Another process remembered these. The caller now reports its own part of them.
       redis.call('ZREM', p, all[i])
       count = math.max(0, count - without_permit)
       if count > 0 then redis.call('ZADD', p, all[i + 1], '0:1:' .. by .. ':' .. text(count)) end
@@ -97,7 +99,7 @@ if ARGV[12] ~= '' then
 end
 if ARGV[14] ~= '' then closed = math.max(closed, now + math.min(num(ARGV[14]), 300000)) end
 
--- How long until more than `ahead` further places are free, as far as that is known.
+-- How long until more than `ahead` further places are free, as far as the store can know.
 local longest = math.max(20, math.floor(window / 4))
 local function until_free(ahead)
   local free = 0

@@ -1,5 +1,5 @@
--- ARGV: process, fence, fetch, window, failure, shortest cool-down, jitter, what is left of the allowance, its reset,
--- how long the fetch may still arrive.
+-- ARGV: process, fence, fetch, window, failure, shortest cool-down, jitter, what is left of the
+-- allowance, its reset, how long the fetch may still take to arrive.
 local process, lease, fetch, failure = ARGV[3], ARGV[4], ARGV[5], ARGV[7]
 if fetch == '0' then
   redis.call('ZREM', q, process .. ':' .. lease .. ':1')

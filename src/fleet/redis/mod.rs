@@ -1,4 +1,5 @@
-//! A store in Redis or Valkey: each step of [`SharedStore`] is one script that the server runs atomically.
+//! A store in Redis or Valkey: each step of [`SharedStore`] is one script that the server runs
+//! atomically.
 
 mod connection;
 mod script;
@@ -27,12 +28,13 @@ use crate::{BoxError, ConfigError};
 
 /// Store in a Redis (5.0 or later) or Valkey server.
 ///
-/// [`open`](Self::open) uses one multiplexed connection, which is made at the first call and made anew when it is lost.
-/// [`with`](Self::with) uses any other client instead: of a cluster, of sentinels, a pool, another crate.
+/// [`open`](Self::open) uses one multiplexed connection. The first call makes it. If it is lost, a
+/// later call makes a new one. [`with`](Self::with) uses any other client instead: for a cluster,
+/// with Sentinel, a pool, or of another crate.
 ///
-/// The server decides by its own clock, so that the clocks of the processes do not matter. Every key has a time to live, and
-/// all keys of one API client have one hash tag. Never point it at a replica: a replica grants what the primary has granted
-/// already.
+/// The server decides by its own clock, so that the clocks of the processes do not matter. Every
+/// key has a time to live, and all keys of one API client have one hash tag. Always use the
+/// primary: a replica grants again what the primary has granted already.
 ///
 /// # Examples
 ///
@@ -49,21 +51,23 @@ use crate::{BoxError, ConfigError};
 /// ```
 pub struct RedisStore {
     runner: Box<dyn RunScript>,
-    /// When the server last told its time, and which.
+    /// The server's last time, and when it arrived.
     clock: Mutex<Option<(Instant, u64)>>,
 }
 
 impl RedisStore {
-    /// Returns a store at `url`, such as `redis://user:password@host:6379/0` or `redis+unix:///run/redis.sock`.
+    /// Returns a store at `url`, such as `redis://user:password@host:6379/0` or
+    /// `redis+unix:///run/redis.sock`.
     ///
-    /// Nothing is sent before the first call. `rediss://` (TLS) needs the feature `redis-tls`. It trusts the system's
-    /// certificates, or those of the file that the environment variable `SSL_CERT_FILE` names. It uses the process' default
-    /// crypto provider of rustls. If there is none, it makes `ring` the default.
+    /// Nothing is sent before the first call. `rediss://` (TLS) needs the feature `redis-tls`. It
+    /// trusts the system's certificates, or those of the file that the environment variable
+    /// `SSL_CERT_FILE` names. It uses the process' default crypto provider of rustls. If there is
+    /// none, it makes `ring` the default.
     ///
     /// # Errors
     ///
-    /// When the URL is not one of Redis, or is one of TLS without the feature `redis-tls`. The error does not show the URL, which may
-    /// hold a password.
+    /// If the URL is not a Redis URL, or if it asks for TLS without the feature `redis-tls`. The
+    /// error does not show the URL, which may contain a password.
     pub fn open(url: &str) -> Result<Self, ConfigError> {
         Ok(Self::with(Connection::open(url)?))
     }
@@ -73,10 +77,12 @@ impl RedisStore {
         Self { runner: Box::new(runner), clock: Mutex::new(None) }
     }
 
-    /// Runs `script` unless it would come too late, and returns its answer.
+    /// Runs `script` and returns its answer. A call that reaches the server too late changes
+    /// nothing.
     ///
-    /// The last moment is told in the server's time, which is known from its last answer. The first call, and a call after
-    /// the server's clock has jumped, comes back as late with the time, and is made a second time.
+    /// The last moment is sent in the server's time, which is known from its last answer. The first
+    /// call, and a call after the server's clock has jumped, is answered with `late` and the
+    /// server's time. It is then made a second time.
     async fn run(
         &self,
         script: &Script,
@@ -105,8 +111,8 @@ impl RedisStore {
         .unwrap_or_else(|_| Err("the store did not answer in time".into()))
     }
 
-    /// The last moment at which this caller still waits, in the server's milliseconds. Never later than it truly is: the time
-    /// that the answer travelled is left out.
+    /// The last moment at which this caller still waits, in the server's milliseconds. It is never
+    /// too late: the travel time of the server's last answer makes it earlier.
     fn last_moment(&self, deadline: Instant) -> u64 {
         let clock = *self.clock.lock().unwrap_or_else(PoisonError::into_inner);
         clock.map_or(0, |(at, time)| time.saturating_add(millis(deadline.saturating_duration_since(at))))
@@ -198,7 +204,7 @@ impl SharedStore for RedisStore {
                     Answer::Token(Record {
                         generation,
                         lifetime,
-                        // The script keeps to this bound, and a hostile server may not.
+                        // Our script keeps to this bound. A hostile server may not.
                         remaining: reply.time()?.min(lifetime),
                         forced: reply.number()? == 1,
                         sealed: reply.bytes()?,
@@ -319,13 +325,14 @@ impl SharedStore for RedisStore {
     }
 }
 
-/// The parts of a failure in one text. None of them holds the separator: see [`decode_failure`].
+/// Joins the parts of a failure to one text. No part contains the separator: see
+/// [`decode_failure`].
 fn encode_failure(failure: &Failure) -> Vec<u8> {
     let status = failure.status.map(|status| status.to_string()).unwrap_or_default();
     format!("{}|{status}|{}", failure.kind, failure.request_id.as_deref().unwrap_or_default()).into_bytes()
 }
 
-/// Anything else than what [`encode_failure`] writes is left out: it may have been planted.
+/// Reads what [`encode_failure`] writes, and leaves everything else out: it may have been planted.
 fn decode_failure(text: &[u8]) -> Failure {
     const LONGEST: usize = 128;
     let usable = |part: &&str| {

@@ -1,7 +1,9 @@
--- Every script: ARGV[1] is the time for a test, else 0; ARGV[2] is the last moment at which the caller still waits.
+-- In every script ARGV[1] is the time in a test, otherwise 0. ARGV[2] is the last moment at which
+-- the caller still waits.
 local TTL = 90000000
 local function num(value) return tonumber(value) or 0 end
--- A number that only rises. No store of ours writes as large a one: it was planted, and would soon be no longer exact.
+-- Reads a number that only rises. Our scripts never write so large a number: it was planted, and
+-- would soon no longer be exact.
 local function exact(value)
   local number = num(value)
   return number < 2251799813685248 and number or 0
@@ -14,11 +16,12 @@ if time == 0 then
 end
 if time > num(ARGV[2]) then return { 'late', text(time) } end
 local now = time
--- A clock that steps back is taken to have stood still: `now` never runs back for the keys of one state.
+-- Makes a clock that steps back stand still, so that `now` never runs back for the keys of one
+-- state.
 local function be_steady(state)
   local last = redis.call('HMGET', state, 'now', 'ahead')
   local last_now, ahead = num(last[1]), num(last[2])
-  -- No script of ours writes a larger one: beyond it numbers are no longer exact.
+  -- Our scripts never write a larger number: beyond this bound numbers are no longer exact.
   if last_now > 4503599627370496 or ahead > last_now then last_now, ahead = 0, 0 end
   now = math.max(time + ahead, last_now)
   redis.call('HSET', state, 'now', text(now), 'ahead', text(now - time))

@@ -1,4 +1,5 @@
--- ARGV: process, generation, fetch, window, lifetime, remaining, forced, sealed, what is left of the allowance, its reset.
+-- ARGV: process, generation, fetch, window, lifetime, remaining, forced, sealed, what is left of
+-- the allowance, its reset.
 local process, published, lifetime = ARGV[3], num(ARGV[4]), num(ARGV[7])
 redis.call('ZADD', q, text(now + num(ARGV[6])), process .. ':' .. ARGV[4] .. ':' .. ARGV[5])
 learn(ARGV[11], ARGV[12])

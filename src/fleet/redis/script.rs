@@ -1,21 +1,21 @@
-//! The scripts, how to run one, and how to read what it answers.
+//! The scripts, how to run them, and how to read their answers.
 
 use std::{fmt, sync::LazyLock, time::Duration};
 
 use super::super::store::{LARGEST_RECORD, StoreFuture};
 use crate::BoxError;
 
-/// No number of ours is larger: beyond it a script's numbers are no longer exact.
+/// Bound of the numbers in an answer. A script's larger numbers are no longer exact.
 const LARGEST_NUMBER: u64 = 1 << 52;
 
-/// Answer of a script: a list of texts.
+/// Answer of a script: a list of byte strings.
 pub type ScriptReply = Vec<Vec<u8>>;
 
 /// Client of Redis or Valkey that runs a [`RedisStore`](super::RedisStore)'s scripts.
 ///
 /// # Examples
-///
-/// A client of a cluster, by the crate `redis` with its feature `cluster-async`, would be used in the same way:
+/// A client of your own. A cluster's client, of the crate `redis` with its feature `cluster-async`,
+/// is used in the same way:
 ///
 /// ```
 /// use turris_auth::fleet::{RedisStore, RunScript, Script, ScriptReply, StoreFuture};
@@ -42,16 +42,17 @@ pub type ScriptReply = Vec<Vec<u8>>;
 pub trait RunScript: Send + Sync + 'static {
     /// Runs `script` on the server that holds `keys`, which all have one hash tag.
     ///
-    /// Send `EVALSHA` with [`Script::sha1`], and `EVAL` with [`Script::source`] if the server answers `NOSCRIPT`. Do not
-    /// repeat a call for any other reason.
+    /// Send `EVALSHA` with [`Script::sha1`]. If the server answers `NOSCRIPT`, send `EVAL` with
+    /// [`Script::source`]. Do not repeat a call for any other reason.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the script from being run. The store then counts as unreachable.
+    /// If the script could not be run, for any reason. The store then counts as unreachable.
     ///
     /// # Cancel safety
     ///
-    /// The future is dropped when its caller's deadline is over.
+    /// The future may be dropped at any await point: the caller drops it at the end of its
+    /// deadline.
     fn run<'a>(&'a self, script: &'a Script, keys: &'a [String], args: &'a [Vec<u8>]) -> StoreFuture<'a, ScriptReply>;
 }
 
@@ -100,7 +101,7 @@ scripts! {
     EXCHANGE = "prelude.lua" "exchange.lua";
 }
 
-/// An answer that is read from its beginning.
+/// Reader of an answer, from its first part to its last.
 pub(super) struct Reply(std::vec::IntoIter<Vec<u8>>);
 
 impl Reply {
@@ -108,7 +109,7 @@ impl Reply {
         Self(reply.into_iter())
     }
 
-    /// The next part, at most as large as a record may be.
+    /// The next part, up to the size of a record.
     pub(super) fn bytes(&mut self) -> Result<Vec<u8>, BoxError> {
         let part = self.0.next().ok_or("the store's answer is too short")?;
         if part.len() > LARGEST_RECORD { Err("the store's answer is too long".into()) } else { Ok(part) }
@@ -123,7 +124,8 @@ impl Reply {
         number.ok_or_else(|| "the store's answer has no usable number".into())
     }
 
-    /// A duration. A negative one, which a clock that runs back can cause, is zero.
+    /// The next part as a duration. A negative duration, which a clock that runs back can cause, is
+    /// read as zero.
     pub(super) fn time(&mut self) -> Result<Duration, BoxError> {
         let text = self.text()?;
         if text.starts_with('-') {

@@ -1,7 +1,8 @@
 //! The contract between a process and the store that a fleet shares.
 //!
-//! Every method of [`SharedStore`] is one atomic step. Only durations cross the interface: the store reads its own clock, a
-//! process reads its own, and no instant of one is compared with an instant of the other.
+//! Every method of [`SharedStore`] is one atomic step. Only durations cross the interface. The
+//! store and each process read their own clocks, and no instant of one clock is compared with an
+//! instant of another.
 
 mod permits;
 mod token;
@@ -17,47 +18,56 @@ pub use self::{
 };
 use crate::BoxError;
 
-/// Largest sealed token that a store accepts or returns, in bytes. A larger record counts as absent.
+/// Largest sealed token that a store accepts or returns, in bytes. A record with a larger token
+/// counts as absent.
 pub const LARGEST_RECORD: usize = 64 * 1024;
 
-/// The error of an exchange that a later one of its process has overtaken: its caller has given up.
+/// The error of an exchange that a later exchange of the same process has overtaken. Its caller has
+/// given up.
 pub(super) const OVERTAKEN: &str = "a later exchange of the same process came first";
 
-/// Future of one call to a [`SharedStore`]. An error means that the store is unreachable or broken.
+/// Future of one call to a [`SharedStore`]. An error means that the store cannot be used now.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send + 'a>>;
 
-/// Store that the processes of one fleet share: one token, one allowance of fetches, one allowance of requests.
+/// Store that the processes of one fleet share: one token, one allowance of fetches, one allowance
+/// of requests.
 ///
-/// [`MemoryStore`](super::MemoryStore) and [`RedisStore`](super::RedisStore) implement it. Implement it yourself for another
-/// database, if that database can run each method as one atomic step.
+/// [`MemoryStore`](super::MemoryStore) and [`RedisStore`](super::RedisStore) implement it.
+/// Implement it for another database if that database can run each method as one atomic step.
 ///
 /// Rules for an implementation:
 ///
-/// * An error means that the store cannot be used now. Every other answer is data.
-/// * Each ask says how long its caller waits ([`within`](AcquireAsk::within)). A call that reaches the database later than
-///   that changes nothing: its caller has given up, so a grant would be lost.
-/// * Each future may be dropped at any await point. The step has then happened wholly or not at all.
-/// * Time runs by the store's clock. A clock that jumps may delay a grant; it never makes a fence smaller.
+/// * An error means that the store cannot be used now. A denial is an answer, not an error.
+/// * Each ask says how long its caller waits ([`within`](AcquireAsk::within)). A call that reaches
+///   the database after that time must change nothing: its caller has given up, so a grant would be
+///   lost.
+/// * Each future may be dropped at any await point. The step must then have happened wholly or not
+///   at all.
+/// * Time runs by the store's clock. A clock that jumps may delay a grant, but must never make a
+///   fence smaller.
 pub trait SharedStore: Send + Sync + 'static {
     /// Asks for a token that is newer than the caller's, or for the right to fetch one.
     fn acquire<'a>(&'a self, slot: &'a Slot, ask: &'a AcquireAsk) -> StoreFuture<'a, Acquired>;
 
-    /// Extends a lease, and takes another place in the allowance if the same lease sends another fetch.
+    /// Extends a lease, and takes another place in the allowance if the same lease sends another
+    /// fetch.
     fn renew<'a>(&'a self, slot: &'a Slot, ask: &'a RenewAsk) -> StoreFuture<'a, Renewed>;
 
-    /// Stores a token that was fetched under a lease, and ends the lease. Returns whether the token is now the fleet's.
+    /// Stores a token that was fetched under a lease, and ends the lease. Returns whether it is now
+    /// the fleet's token.
     fn publish<'a>(&'a self, slot: &'a Slot, ask: &'a PublishAsk) -> StoreFuture<'a, bool>;
 
-    /// Ends a lease that brought no token. Returns how long the fleet makes no fetch.
+    /// Ends a lease that brought no token. Returns for how long the fleet makes no fetch.
     fn fail<'a>(&'a self, slot: &'a Slot, ask: &'a FailAsk) -> StoreFuture<'a, Duration>;
 
-    /// Records whether a forced refresh cured its 401. Returns how long the fleet forces no further refresh.
+    /// Records whether a forced refresh cured its 401. Returns for how long the fleet makes no
+    /// further forced refresh.
     fn judge<'a>(&'a self, slot: &'a Slot, ask: &'a JudgeAsk) -> StoreFuture<'a, Duration>;
 
     /// Removes the fleet's token, and refuses every token whose fetch has begun already.
     fn invalidate<'a>(&'a self, slot: &'a Slot, ask: &'a InvalidateAsk) -> StoreFuture<'a, ()>;
 
-    /// Reports what became of a process's permits, and asks for more.
+    /// Reports how a process has used its permits, and asks for more.
     fn exchange<'a>(&'a self, gate: &'a Gate, ask: &'a ExchangeAsk) -> StoreFuture<'a, Exchanged>;
 }
 
@@ -93,8 +103,8 @@ impl<S: SharedStore + ?Sized> SharedStore for Arc<S> {
 
 /// Name of the record that holds the token of one client secret.
 ///
-/// Each secret has a slot of its own. While a secret is rotated, the processes with the old one and those with the new one
-/// would otherwise replace each other's token again and again.
+/// Each secret has a slot of its own. In one slot, processes with the old secret and processes with
+/// the new secret would replace each other's token again and again while a secret is rotated.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Slot {
     client: Arc<str>,
@@ -102,22 +112,24 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Returns the slot of the secret `secret`, of the API client whose keys begin with `client`.
+    /// Returns the slot of `secret`, for the API client whose keys begin with `client`.
     ///
-    /// Both are names that reveal nothing: see [`client`](Self::client) and [`secret`](Self::secret).
+    /// Both arguments are names that reveal nothing: see [`client`](Self::client) and
+    /// [`secret`](Self::secret).
     pub fn new(client: impl Into<Arc<str>>, secret: impl Into<Arc<str>>) -> Self {
         Self { client: client.into(), secret: secret.into() }
     }
 
     /// The beginning of every key of this API client, such as `turris:1:{2c26b46b68ffc68f}`.
     ///
-    /// The part in braces is a hash of the token URL and the client id. It is the hash tag that keeps all keys of one client
-    /// on one node of a Redis cluster.
+    /// The part in braces is a hash of the token URL and the client id. It is the hash tag that
+    /// keeps all keys of one client on one node of a Redis cluster.
     pub fn client(&self) -> &str {
         &self.client
     }
 
-    /// The name of the client secret: derived from it by HKDF, so that it reveals nothing of the secret.
+    /// The name of the client secret. It is derived from the secret by HKDF, and reveals nothing of
+    /// it.
     pub fn secret(&self) -> &str {
         &self.secret
     }
@@ -137,7 +149,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Returns the gate `class` of the API client whose keys begin with `client`.
+    /// Returns the gate `class`, for the API client whose keys begin with `client`.
     pub fn new(client: impl Into<Arc<str>>, class: impl Into<Arc<str>>) -> Self {
         Self { client: client.into(), class: class.into() }
     }

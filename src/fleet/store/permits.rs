@@ -1,4 +1,4 @@
-//! What is asked and answered about permits.
+//! The ask and the answer about permits.
 
 use std::time::Duration;
 
@@ -14,34 +14,37 @@ pub struct ExchangeAsk {
     pub process: u64,
     /// How long the caller waits for the answer.
     pub within: Duration,
-    /// Number of this exchange: it rises with every exchange of the process at this gate.
+    /// Number of this exchange. It rises with every exchange of the process at this gate.
     pub number: u64,
-    /// Last epoch that the store told at this gate. Zero if the store never told one.
+    /// Last epoch from the store at this gate. Zero if the store has never answered.
     pub epoch: u64,
-    /// [`Exchanged::others`] of the last answer, for a store that has lost its contents.
+    /// [`Exchanged::others`] of the store's last answer, for a store that has lost its contents.
     pub others: u32,
     /// What is left of [`Exchanged::others_for`] of that answer.
     pub others_for: Duration,
     /// Requests that one window carries, as far as the process knows.
     pub limit: u32,
-    /// The window.
+    /// Duration of that window.
     pub window: Duration,
     /// How many requests wait for a permit.
     pub want: u32,
-    /// Permits that the process holds: those not yet used, and those of requests that are not yet answered.
+    /// Permits that the process holds: those not yet used, and those of requests that are not yet
+    /// answered.
     pub held: u32,
-    /// Requests that were answered.
+    /// Requests that were answered and whose report the store has not yet confirmed.
     pub used: Vec<Used>,
     /// Limit and window that the server stated, if it stated them since the last exchange.
     pub limit_stated: Option<(u32, Duration)>,
-    /// What the server said of its present window, if it said it since the last exchange.
+    /// Remaining allowance of the server's present window, if the server stated it since the last
+    /// exchange.
     pub stated: Option<Stated>,
     /// How long the server wants no request, if it refused one since the last exchange.
     pub closed: Option<Duration>,
 }
 
 impl ExchangeAsk {
-    /// Returns exchange `number` of `process`, without anything to report, with the defaults of the documented API.
+    /// Returns exchange `number` of `process`, without anything to report, with the defaults of the
+    /// documented API.
     pub fn new(process: u64, number: u64) -> Self {
         Self {
             process,
@@ -65,31 +68,33 @@ impl ExchangeAsk {
 /// Requests that were answered at about the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Used {
-    /// How many.
+    /// Number of requests.
     pub count: u32,
-    /// How long ago the last of them was answered.
+    /// How long ago the last of these requests was answered.
     pub age: Duration,
-    /// Number of the exchange that reported them first. A store that has carried out that exchange skips them.
+    /// Number of the exchange that reported these requests first. A store that has carried out that
+    /// exchange skips them.
     pub since: u64,
 }
 
 /// Answer to [`SharedStore::exchange`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exchanged {
-    /// New permits. The process now holds these besides those it reported.
+    /// New permits. The process now holds them in addition to the permits that it reported.
     pub granted: u32,
-    /// When to ask again. Zero if nothing is left to ask for.
+    /// Time until the process is to ask again. Zero if nothing is left to ask for.
     pub ask_again: Duration,
-    /// How long no process sends. Zero if the gate is open.
+    /// For how long no process may send. Zero if the gate is open.
     pub closed: Duration,
-    /// The store's epoch at this gate. If it differs from the asked one, the store has lost its contents.
+    /// The store's epoch at this gate. If it differs from the ask's epoch, the store has lost its
+    /// contents.
     pub epoch: u64,
-    /// Requests and permits of the other processes that the window holds at present.
+    /// Places that requests and permits of the other processes occupy at present.
     pub others: u32,
-    /// How long until the last of these is free.
+    /// How long until the last of these places is free.
     pub others_for: Duration,
-    /// How many processes have used this gate within a window and 30 s.
+    /// Number of processes that have used this gate within the last window and 30 s.
     pub processes: u32,
-    /// Requests that one window carries, by the last statement of the server, else by the caller's own.
+    /// Requests that one window carries: as the server last stated, otherwise as the ask says.
     pub limit: u32,
 }

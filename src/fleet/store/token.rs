@@ -1,4 +1,4 @@
-//! What is asked and answered about tokens.
+//! The asks and answers about tokens.
 
 use std::{fmt, time::Duration};
 
@@ -6,7 +6,7 @@ use std::{fmt, time::Duration};
 use super::SharedStore;
 use super::Stated;
 
-/// Question of a process that needs a token newer than the one it has.
+/// Ask of a process that needs a newer token than its own. See [`SharedStore::acquire`].
 ///
 /// The fields are public so that a store can read them and a test can set them.
 #[derive(Clone, Debug)]
@@ -22,24 +22,25 @@ pub struct AcquireAsk {
     pub refused: bool,
     /// Whether the request that was refused can be sent again.
     pub repeatable: bool,
-    /// Least remaining lifetime of a token that is of use to the caller.
+    /// Shortest remaining lifetime of a token that the caller can use.
     pub remaining: Duration,
     /// How long a lease lasts if it is not renewed.
     pub lease: Duration,
     /// How long one fetch may take.
     pub attempt: Duration,
-    /// Fetches that the token endpoint allows in one [`window`](Self::window), for the whole fleet.
+    /// Token requests that the endpoint allows in one [`window`](Self::window), for the whole
+    /// fleet.
     pub limit: u32,
     /// Window of the allowance of fetches.
     pub window: Duration,
-    /// Last epoch that the store told the process. Zero if the store never told one.
+    /// Last epoch from the store. Zero if the store has never answered.
     pub epoch: u64,
-    /// All fetches of the process that ended less than one window ago.
+    /// All token requests of the process that ended less than one window ago.
     pub fetched: Vec<Fetched>,
 }
 
 impl AcquireAsk {
-    /// Returns the question of `process` for its first token, with the defaults of the documented API.
+    /// Returns the ask of `process` for its first token, with the defaults of the documented API.
     pub fn new(process: u64) -> Self {
         Self {
             process,
@@ -58,16 +59,18 @@ impl AcquireAsk {
     }
 }
 
-/// One fetch that a process has made, as it reports it to a store that may have forgotten it.
+/// One token request that a process has made. The process reports it, since the store may have
+/// forgotten it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fetched {
-    /// The fence of its lease. A fetch without a lease has any number that is unique within its process.
+    /// The fence of its lease. A token request without a lease has any number that is unique within
+    /// its process.
     pub fence: u64,
-    /// Number of the fetch under that lease: 1 for the first.
+    /// Number of the token request under that lease: 1 for the first.
     pub fetch: u32,
     /// How long ago it ended.
     pub age: Duration,
-    /// How long its request may still arrive at the server. Zero if it was answered.
+    /// How much longer it may take to arrive at the server. Zero if it was answered.
     pub may_arrive_for: Duration,
 }
 
@@ -76,9 +79,9 @@ pub struct Fetched {
 pub struct Acquired {
     /// What the process may do.
     pub answer: Answer,
-    /// The store's epoch: it changes whenever the store has lost its contents.
+    /// The store's epoch. It changes whenever the store has lost its contents.
     pub epoch: u64,
-    /// How many processes have asked in the last hour, this one included.
+    /// Number of processes that have asked in the last 65 minutes, including the caller.
     pub processes: u32,
 }
 
@@ -86,26 +89,29 @@ pub struct Acquired {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Answer {
-    /// Use this token: it is newer than the caller's.
+    /// Use this token: it is newer than the caller's token.
     Token(Record),
-    /// Fetch a token and publish it: nobody else does while the lease lasts.
+    /// Fetch a token and publish it. No other process fetches while the lease lasts.
     Lease {
-        /// Number that is larger than every earlier one of this slot: the generation of the token to be.
+        /// Number that is larger than every earlier fence of this slot. It becomes the generation
+        /// of the fetched token.
         fence: u64,
         /// Whether a 401 made the fetch necessary.
         forced: bool,
     },
-    /// Ask again: another process holds the lease, which ends in this time unless it is renewed.
+    /// Ask again. Another process holds the lease, which ends after this time unless it is renewed;
+    /// or the store has lost its contents, and waits for reports for this time.
     Busy(Duration),
     /// The allowance of fetches is used up for this time.
     NoQuota(Duration),
-    /// The last fetch failed, and no process fetches for this time.
+    /// The last fetch failed, and no process may fetch for this time.
     CoolingDown(Duration, Failure),
-    /// Forced refreshes have not cured a 401, and none is made for this time. The token stays in use.
+    /// Forced refreshes have not cured a 401, and no process may force another for this time. The
+    /// token stays in use.
     Paused(Duration),
 }
 
-/// Sealed token as the store keeps it.
+/// Sealed token, with all that the store knows about it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record {
     /// Generation: the fence of the lease under which the token was fetched.
@@ -135,9 +141,9 @@ impl fmt::Debug for Record {
 pub struct Failure {
     /// Name of the [`TokenErrorKind`](crate::TokenErrorKind), such as `unavailable`.
     pub kind: String,
-    /// HTTP status of the token endpoint's answer, if it answered.
+    /// HTTP status of the token endpoint's response, if there was a response.
     pub status: Option<u16>,
-    /// The vendor's `requestId`, if the answer had one.
+    /// The vendor's `requestId`, if the response had one.
     pub request_id: Option<String>,
 }
 
@@ -153,11 +159,12 @@ pub struct RenewAsk {
     pub fence: u64,
     /// How long the lease lasts from now on.
     pub lease: Duration,
-    /// The fetch that is about to be sent: 2 for the lease's second, 3 for its third. Zero if none is.
+    /// Number of the token request that is about to be sent: 2 for the lease's second, 3 for its
+    /// third. Zero if none is to be sent.
     pub fetch: u32,
     /// How long one fetch may take.
     pub attempt: Duration,
-    /// Fetches in one window.
+    /// Token requests that the endpoint allows in one window, for the whole fleet.
     pub limit: u32,
     /// Window of the allowance of fetches.
     pub window: Duration,
@@ -175,11 +182,12 @@ impl RenewAsk {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Renewed {
-    /// The lease is still the caller's.
+    /// The caller still holds the lease.
     Held,
     /// Another process holds the lease now.
     Lost,
-    /// The lease is the caller's, and there is no place for another fetch for this time.
+    /// The caller holds the lease, but the allowance has no place for another token request for
+    /// this time.
     NoQuota(Duration),
 }
 
@@ -193,7 +201,7 @@ pub struct PublishAsk {
     pub within: Duration,
     /// The record. Its generation is the fence of the lease.
     pub record: Record,
-    /// The number of the lease's fetch that brought the token: 1 for the first.
+    /// Number of the lease's token request that brought the token: 1 for the first.
     pub fetch: u32,
     /// Window of the allowance of fetches.
     pub window: Duration,
@@ -202,7 +210,8 @@ pub struct PublishAsk {
 }
 
 impl PublishAsk {
-    /// Returns the publication of `record`, fetched under a lease that was given in answer to `ask`.
+    /// Returns the publication of `record`, fetched under a lease that was given in answer to
+    /// `ask`.
     pub fn of(ask: &AcquireAsk, record: Record) -> Self {
         Self { process: ask.process, within: ask.within, record, fetch: 1, window: ask.window, stated: None }
     }
@@ -218,11 +227,13 @@ pub struct FailAsk {
     pub within: Duration,
     /// The fence of the lease.
     pub fence: u64,
-    /// The number of the lease's last fetch. Zero if nothing was sent, which gives the place back.
+    /// Number of the lease's last token request. Zero if none was sent; the place is then free
+    /// again.
     pub fetch: u32,
-    /// How long the request of that fetch may still arrive at the server. Zero if it was answered.
+    /// How much longer that request may take to arrive at the server. Zero if it was answered.
     pub may_arrive_for: Duration,
-    /// Why the fetch failed. `None` ends the lease without a cool-down: the cause is this process's own.
+    /// Why the fetch failed. `None` ends the lease without a cool-down, for a cause within this
+    /// process.
     pub failure: Option<Failure>,
     /// Shortest cool-down that the server asked for.
     pub at_least: Duration,
@@ -261,7 +272,7 @@ pub struct JudgeAsk {
     pub within: Duration,
     /// The generation that the forced refresh brought.
     pub generation: u64,
-    /// Whether a request succeeded with that generation. If not, a retry with it was refused.
+    /// `true` if a request succeeded with that generation, `false` if a retry with it was refused.
     pub cured: bool,
 }
 

@@ -1,4 +1,5 @@
-//! A model checker for the slot: every order of the calls of two processes, up to a bounded number of steps.
+//! A model checker for the slot: every order of the calls of two processes, up to a bounded number
+//! of steps.
 
 use std::{
     collections::{BTreeSet, HashSet},
