@@ -15,10 +15,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_RESPONSE_SIZE: usize = 16 * 1024 * 1024;
 const USER_AGENT: &str = concat!("turris-auth/", env!("CARGO_PKG_VERSION"));
 
-/// Beyond this a time limit is taken for a mistake, such as milliseconds in the place of seconds.
+/// A longer time limit is refused: it is probably a mistake, such as milliseconds given as seconds.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What bounds each call.
+/// Bounds of each call.
 #[derive(Clone, Debug)]
 pub(super) struct Limits {
     pub(super) timeout: Duration,
@@ -67,7 +67,7 @@ impl TurrisClientBuilder {
     }
 
     /// Sets the time limit of a whole call: waiting for a token and for rate limits, all attempts,
-    /// and reading the answer.
+    /// and reading the response.
     ///
     /// Default: 5 minutes, since a request may have to wait out a rate limit. Accepted: more than
     /// zero, up to 24 hours.
@@ -76,25 +76,26 @@ impl TurrisClientBuilder {
         self
     }
 
-    /// Sets the time limit of each attempt, from its start until the head of its answer.
+    /// Sets the time limit of each attempt, from its start until the head of its response arrives.
     ///
-    /// Token requests have it, too. Default: 30 seconds. Accepted: more than zero, up to 24 hours.
+    /// It applies to token requests, too. Default: 30 seconds. Accepted: more than zero, up to 24
+    /// hours.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = timeout;
         self
     }
 
-    /// Sets the time limit of a TCP connection's handshake. Default: 10 seconds.
+    /// Sets the time limit for opening a TCP connection. Default: 10 seconds.
     ///
-    /// It is a part of the attempt's time. Accepted: more than zero, up to 24 hours.
+    /// This time counts as part of the attempt. Accepted: more than zero, up to 24 hours.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// Sets how many bytes an answer's body may have. Default: 16 MiB. Accepted: 1 and more.
+    /// Sets how many bytes the body of a response may have. Default: 16 MiB. Accepted: 1 and more.
     ///
-    /// Reading a larger one ends with a [`ClientError`](super::ClientError).
+    /// Reading a larger body ends with a [`ClientError`](super::ClientError).
     pub fn max_response_size(mut self, bytes: usize) -> Self {
         self.max_response_size = bytes;
         self
@@ -134,8 +135,8 @@ impl TurrisClientBuilder {
     /// # Errors
     ///
     /// * A setting is not acceptable. The error names it.
-    /// * The operating system has no certificates of authorities. For an environment of plain HTTP
-    ///   none are needed.
+    /// * The operating system has no certificates of authorities. An environment of plain HTTP
+    ///   needs none.
     pub fn build(self) -> Result<TurrisClient, ConfigError> {
         let durations = [
             ("timeout", self.timeout),

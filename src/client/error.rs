@@ -40,8 +40,7 @@ struct Details {
 ///
 /// ```
 /// use turris_auth::client::{ClientError, ClientErrorKind};
-///
-/// /// Whether the API has certainly not processed the request.
+/// /// Returns `true` if the API has certainly not processed the request.
 /// fn was_not_processed(error: &ClientError) -> bool {
 ///     matches!(error.kind(), ClientErrorKind::Request | ClientErrorKind::Token)
 /// }
@@ -49,20 +48,21 @@ struct Details {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClientErrorKind {
-    /// The request cannot be sent: its path, a header or its value is not acceptable.
+    /// The request could not be sent, because its path, a header or its JSON value is not
+    /// acceptable.
     Request,
-    /// There is no access token. [`ClientError::token_error`] says why.
+    /// No access token could be obtained. [`ClientError::token_error`] says why.
     Token,
-    /// The connection failed. Whether the API has processed the request is unknown, unless it is a
-    /// `GET`.
+    /// The connection failed. The API may have processed the request, so repeat only requests that
+    /// change nothing, such as a `GET`.
     Connection,
-    /// There was no complete answer in time.
+    /// There was no complete response in time.
     Timeout,
     /// The API answered with a status other than 2xx.
     Status,
-    /// The body of the answer ended too early, or is larger than `max_response_size`.
+    /// The body of the response ended too early, or is larger than `max_response_size`.
     Body,
-    /// The body of the answer is not JSON, or does not fit the type that was asked for.
+    /// The body of the response is not JSON, or does not fit the requested type.
     Decode,
 }
 
@@ -80,12 +80,12 @@ impl fmt::Display for ClientErrorKind {
     }
 }
 
-/// A query may say more of a person than a log should.
+/// Removes the query, which may say more about a person than a log should.
 pub(super) fn without_query(path: &str) -> &str {
     path.split(['?', '#']).next().unwrap_or_default()
 }
 
-/// The request that an error names, without its query.
+/// Method and path of the request, for the text of an error.
 #[derive(Clone)]
 pub(super) struct Failed {
     pub(super) method: Method,
@@ -110,7 +110,7 @@ impl Failed {
         }))
     }
 
-    /// An error of the stack.
+    /// Returns the error for a request that failed in the stack.
     pub(super) fn sending(self, error: turris::Error) -> ClientError {
         let kind = error.kind();
         let source = error.into_source();
@@ -123,10 +123,10 @@ impl Failed {
         self.error(ClientErrorKind::Connection, "the connection failed", Some(source))
     }
 
-    /// An answer with an error status.
+    /// Returns the error for a response with an error status.
     pub(super) fn status(self, status: StatusCode, body: Bytes, handle: &TokenHandle) -> ClientError {
         let mut error = self.error(ClientErrorKind::Status, "", None).with_status(status);
-        // A server may quote the token that it refuses.
+        // A server may quote the refused token in its response.
         let token = handle.current();
         error.0.answer = match &token {
             Some(token) => ErrorAnswer::decode_without(&body, &[token.as_str()]),
@@ -152,18 +152,18 @@ impl ClientError {
         self.0.kind
     }
 
-    /// The status of the answer, if there was one.
+    /// The status of the response, if there was a response.
     pub fn status(&self) -> Option<StatusCode> {
         self.0.status
     }
 
-    /// The reason why there is no token, for an error of the kind
+    /// The reason for the missing token, for an error of the kind
     /// [`Token`](ClientErrorKind::Token).
     pub fn token_error(&self) -> Option<&TokenError> {
         TokenError::find_in(self)
     }
 
-    /// The API's `requestId`, which its support asks for.
+    /// The API's `requestId`. The vendor's support asks for it.
     pub fn request_id(&self) -> Option<&str> {
         self.0.answer.request_id.as_deref()
     }
@@ -173,13 +173,12 @@ impl ClientError {
         self.0.answer.error_type.as_deref()
     }
 
-    /// The API's `errorMessage` strings, bounded in number and length and without control
-    /// characters.
+    /// The API's `errorMessage` strings, bounded in number and length, without control characters.
     pub fn messages(&self) -> impl ExactSizeIterator<Item = &str> {
         self.0.answer.messages.iter().map(|message| &**message)
     }
 
-    /// The body of the answer as it came, if it was read. `Display` and `Debug` leave it out.
+    /// The unchanged body of the response, if it was read. `Display` and `Debug` leave it out.
     pub fn body(&self) -> &Bytes {
         &self.0.body
     }
@@ -206,7 +205,7 @@ impl fmt::Display for ClientError {
     }
 }
 
-/// What the person who reads the error can do.
+/// Returns the advice for the reader of the error.
 fn advice(kind: ClientErrorKind, status: Option<StatusCode>) -> Option<&'static str> {
     Some(match (kind, status?.as_u16()) {
         (ClientErrorKind::Status, 401) => {

@@ -3,24 +3,23 @@
 //! It is the whole stack over hyper-util's client, for programs that have no HTTP client of their
 //! own:
 //!
-//! * the token: attached, renewed, replaced after a 401,
-//! * 429s waited out, and requests paced: all that [`TurrisLayer`](crate::TurrisLayer) does,
+//! * a token that is attached, renewed, and replaced after a 401,
+//! * the pace of requests and the wait after a 429, as by [`TurrisLayer`](crate::TurrisLayer),
 //! * TLS by rustls with the certificates of the operating system, HTTP/1.1 and HTTP/2,
 //! * time limits for connections, for single attempts and for the whole call,
-//! * no redirects, and answers of a bounded size.
+//! * no redirects, and responses of a bounded size.
 //!
 //! The TLS provider is rustls' `ring`. If another part of your program uses rustls with another
-//! provider, rustls no longer knows which one that part means: install one at the start of `main`,
-//! for instance with `rustls::crypto::ring::default_provider().install_default()`.
+//! provider, rustls has two providers and no default for that part. Install a default at the start
+//! of `main`, for instance with `rustls::crypto::ring::default_provider().install_default()`.
 //!
 //! Paths are relative to the [`Environment`]. A status other than 2xx is a [`ClientError`], which
-//! has what the API said of it. Programs that have a client put the layers around that instead: see
-//! the [front page](crate).
+//! contains the API's explanation. Programs that have a client put the layers around it instead:
+//! see the [front page](crate).
 //!
 //! # Examples
-//!
-//! With all defaults. In your program `TurrisClient::new(Credentials::from_env()?,
-//! Environment::Production)?` makes the client:
+//! With all defaults. In your program, make the client with
+//! `TurrisClient::new(Credentials::from_env()?, Environment::Production)?`:
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
@@ -62,8 +61,8 @@
 //! # Ok(())
 //! # }
 //! ```
-//!
-//! Customised: a query, a header, other limits, and the token for a health check:
+//! Customised, with a query, a header, other limits, and the status of the token for a health
+//! check:
 //!
 //! ```
 //! use std::time::Duration;
@@ -108,15 +107,15 @@ pub use self::{
 };
 use crate::{ConfigError, CredentialsProvider, Environment, TokenHandle};
 
-/// A client of the Turris API with everything inside: see the [module](self).
+/// Client of the Turris API that needs no other parts: see the [module](self).
 ///
 /// A clone shares the connections, the token and the limits. Make one for each API client, and keep
 /// it.
 ///
 /// # Panics
 ///
-/// Requests need a tokio runtime with timers and I/O (`enable_all`). Without one hyper panics, as
-/// it does under every client.
+/// Requests need a tokio runtime with timers and I/O (`enable_all`). Without such a runtime hyper
+/// panics, as under every client.
 ///
 /// # Examples
 ///
@@ -176,7 +175,7 @@ impl TurrisClient {
         TurrisClientBuilder::new(credentials, environment)
     }
 
-    /// The handle of the token: to fetch it early, and to show its status in a health check.
+    /// Returns the handle to the token: to fetch it early, or to show its status in a health check.
     ///
     /// # Examples
     ///
@@ -191,7 +190,7 @@ impl TurrisClient {
         self.handle.clone()
     }
 
-    /// The environment that paths are relative to.
+    /// Returns the environment to which paths are relative.
     ///
     /// # Examples
     ///

@@ -1,4 +1,4 @@
-//! [`RequestBuilder`]: a request until it is sent.
+//! [`RequestBuilder`]: a request that is not yet sent.
 
 use std::{fmt, future::IntoFuture, pin::Pin};
 
@@ -18,15 +18,15 @@ use super::{
     error::{Failed, without_query},
 };
 
-/// All but the characters that RFC 3986, section 2.3, calls unreserved.
+/// All characters except those that RFC 3986, section 2.3, calls unreserved.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A request of a [`TurrisClient`], sent by `.await`.
+/// A request of a [`TurrisClient`]. `.await` sends it.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future gives the request up. A token that is being fetched for it arrives for the
-/// next request.
+/// Dropping the future gives the request up. A token fetch that the request waited for goes on for
+/// the next request.
 ///
 /// # Examples
 ///
@@ -49,7 +49,7 @@ pub struct RequestBuilder {
     headers: HeaderMap,
     body: Bytes,
     any_status: bool,
-    /// The first thing about it that cannot be sent.
+    /// The first invalid part of the request, and the cause.
     refused: Option<(String, Option<crate::BoxError>)>,
 }
 
@@ -72,9 +72,9 @@ impl RequestBuilder {
         self
     }
 
-    /// Sets a header, in place of one of that name.
+    /// Sets a header. It replaces an earlier header of that name.
     ///
-    /// A name or a value that no header can have makes the request fail when it is sent.
+    /// An invalid name or value makes the request fail when it is sent.
     pub fn header<N, V>(mut self, name: N, value: V) -> Self
     where
         N: TryInto<HeaderName, Error: Into<crate::BoxError>>,
@@ -90,7 +90,7 @@ impl RequestBuilder {
 
     /// Sets the body to `value` as JSON.
     ///
-    /// A value that has no form in JSON makes the request fail when it is sent.
+    /// A value that cannot be written as JSON makes the request fail when it is sent.
     pub fn json<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
         match serde_json::to_vec(value) {
             Ok(body) => {
@@ -102,13 +102,13 @@ impl RequestBuilder {
         self
     }
 
-    /// Sets the body to `bytes`. The header `content-type` is yours to set.
+    /// Sets the body to `bytes`. Set the header `content-type` yourself.
     pub fn body(mut self, bytes: impl Into<Bytes>) -> Self {
         self.body = bytes.into();
         self
     }
 
-    /// Returns an answer of any status as a [`Response`]. By default a status other than 2xx is a
+    /// Returns a response with any status as a [`Response`]. Default: a status other than 2xx is a
     /// [`ClientError`].
     pub fn any_status(mut self) -> Self {
         self.any_status = true;
@@ -119,7 +119,7 @@ impl RequestBuilder {
     ///
     /// # Errors
     ///
-    /// The [kind](ClientErrorKind) of the [`ClientError`] says what failed.
+    /// The [kind](ClientErrorKind) of the [`ClientError`] says which part failed.
     pub async fn send(self) -> Result<Response, ClientError> {
         let context = Failed { method: self.method.clone(), path: without_query(&self.path).to_owned() };
         if let Some((what, source)) = self.refused {
@@ -167,7 +167,7 @@ impl IntoFuture for RequestBuilder {
 
 impl fmt::Debug for RequestBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Headers and body are the caller's, and may be secret.
+        // The caller's headers and body may be secret, so they are left out.
         f.debug_struct("RequestBuilder")
             .field("method", &self.method)
             .field("path", &without_query(&self.path))

@@ -1,4 +1,4 @@
-//! [`Response`]: an answer, read within bounds.
+//! [`Response`]: a response, read within bounds of time and size.
 
 use std::{fmt, time::Duration};
 
@@ -12,13 +12,13 @@ use tokio::time::{Instant, timeout_at};
 use super::{ClientError, ClientErrorKind, builder::Limits, error::Failed};
 use crate::TokenHandle;
 
-/// An error object is far below this, and so are the pages of gateways.
+/// Largest body of an error that is read. Error objects and the pages of gateways are far smaller.
 const LARGEST_ERROR: usize = 64 * 1024;
-/// An error is what its status says. What its body adds is worth this wait, and not the rest of the
-/// call's time.
+/// Longest wait for the body of an error. The status says most, so the body is not worth the rest
+/// of the call's time.
 const LONGEST_ERROR_READ: Duration = Duration::from_secs(5);
 
-/// An answer of the API, its body not yet read.
+/// A response of the API. Its body is not yet read.
 ///
 /// The body is read within the rest of the call's [`timeout`](super::TurrisClientBuilder::timeout),
 /// up to [`max_response_size`](super::TurrisClientBuilder::max_response_size).
@@ -77,7 +77,7 @@ impl Response {
         })
     }
 
-    /// Reads the body as text. What is not UTF-8 becomes `U+FFFD`.
+    /// Reads the body as text. Bytes that are not UTF-8 become `U+FFFD`.
     ///
     /// # Errors
     ///
@@ -89,10 +89,11 @@ impl Response {
     /// Reads the body.
     ///
     /// # Errors
+    /// A [`ClientError`] of one of two kinds:
     ///
-    /// A [`ClientError`] of the kind [`Body`](ClientErrorKind::Body) if the connection ends before
-    /// the body does, or if the body is larger than `max_response_size`; of the kind
-    /// [`Timeout`](ClientErrorKind::Timeout) if the call's time is up.
+    /// * [`Body`](ClientErrorKind::Body) if the connection ends before the body does, or if the
+    ///   body is larger than `max_response_size`.
+    /// * [`Timeout`](ClientErrorKind::Timeout) if the call's time is up.
     ///
     /// # Cancel safety
     ///
@@ -119,14 +120,14 @@ impl Response {
         }
     }
 
-    /// The answer as `http` and hyper have it, to be read by other means. Neither time nor size is
-    /// bounded any longer.
+    /// Returns the response as a type of `http` and hyper, to be read by other means. Its body then
+    /// has no bound of time or size.
     pub fn into_http(self) -> http::Response<Incoming> {
         self.answer
     }
 
-    /// What an error status means. The body explains it; if it cannot be read, the status has to
-    /// do.
+    /// Turns a response with an error status into an error. The error has the explanation in the
+    /// body, if the body can be read.
     pub(super) async fn into_error(mut self, handle: &TokenHandle) -> ClientError {
         let (request, status) = (self.request.clone(), self.status());
         self.deadline = self.deadline.min(Instant::now() + LONGEST_ERROR_READ);

@@ -1,4 +1,4 @@
-//! What a client sends through: the layers over hyper-util's client, with rustls.
+//! The transport under a client's layers: hyper-util's client, with rustls and a time limit.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use tower::timeout::Timeout;
 
 use crate::{ConfigError, Environment, Turris};
 
-/// Connections, each attempt with a time limit.
+/// hyper-util's client, with a time limit for each attempt.
 pub(super) type Transport = Timeout<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>;
 pub(super) type Stack = Turris<Transport>;
 
-/// The largest idle time of load balancers that are in common use is a minute; a connection is
-/// given up before.
+/// Idle connections are closed after this time. Common load balancers close them after a minute or
+/// later.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
-/// An HTTP/2 connection that has gone without a word is found by an unanswered ping.
+/// Interval of pings on HTTP/2. An unanswered ping reveals a connection that was lost silently.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -32,13 +32,13 @@ pub(super) fn transport(
     attempt_timeout: Duration,
 ) -> Result<Transport, ConfigError> {
     let mut http = HttpConnector::new();
-    // Schemes other than `http` are the outer connector's.
+    // The outer connector takes care of `https`.
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_connect_timeout(Some(connect_timeout));
     let https = HttpsConnectorBuilder::new()
         .with_tls_config(tls(environment)?)
-        // Plain HTTP is for loopback hosts, which the environment has made sure of.
+        // The environment accepts plain HTTP for loopback hosts only.
         .https_or_http()
         .enable_all_versions()
         .wrap_connector(http);
@@ -63,7 +63,8 @@ fn tls(environment: &Environment) -> Result<ClientConfig, ConfigError> {
             return Err(ConfigError::without_value("TLS certificates", expected));
         }
     }
-    // The provider is named, so that another one that the program has installed, or two in its dependencies, do no harm.
+    // The provider is named, so that neither an installed default nor a second provider among the
+    // dependencies matters.
     let config = ClientConfig::builder_with_provider(ring::default_provider().into())
         .with_safe_default_protocol_versions()
         .map_err(|error| ConfigError::new("TLS versions", error, "a provider with TLS 1.2 and 1.3"))?;
