@@ -28,8 +28,8 @@ use crate::BoxError;
 ///
 /// # Cause
 ///
-/// The [`source`](Error::source) of the error is its kind, and the source of that is the cause, such
-/// as the error of the connection or of the credentials provider. The text does not repeat the
+/// The [`source`](Error::source) of the error is its kind, and the source of that is the cause,
+/// such as the error of the connection or of the credentials provider. The text does not repeat the
 /// cause, so print the whole chain.
 ///
 /// # Examples
@@ -51,8 +51,8 @@ use crate::BoxError;
 #[derive(Clone)]
 pub struct TokenError {
     details: Arc<Details>,
-    // Outside the shared part: callers during a cool-down get the same error, each with its own
-    // remaining time. Public only for kinds that waiting can cure.
+    // Outside the shared part: during a cool-down callers get the same error, each with its own
+    // remaining time. `retry_after` returns it only for kinds that waiting can cure.
     wait: Option<Duration>,
     // Made when `source` is first asked for. It is empty whenever a field changes.
     link: OnceLock<Arc<Link>>,
@@ -120,7 +120,7 @@ pub enum TokenErrorKind {
     /// A proxy, a gateway or a firewall on the way refused the token request: with 407 or 511, or
     /// with 400, 403, 422 or 451 and without the API's error object. The credentials may be good.
     Blocked,
-    /// The token endpoint's answer is not of the documented form.
+    /// The token endpoint's response does not have the documented form.
     Protocol,
     /// The [`CredentialsProvider`](crate::CredentialsProvider) failed.
     CredentialsProvider,
@@ -208,8 +208,8 @@ impl TokenError {
         self.with(|details| details.source = Some(source.into()))
     }
 
-    /// Adds the content of the server's answer. The strings are already bounded and free of control
-    /// characters.
+    /// Adds the content of the server's response. The strings are already bounded and free of
+    /// control characters.
     pub(crate) fn with_answer(
         self,
         status: u16,
@@ -225,20 +225,21 @@ impl TokenError {
         })
     }
 
-    /// Sets how long no other fetch is made.
+    /// Sets for how long no other fetch is made.
     pub(crate) fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
         self.wait = wait;
         self.link = OnceLock::new();
         self
     }
 
-    /// Returns how long no other fetch is made, for every kind.
+    /// Returns for how long no other fetch is made, for every kind.
     pub(crate) fn asked_wait(&self) -> Option<Duration> {
         self.wait
     }
 
     fn with(mut self, change: impl FnOnce(&mut Details)) -> Self {
-        // The link is an owner of the details. Without it, an error that is not yet shared has no other.
+        // The link owns the details, too. Without the link, an error that is not yet shared is
+        // their only owner.
         self.link = OnceLock::new();
         if let Some(details) = Arc::get_mut(&mut self.details) {
             change(details);
@@ -255,13 +256,13 @@ impl TokenError {
     /// help: see [`TokenErrorKind::is_transient`].
     ///
     /// The time counts from the moment at which this error was returned. Until then, requests get
-    /// this error at once, without a fetch. After a kind that waiting does not cure, there is such
-    /// a time too: [`TokenStatus::retry_in`](crate::TokenStatus::retry_in) returns it.
+    /// this error at once, without a fetch. A kind that waiting does not cure has such a time too:
+    /// [`TokenStatus::retry_in`](crate::TokenStatus::retry_in) returns it.
     pub fn retry_after(&self) -> Option<Duration> {
         self.wait.filter(|_| self.kind().is_transient())
     }
 
-    /// Returns the HTTP status of the token endpoint's answer, if there was an answer.
+    /// Returns the HTTP status of the token endpoint's response, if there was a response.
     pub fn status(&self) -> Option<u16> {
         self.details.status
     }
@@ -367,8 +368,8 @@ impl fmt::Debug for TokenError {
 }
 
 impl Error for TokenError {
-    /// Returns an error whose text is the [kind](Self::kind) and whose source is the cause, if there
-    /// is one. [`find_in`](Self::find_in) leads from it back to this error.
+    /// Returns an error whose text is the [kind](Self::kind) and whose source is the cause, if
+    /// there is one. [`find_in`](Self::find_in) leads from it back to this error.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         let copy = || Self { details: Arc::clone(&self.details), wait: self.wait, link: OnceLock::new() };
         let link = || Arc::new(Link(copy()));
@@ -376,7 +377,8 @@ impl Error for TokenError {
     }
 }
 
-/// The error of a setting that cannot work. It is returned when the setting is made.
+/// The error of a setting that cannot work. `build`, or the function that takes the setting,
+/// returns it.
 ///
 /// The error names the setting, its value (never a secret) and the expected form.
 ///

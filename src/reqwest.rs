@@ -1,11 +1,11 @@
-//! The HTTP client reqwest under the layers: [`ReqwestClient`] is the whole stack,
-//! [`ReqwestService`] the service for a stack of your own.
+//! The HTTP client reqwest under the layers. [`ReqwestClient`] is the whole stack.
+//! [`ReqwestService`] is the service for a stack of your own.
 //!
-//! A [`reqwest::Client`] is a Tower service of its own request type, and it follows redirects
-//! inside, out of the layers' sight. A 307 from the token endpoint would post the client secret to
-//! the host that it names. Both types here are made from a [`ClientBuilder`] and turn redirects
-//! off. To follow those of the API, put `tower_http::follow_redirect::FollowRedirectLayer` *above*
-//! the authentication, which keeps the token to its own hosts.
+//! A [`reqwest::Client`] is a Tower service, but of its own request type. It follows redirects by
+//! itself, so the layers cannot see them: a 307 from the token endpoint would send the client
+//! secret to another host. Both types here are made from a [`ClientBuilder`] and turn redirects
+//! off. To follow redirects of the API, put `tower_http::follow_redirect::FollowRedirectLayer`
+//! *above* the authentication, which sends the token to its own hosts only.
 //!
 //! | request body | after a 401 |
 //! | --- | --- |
@@ -16,10 +16,10 @@
 //! * Timeouts, proxies, default headers and TLS are set on the `ClientBuilder` as always. They
 //!   apply to each attempt, and to token requests.
 //! * reqwest uses the proxies that `HTTP_PROXY` and the like name, unless the builder says
-//!   `.no_proxy()`. They see nothing of `https`. With a base URL of plain HTTP to a loopback host
-//!   they see the secret.
-//! * A `ClientBuilder::retry` must not repeat token requests: the layer counts each of them as one
-//!   of the ten a minute, and repetitions below it are out of its sight.
+//!   `.no_proxy()`. A proxy cannot read `https`. With a base URL of plain HTTP to a loopback host,
+//!   a proxy sees the secret.
+//! * A `ClientBuilder::retry` must not repeat token requests. The layer counts each token request
+//!   against the ten a minute, but cannot count repetitions below it.
 //! * Errors are [`reqwest::Error`], boxed by the layers above. A downcast finds them.
 //!
 //! # Examples
@@ -41,8 +41,7 @@
 //! # Ok(())
 //! # }
 //! ```
-//!
-//! A stack of your own. reqwest's builder makes the request, and its response reads the answer:
+//! A stack of your own. The request and the response have reqwest's own types:
 //!
 //! ```
 //! use tower::{Service, ServiceBuilder, ServiceExt};
@@ -68,9 +67,8 @@
 //! # Ok(())
 //! # }
 //! ```
-//!
-//! Customised: a timeout, streams that can be sent again, and redirects that are followed where the
-//! token is safe:
+//! Customised, with a timeout, streams that can be sent again, and redirects that are followed
+//! above the authentication:
 //!
 //! ```
 //! use std::time::Duration;
@@ -120,14 +118,13 @@ use tower_service::Service;
 
 use crate::BoxError;
 
-/// A client of reqwest that follows no redirects, as a service of `http::Request<B>`.
+/// Service of `http::Request<B>` that sends requests with reqwest, and follows no redirects.
 ///
-/// `B` is reqwest's own body unless a layer above asks for another. A clone shares the connections.
-/// The [module](self) says what to paste.
+/// `B` is reqwest's own body unless a layer above needs another. A clone shares the connections.
+/// The [module](self) has stacks to paste.
 ///
 /// # Examples
-///
-/// By itself it only sends:
+/// The service alone sends requests without a token:
 ///
 /// ```
 /// use tower::ServiceExt;
@@ -152,13 +149,11 @@ pub struct ReqwestService<B = Body> {
 }
 
 impl<B> ReqwestService<B> {
-    /// Builds the client, with redirects turned off whatever `builder` says of them.
-    ///
-    /// A finished [`Client`] is not accepted: nothing shows whether it follows redirects.
+    /// Builds the client. Redirects are turned off, even if `builder` allows them. It takes a
+    /// builder because a finished [`Client`] does not show whether it follows redirects.
     ///
     /// # Errors
-    ///
-    /// What [`ClientBuilder::build`] refuses.
+    /// If [`ClientBuilder::build`] refuses the settings.
     ///
     /// # Examples
     ///
@@ -175,9 +170,8 @@ impl<B> ReqwestService<B> {
         Ok(Self { client: builder.redirect(Policy::none()).build()?, body: PhantomData })
     }
 
-    /// The client, to make requests with: `service.client().get(url).build()?.try_into()?`.
-    ///
-    /// A request that it *sends* does not come through any layer, and so has no token.
+    /// Returns the client, to make requests: `service.client().get(url).build()?.try_into()?`. A
+    /// request that this client *sends* bypasses all layers, so it carries no token.
     ///
     /// # Examples
     ///
@@ -202,8 +196,7 @@ where
     B::Data: Into<Bytes>,
     B::Error: Into<BoxError>,
 {
-    /// Its extensions have the URL, so that it is still there in a `reqwest::Response` made from
-    /// it.
+    /// Its extensions have the URL, so that a `reqwest::Response` made from it knows its URL.
     type Response = Response<Body>;
     type Error = Error;
     type Future = ResponseFuture;
@@ -229,13 +222,13 @@ impl<B> Clone for ReqwestService<B> {
 
 impl<B> fmt::Debug for ReqwestService<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // reqwest's own would show the default headers, which may hold a key.
+        // reqwest's own `Debug` would show the default headers, which may contain a key.
         f.debug_struct("ReqwestService").finish_non_exhaustive()
     }
 }
 
-/// reqwest's own body stays what it is: in another box its content would be a stream to reqwest,
-/// which it cannot send again when a connection has been closed under it.
+/// Converts a body for reqwest. reqwest's own body stays unchanged: in a box it would be a stream,
+/// which reqwest cannot send again after a connection was closed.
 fn into_body<B>(body: B) -> Body
 where
     B: http_body::Body + Send + Sync + 'static,
@@ -268,7 +261,7 @@ pin_project! {
     #[project = StateProj]
     enum State {
         Sent { #[pin] response: <Client as Service<::reqwest::Request>>::Future },
-        // The URI is none that reqwest can send to; it is there until it has been returned.
+        // reqwest cannot send to the request's URI. `None` after the error has been returned.
         Refused { error: Option<Error> },
     }
 }
@@ -293,7 +286,7 @@ fn polled_after_completion() -> ! {
 fn into_http(response: ::reqwest::Response) -> Response<Body> {
     let url = response.url().clone();
     let mut response = Response::<Body>::from(response);
-    // The one way to the extension's type, which reqwest keeps to itself.
+    // The extension's type is private to reqwest. This is the only way to make it.
     if let Ok(with_url) = Response::builder().url(url).body(()) {
         response.extensions_mut().extend(with_url.into_parts().0.extensions);
     }

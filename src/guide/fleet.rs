@@ -66,10 +66,10 @@
 //!   minutes and for the windows in which `expected_processes` requests fit, and then sends its
 //!   share for 5 minutes. If the store still grants nothing after that, the process believes it for
 //!   half the time.
-//! * A process waits for the fetch of another process for three quarters of `token_timeout`. It then
-//!   fetches for itself. In a fleet with more processes than the allowance has fetches, only about as
-//!   many processes as the allowance has fetches do so. In the others the request fails with
-//!   [`Timeout`](crate::TokenErrorKind::Timeout), for 5 minutes at most.
+//! * A process waits for the fetch of another process for three quarters of `token_timeout`. It
+//!   then fetches for itself. In a fleet with more processes than the allowance has fetches, only
+//!   about as many processes as the allowance has fetches do so. In the others the request fails
+//!   with [`Timeout`](crate::TokenErrorKind::Timeout), for 5 minutes at most.
 //! * A process that is given a token or a lease that is not newer than its own token fetches for
 //!   itself.
 //!
@@ -81,13 +81,13 @@
 //! # How many processes
 //!
 //! The number of processes is the store's last count, or
-//! [`expected_processes`](crate::fleet::SharedStateBuilder::expected_processes) if that is larger: the
-//! count of a fleet that is just starting is too small. Set it to the largest number of processes
-//! that you run, including those of a rolling deployment. Each
-//! layer counts as a process, also if several layers of one process use clones of one
-//! [`SharedState`](crate::SharedState). If there are more processes than a window allows
-//! requests, each process still sends one request in a window while the store is gone. The server
-//! refuses some of these requests, and the layer waits the refusals out.
+//! [`expected_processes`](crate::fleet::SharedStateBuilder::expected_processes) if that is larger:
+//! the count of a fleet that is just starting is too small. Set it to the largest number of
+//! processes that you run, including those of a rolling deployment. Each layer counts as a process,
+//! also if several layers of one process use clones of one [`SharedState`](crate::SharedState). If
+//! there are more processes than a window allows requests, each process still sends one request in
+//! a window while the store is gone. The server refuses some of these requests, and the layer waits
+//! the refusals out.
 //!
 //! A process calls the store about once for each group of requests that wait together, and once
 //! within half a second of their answers. An idle process makes no calls. A process that is killed
@@ -105,17 +105,17 @@
 //!   private authority goes into the file that `SSL_CERT_FILE` names.
 //! * **No eviction of these keys**: `maxmemory-policy noeviction`, or a `volatile-` policy with
 //!   room to spare. An evicted token costs a fetch. If the places of a pace (`…:p:…`) alone are
-//!   evicted, no process notices: the fleet may send up to one window's requests more than the limit
-//!   allows, and the server refuses them.
+//!   evicted, no process notices: the fleet may send up to one window's requests more than the
+//!   limit allows, and the server refuses them.
 //! * **The primary**, never a replica: a replica grants what the primary has granted already. With
 //!   Sentinel, a cluster or a pool, use the client that follows the primary through
 //!   [`RunScript`](crate::fleet::RunScript). After a failover to a replica that lags behind, the
 //!   processes report what they have sent.
-//! * **A clock** that is roughly right is enough, because only differences count. A clock that steps
-//!   back is taken to have stood still. A clock that steps forward ends leases, waits and counts
-//!   early, which can cost a fetch and some 429s.
-//! * **One connection per process.** [`RedisStore::open`](crate::fleet::RedisStore::open) makes it at
-//!   the first call and keeps it. `timeout 0` (the default of Redis) spares reconnections.
+//! * **A clock** that is roughly right is enough, because only differences count. A clock that
+//!   steps back is taken to have stood still. A clock that steps forward ends leases, waits and
+//!   counts early, which can cost a fetch and some 429s.
+//! * **One connection per process.** [`RedisStore::open`](crate::fleet::RedisStore::open) makes it
+//!   at the first call and keeps it. `timeout 0` (the default of Redis) spares reconnections.
 //! * **No persistence is needed.** If the store loses its contents, the processes report what they
 //!   have sent.
 //!
@@ -144,9 +144,9 @@
 //! | `turris_auth_token_fetches_total{outcome="token"}` | rises by more than one an hour for each secret: processes do not share. Processes that share have `outcome="adopted"` instead |
 //! | `turris_auth_rate_limited_total` | rises: some client outside of the fleet uses the same client id |
 //!
-//! A lost store is also logged as one `WARN` event, and its return as an `INFO` event. A record that
-//! the secret does not open is logged as a `WARN` event, once a minute at most. The field `source`
-//! of the span `token_fetch` says where a token came from: [`observe`](crate::observe).
+//! A lost store is also logged as one `WARN` event, and its return as an `INFO` event. A record
+//! that the secret does not open is logged as a `WARN` event, once a minute at most. The field
+//! `source` of the span `token_fetch` says where a token came from: [`observe`](crate::observe).
 //!
 //! # Who can do what
 //!

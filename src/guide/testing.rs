@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Time can be paused if the emulator is used in memory, under a layer. A
-//! [`TurrisClient`](#with-turrisclient-or-to-test-the-http-client-as-well) and a client of reqwest use
-//! sockets, so their tests wait for real, if only for a short time.
+//! [`TurrisClient`](#with-turrisclient-or-to-test-the-http-client-as-well) and a client of reqwest
+//! use sockets, so their tests wait for real, if only for a short time.
 //!
 //! Let your code take the service and the [`Environment`](crate::Environment) as arguments. A test
 //! then passes those of the emulator:

@@ -10,8 +10,7 @@ use tower_layer::Layer;
 use super::ReqwestService;
 use crate::{CredentialsProvider, Environment, TokenHandle, Turris, TurrisLayer, turris};
 
-/// reqwest's client with the whole stack: requests are made, and answers are read, with reqwest's
-/// own types.
+/// reqwest's client with the whole stack. Requests and responses have reqwest's own types.
 ///
 /// [`get`](Self::get) and its like start a request to a path of the environment, reqwest's
 /// [`RequestBuilder`] completes it, and [`send`](Self::send) sends it through the layers. A clone
@@ -21,7 +20,7 @@ use crate::{CredentialsProvider, Environment, TokenHandle, Turris, TurrisLayer, 
 /// Give the builder to [`send`](Self::send) instead.
 ///
 /// Bodies in memory (`.json(..)`, `.form(..)`, `.body("..")`) are sent again after a 401 or a 429.
-/// For streams put the layers around [`ReqwestService`] yourself, with a
+/// For streams, put the layers around [`ReqwestService`] yourself, with a
 /// [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer).
 ///
 /// # Examples
@@ -55,7 +54,7 @@ pub struct ReqwestClient {
 }
 
 impl ReqwestClient {
-    /// Builds the client, with redirects turned off whatever `builder` says of them.
+    /// Builds the client. Redirects are turned off, even if `builder` allows them.
     ///
     /// Set a timeout on the builder: it applies to each attempt, token requests included.
     ///
@@ -70,7 +69,7 @@ impl ReqwestClient {
         Self::with_layer(builder, &TurrisLayer::new(credentials, environment.clone()), environment)
     }
 
-    /// Builds the client with a customised layer, which is for the same environment.
+    /// Builds the client with a customised layer. `environment` must be the environment of `layer`.
     ///
     /// # Errors
     ///
@@ -123,13 +122,13 @@ impl ReqwestClient {
         self.request(Method::DELETE, path)
     }
 
-    /// Starts a request with any method to a path of the environment.
-    ///
-    /// A path that no URL can have makes the request fail when it is sent.
+    /// Starts a request with any method to a path of the environment. An invalid path makes the
+    /// request fail when it is sent.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         match self.environment.url(path) {
             Ok(url) => self.client.request(method, url.to_string()),
-            // A builder keeps reqwest's own refusal, and a URL that begins with a slash is one that reqwest always refuses.
+            // reqwest refuses every URL that begins with a slash, and its builder keeps that error
+            // for the caller.
             Err(_) => self.client.request(method, format!("/{path}")),
         }
     }
@@ -137,17 +136,14 @@ impl ReqwestClient {
     /// Sends a request through the layers, as [`RequestBuilder::send`] does without them.
     ///
     /// # Errors
-    ///
-    /// A [`turris::Error`]. Its [kind](turris::Error::kind) is `Token` if no token can be had;
-    /// nothing was sent then. If it is `Client`, the source is a [`reqwest::Error`](Error): the
-    /// request cannot be made, or its connection failed.
-    ///
-    /// An answer of any status is a [`Response`]; see [`Response::error_for_status`].
+    /// A [`turris::Error`]. Its [kind](turris::Error::kind) is `Token` if no token could be
+    /// obtained; the request was then not sent. If the kind is `Client`, the source is a
+    /// [`reqwest::Error`](Error): the request could not be made, or its connection failed. A
+    /// response with any status is a [`Response`]; see [`Response::error_for_status`].
     ///
     /// # Cancel safety
-    ///
-    /// Dropping the future gives the request up. A token that is being fetched for it arrives for
-    /// the next request.
+    /// Dropping the future gives the request up. A token fetch that the request waited for goes on
+    /// for the next request.
     pub async fn send(&self, request: RequestBuilder) -> Result<Response, turris::Error> {
         self.execute(request.build().map_err(turris::Error::client)?).await
     }
@@ -162,12 +158,12 @@ impl ReqwestClient {
         Ok(self.stack.clone().oneshot(request).await?.into())
     }
 
-    /// The handle of the token: to fetch it early, and to show its status in a health check.
+    /// Returns the handle to the token: to fetch it early, or to show its status in a health check.
     pub fn handle(&self) -> TokenHandle {
         self.stack.handle()
     }
 
-    /// The environment that paths are relative to.
+    /// Returns the environment to which paths are relative.
     pub fn environment(&self) -> &Environment {
         &self.environment
     }

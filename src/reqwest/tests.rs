@@ -7,7 +7,7 @@ use super::*;
 fn a_body_of_reqwest_stays_one_that_reqwest_can_send_again() {
     assert_eq!(into_body(Body::from("text")).as_bytes(), Some(b"text".as_slice()));
     let other = into_body(Full::new(Bytes::from_static(b"text")));
-    // Its length is known all the same, so that `content-length` is sent.
+    // Its length is still known, so that `content-length` is sent.
     assert_eq!((other.as_bytes(), other.size_hint().exact()), (None, Some(4)));
 }
 
@@ -15,7 +15,7 @@ fn a_body_of_reqwest_stays_one_that_reqwest_can_send_again() {
 fn the_types_are_what_a_server_needs_of_them() {
     fn shared<T: Clone + fmt::Debug + Send + Sync + Unpin + 'static>() {}
     fn sent<T: Send + 'static>() {}
-    // Whatever the body is.
+    // The service is `Sync` with every body.
     shared::<ReqwestService<std::cell::Cell<*const ()>>>();
     shared::<crate::TurrisAuth<ReqwestService>>();
     sent::<ResponseFuture>();

@@ -37,8 +37,7 @@ pub struct Error {
 ///
 /// ```
 /// use turris_auth::turris::{Error, ErrorKind};
-///
-/// /// Whether nothing was sent, so that the request can be made again.
+/// /// Returns `true` if the request was not sent, so that it can be made again.
 /// fn was_not_sent(error: &Error) -> bool {
 ///     matches!(error.kind(), ErrorKind::Token | ErrorKind::Limit)
 /// }

@@ -20,8 +20,8 @@ use crate::{
 
 /// Layer that puts the whole stack around a client: rate limits outside, authentication inside.
 ///
-/// All services made from one layer, or from its clones, share one token, one allowance of token
-/// requests, and one gate per authority and class of requests. Make one layer for each API client.
+/// All services of one layer and its clones share one token, one allowance of token requests, and
+/// one gate per authority and class of requests. Make one layer for each API client.
 ///
 /// See the [module](super) for examples.
 ///

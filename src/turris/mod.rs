@@ -9,16 +9,16 @@
 //! [`TurrisAuthLayer`](crate::TurrisAuthLayer), in the right order. They share one copy of the
 //! request, which costs less than two layers. The modules [`backoff`](crate::backoff) and
 //! [`auth`](crate::auth) describe the parts.
-//!
 //! # While no token can be had
 //!
-//! If the token endpoint fails for a time, a request waits until the next fetch may start, and tries
-//! again. It does so at most `max_retries` times (3 by default). It waits at most `max_wait` each time
-//! (2 minutes by default), so with the defaults an outage can hold a request for minutes. For a request
-//! that must end sooner, such as that of a web handler:
+//! If the token endpoint fails for a time, a request waits until the next fetch may start, and
+//! tries again. It does so at most `max_retries` times (default: 3), and waits at most `max_wait`
+//! each time (default: 2 minutes). With the defaults an outage can hold a request for minutes. For
+//! a request that must end sooner, such as that of a web handler:
 //!
 //! - put a timeout around the call, or
-//! - set a shorter [`max_wait`](TurrisLayerBuilder::max_wait), which bounds the waits after a 429 too, or
+//! - set a shorter [`max_wait`](TurrisLayerBuilder::max_wait), which bounds the waits after a 429
+//!   too, or
 //! - set [`max_retries(0)`](TurrisLayerBuilder::max_retries), which returns each 429 at once too.
 //!
 //! An error that waiting does not cure, such as wrong credentials, comes back at once.
@@ -57,9 +57,8 @@
 //! # Ok(())
 //! # }
 //! ```
-//!
-//! Customised: a separate token service, so that the layer has a handle; other limits; and a token
-//! before the first request:
+//! Customised, with a separate token service, so that the layer has a handle, with other limits,
+//! and with a token before the first request:
 //!
 //! ```
 //! use std::time::Duration;

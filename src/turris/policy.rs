@@ -161,8 +161,8 @@ impl<T> Policy for StackPolicy<T> {
         let class = self.responses().classify(response);
         match class {
             ResponseClass::RateLimited => return Some(class),
-            // `judge` tells the gate, once it is known whether the request is sent again: the gate
-            // counts both attempts as one request.
+            // `judge` reports to the gate after it has decided whether to send the request again:
+            // the gate counts both attempts as one request.
             ResponseClass::Unauthorized => return Some(class),
             ResponseClass::Ordinary => {
                 if let Some(in_flight) = &mut permit.in_flight {
@@ -275,7 +275,7 @@ where
                     let Err(error) = ready!(self.0.auth.poll_wait(token, inner, cx)) else {
                         return Poll::Ready(Ok(()));
                     };
-                    // The request itself has not been sent, so it can always be sent later.
+                    // The request itself was never sent, so it can always be sent later.
                     let again = place
                         .in_flight
                         .take()
