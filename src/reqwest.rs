@@ -41,6 +41,7 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
 //! A stack of your own. The request and the response have reqwest's own types:
 //!
 //! ```
@@ -67,6 +68,7 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
 //! Customised, with a timeout, streams that can be sent again, and redirects that are followed
 //! above the authentication:
 //!
@@ -124,6 +126,7 @@ use crate::BoxError;
 /// The [module](self) has stacks to paste.
 ///
 /// # Examples
+///
 /// The service alone sends requests without a token:
 ///
 /// ```
@@ -149,10 +152,12 @@ pub struct ReqwestService<B = Body> {
 }
 
 impl<B> ReqwestService<B> {
-    /// Builds the client. Redirects are turned off, even if `builder` allows them. It takes a
-    /// builder because a finished [`Client`] does not show whether it follows redirects.
+    /// Builds the client. Redirects are turned off, even if `builder` allows them.
+    ///
+    /// It takes a builder because a finished [`Client`] does not show whether it follows redirects.
     ///
     /// # Errors
+    ///
     /// If [`ClientBuilder::build`] refuses the settings.
     ///
     /// # Examples
@@ -170,8 +175,9 @@ impl<B> ReqwestService<B> {
         Ok(Self { client: builder.redirect(Policy::none()).build()?, body: PhantomData })
     }
 
-    /// Returns the client, to make requests: `service.client().get(url).build()?.try_into()?`. A
-    /// request that this client *sends* bypasses all layers, so it carries no token.
+    /// Returns the client, to make requests: `service.client().get(url).build()?.try_into()?`.
+    ///
+    /// A request that this client *sends* bypasses all layers, so it carries no token.
     ///
     /// # Examples
     ///

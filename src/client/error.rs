@@ -40,6 +40,7 @@ struct Details {
 ///
 /// ```
 /// use turris_auth::client::{ClientError, ClientErrorKind};
+///
 /// /// Returns `true` if the API has certainly not processed the request.
 /// fn was_not_processed(error: &ClientError) -> bool {
 ///     matches!(error.kind(), ClientErrorKind::Request | ClientErrorKind::Token)

@@ -18,6 +18,7 @@
 //! see the [front page](crate).
 //!
 //! # Examples
+//!
 //! With all defaults. In your program, make the client with
 //! `TurrisClient::new(Credentials::from_env()?, Environment::Production)?`:
 //!
@@ -61,6 +62,7 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
 //! Customised, with a query, a header, other limits, and the status of the token for a health
 //! check:
 //!

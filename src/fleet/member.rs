@@ -44,6 +44,7 @@ const DENIAL_GAP: Duration = Duration::from_secs(60);
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
 
 /// State that all flights of one layer share about the fleet's token.
+///
 /// 1. `newest` is the largest generation that this layer has adopted or published. Each ask tells
 ///    it to the store.
 /// 2. `is_alone` is set while the layer uses a token that it fetched without the store. A refusal
@@ -135,6 +136,7 @@ impl Member {
     /// Waits until the fleet has a token, or until this flight may fetch it.
     ///
     /// # Errors
+    ///
     /// * The allowance of the fleet, or the share of this process, is used up.
     /// * The fleet cools down after a failed fetch.
     /// * Forced refreshes are paused, and this layer has no token to keep.
@@ -321,6 +323,7 @@ impl Member {
     /// are more than the allowance has fetches, most of them go on waiting.
     ///
     /// # Errors
+    ///
     /// As [`alone`](Self::alone), and if this process is to go on waiting.
     fn alone_among_many(self: &Arc<Self>, wait: Duration) -> Result<AloneFetch, TokenError> {
         let processes = self.processes(&self.known());

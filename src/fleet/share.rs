@@ -45,6 +45,7 @@ impl FlightShare {
     /// says that a 401 makes a new token necessary.
     ///
     /// # Errors
+    ///
     /// Those of [`Member::acquire`], and of the lease's renewal.
     pub(crate) async fn prepare(
         &self,

@@ -122,8 +122,9 @@ impl ReqwestClient {
         self.request(Method::DELETE, path)
     }
 
-    /// Starts a request with any method to a path of the environment. An invalid path makes the
-    /// request fail when it is sent.
+    /// Starts a request with any method to a path of the environment.
+    ///
+    /// An invalid path makes the request fail when it is sent.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         match self.environment.url(path) {
             Ok(url) => self.client.request(method, url.to_string()),
@@ -136,12 +137,15 @@ impl ReqwestClient {
     /// Sends a request through the layers, as [`RequestBuilder::send`] does without them.
     ///
     /// # Errors
+    ///
     /// A [`turris::Error`]. Its [kind](turris::Error::kind) is `Token` if no token could be
     /// obtained; the request was then not sent. If the kind is `Client`, the source is a
-    /// [`reqwest::Error`](Error): the request could not be made, or its connection failed. A
-    /// response with any status is a [`Response`]; see [`Response::error_for_status`].
+    /// [`reqwest::Error`](Error): the request could not be made, or its connection failed.
+    ///
+    /// A response with any status is a [`Response`]; see [`Response::error_for_status`].
     ///
     /// # Cancel safety
+    ///
     /// Dropping the future gives the request up. A token fetch that the request waited for goes on
     /// for the next request.
     pub async fn send(&self, request: RequestBuilder) -> Result<Response, turris::Error> {

@@ -37,6 +37,7 @@ pub struct Error {
 ///
 /// ```
 /// use turris_auth::turris::{Error, ErrorKind};
+///
 /// /// Returns `true` if the request was not sent, so that it can be made again.
 /// fn was_not_sent(error: &Error) -> bool {
 ///     matches!(error.kind(), ErrorKind::Token | ErrorKind::Limit)

@@ -9,6 +9,7 @@
 //! [`TurrisAuthLayer`](crate::TurrisAuthLayer), in the right order. They share one copy of the
 //! request, which costs less than two layers. The modules [`backoff`](crate::backoff) and
 //! [`auth`](crate::auth) describe the parts.
+//!
 //! # While no token can be had
 //!
 //! If the token endpoint fails for a time, a request waits until the next fetch may start, and
@@ -57,6 +58,7 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
 //! Customised, with a separate token service, so that the layer has a handle, with other limits,
 //! and with a token before the first request:
 //!

@@ -14,6 +14,7 @@ pub type ScriptReply = Vec<Vec<u8>>;
 /// Client of Redis or Valkey that runs a [`RedisStore`](super::RedisStore)'s scripts.
 ///
 /// # Examples
+///
 /// A client of your own. A cluster's client, of the crate `redis` with its feature `cluster-async`,
 /// is used in the same way:
 ///
