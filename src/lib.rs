@@ -27,8 +27,8 @@
 //!
 //! # A client to paste
 //!
-//! With the features `client` of this crate and `macros` and `rt-multi-thread` of tokio, and with
-//! `serde_json`:
+//! It needs the feature `client` of this crate, the features `macros` and `rt-multi-thread` of
+//! tokio, and `serde_json`:
 //!
 #![cfg_attr(feature = "client", doc = "```no_run")]
 #![cfg_attr(not(feature = "client"), doc = "```ignore")]
@@ -105,7 +105,7 @@ pub mod client;
 #[cfg(feature = "fleet")]
 #[cfg_attr(docsrs, doc(cfg(feature = "fleet")))]
 pub mod fleet;
-// `crates/stacks` runs its examples, and has a gRPC client and server.
+// `crates/stacks` runs the examples of this module, since it has a gRPC client and server.
 #[cfg(all(feature = "tonic", not(doctest)))]
 pub mod grpc;
 #[cfg(feature = "reqwest")]
@@ -148,5 +148,5 @@ pub use fleet::SharedState;
 pub use token_endpoint::TokenService;
 pub use turris::{Turris, TurrisLayer};
 
-/// The error type of the services here: Tower's own [`tower::BoxError`].
+/// Boxed error of the services here: Tower's own [`tower::BoxError`].
 pub use tower::BoxError;

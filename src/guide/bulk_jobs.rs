@@ -2,7 +2,7 @@
 //!
 //! Send all requests at once, each as a future of its own, through one
 //! [`TurrisLayer`](crate::TurrisLayer) or [`TurrisBackoffLayer`](crate::TurrisBackoffLayer). The
-//! layer holds the requests back in the order in which they came, so that the limit is used up and
+//! layer sends the requests in the order in which they came, so fast that the limit is used up but
 //! rarely exceeded. No tuning is needed.
 //!
 //! ```
@@ -52,9 +52,9 @@
 //! | `tower::limit` 60 a minute, `tower::retry` | 0 | 0 | 240.1 s | 0 |
 //! | `governor` 60 a minute, `tower::retry` | 0 | 59 | 299.1 s | 181 |
 //!
-//! Harder cases. The first two columns have the number of 429s and the longest wait; the ideal wait
+//! Harder cases. The first two columns have the number of 429s and the longest wait. The ideal wait
 //! for 20 a minute is 840 s. The last column has the longest wait of 300 `GET`s, which are sent
-//! beside the `POST`s and which the server does not limit:
+//! beside the `POST`s. The server does not limit `GET`s:
 //!
 //! | | four processes | 20 a minute, not stated | `GET`s beside |
 //! | --- | ---: | ---: | ---: |
@@ -64,7 +64,7 @@
 //! | `tower::limit` 60 a minute, `tower::retry` | 450, 240.1 s | 540, 840.1 s | 540.0 s |
 //! | `governor` 60 a minute, `tower::retry` | 848, 298.1 s | 599, 895.1 s | 540.0 s |
 //!
-//! All requests come at once, so the longest wait is the time of the whole job. The retries back
-//! off exponentially, from 1 s to 60 s, with jitter. `cargo run --example simulation` measures the
-//! numbers in paused time against the emulator, 50 ms away. It prints more, and varies a little
-//! from run to run.
+//! All requests come at once, so the longest wait is the time of the whole job. The retries of
+//! `tower::retry` back off exponentially, from 1 s to 60 s, with jitter.
+//! `cargo run --example simulation` measures the numbers in paused time against the emulator, 50 ms
+//! away. It prints more, and varies a little from run to run.

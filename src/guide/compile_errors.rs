@@ -15,7 +15,7 @@
 //!
 //! # A boxed body
 //!
-//! A token request is made of bytes, and a boxed body is not `From<Bytes>`.
+//! The body of a token request is made from bytes, and a boxed body is not `From<Bytes>`.
 //!
 //! ```compile_fail
 //! use bytes::Bytes;

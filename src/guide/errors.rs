@@ -11,8 +11,7 @@
 //! Every error names the failed part and a remedy, and shows no secret. Its text does not repeat
 //! the text of its [source](std::error::Error::source), so print the whole chain.
 //!
-//! The layers return every status as a response. A 404 is a response, and so is a 401 or a 429 that
-//! lasts.
+//! The layers return every status as a response: a 404, and also a 401 or a 429 that lasts.
 //!
 //! [`TokenError::find_in`](crate::TokenError::find_in) borrows a token error from inside another
 //! error, however it is wrapped. `TokenError::try_from` takes it out of a `BoxError`.

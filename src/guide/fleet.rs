@@ -3,9 +3,9 @@
 //! Use it if several processes (pods, workers, cron jobs) share one client id. The API limits the
 //! client, not each process:
 //!
-//! * 10 token requests a minute: fifty pods that start at once would make fifty, and forty are
-//!   refused;
-//! * 60 requests a minute that change something: four workers that each keep to 60 send four times
+//! * 10 token requests a minute. Fifty pods that start at once make fifty, of which forty are
+//!   refused.
+//! * 60 requests a minute that change something. Four workers that each keep to 60 send four times
 //!   as many as are allowed.
 //!
 //! ```
@@ -30,8 +30,8 @@
 //!
 //! With the two layers apart, give the same `fleet` to both:
 //! [`TurrisAuthLayerBuilder::shared`](crate::auth::TurrisAuthLayerBuilder::shared) and
-//! [`TurrisBackoffLayerBuilder::shared`](crate::backoff::TurrisBackoffLayerBuilder::shared). To see
-//! it with eight processes and a real server, run `cargo run --release -p fleet`.
+//! [`TurrisBackoffLayerBuilder::shared`](crate::backoff::TurrisBackoffLayerBuilder::shared).
+//! `cargo run --release -p fleet` shows it with eight processes and a real server.
 //!
 //! # What is shared
 //!
@@ -54,24 +54,24 @@
 //! * a valid token stays in use, and no request waits for the store;
 //! * a process that needs a token fetches it for itself;
 //! * a process sends its share of the pace: the limit divided by the number of processes;
-//! * the allowance of fetches is divided in the same way. The early refresh does not know of the
-//!   number of processes: if the store is lost just before a refresh, all processes fetch within
-//!   about a minute, and some of the first of these fetches may be refused.
+//! * the allowance of fetches is divided in the same way. The early refresh ignores the number of
+//!   processes: if the store is lost just before a refresh, all processes fetch within about a
+//!   minute, and some of these fetches may be refused.
 //!
-//! A store that answers and gives nothing is left alone, too. It may be hostile or broken:
+//! A process also goes on alone if the store answers but denies everything, since such a store may
+//! be hostile or broken:
 //!
-//! * A process believes a store that denies every fetch for 5 minutes, and then fetches once for
-//!   itself.
-//! * A process believes a store that grants no permit to requests that wait. It does so for 5
-//!   minutes and for the windows in which `expected_processes` requests fit, and then sends its
-//!   share for 5 minutes. If the store still grants nothing after that, the process believes it for
-//!   half the time.
+//! * If the store denies every fetch for 5 minutes, the process fetches once for itself.
+//! * If the store grants no permit although requests wait, the process waits for 5 minutes and for
+//!   the windows in which `expected_processes` requests fit. It then sends its share for 5 minutes.
+//!   If the store still grants nothing after that, the process waits half as long before it sends
+//!   its share again.
 //! * A process waits for the fetch of another process for three quarters of `token_timeout`. It
 //!   then fetches for itself. In a fleet with more processes than the allowance has fetches, only
-//!   about as many processes as the allowance has fetches do so. In the others the request fails
-//!   with [`Timeout`](crate::TokenErrorKind::Timeout), for 5 minutes at most.
-//! * A process that is given a token or a lease that is not newer than its own token fetches for
-//!   itself.
+//!   about as many processes as the allowance has fetches do so. In the other processes requests
+//!   fail with [`Timeout`](crate::TokenErrorKind::Timeout), for 5 minutes at most.
+//! * If the store returns a token or a lease that is not newer than the process's own token, the
+//!   process fetches for itself.
 //!
 //! When the store is back, each process reports what it has sent in the last window. It keeps to
 //! its share for a while longer, at most half a minute, until the circuit breakers of all processes
@@ -81,17 +81,17 @@
 //! # How many processes
 //!
 //! The number of processes is the store's last count, or
-//! [`expected_processes`](crate::fleet::SharedStateBuilder::expected_processes) if that is larger:
-//! the count of a fleet that is just starting is too small. Set it to the largest number of
+//! [`expected_processes`](crate::fleet::SharedStateBuilder::expected_processes) if that is larger,
+//! because the store's count is too small while a fleet starts. Set it to the largest number of
 //! processes that you run, including those of a rolling deployment. Each layer counts as a process,
-//! also if several layers of one process use clones of one [`SharedState`](crate::SharedState). If
+//! even if several layers of one process use clones of one [`SharedState`](crate::SharedState). If
 //! there are more processes than a window allows requests, each process still sends one request in
-//! a window while the store is gone. The server refuses some of these requests, and the layer waits
-//! the refusals out.
+//! a window while the store is gone. The server refuses some of these requests, and the layer sends
+//! them again later.
 //!
 //! A process calls the store about once for each group of requests that wait together, and once
-//! within half a second of their answers. An idle process makes no calls. A process that is killed
-//! with permits in hand blocks them for one window and 30 s.
+//! within half a second after their responses. An idle process makes no calls. A process that is
+//! killed with permits in hand blocks them for one window and 30 s.
 //!
 //! # What an operator sets
 //!
@@ -107,13 +107,13 @@
 //!   room to spare. An evicted token costs a fetch. If the places of a pace (`…:p:…`) alone are
 //!   evicted, no process notices: the fleet may send up to one window's requests more than the
 //!   limit allows, and the server refuses them.
-//! * **The primary**, never a replica: a replica grants what the primary has granted already. With
-//!   Sentinel, a cluster or a pool, use the client that follows the primary through
+//! * **The primary**, never a replica: a replica grants again what the primary has granted already.
+//!   With Sentinel, a cluster or a pool, use the client that follows the primary through
 //!   [`RunScript`](crate::fleet::RunScript). After a failover to a replica that lags behind, the
 //!   processes report what they have sent.
-//! * **A clock** that is roughly right is enough, because only differences count. A clock that
-//!   steps back is taken to have stood still. A clock that steps forward ends leases, waits and
-//!   counts early, which can cost a fetch and some 429s.
+//! * **A clock** that is roughly right is enough, because only differences count. If the clock
+//!   steps back, the store treats it as if it had stood still. A clock that steps forward ends
+//!   leases, waits and counts early, which can cost a fetch and some 429s.
 //! * **One connection per process.** [`RedisStore::open`](crate::fleet::RedisStore::open) makes it
 //!   at the first call and keeps it. `timeout 0` (the default of Redis) spares reconnections.
 //! * **No persistence is needed.** If the store loses its contents, the processes report what they

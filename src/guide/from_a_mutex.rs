@@ -31,7 +31,7 @@
 //! | the token is revoked | 401 until it expires | a new one, and the request once more |
 //! | twelve fetches in a minute | a 429 | at most ten |
 //!
-//! Three steps lead there, and each can be shipped:
+//! The migration has three steps. You can ship each separately:
 //!
 //! 1. Make one [`TurrisAuthLayer`](crate::TurrisAuthLayer) where the mutex was made, with the HTTP
 //!    client as its [`token_service`](crate::auth::TurrisAuthLayerBuilder::token_service), and keep
@@ -85,12 +85,12 @@
 //! # }
 //! ```
 //!
-//! A string that was copied out of the handle is not renewed after a 401, so step 2 follows step 1.
+//! Do not stop after step 1: a string that was copied out of the handle is not renewed after a 401.
 //!
 //! # What else goes wrong
 //!
-//! Public issue trackers of similar clients report these faults. This crate has a test against
-//! each:
+//! Public issue trackers of similar clients report these faults. This crate has a test against each
+//! fault:
 //!
 //! * A failing token endpoint is asked once for each waiting request, one after another.
 //! * The timeout of the first caller ends the fetch for all.

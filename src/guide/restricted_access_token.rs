@@ -39,14 +39,14 @@
 //!
 //! Know this before you set it:
 //!
-//! * It covers every [`TokenError`](crate::TokenError), wrong credentials too, and so hides them
-//!   from callers. Watch `turris_auth_token_fetches_total` and
+//! * It replaces every [`TokenError`](crate::TokenError), even that of wrong credentials, and so
+//!   hides these errors from callers. Watch `turris_auth_token_fetches_total` and
 //!   `turris_auth_restricted_access_token_total`, or the warnings in the log.
 //! * The first requests of an outage wait until the fetch has failed, which `token_timeout` bounds.
 //!   While fetching cools down, requests are sent at once.
 //! * A 401 to the restricted access token is returned: there is no other token to try.
-//! * If a client below the layer follows redirects, it takes this header to other hosts. Such
-//!   clients remove `Authorization`, and do not know this header. Follow redirects above the layer
+//! * If a client below the layer follows redirects, it sends this header to other hosts. Such
+//!   clients remove `Authorization`, but do not know this header. Follow redirects above the layer
 //!   only.
 //! * Under a [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) requests no longer wait for a token,
 //!   because there is no `TokenError` to wait out.

@@ -41,9 +41,9 @@
 //!
 //! # The order of the steps
 //!
-//! If the old and the new secret are both valid for a while, put the new one into the file in that
-//! time. No request is affected. Otherwise change the secret with the vendor first, and the file
-//! right after it:
+//! If the old and the new secret are both valid for a while, put the new secret into the file in
+//! that time. No request is affected. Otherwise change the secret with the vendor first, and the
+//! file right after it:
 //!
 //! * The current token stays in use; a secret is needed for the next fetch only.
 //! * If a fetch with the old secret is refused, the layer asks the provider once more. If the
@@ -51,7 +51,7 @@
 //!   counts as a second request of the allowance.
 //! * If the credentials have not changed, the waiting requests get a
 //!   [`TokenError`](crate::TokenError) of the kind `InvalidCredentials`, and fetching cools down:
-//!   for up to a second at first, at most a minute. The first fetch after the file is right
+//!   for up to a second at first, later for up to a minute. The first fetch after the file is right
 //!   succeeds, without a restart or a reset.
 //!
 //! Write the new file beside the old one and rename it over the old one, so that no fetch reads
@@ -60,4 +60,4 @@
 //! current token in use.
 //!
 //! For secrets that are not in files, [`credentials_fn`](crate::credentials_fn) makes a provider
-//! from a closure. It need not cache: it is called once an hour.
+//! from a closure. The closure need not cache, since it is called about once an hour.

@@ -126,8 +126,8 @@
 //! ```
 //!
 //! The allocation for each request is small beside the request itself. Take the
-//! [handle](crate::Turris::handle) before the stack is boxed, or from the layer, if it has a token
-//! service of its own.
+//! [handle](crate::Turris::handle) before you box the stack. If the layer has a token service of
+//! its own, the layer also has a handle.
 //!
 //! # What you have
 //!

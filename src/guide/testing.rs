@@ -11,7 +11,7 @@
 //!
 //! Time can be paused if the emulator is used in memory, under a layer. A
 //! [`TurrisClient`](#with-turrisclient-or-to-test-the-http-client-as-well) and a client of reqwest
-//! use sockets, so their tests wait for real, if only for a short time.
+//! use sockets, so their tests wait in real time, but not for long.
 //!
 //! Let your code take the service and the [`Environment`](crate::Environment) as arguments. A test
 //! then passes those of the emulator:
