@@ -1,5 +1,5 @@
-//! Servers for the tests of a fleet: each test starts its own on a unix socket or a loopback port, and ends it by its process
-//! id.
+//! Servers for the tests of a fleet. Each test starts its own server on a unix socket or a loopback
+//! port, and ends it by its process id.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a panic in a fixture fails the test, as it should")]
 
@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The servers that a store is tested with.
+/// The kinds of server with which a store is tested.
 pub const KINDS: [Kind; 2] = [Kind::Redis, Kind::Valkey];
 
 /// One kind of server.
@@ -35,7 +35,7 @@ impl Kind {
     }
 }
 
-/// Where a server listens.
+/// The address of a server.
 #[derive(Clone, Debug)]
 enum Address {
     Unix(PathBuf),
@@ -57,7 +57,7 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// When it cannot be started: a test without its server fails.
+    /// If the server cannot be started: a test without its server fails.
     pub fn start(kind: Kind) -> Self {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
         let address = Address::Unix(folder.path().join("s"));
@@ -74,7 +74,7 @@ impl Server {
         Self::start_at(kind, folder, Address::Tcp(free_port()))
     }
 
-    /// Starts a server that speaks only TLS, on a loopback port. Its certificate and key are PEM.
+    /// Starts a server that accepts only TLS, on a loopback port. `certificate` and `key` are PEM.
     ///
     /// # Panics
     ///
@@ -127,7 +127,7 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// When the server listens on a port.
+    /// If the server listens on a port.
     pub fn socket(&self) -> PathBuf {
         match &self.address {
             Address::Unix(path) => path.clone(),
@@ -139,7 +139,7 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// When the server listens on a socket.
+    /// If the server listens on a socket.
     pub fn port(&self) -> u16 {
         match &self.address {
             Address::Tcp(port) | Address::Tls(port) => *port,
@@ -147,23 +147,23 @@ impl Server {
         }
     }
 
-    /// Stops the server as it is: it keeps its connections and answers nothing.
+    /// Freezes the server: it keeps its connections, but answers nothing.
     pub fn freeze(&self) {
         signal(self.child.id(), "STOP");
     }
 
-    /// Lets a frozen server go on.
+    /// Lets a frozen server continue.
     pub fn thaw(&self) {
         signal(self.child.id(), "CONT");
     }
 
-    /// Ends the server without a farewell.
+    /// Kills the server, so that it cannot close its connections first.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Starts it again at the same address, with nothing in it.
+    /// Starts the server again at the same address, without its contents.
     pub fn restart(&mut self) {
         self.kill();
         if let Address::Unix(path) = &self.address {

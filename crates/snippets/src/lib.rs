@@ -1,6 +1,8 @@
-//! Code blocks of the documentation as packages of their own, which cargo checks with the dependencies that they name.
+//! Turns code blocks of the documentation into packages, which cargo checks with the dependencies
+//! that the page names.
 //!
-//! A doctest is compiled with everything that the crate and its tests depend on. A reader has only what the page says.
+//! A doctest is compiled with all dependencies of the crate and its tests. A reader has only the
+//! dependencies that the page names.
 
 #![allow(clippy::expect_used, reason = "a panic fails the test that called, as it should")]
 
@@ -10,7 +12,7 @@ use std::{
     process::Command,
 };
 
-/// The folder of the crate `turris-auth`.
+/// Returns the folder of the crate `turris-auth`.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("this package lies in the workspace")
 }
@@ -18,15 +20,15 @@ pub fn root() -> PathBuf {
 /// A fenced block of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
-    /// The heading above it, without the `#`s.
+    /// The heading above the block, without the `#`s.
     pub heading: String,
-    /// What follows the opening fence: `toml`, `rust,no_run`, or nothing.
+    /// The text after the opening fence: `toml`, `rust,no_run`, or nothing.
     pub language: String,
-    /// Its lines.
+    /// The lines of the block.
     pub text: String,
 }
 
-/// The fenced blocks of a page of Markdown.
+/// Returns the fenced blocks of a page of Markdown.
 pub fn blocks(markdown: &str) -> Vec<Block> {
     let (mut heading, mut blocks, mut open) = (String::new(), Vec::new(), None);
     for line in markdown.lines() {
@@ -50,7 +52,7 @@ pub fn blocks(markdown: &str) -> Vec<Block> {
     blocks
 }
 
-/// The Markdown of a module's documentation, with all features.
+/// Returns the Markdown of a module's documentation, with all features.
 pub fn module_docs(source: &str) -> String {
     let with_feature = |line: &'_ str| -> Option<String> {
         let (_, text) = line.strip_prefix("#![cfg_attr(feature = ")?.split_once("doc = \"")?;
@@ -60,7 +62,7 @@ pub fn module_docs(source: &str) -> String {
     source.lines().filter_map(|line| plain(line).or_else(|| with_feature(line))).map(|line| line + "\n").collect()
 }
 
-/// A doctest as rustdoc compiles it: lines that a reader does not see are part of it.
+/// Returns a doctest as rustdoc compiles it, including the hidden lines.
 pub fn with_hidden_lines(code: &str) -> String {
     let shown = |line: &str| match line.trim_start().strip_prefix('#') {
         Some("") => String::new(),
@@ -73,15 +75,15 @@ pub fn with_hidden_lines(code: &str) -> String {
 /// A package to be checked.
 #[derive(Debug)]
 pub struct Package<'a> {
-    /// Its name, and that of its folder.
+    /// The name of the package and of its folder.
     pub name: &'a str,
-    /// What stands under `[dependencies]`.
+    /// The lines under `[dependencies]`.
     pub dependencies: &'a str,
     /// File names and contents, relative to the package.
     pub files: &'a [(String, String)],
 }
 
-/// What cargo said of a package.
+/// The result of checking a package.
 #[derive(Debug)]
 pub struct Checked {
     /// Whether it compiles.
@@ -93,8 +95,8 @@ pub struct Checked {
 impl Package<'_> {
     /// Runs `cargo check` on all targets of the package.
     ///
-    /// The versions are those of this workspace's lock file. What is not in there is added to it, from what has been
-    /// downloaded before if the network is out of reach.
+    /// The versions come from this workspace's lock file. Packages that it lacks are added. If the
+    /// network is out of reach, they come from earlier downloads.
     pub fn check(&self) -> Checked {
         let root = root();
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/snippets").join(self.name);
@@ -122,10 +124,10 @@ impl Package<'_> {
             .args(["check", "--all-targets", "--keep-going", "--quiet"])
             .args(arguments)
             .current_dir(folder)
-            // One for all packages, so that what they have in common is built once.
+            // One target folder for all packages, so that shared dependencies are built once.
             .env("CARGO_TARGET_DIR", folder.join("../target"))
             .env("CARGO_TERM_COLOR", "never")
-            // Types are to be shown whole.
+            // Shows types in full.
             .env("RUSTFLAGS", "--diagnostic-width=1000")
             .output()
             .expect("cargo can be run");

@@ -1,4 +1,5 @@
-//! The compiler's messages for the mistakes in `src/guide/compile_errors.rs` are those that stand there.
+//! The compiler's messages for the mistakes in `src/guide/compile_errors.rs` are the messages that
+//! the guide shows.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -16,7 +17,7 @@ reqwest = { version = "*", default-features = false }
 tower = { version = "0.5", features = ["util"] }
 "#;
 
-/// The code of a mistake, and the lines that the compiler has to say about it.
+/// Returns each mistake's code, and the expected lines of the compiler's message.
 fn mistakes() -> Vec<(Block, Block)> {
     let page = fs::read_to_string(root().join("src/guide/compile_errors.rs")).unwrap();
     let blocks = blocks(&module_docs(&page));
@@ -43,7 +44,7 @@ fn the_guide_says_what_the_compiler_says() {
     }
     let checked = Package { name: "compile-errors", dependencies: DEPENDENCIES, files: &files }.check();
     assert!(!checked.succeeded);
-    // One message for each program, and nothing else.
+    // Each program causes exactly one message.
     let messages: Vec<_> = checked.said.split("\nerror").filter(|message| message.contains("--> src/bin/")).collect();
     assert_eq!(messages.len(), mistakes.len(), "{}", checked.said);
     for (code, expected) in &mistakes {
@@ -54,7 +55,7 @@ fn the_guide_says_what_the_compiler_says() {
         });
         let message = format!("error{}", message.trim_start_matches("error"));
         let mut rest = &*message;
-        // `…` stands for what is left out.
+        // `…` stands for omitted text.
         for part in expected.text.lines().flat_map(|line| line.split('…')) {
             match rest.find(part) {
                 Some(at) => rest = &rest[at + part.len()..],

@@ -1,4 +1,4 @@
-//! Each snippet of the README compiles with the dependencies that stand above it, and with nothing else.
+//! Each snippet of the README compiles with exactly the dependencies that stand above it.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -6,7 +6,7 @@ use std::fs;
 
 use snippets::{Block, Package, blocks, root};
 
-/// Dependencies, and the code below them.
+/// Returns each block of dependencies, and the code below it.
 fn snippets() -> Vec<(Block, Block)> {
     let blocks = blocks(&fs::read_to_string(root().join("README.md")).unwrap());
     let pairs = blocks.windows(2).filter(|pair| pair[1].language.starts_with("rust"));
@@ -22,7 +22,7 @@ fn each_snippet_compiles_with_the_dependencies_that_it_names() {
         let dependencies = dependencies.text.strip_prefix("[dependencies]\n").unwrap();
         let name = format!("readme-{}", code.heading.to_lowercase());
         let file = if code.text.contains("fn main") { "src/main.rs" } else { "src/lib.rs" };
-        // What a reader pastes is called from the reader's own code.
+        // A reader's own code would call the pasted functions.
         let text = format!("#![allow(dead_code)]\n{}", code.text);
         let checked = Package { name: &name, dependencies, files: &[(file.to_owned(), text)] }.check();
         assert!(checked.succeeded, "README, `{}`:\n{}", code.heading, checked.said);

@@ -1,4 +1,5 @@
-//! A client that blocks its thread: nothing is awaited, so that tokio's paused clock stands still meanwhile.
+//! A client that blocks its thread. It awaits nothing, so that tokio's paused clock stands still
+//! during a call.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -15,10 +16,10 @@ use turris_auth::{
     fleet::{RunScript, Script, ScriptReply, StoreFuture},
 };
 
-/// Runs scripts at the time that the test sets, not at the server's.
+/// Runs scripts at the time that the test sets, instead of the server's time.
 pub(crate) struct Blocking {
     stream: Mutex<BufReader<UnixStream>>,
-    /// In milliseconds; zero for the server's own time.
+    /// In milliseconds. Zero for the server's own time.
     pub time: Arc<AtomicU64>,
 }
 

@@ -1,4 +1,5 @@
-//! Random sequences of calls: the scripts answer what the store in memory answers, at the same moments.
+//! Random sequences of calls: the scripts give the same answers as the store in memory, at the same
+//! times.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -13,7 +14,8 @@ use super::{blocking::Blocking, gate, slot};
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// One call about a token. The indexes choose among the generations and leases seen so far, newest first.
+/// One call about a token. The indexes choose among the generations and leases seen so far, newest
+/// first.
 #[derive(Clone, Debug)]
 enum Call {
     Acquire { process: u64, have: usize, refused: bool, repeatable: bool, remaining: u64, epoch: u8, fetched: u8 },
@@ -51,7 +53,7 @@ fn call() -> impl Strategy<Value = Call> {
     ]
 }
 
-/// Usually a moment, sometimes longer than any lease, window or pause.
+/// A time between two calls: usually short, sometimes longer than any lease, window or pause.
 fn pause() -> impl Strategy<Value = u64> {
     prop_oneof![4 => 0..500_u64, 2 => 0..5_000_u64, 1 => 0..100_000_u64, 1 => Just(1000), 1 => Just(60_000)]
 }
@@ -85,7 +87,8 @@ impl Both {
         }
     }
 
-    /// The server's clock steps back between two calls, and goes on. The store in memory has no such clock.
+    /// Lets the server's clock step back between two calls, and go on. The clock of the store in
+    /// memory cannot step back.
     async fn advance(&self, millis: u64, back: u64) {
         if back > 0 {
             self.notice_time().await;
@@ -97,14 +100,14 @@ impl Both {
         self.time.fetch_add(millis, Ordering::Relaxed);
     }
 
-    /// Two calls that change nothing but what the scripts know of the clock.
+    /// Makes two calls that change only what the scripts know of the clock.
     async fn notice_time(&self) {
         self.redis.judge(&slot(), &JudgeAsk::new(0, true)).await.unwrap();
-        // It is overtaken by every other one.
+        // Every other exchange overtakes number 0.
         self.redis.exchange(&gate(), &ExchangeAsk::new(1, 0)).await.unwrap_err();
     }
 
-    /// What the scripts know of the clock is forgotten too, so that the clock is set right.
+    /// Lets both stores forget everything. The scripts also forget the clock, so it is set right.
     async fn forget(&self) {
         self.memory.clear();
         self.flush.command(&[b"FLUSHALL"]).unwrap();
@@ -233,7 +236,7 @@ async fn compare_tokens(both: &Both, calls: Vec<(u64, u64, Call)>) -> Result<(),
 #[derive(Clone, Debug)]
 struct Exchange {
     process: u64,
-    /// How far the number rises; 0 for a call that was overtaken.
+    /// How far the number rises. Zero for a call that was overtaken.
     step: u64,
     epoch: u8,
     want: u32,

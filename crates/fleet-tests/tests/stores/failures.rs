@@ -1,4 +1,5 @@
-//! What a real server can do to a store: freeze, die, forget, lose its scripts, or vanish from the network.
+//! Failures of a real server: it freezes, dies, forgets, loses its scripts, or vanishes from the
+//! network.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use super::{blocking::Blocking, gate, slot};
 
 fn ask(process: u64) -> AcquireAsk {
     let mut ask = AcquireAsk::new(process);
-    // As long as a busy machine may take: no test here is about speed.
+    // Enough for a busy machine: no test here is about speed.
     ask.within = Duration::from_secs(5);
     ask
 }
@@ -65,7 +66,8 @@ async fn every_key_has_a_time_to_live_and_the_hash_tag() {
         assert_eq!(store.exchange(&gate(), &exchange).await.unwrap().granted, 3);
         let client = Blocking::connect(&server);
         let keys = client.command(&[b"KEYS", b"*"]).unwrap();
-        // The slot, the quota's places and state, the processes; the accounts and the state of the gate.
+        // The slot, the quota's places and state, the processes, the accounts and the state of the
+        // gate.
         assert_eq!(keys.len(), 6, "{keys:?}");
         for key in keys {
             assert!(key.starts_with(b"test:1:{00112233}:"), "{key:?}");
@@ -78,7 +80,8 @@ async fn every_key_has_a_time_to_live_and_the_hash_tag() {
 
 #[tokio::test]
 async fn a_call_that_its_caller_has_given_up_changes_nothing_when_it_is_carried_out_later() {
-    // Trap 1: without the last moment in every script the server grants a lease, and permits, to a caller that has gone.
+    // Without the last moment in every script, the server would grant a lease and permits to a
+    // caller that has given up.
     for kind in KINDS {
         let server = Server::start(kind);
         let store = RedisStore::open(&server.url()).unwrap();
@@ -96,7 +99,7 @@ async fn a_call_that_its_caller_has_given_up_changes_nothing_when_it_is_carried_
         let mut other = ExchangeAsk::new(2, 1);
         other.within = Duration::from_secs(5);
         other.want = 60;
-        // The same connection: the server has seen the other two by now.
+        // The call uses the same connection, so the server has seen the other two calls by now.
         assert_eq!(store.exchange(&gate(), &other).await.unwrap().granted, 60);
         lease(&store, &ask(2)).await;
     }
@@ -172,13 +175,13 @@ async fn a_connection_whose_packets_vanish_is_made_anew_after_three_calls() {
             short.within = Duration::from_millis(50);
             assert!(store.acquire(&slot(), &short).await.is_err());
         }
-        // Another connection, which the proxy carries.
+        // The proxy carries the new connection.
         lease(&store, &ask(1)).await;
         proxy.abort();
     }
 }
 
-/// Carries bytes both ways, until it is told to swallow them.
+/// Carries bytes both ways, until a signal makes it swallow them.
 async fn forward(mut client: TcpStream, port: u16, swallowed: Option<tokio::sync::watch::Receiver<bool>>) {
     let mut server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let (mut from_client, mut from_server) = ([0; 4096], [0; 4096]);

@@ -20,7 +20,7 @@ const WINDOW: Duration = Duration::from_secs(3);
 const LIMIT: u32 = 60;
 const PROCESSES: u32 = 4;
 
-/// Three windows full, of which the server forgets the second one's permits.
+/// A bulk job of three full windows. The server forgets the permits of the second window.
 async fn bulk_job(kind: Kind) {
     let server = Server::start(kind);
     let limits = Limits::default().mutating_requests(LIMIT).window(WINDOW);
@@ -28,7 +28,7 @@ async fn bulk_job(kind: Kind) {
     let services = (0..PROCESSES).map(|_| {
         let store = RedisStore::open(&server.url()).unwrap();
         let fleet = SharedState::builder(store, turris.client_id(), &turris.environment())
-            // As long as a busy machine may take: no test here is about speed.
+            // Enough for a busy machine: no test here is about speed.
             .deadline(Duration::from_secs(5))
             .expected_processes(PROCESSES)
             .build()
@@ -55,9 +55,9 @@ async fn bulk_job(kind: Kind) {
     join(join_all(posts), flush).await;
     let counters = turris.counters();
     assert_eq!(counters.rate_limited, 0, "{kind:?}: {counters:?}");
-    // The token was forgotten too: a process that had none yet fetches another.
+    // The token was forgotten too, so a process without a token fetches another.
     assert!(counters.token_requests <= 2, "{kind:?}: {counters:?}");
-    // The processes have told the server what it forgot, and used it again.
+    // The processes have reported what the server forgot, and have used it again.
     assert!(!client.command(&[b"KEYS", b"*:g:*"]).unwrap().is_empty(), "{kind:?}");
 }
 

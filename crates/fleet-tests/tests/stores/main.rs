@@ -1,4 +1,5 @@
-//! The store in Redis and Valkey: the same answers as the store in memory, and what a real server can do to it.
+//! The store in Redis and Valkey: it gives the same answers as the store in memory, and survives
+//! the failures of a real server.
 
 #![allow(
     clippy::unwrap_used,

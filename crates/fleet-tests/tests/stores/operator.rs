@@ -1,4 +1,4 @@
-//! What the guide tells an operator to set.
+//! The settings that the guide gives to an operator.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{blocking::Blocking, gate, slot};
 
 const GUIDE: &str = include_str!("../../../../src/guide/fleet.rs");
 
-/// The command in the guide, which goes over several lines.
+/// The ACL command in the guide, which takes several lines there.
 fn acl() -> Vec<String> {
     let lines = GUIDE.lines().map(|line| line.trim_start_matches("//!").trim());
     let command = lines.skip_while(|line| !line.starts_with("ACL SETUSER")).take_while(|line| *line != "```");
@@ -52,7 +52,7 @@ async fn the_user_of_the_guide_may_do_what_a_store_needs_and_nothing_else() {
         exchange.want = 70;
         assert_eq!(store.exchange(&gate(), &exchange).await.unwrap().granted, 60);
 
-        // The connection from before has the user `default`; this one has the guide's.
+        // The earlier connection has the user `default`. This connection has the guide's user.
         let fleet = Blocking::connect(&server);
         fleet.command(&[b"AUTH", b"fleet", b"password"]).unwrap();
         let forbidden: [&[&[u8]]; 5] = [

@@ -1,4 +1,5 @@
-//! TLS to a real server. The certificates that are trusted come from the environment, so each trial is a process of its own.
+//! TLS to a real server. The trusted certificates come from the environment, so each trial runs in
+//! a process of its own.
 
 use std::{env, fs, process::Command};
 
@@ -19,7 +20,7 @@ fn authority() -> (String, Issuer<'static, KeyPair>) {
     (root, Issuer::new(authority, key))
 }
 
-/// Whether a process that trusts `root` alone gets an answer of the server.
+/// Whether a process that trusts only `root` gets an answer from the server.
 fn is_reached(server: &Server, root: &str) -> bool {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), root).unwrap();
