@@ -53,7 +53,8 @@ impl Job {
         self.server.ideal(self.requests, (self.post && self.is_silent()).then_some(DOCUMENTED))
     }
 
-    /// Returns whether the documented minute holds the job back at a silent server that allows more.
+    /// Returns whether the documented minute holds the job back at a silent server that allows
+    /// more.
     #[allow(dead_code, reason = "the tests do not print it")]
     pub(crate) fn is_held_to_the_documentation(&self) -> bool {
         self.ideal() > self.server.ideal(self.requests, None)

@@ -1,4 +1,5 @@
-//! Processes that share a store, beside an emulator that counts: every process has a layer and a `SharedState` of its own.
+//! Processes that share a store, against an emulator that counts. Every process has a layer and a
+//! `SharedState` of its own.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

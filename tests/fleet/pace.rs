@@ -1,4 +1,4 @@
-//! One pace for all.
+//! Tests of one pace for all processes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ fn seconds(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
 }
 
-/// One process: a layer with the whole stack, and its way to the store.
+/// One process: a layer with the whole stack, and its network to the store.
 #[derive(Clone)]
 struct Worker {
     network: Network,
@@ -79,7 +79,7 @@ fn workers(turris: &Emulator, store: &Arc<MemoryStore>, count: u32) -> Vec<Worke
     (0..count).map(|_| Worker::start_with(turris, store, |builder| builder.expected_processes(count))).collect()
 }
 
-/// Waits until all requests have succeeded. Returns the time of the last answer.
+/// Waits until all requests have succeeded. Returns the time of the last response.
 async fn all(posts: Vec<JoinHandle<Instant>>) -> Instant {
     join_all(posts).await.into_iter().map(|answered| answered.unwrap()).max().unwrap()
 }
@@ -88,7 +88,7 @@ fn emulator() -> Emulator {
     Emulator::builder().build().unwrap()
 }
 
-/// An emulator whose answers take as long as over a network.
+/// An emulator whose responses take as long as over a network.
 fn distant() -> Emulator {
     let turris = emulator();
     turris.fault(Endpoint::prefix("/"), Fault::delay(Duration::from_millis(50)));
@@ -104,7 +104,7 @@ async fn four_processes_finish_a_bulk_job_as_one_would() {
         let took = all(posts).await - start;
         let counters = turris.counters();
         assert_eq!((counters.rate_limited, counters.token_requests), (0, 1), "{shares:?}: {counters:?}");
-        // Five windows, of which the last needs no wait: 240 s.
+        // Five windows. Only the first four have to end: 240 s.
         assert!(took < seconds(247.0), "{shares:?}: {took:?}");
         let exchanges: u64 = workers.iter().map(|worker| worker.network.exchanges()).sum();
         assert!(exchanges < 150, "{shares:?}: {exchanges} calls for 300 requests");
@@ -117,12 +117,13 @@ async fn a_store_that_never_answers_costs_one_deadline_and_leaves_each_process_i
     let (workers, start) = (workers(&turris, &store, 4), Instant::now());
     workers.iter().for_each(|worker| worker.network.cut());
     let first = join_all(workers.iter().map(Worker::post)).await;
-    // One deadline for the token and one for the permit, each of them of 250 ms; and two answers of 50 ms.
+    // Two deadlines of 250 ms, for the token and for the permit, and two responses of 50 ms.
     let first = first.into_iter().map(|answered| answered.unwrap() - start).max().unwrap();
     assert!(first <= seconds(0.6), "{first:?}");
     let took = all(workers.iter().flat_map(|worker| worker.posts(29)).collect()).await - start;
     assert_eq!(turris.counters().rate_limited, 0);
-    // Two windows with a fourth of it each, in which the requests keep a gap: the window is seen to be shared.
+    // Two windows with a fourth of the job each. The requests keep a gap, since the window is known
+    // to be shared.
     assert!((seconds(60.0)..seconds(80.0)).contains(&took), "{took:?}");
 }
 
@@ -145,7 +146,7 @@ async fn a_store_that_is_lost_and_found_in_the_middle_fails_no_request_and_nothi
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_forgets_everything_in_the_middle_is_told_and_nothing_is_refused() {
-    // Trap 2.
+    // If the processes did not report, the store would grant a used window again.
     let (turris, store) = (distant(), Arc::new(MemoryStore::new()));
     let (workers, start) = (workers(&turris, &store, 4), Instant::now());
     let posts = workers.iter().flat_map(|worker| worker.posts(75)).collect();
@@ -223,7 +224,7 @@ async fn permits_of_requests_that_were_given_up_are_free_for_others_at_once() {
     let workers = workers(&turris, &store, 2);
     all(workers[0].posts(1)).await;
     let waiting = workers[0].posts(100);
-    // As many as the window carries are on their way, and the others stand in line.
+    // As many requests as the window carries are under way, and the other requests wait.
     sleep(seconds(2.0)).await;
     waiting.iter().for_each(JoinHandle::abort);
     sleep(MINUTE).await;
@@ -244,7 +245,7 @@ fn a_runtime_that_stops_does_not_take_the_pace_with_it() {
         all(worker.posts(1)).await;
         (turris, worker)
     });
-    // The runtime is alive, and the task that would ask for permits on it does not run.
+    // The runtime is alive, but the task that would ask for permits does not run on it.
     stays.block_on(async {
         timeout(MINUTE, all(worker.posts(20))).await.unwrap();
         assert_eq!(turris.counters().rate_limited, 0);
@@ -286,7 +287,7 @@ async fn a_server_that_states_an_endless_window_holds_no_process_up_for_ever() {
     Worker::start(&turris, &store).post().await.unwrap();
     for sent in 0..4 {
         if sent == 1 {
-            // The store has heard what the server stated.
+            // The store has learned what the server stated.
             sleep(seconds(1.0)).await;
             network.cut();
         }
@@ -316,13 +317,13 @@ async fn a_store_that_grants_nothing_holds_requests_back_for_a_bounded_time() {
         worker.post().await.unwrap();
         worker.network.exchange_always(Some(answer));
         let start = Instant::now();
-        // Five minutes and a window; then as if the store were gone.
+        // Five minutes and a window. Then the process goes on as if the store were gone.
         let first =
             timeout(20 * MINUTE, all(worker.posts(1))).await.expect("it is held back for a bounded time") - start;
         assert!((seconds(300.0)..seconds(370.0)).contains(&first), "{answer:?}: {first:?}");
         let share = all(worker.posts(14)).await - start;
         assert!(share < seconds(370.0), "{answer:?}: {share:?}");
-        // The store behaves again, and is used again when the doubt is over.
+        // The store behaves again. The process uses it again after the doubt is over.
         worker.network.exchange_always(None);
         sleep(6 * MINUTE).await;
         let start = Instant::now();

@@ -1,5 +1,5 @@
-//! Random partitions between the processes and their store, for many seeds. Time is simulated, and every random choice comes
-//! from the seed.
+//! Random partitions between the processes and their store, for many seeds. Time is simulated, and
+//! every random choice comes from the seed.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ enum Event {
     /// Calls reach the store, and the answers are lost.
     LoseAnswers(usize),
     Mend(usize),
-    /// The process is killed, and another one takes its place.
+    /// The process is killed, and another process replaces it.
     Replace(usize),
     Forget,
 }
@@ -69,7 +69,7 @@ async fn run(seed: u64) {
                 Event::Forget => store.clear(),
             }
         }
-        // No request fails, and none waits for longer than a lease, a fetch and a few deadlines.
+        // No request fails, or waits for longer than a lease, a fetch and a few deadlines.
         let asked = Instant::now();
         all_work(&processes).await;
         assert!(asked.elapsed() < Duration::from_secs(6), "seed {seed}: {:?}", asked.elapsed());
@@ -78,7 +78,8 @@ async fn run(seed: u64) {
     let counters = turris.counters();
     assert_eq!((counters.unauthorized, counters.token_requests_refused), (0, 0), "seed {seed}: {counters:?}");
 
-    // The store is back: within the lifetime of a token all share one again, so that a revocation costs one fetch.
+    // The store is back. Within the lifetime of a token all processes share one token again, so
+    // that a revocation costs one fetch.
     processes.iter().for_each(|process| process.network.mend());
     let mended = Instant::now();
     loop {

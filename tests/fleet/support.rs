@@ -1,4 +1,4 @@
-//! Processes and the store between them.
+//! Processes, and the network to the store between them.
 
 use std::{
     future::{pending, ready},
@@ -26,10 +26,10 @@ use turris_auth::{
 use turris_emulator::{Emulator, EmulatorService};
 use turris_test_support::EmulatorExt;
 
-/// A secret that the token endpoint accepts besides the emulator's own.
+/// A secret that the token endpoint accepts in addition to the emulator's own.
 pub const SECOND_SECRET: &str = "the second secret of this client";
 
-/// One process's way to the store, which can be cut, and whose other end can be hostile.
+/// One process's network to the store. It can be cut, and can imitate a hostile store.
 #[derive(Clone)]
 pub struct Network {
     pub store: Arc<MemoryStore>,
@@ -76,47 +76,48 @@ impl Network {
         self.loses_answers.store(true, Ordering::Relaxed);
     }
 
-    /// The slot that the process asked for last.
+    /// Returns the slot for which the process last asked.
     pub fn slot(&self) -> Slot {
         self.slot.lock().unwrap().clone().unwrap()
     }
 
-    /// Every process that asks for a token is given this answer, whatever the store has.
+    /// Gives this answer to every process that asks for a token, whatever the store has.
     pub fn answer_always(&self, answer: Option<Answer>) {
         *self.hostile.lock().unwrap() = answer;
     }
 
-    /// Every process that asks for permits is given this answer.
+    /// Gives this answer to every process that asks for permits.
     pub fn exchange_always(&self, answer: Option<Exchanged>) {
         *self.hostile_exchange.lock().unwrap() = answer;
     }
 
-    /// Invalidations reach the store this much later than other calls.
+    /// Delays invalidations on their way to the store, but not other calls.
     pub fn delay_invalidations(&self, delay: Duration) {
         *self.invalidation_delay.lock().unwrap() = delay;
     }
 
-    /// The process is paused for this long between the next answer of the store about a token and its arrival.
+    /// Pauses the process for this long between the store's next answer about a token and its
+    /// arrival.
     pub fn pause_after_the_answer(&self, pause: Duration) {
         *self.pause.lock().unwrap() = pause;
     }
 
-    /// The generations of which the process has told whether they cured a 401.
+    /// Returns the generations for which the process has reported whether they cured a 401.
     pub fn judged(&self) -> Vec<u64> {
         self.judged.lock().unwrap().clone()
     }
 
-    /// The generations of the tokens that the process has published.
+    /// Returns the generations of the tokens that the process has published.
     pub fn published(&self) -> Vec<u64> {
         self.published.lock().unwrap().clone()
     }
 
-    /// How many exchanges of permits the process has asked for.
+    /// Returns how many exchanges of permits the process has asked for.
     pub fn exchanges(&self) -> u64 {
         self.exchanges.load(Ordering::Relaxed)
     }
 
-    /// Calls over a cut network are never answered.
+    /// Carries a call. Over a cut network it is never answered.
     fn carry<'a, T: Send + 'a>(&self, call: StoreFuture<'a, T>) -> StoreFuture<'a, T> {
         if self.cut.load(Ordering::Relaxed) {
             return Box::pin(pending());
@@ -177,7 +178,7 @@ impl SharedStore for Network {
     }
 }
 
-/// One process: a layer, its service, and its way to the store.
+/// One process: a layer, its service, and its network to the store.
 #[derive(Clone)]
 pub struct Process {
     pub network: Network,
@@ -203,11 +204,12 @@ impl Process {
         Self::with(turris, network, credentials, &fleet)
     }
 
-    /// A layer of its own with `fleet`.
+    /// Returns a process with a layer of its own and with `fleet`.
     pub fn with(turris: &Emulator, network: Network, credentials: Credentials, fleet: &SharedState) -> Self {
         let environment = turris.environment();
         let first_secret = turris.client_secret();
-        // While a secret is rotated the endpoint accepts two: here it takes the second for the first.
+        // While a secret is rotated, the endpoint accepts two secrets. Here it replaces the second
+        // by the first.
         let endpoint = turris.service().map_request(move |request: Request<Full<Bytes>>| {
             let (mut head, body) = request.into_parts();
             let body = body.collect().now_or_never().unwrap().unwrap().to_bytes();
@@ -221,7 +223,7 @@ impl Process {
         Self { network, service, handle, base_url: turris.base_url().to_owned() }
     }
 
-    /// Makes one request, and returns the status of its answer.
+    /// Sends one request, and returns the status of its response.
     pub async fn get(&self, path: &str) -> Result<StatusCode, BoxError> {
         let request = Request::get(format!("{}{path}", self.base_url)).body(Full::<Bytes>::default()).unwrap();
         Ok(self.service.clone().oneshot(request).await?.status())
@@ -232,7 +234,7 @@ impl Process {
     }
 }
 
-/// Lets all processes make a request at once.
+/// Lets all processes send a request at once.
 pub async fn all_work(processes: &[Process]) {
     let tasks: Vec<_> =
         processes.iter().cloned().map(|process| tokio::spawn(async move { process.works().await })).collect();

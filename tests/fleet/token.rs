@@ -1,4 +1,4 @@
-//! One token for all.
+//! Tests of one token for all processes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -73,7 +73,8 @@ async fn an_endpoint_that_fails_is_tried_by_one_process_for_all() {
         }
         sleep(Duration::from_millis(100)).await;
     }
-    // The first flight makes three attempts, each later one a single attempt after a cool-down that doubles.
+    // The first flight makes three attempts. Each later flight makes one attempt, after a cool-down
+    // that doubles.
     let fetches = turris.counters().token_requests;
     assert!((4..=8).contains(&fetches), "{fetches} fetches");
     turris.clear_faults();
@@ -169,7 +170,7 @@ async fn a_process_that_dies_while_it_fetches_holds_the_others_up_for_one_lease(
         async move { dying.works().await }
     });
     sleep(Duration::from_millis(100)).await;
-    // From here on the store hears nothing of it: neither a renewal nor the end of its lease.
+    // From here on its calls do not reach the store: neither a renewal nor the end of its lease.
     dying.network.cut();
     fetching.abort();
     let started = Instant::now();
@@ -180,7 +181,7 @@ async fn a_process_that_dies_while_it_fetches_holds_the_others_up_for_one_lease(
 
 #[tokio::test(start_paused = true)]
 async fn a_fetch_that_takes_longer_than_a_lease_is_made_once() {
-    // Trap 3: a short lease has to be renewed while the fetch runs.
+    // A short lease has to be renewed while the fetch runs.
     let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
     turris.fault(Endpoint::Token, Fault::delay(Duration::from_secs(8)));
     all_work(&processes(&turris, &store, 5)).await;
@@ -189,7 +190,7 @@ async fn a_fetch_that_takes_longer_than_a_lease_is_made_once() {
 
 #[tokio::test(start_paused = true)]
 async fn two_secrets_of_one_client_have_a_token_each_and_one_allowance() {
-    // Trap 4: in one slot each group would replace the token of the other again and again.
+    // In one slot each group would replace the token of the other again and again.
     let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
     let new = Credentials::new(turris.client_id(), SECOND_SECRET).unwrap();
     let mut group = processes(&turris, &store, 4);
@@ -211,7 +212,7 @@ async fn processes_with_different_encryption_keys_share_no_token() {
     assert_eq!(turris.counters().token_requests, 2);
 }
 
-/// A store that gives one answer for ever, and how long a request takes with it.
+/// Returns how long a request takes with a store that always gives this answer.
 async fn with_a_store_that_answers(answer: Answer) -> Duration {
     let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
     let process = Process::start(&turris, &store);
@@ -234,7 +235,7 @@ async fn a_planted_record_is_passed_over() {
     let process = Process::start(&turris, &store);
     let lifetime = Duration::from_secs(3600);
     let planted = Record { generation: 5, sealed: vec![7; 500], lifetime, remaining: lifetime, forced: false };
-    // A first try to learn the name of its slot, with an allowance that is used up.
+    // A first request, with a used-up allowance, gives the process the name of its slot.
     process.network.answer_always(Some(Answer::NoQuota(Duration::from_millis(1))));
     assert!(process.get("/v1/agencies").await.is_err());
     process.network.answer_always(None);
@@ -247,7 +248,7 @@ async fn a_planted_record_is_passed_over() {
     assert!(store.publish(&slot, &ask).await.unwrap());
     process.works().await;
     assert_eq!(turris.counters().token_requests, 1);
-    // It has been replaced for all.
+    // The token has been replaced for all processes.
     Process::start(&turris, &store).works().await;
     assert_eq!(turris.counters().token_requests, 1);
 }
@@ -294,17 +295,17 @@ async fn an_invalidation_reaches_the_store_before_the_next_question_does() {
     other.handle.invalidate();
     other.works().await;
     assert_eq!(turris.counters().token_requests, 2);
-    // The store has a token that is newer than the one of this process.
+    // The store has a newer token than this process.
     one.network.delay_invalidations(Duration::from_millis(100));
     one.handle.invalidate();
     one.works().await;
     assert_eq!(turris.counters().token_requests, 3);
-    // A process that has not asked for a token yet does not know the name of its slot.
+    // A process that has not yet asked for a token does not know the name of its slot.
     let newcomer = Process::start(&turris, &store);
     newcomer.handle.invalidate();
     newcomer.works().await;
     assert_eq!(turris.counters().token_requests, 4);
-    // One call for each of them.
+    // One invalidation for each token.
     other.handle.invalidate();
     all_work(&[other, Process::start(&turris, &store)]).await;
     assert_eq!(turris.counters().token_requests, 5);
@@ -318,7 +319,8 @@ async fn an_invalidation_that_the_store_did_not_hear_is_told_when_it_is_back() {
     other.works().await;
     other.handle.invalidate();
     other.works().await;
-    // The store has a token that is newer than the one of this process and older than its invalidation.
+    // The store has a token that is newer than this process's token, but older than its
+    // invalidation.
     one.network.cut();
     one.handle.invalidate();
     one.works().await;
@@ -347,14 +349,16 @@ async fn fetches_that_were_given_up_keep_their_places_while_they_may_still_arriv
     let process = Process::start(&turris, &store);
     turris.fault(Endpoint::Token, Fault::hang());
     process.get("/v1/agencies").await.unwrap_err();
-    // `token_timeout` is 30 s: the last of the fetches may arrive until then, and counts for a minute after it.
+    // `token_timeout` is 30 s. Until then the last token request may arrive, and after that it
+    // counts for a minute.
     advance(MINUTE + Duration::from_secs(2)).await;
     let mut ask = AcquireAsk::new(1);
     ask.limit = 1;
     let answer = store.acquire(&process.network.slot(), &ask).await.unwrap().answer;
     let Answer::NoQuota(wait) = answer else { panic!("{answer:?}") };
     assert!(wait > Duration::from_secs(20), "{wait:?}");
-    // The store has forgotten it, and is told how long they may still arrive.
+    // The store has forgotten the fetches. The process reports how long they may still take to
+    // arrive.
     store.clear();
     process.get("/v1/agencies").await.unwrap_err();
     advance(Duration::from_secs(70)).await;
@@ -380,7 +384,7 @@ async fn a_verdict_is_about_the_token_of_the_retry_and_not_about_a_newer_one() {
     });
     sleep(Duration::from_secs(1)).await;
     assert_eq!(turris.counters().token_requests, 2);
-    // The new token is good for other requests, until another process replaces it for all.
+    // The new token serves other requests, until another process replaces it for all.
     one.works().await;
     other.handle.invalidate();
     other.works().await;
@@ -450,7 +454,7 @@ async fn a_store_that_denies_every_fetch_is_believed_for_five_minutes() {
             assert!(started.elapsed() < 6 * MINUTE, "{denial:?}");
             sleep(Duration::from_secs(5)).await;
         }
-        // The store is used again when it answers as it should.
+        // The process uses the store again after it answers properly.
         process.network.answer_always(None);
         process.handle.invalidate();
         sleep(Duration::from_secs(1)).await;
@@ -465,7 +469,8 @@ async fn a_fetch_that_takes_longer_than_the_others_wait_makes_no_storm() {
     fastrand::seed(14);
     let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
     let processes = processes(&turris, &store, 50);
-    // Two attempts of 10 s, and a third that succeeds after about 25 s. The others wait for 22.5 s.
+    // Two attempts take 10 s each. The third succeeds after about 25 s in all. The other processes
+    // wait for 22.5 s.
     turris.fault(Endpoint::Token, Fault::hang().times(2));
     turris.fault(Endpoint::Token, Fault::delay(Duration::from_secs(4)));
     let requests: Vec<_> = processes
@@ -485,7 +490,8 @@ async fn a_fetch_that_takes_longer_than_the_others_wait_makes_no_storm() {
             }
         }
     }
-    // Those of the one that holds the lease, and about as many others as the allowance has places.
+    // The process with the lease fetches, and about as many other processes as the allowance has
+    // places.
     let fetches = turris.counters().token_requests;
     assert!((4..=20).contains(&fetches), "{fetches} fetches");
     assert!(worked >= 2 && waits >= 30, "{worked} worked, {waits} were told to come again");

@@ -38,7 +38,7 @@ use turris_auth::{
 };
 use turris_emulator::Emulator;
 
-/// Far larger than any expected answer.
+/// Far larger than any expected response.
 const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 
 type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
@@ -81,7 +81,7 @@ impl App {
     }
 }
 
-/// The reason why a handler has no answer.
+/// The reason why a handler got no usable response.
 #[derive(Debug)]
 pub(crate) enum Failed {
     NotFound,

@@ -1,5 +1,5 @@
-//! Sends `GET /v1/auth/test-oauth` to the vendor's sandbox, and prints the answer or the reason why
-//! there is none.
+//! Sends `GET /v1/auth/test-oauth` to the vendor's sandbox, and prints the response, or the reason
+//! for its absence.
 //!
 //! `TURRIS_CLIENT_ID=... TURRIS_CLIENT_SECRET=... cargo run -p turris-auth-stacks --example live`.
 //! The exit status is 0 if the sandbox accepted the token, 1 if it did not, and 2 if the variables
@@ -16,7 +16,7 @@ use tower::{ServiceBuilder, ServiceExt};
 use turris_auth::{BoxError, Credentials, Environment, TurrisAuthLayer};
 
 const MOST_TIME: Duration = Duration::from_secs(60);
-/// Far larger than the documented answer.
+/// Far larger than the documented response.
 const LARGEST_ANSWER: usize = 64 * 1024;
 
 #[tokio::main]
@@ -47,7 +47,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Returns the body of the answer, or the reason why there is none.
+/// Returns the body of the response, or the reason for its absence.
 pub(crate) async fn ask(credentials: Credentials, environment: Environment) -> Result<String, BoxError> {
     let url = format!("{}/v1/auth/test-oauth", environment.base_url().to_string().trim_end_matches('/'));
     // Plain HTTP is allowed for an embedded server. The environment refuses it for every host that

@@ -1,6 +1,6 @@
 //! The Turris API through reqwest: `cargo run -p turris-auth-stacks --example reqwest`.
 //!
-//! The program builds requests and reads answers with reqwest's own types, and `ReqwestClient`
+//! The program builds requests and reads responses with reqwest's own types, and `ReqwestClient`
 //! sends them through the layers. It runs against an embedded Turris.
 
 use std::time::Duration;

@@ -1,7 +1,8 @@
-//! The figures of `benches/README.md`: what a fleet of each size costs, with a store and without one.
+//! The figures of `benches/README.md`: what a fleet of each size costs, with a store and without
+//! one.
 //!
-//! Up to a thousand processes are simulated, with the store in memory and paused time. Eight and fifty are real, with a
-//! real server.
+//! Up to a thousand processes are simulated, with the store in memory and paused time. Eight and
+//! fifty are real, with a real server.
 
 use std::{
     fmt::Write,
@@ -112,7 +113,8 @@ async fn simulate(processes: u32, has_store: bool) -> Result<Figures, BoxError> 
     let not_ready = ready.into_iter().filter(|is_ok| !is_ok).count();
     let (token_calls, permit_calls) = (calls.about_tokens(), calls.about_permits());
 
-    // Without a store a thousand processes are still fetching their first tokens when an hour is over.
+    // Without a store a thousand processes are still fetching their first tokens when an hour is
+    // over.
     let day = if has_store || processes <= 100 {
         let end = tokio::time::Instant::now() + DAY;
         while tokio::time::Instant::now() < end {

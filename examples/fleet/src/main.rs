@@ -1,8 +1,8 @@
-//! Shows what a fleet of eight processes with one client id costs the server: they share a store in a real Redis or Valkey
-//! server, and an embedded Turris counts.
+//! Shows what a fleet of eight processes with one client id costs the server: they share a store in
+//! a real Redis or Valkey server, and an embedded Turris counts.
 //!
-//! `cargo run --release -p fleet`, with `-- --json` for one JSON object instead of text. The exit status is 1 when something
-//! was not as it should be, and 2 when it could not be run.
+//! `cargo run --release -p fleet`, with `-- --json` for one JSON object instead of text. The exit
+//! status is 1 when something was not as it should be, and 2 when it could not be run.
 
 mod counted;
 mod figures;
@@ -21,10 +21,11 @@ Shows what turris-auth does for eight processes with one client id, on an embedd
 
 Usage: cargo run --release -p fleet [-- OPTIONS]
 
-  --json              print one JSON object with the numbers of every phase, and nothing else
-  --window SECONDS    the window in which the server allows 60 POSTs; 60 by default, as Turris has it. The bulk job takes
+  -- json print one JSON object with the numbers of every phase, and nothing else window SECONDS the
+  -- window in which the server allows 60 POSTs; 60 by default, as Turris has it. The bulk job takes
                       four windows
-  --figures           measure fleets of 1 to 1,000 processes instead, with a store and without one, and print the table of
+  -- figures measure fleets of 1 to 1,000 processes instead, with a store and without one, and print
+  -- the table of
                       `benches/README.md`
   --help              this text
 ";

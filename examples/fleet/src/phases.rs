@@ -30,8 +30,8 @@ const BULK_POSTS: u32 = 75;
 /// What each further window may cost besides its 3 %, if it is shorter than Turris' own.
 const SLACK: Duration = Duration::from_millis(500);
 
-/// The steady load over the loss of the store, and when that is lost and comes back. A process sends no more `POST`s than
-/// its share of the limit.
+/// The steady load over the loss of the store, and when that is lost and comes back. A process
+/// sends no more `POST`s than its share of the limit.
 const STEADY: Duration = Duration::from_secs(12);
 const STEADY_GETS: Load = Load { posts: false, requests: 120, every: Duration::from_millis(100) };
 const STEADY_POSTS: Load = Load { posts: true, requests: 6, every: Duration::from_secs(2) };
@@ -64,7 +64,8 @@ impl Fleet {
         Ok((all.into_iter().fold(Done::default(), Done::and), started.elapsed()))
     }
 
-    /// Goes on sending until the store has been used again. A process tries a lost store again after 30 s at the latest.
+    /// Goes on sending until the store has been used again. A process tries a lost store again
+    /// after 30 s at the latest.
     async fn use_again(&mut self, store: &Store) -> Result<bool, BoxError> {
         let started = Instant::now();
         while started.elapsed() < LONGEST_BREAK {

@@ -1,4 +1,5 @@
-//! One process of the fleet: it is told on its standard input what to send, and tells on its standard output how that went.
+//! One process of the fleet: it is told on its standard input what to send, and tells on its
+//! standard output how that went.
 
 use std::{
     env, io,
@@ -32,8 +33,8 @@ use crate::{
 /// The argument that makes this program one process of the fleet.
 pub(crate) const ARGUMENT: &str = "--process-of-the-fleet";
 
-/// Longer than the default: eight processes, the server and the store may share one busy core here, and a call to the store
-/// that is late would be one that the store did not answer.
+/// Longer than the default: eight processes, the server and the store may share one busy core here,
+/// and a call to the store that is late would be one that the store did not answer.
 const DEADLINE: Duration = Duration::from_secs(2);
 
 const STORE: &str = "FLEET_STORE";

@@ -9,9 +9,9 @@ use hyper_util::rt::TokioIo;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tokio::net::TcpListener;
 
-/// From a request on an open connection to a wait before a closed gate.
+/// Buckets for durations: from a request on an open connection to a wait before a closed gate.
 const SECONDS: [f64; 9] = [0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 120.0];
-/// Tokens live for an hour.
+/// Buckets for the age of tokens, which live for an hour.
 const AGES: [f64; 5] = [60.0, 600.0, 1800.0, 3300.0, 3600.0];
 const WAITERS: [f64; 5] = [0.0, 1.0, 10.0, 100.0, 1000.0];
 
@@ -25,7 +25,7 @@ pub(crate) fn recorder() -> Result<PrometheusRecorder, BuildError> {
     Ok(recorder)
 }
 
-/// Returns a listener on a loopback port. With 0 the port is a free one.
+/// Returns a listener on a loopback port. Port 0 stands for any free port.
 pub(crate) async fn listen(port: u16) -> io::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await
 }

@@ -1,4 +1,4 @@
-//! Tests of `TurrisClient` over loopback sockets: its requests, its answers and its errors.
+//! Tests of `TurrisClient` over loopback sockets: its requests, its responses and its errors.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod raw;
@@ -166,7 +166,7 @@ async fn an_error_status_has_what_the_api_says_of_it() {
     assert_eq!((error.status(), error.error_type()), (Some(StatusCode::FORBIDDEN), Some("forbidden")));
     assert!(error.to_string().ends_with("ask the vendor for the permission"), "{error}");
 
-    // The answer is a gateway's page instead of the API's object.
+    // The response is a gateway's page instead of the API's object.
     emulator.fault(agencies(), Fault::html(StatusCode::BAD_GATEWAY).times(1));
     let error = turris.get("/v1/agencies").await.unwrap_err();
     assert_eq!((error.status(), error.error_type()), (Some(StatusCode::BAD_GATEWAY), None));
@@ -220,7 +220,7 @@ async fn answers_are_bounded_in_size() {
     assert_kind(&error, ClientErrorKind::Body);
     assert!(error.to_string().contains("larger than 1024 bytes; raise `max_response_size`"), "{error}");
 
-    // A body without end, as an answer and as an error. The error is then known by its status.
+    // A body without end, in a success and in an error. The error is then known by its status.
     emulator.fault(agencies(), Fault::giant(1 << 40));
     let answer = turris.get("/v1/agencies").await.unwrap();
     assert_kind(&answer.bytes().await.unwrap_err(), ClientErrorKind::Body);

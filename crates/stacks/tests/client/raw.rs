@@ -1,4 +1,5 @@
-//! A server that issues tokens and gives one fixed answer, byte for byte, to every other request.
+//! A server that issues tokens, and sends one fixed response, byte for byte, to every other
+//! request.
 
 use std::sync::{Arc, Mutex};
 

@@ -72,7 +72,7 @@ async fn a_server_behind_tls_is_asked() {
     assert_eq!(emulator.counters().token_requests, TOKEN_REQUESTS as u64);
 }
 
-/// The request to which an answer belongs.
+/// The request to which a response belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
     Token,
@@ -109,7 +109,7 @@ async fn spoilt(spoil: Spoil) -> Spoilt {
             let emulator = Arc::clone(&emulator);
             let service = service_fn(move |request| answer(request, Arc::clone(&emulator), spoil));
             open.spawn(async move {
-                // The client closes its side when it likes.
+                // The client may close its side at any time.
                 let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
             });
         }
@@ -192,7 +192,7 @@ async fn a_server_that_breaks_one_part_is_told_that_part() {
                 head.status = StatusCode::OK;
             }
         }),
-        // No token can be obtained, and the other parts are judged all the same.
+        // No token can be obtained, but the other parts are still judged.
         (TOKEN_PART, "404 Not Found", |answer, head, body| {
             if answer == Answer::Token {
                 head.status = StatusCode::NOT_FOUND;
@@ -292,8 +292,8 @@ async fn a_server_that_differs_where_it_may_conforms() {
     }
 }
 
-/// A server that gives no answer fails in every part that needs an answer. The first failure hides
-/// no other.
+/// A server that sends no response fails in every part that needs a response. The first failure
+/// hides no other failure.
 #[tokio::test]
 async fn a_server_that_is_not_there_fails_every_part_that_it_would_answer() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,4 +1,4 @@
-//! Every answer of the emulator, with its headers. The client here is handwritten, so that it can
+//! Every response of the emulator, with its headers. The client here is handwritten, so that it can
 //! send invalid requests.
 
 use bytes::Bytes;
@@ -108,7 +108,7 @@ async fn every_error_is_the_error_object_of_its_status_with_its_headers() {
         *request.method_mut() = method;
         request
     };
-    // Answers that the API never gives, but a gateway in front of it may give.
+    // Responses that the API never sends, but a gateway in front of it may send.
     let gateway = [
         (400, "invalid_input"),
         (403, "forbidden"),

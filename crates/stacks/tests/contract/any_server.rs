@@ -37,20 +37,20 @@ pub(super) const TOKEN_REQUESTS: usize = 3;
 
 const PROTECTED: &str = "/v1/auth/test-oauth";
 const WRONG_SECRET: &str = "this is not the secret";
-/// For a server that answers no handwritten request.
+/// Time limit for a server that does not answer a handwritten request.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An exchange, or the reason why there is none.
+/// An exchange, or the reason for its absence.
 type Made = Result<Exchange, String>;
 
 /// All exchanges of this run.
 struct Observed {
     credentials: Credentials,
-    /// By `TurrisAuth`, for its first request, and that request.
+    /// Token request by `TurrisAuth` for its first request, and that request.
     token: Made,
     protected: Made,
     handed_out: Result<AccessToken, TokenError>,
-    /// By `TokenHandle`, with a wrong secret.
+    /// Token request by `TokenHandle`, with a wrong secret.
     refused: Made,
     refusal: Option<TokenError>,
     /// Handwritten: a token request without a secret, and requests without a token and with a bad
@@ -75,7 +75,7 @@ async fn observe() -> Observed {
     let api = TurrisAuthLayer::new(credentials.clone(), environment.clone()).layer(recording.client(&environment));
     let request = Request::get(url(&environment, PROTECTED)).body(Full::<Bytes>::default()).unwrap();
     let outcome = api.clone().oneshot(request).await.map(drop).map_err(|error| error.to_string());
-    // If the request failed, the layer answers with the same error, without another fetch.
+    // If the request failed, the layer returns the same error, without another fetch.
     let handed_out = api.handle().token().await;
     let (for_tokens, others): (Vec<_>, Vec<_>) =
         recording.exchanges().into_iter().partition(|exchange| exchange.is_for_a_token());
@@ -134,8 +134,8 @@ impl Part {
         }
     }
 
-    /// Checks that the exchange has one of `statuses` and the answer that the file describes for
-    /// it.
+    /// Checks that the exchange has one of `statuses`, and the response that the file describes for
+    /// that status.
     fn answer<'a>(&mut self, made: &'a Made, statuses: &[StatusCode]) -> Option<&'a Exchange> {
         match made {
             Ok(exchange) => {
@@ -161,7 +161,7 @@ async fn our_request_for_a_token_is_the_one_that_is_described() {
     let observed = observed().await;
     let mut part = Part::default();
     for (made, secret) in [(&observed.token, None), (&observed.refused, Some(WRONG_SECRET))] {
-        // The test of the answer reports a missing answer.
+        // The test of the response reports a missing response.
         let Ok(exchange) = made else { continue };
         part.0.extend(exchange.request_problems());
         let body = json(&exchange.sent.1);

@@ -1,9 +1,9 @@
-//! Requests and answers against the vendor's own OpenAPI file, in both directions.
+//! Requests and responses against the vendor's own OpenAPI file, in both directions.
 //!
 //! - [`any_server`] tests every server that follows the file: the server at `TURRIS_BASE_URL`, or
 //!   an emulator.
 //! - [`answers`] and [`wire`] test the emulator alone, whatever that variable says. They need
-//!   answers to which a foreign server cannot be forced.
+//!   responses to which a foreign server cannot be forced.
 //! - [`against_a_url`] tests that `TURRIS_BASE_URL` is obeyed, and that the suite detects a server
 //!   that breaks the contract.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]

@@ -1,4 +1,4 @@
-//! The OpenAPI file as a validator of requests and answers.
+//! The OpenAPI file as a validator of requests and responses.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 pub(super) const TOKEN_PATH: &str = "/v1/auth/jwt";
 
-/// A request and its answer, both complete. The path is relative to the base URL.
+/// A request and its response, both complete. The path is relative to the base URL.
 #[derive(Clone, Debug)]
 pub(super) struct Exchange {
     pub(super) method: Method,
@@ -67,8 +67,8 @@ fn mismatches(validator: &jsonschema::Validator, body: &Value) -> Vec<String> {
     validator.iter_errors(body).map(located).collect()
 }
 
-/// Returns the place at which the file describes an operation. `None` if it does not: it describes
-/// only the token endpoint.
+/// Returns the location of an operation in the file. `None` for all operations but the token
+/// endpoint, which alone the file describes.
 fn operation(method: &Method, path: &str) -> Option<String> {
     let pointer = format!("/paths/{}/{}", path.replace('/', "~1"), method.as_str().to_lowercase());
     openapi().pointer(&pointer).map(|_| pointer)
@@ -165,11 +165,12 @@ impl Exchange {
         problems
     }
 
-    /// Returns where the answer's headers and body differ from the file's answer for its status.
+    /// Returns where the response's headers and body differ from the file's response for its
+    /// status.
     ///
     /// If the file does not describe the status, an error object is expected, because every
-    /// unsuccessful answer has one. A foreign server may send problem details (RFC 9457) instead,
-    /// and may have another number in `statusCode`.
+    /// unsuccessful response has an error object. A foreign server may send problem details (RFC
+    /// 9457) instead, and may have another number in `statusCode`.
     pub(super) fn answer_problems(&self, fields: Fields) -> Vec<String> {
         let (headers, body) = &self.answered;
         let mut problems = self.rate_limit_problems();

@@ -1,4 +1,4 @@
-//! The requests that arrive at the emulator and its answers, over sockets and both versions of
+//! The requests that arrive at the emulator and its responses, over sockets and both versions of
 //! HTTP. The file names every field.
 
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use super::{
     server::Recording,
 };
 
-/// Serves the emulator, and records all requests and answers.
+/// Serves the emulator, and records all requests and responses.
 async fn serve(listener: TcpListener, emulator: EmulatorService, recording: Recording) {
     // All connections end with this task.
     let mut open = JoinSet::new();
@@ -30,7 +30,7 @@ async fn serve(listener: TcpListener, emulator: EmulatorService, recording: Reco
         let (emulator, recording) = (emulator.clone(), recording.clone());
         let service = service_fn(move |request| answer(request, emulator.clone(), recording.clone()));
         open.spawn(async move {
-            // The client closes its side when it likes.
+            // The client may close its side at any time.
             let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
         });
     }

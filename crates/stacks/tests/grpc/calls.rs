@@ -41,7 +41,7 @@ pub async fn join(stack: &Stack, words: &[&str]) -> Result<String, Status> {
 }
 
 /// Asks for the services, and then for the file of each service. Each question depends on the
-/// previous answer.
+/// previous response.
 async fn reflect(stack: &Stack) -> Result<Vec<(String, usize)>, Status> {
     let (questions, receiver) = mpsc::channel(1);
     let ask = |message| {

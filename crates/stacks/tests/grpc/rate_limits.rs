@@ -21,7 +21,7 @@ async fn a_call_that_meets_a_limit_is_repeated_after_the_pushback() {
     server.gate.exhaust(1, Some("10"));
     assert_eq!(join(&stack, &["all", "the", "same"]).await.unwrap(), "all the same");
     assert_eq!(server.gate.counts(), (1, 1));
-    // A limit says nothing against the token.
+    // An exceeded limit does not invalidate the token.
     assert_eq!(turris.counters().token_requests, 1);
 }
 
@@ -37,7 +37,7 @@ async fn a_call_that_meets_a_limit_is_repeated_without_a_pushback() {
 #[tokio::test]
 async fn what_the_server_wants_no_retry_of_is_the_callers() {
     let turris = turris().await;
-    // A day exceeds the longest wait. The other values are no waits.
+    // A day exceeds the longest wait. The other values are not durations.
     for pushback in ["86400000", "-1", "soon"] {
         let server = GrpcServer::start().await;
         let stack = backing_off(&server, TurrisBackoffLayer::new(), layer(&turris));
@@ -70,7 +70,7 @@ async fn what_a_limit_is_can_be_replaced() {
 #[tokio::test]
 async fn a_token_error_is_known_through_its_status() {
     let (turris, server) = (turris().await, GrpcServer::start().await);
-    // It can be waited for: the error, with its wait, is found below the status.
+    // The error, with its wait, is found below the status.
     let fault = Fault::status(StatusCode::TOO_MANY_REQUESTS).with_header(RETRY_AFTER, HeaderValue::from_static("1"));
     turris.fault(Endpoint::Token, fault.times(1));
     let stack = backing_off(&server, TurrisBackoffLayer::new(), layer(&turris));

@@ -1,4 +1,4 @@
-//! Tests of refused tokens: which answers count as a refusal, and the reaction to each.
+//! Tests of refused tokens: the responses that count as a refusal, and the reaction to each.
 
 use futures_util::StreamExt;
 use http::uri::PathAndQuery;
@@ -22,7 +22,7 @@ async fn without_a_second_copy_the_refusal_goes_back_and_the_next_call_has_a_new
     server.gate.revoke();
     let refusal = check(&stack).await.unwrap_err();
     assert_eq!((refusal.code(), refusal.message()), (Code::Unauthenticated, "the token is not good"));
-    // The status comes from the server and is no error of the layer.
+    // The status comes from the server, so it is not an error of the layer.
     assert!(TokenError::find_in(&refusal).is_none());
     assert_eq!(turris.counters().token_requests, 1);
     assert_eq!(check(&stack).await.unwrap(), ServingStatus::Serving);

@@ -25,7 +25,7 @@ mod proxy;
 
 pub(crate) use proxy::Proxy;
 
-/// Longer than any of these tests takes, unless it fails.
+/// Timeout for tests: longer than any test that succeeds.
 pub(crate) const PATIENT: Duration = Duration::from_secs(60);
 
 pub(crate) fn proxy_to(layer: TurrisAuthLayer, environment: Environment, timeout: Duration) -> Proxy<HttpConnector> {
@@ -44,7 +44,7 @@ where
     Client::builder(TokioExecutor::new()).build_http()
 }
 
-/// Sends these bytes with a `host` and `connection: close`, and returns the whole answer.
+/// Sends these bytes with a `host` and `connection: close`, and returns the whole response.
 pub(crate) async fn raw(url: &Uri, head: &str) -> String {
     let address = url.authority().unwrap().as_str();
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -62,7 +62,7 @@ async fn plain_curl_gets_the_answer_of_turris() {
     let answer = raw(&url, "GET /v1/agencies HTTP/1.1\r\nuser-agent: curl/8.5.0\r\naccept: */*").await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("content-type: application/json") && answer.contains("agency-1"), "{answer}");
-    // Refusals by Turris are answers too.
+    // Refusals by Turris are forwarded, too.
     for (path, status) in [("/v1/admin/keys", "403 Forbidden"), ("/v1/nothing", "404 Not Found")] {
         let answer = raw(&url, &format!("GET {path} HTTP/1.1")).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
@@ -81,7 +81,7 @@ async fn a_head_keeps_the_length_of_what_it_does_not_carry() {
     };
     let (got, head) = (raw(&url, "GET /v1/agencies HTTP/1.1").await, raw(&url, "HEAD /v1/agencies HTTP/1.1").await);
     assert!(length(&got) > 0);
-    // Timestamps and ids have the same length in every answer.
+    // Timestamps and ids have the same length in every response.
     assert_eq!(length(&got), length(&head));
     assert!(head.ends_with("\r\n\r\n"), "{head}");
 }
@@ -160,7 +160,7 @@ async fn what_is_not_meant_for_turris_does_not_get_there() {
         ("POST /v1/auth/jwt;a=b HTTP/1.1\r\ncontent-length: 0", 403),
         ("GET /health HTTP/1.1\r\nhost: rebound.example", 403),
         ("POST /v1/auth/jwt?a=b HTTP/1.1\r\ncontent-length: 0", 403),
-        // The answer would show the request, and with it the token.
+        // The response would show the request, and with it the token.
         ("TRACE /v1/agencies HTTP/1.1", 501),
         ("CONNECT /v1/agencies HTTP/1.1", 501),
     ] {

@@ -1,4 +1,4 @@
-//! Tests of `examples/axum_proxy`: the answer to a caller if Turris cannot be asked.
+//! Tests of `examples/axum_proxy`: the response to a caller if Turris cannot be reached.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::{
 
 const REQUEST: &str = "GET /v1/agencies HTTP/1.1";
 
-/// Returns the status, the head and the error object of an answer.
+/// Returns the status, the head and the error object of a response.
 fn parts(answer: &str) -> (u16, String, Value) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();

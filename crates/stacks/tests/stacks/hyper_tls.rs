@@ -97,7 +97,7 @@ async fn an_answer_streams() {
         let emulator = started().await;
         let front = TlsFront::start(&emulator).await;
         let api = front.layer(&emulator).layer(front.client::<Full<Bytes>>(version));
-        // The answer stops in its middle. Only a body that is forwarded as it arrives shows its
+        // The response stops in its middle. Only a body that is forwarded as it arrives shows its
         // first half.
         emulator.fault(Endpoint::path("/v1/agencies"), Fault::stalled());
         let response = api.oneshot(get(&front.environment().base_url(), "/v1/agencies")).await.unwrap();

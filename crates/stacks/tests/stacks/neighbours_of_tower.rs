@@ -127,7 +127,7 @@ impl Policy<Request<Body>> for Always {
     }
 }
 
-/// A hedge that has seen answers after a millisecond, so it sends a copy after two milliseconds.
+/// A hedge that has seen responses after a millisecond, so it sends a copy after two milliseconds.
 fn hedge<S>(service: S) -> Hedge<S, Always>
 where
     S: Service<Request<Body>, Error: Into<BoxError>> + Clone,

@@ -68,7 +68,7 @@ impl Seen {
         .boxed_clone()
     }
 
-    /// Returns the encodings of the answers with this path.
+    /// Returns the encodings of the responses to requests with this path.
     fn encodings(&self, path: &str) -> Vec<Option<HeaderValue>> {
         let exchanges = self.exchanges.lock().unwrap();
         exchanges.iter().filter(|seen| seen.path == path).map(|seen| seen.encoding.clone()).collect()
@@ -117,8 +117,8 @@ async fn a_decompression_below_serves_the_token_too_which_comes_uncompressed() {
     assert_eq!(seen.encodings(TOKEN), [None, None]);
 }
 
-/// Gives the answers a body type with a default, because tower-http's timeout answers with an empty
-/// body.
+/// Gives the responses a body type with a default, because tower-http's timeout responds with an
+/// empty body.
 fn defaulted(
     turris: Turris,
 ) -> impl tower::Service<Request<Body>, Response = Response<Body>, Error = BoxError, Future: Send> + Clone {
@@ -152,7 +152,7 @@ async fn a_timeout_below_bounds_each_request_and_each_attempt_at_a_token() {
     assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
     seen.emulator.clear_faults();
 
-    // The timeout's own answer counts as an answer of a failing endpoint.
+    // The timeout's own response counts as a response of a failing endpoint.
     api.handle::<Body, Body>().invalidate();
     seen.emulator.fault(Endpoint::Token, Fault::hang());
     let error = token_error(&api.clone().oneshot(get(&seen.base_url(), API)).await.unwrap_err());

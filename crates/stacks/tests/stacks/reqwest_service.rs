@@ -129,8 +129,8 @@ async fn the_secret_does_not_follow_a_redirect_of_the_token_endpoint() {
     let layer = TurrisAuthLayer::builder(emulator.credentials(), emulator.environment()).token_service(service());
     is_refused(layer.build().unwrap().layer(service()).oneshot(request()).await.unwrap_err());
 
-    // Plain reqwest posts the token request to the redirect's target, and accepts the answer as the
-    // endpoint's.
+    // Plain reqwest posts the token request to the redirect's target, and accepts the response as
+    // the endpoint's.
     let client = following();
     let raw = service_fn(move |request: Request<Body>| {
         let sent = client.execute(request.try_into().unwrap());

@@ -1,4 +1,4 @@
-//! Shared parts of the tests: requests, answers, and servers other than Turris.
+//! Shared parts of the tests: requests, responses, and servers other than Turris.
 
 use std::{
     sync::{Arc, Mutex},

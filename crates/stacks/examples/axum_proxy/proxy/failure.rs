@@ -1,4 +1,4 @@
-//! The proxy's own answers, in the form of the vendor's error object.
+//! The proxy's own responses, in the form of the vendor's error object.
 
 use std::{error::Error, time::Duration};
 
@@ -11,7 +11,7 @@ use serde_json::json;
 use tower::timeout::error::Elapsed;
 use turris_auth::{TokenError, TokenErrorKind};
 
-/// Returns the answer to a caller if there is no answer of Turris to forward.
+/// Returns the response to a caller if there is no response of Turris to forward.
 pub(super) fn of(error: &(dyn Error + 'static)) -> Response {
     if let Some(error) = TokenError::find_in(error) {
         let mut response = object(of_token(error.kind()), error.request_id(), &with_causes(error));
@@ -24,7 +24,7 @@ pub(super) fn of(error: &(dyn Error + 'static)) -> Response {
     object(status, None, &with_causes(error))
 }
 
-/// Returns an answer that does not involve Turris.
+/// Returns a response that does not involve Turris.
 pub(super) fn answer(status: StatusCode, message: &str) -> Response {
     object(status, None, message)
 }

@@ -40,8 +40,8 @@ pub(crate) struct Proxy<C> {
 
 impl<C: Connect + Clone + Send + Sync + 'static> Proxy<C> {
     /// Creates a proxy that forwards to `environment`, which must be the environment of `layer`,
-    /// through `client`. `timeout` bounds the time until the head of an answer, including the token
-    /// and the retry after a 401.
+    /// through `client`. `timeout` bounds the time until the head of a response, including the
+    /// token and the retry after a 401.
     pub(crate) fn new(
         client: Client<C, RequestBody>,
         layer: TurrisAuthLayer,
@@ -64,8 +64,8 @@ impl<C: Connect + Clone + Send + Sync + 'static> Proxy<C> {
     }
 
     async fn forward(self, request: Request<Body>) -> Response {
-        // The answer to a TRACE shows the request and with it the token (RFC 9110, section 9.3.8).
-        // A CONNECT asks for a tunnel.
+        // The response to a TRACE shows the request and with it the token (RFC 9110, section
+        // 9.3.8). A CONNECT asks for a tunnel.
         if [Method::TRACE, Method::CONNECT].contains(request.method()) {
             return failure::answer(StatusCode::NOT_IMPLEMENTED, "the proxy does not forward this method");
         }
