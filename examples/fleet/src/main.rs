@@ -21,11 +21,10 @@ Shows what turris-auth does for eight processes with one client id, on an embedd
 
 Usage: cargo run --release -p fleet [-- OPTIONS]
 
-  -- json print one JSON object with the numbers of every phase, and nothing else window SECONDS the
-  -- window in which the server allows 60 POSTs; 60 by default, as Turris has it. The bulk job takes
+  --json              print one JSON object with the numbers of every phase, and nothing else
+  --window SECONDS    the window in which the server allows 60 POSTs; 60 by default, as Turris has it. The bulk job takes
                       four windows
-  -- figures measure fleets of 1 to 1,000 processes instead, with a store and without one, and print
-  -- the table of
+  --figures           measure fleets of 1 to 1,000 processes instead, with a store and without one, and print the table of
                       `benches/README.md`
   --help              this text
 ";
