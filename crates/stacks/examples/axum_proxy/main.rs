@@ -25,9 +25,10 @@ An authenticating proxy for the Turris API on a loopback port, until Ctrl-C.
 
 Usage: cargo run -p turris-auth-stacks --example axum_proxy -- [OPTIONS]
 
-  -- sandbox forward to the vendor's sandbox (both read TURRIS_CLIENT_ID and TURRIS_CLIENT_SECRET;
-  -- production forward to the live API without either, an embedded Turris is started) port PORT
-  -- port of 127.0.0.1 to serve on, 0 for a free one [0] help this text
+  --sandbox      forward to the vendor's sandbox   (both read TURRIS_CLIENT_ID and TURRIS_CLIENT_SECRET;
+  --production   forward to the live API            without either, an embedded Turris is started)
+  --port PORT    port of 127.0.0.1 to serve on, 0 for a free one [0]
+  --help         this text
 ";
 
 /// Longer than the 30 seconds that a token may take, so that a caller learns why the token is
