@@ -7,8 +7,8 @@
 //! - The first table has the jobs against Turris, whose windows begin with their first request.
 //!   Overtakers are requests that were answered before an earlier request.
 //! - The second table has bulk jobs of three to six times the limit. The servers count in fixed
-//!   windows, in a sliding log or in token buckets, and state it in nine ways. With the argument
-//!   `all` it has a line for each job, otherwise for the jobs that took long. The exit code is 1 if
+//!   windows, in a sliding log or in token buckets, and state it in nine ways. The table has a line
+//!   for each job that took long, or, with the argument `all`, for every job. The exit code is 1 if
 //!   a bound is missed.
 //! - A `POST` keeps to the documented 60 a minute if the server does not state a limit. The last
 //!   line counts the jobs for which the server would have allowed more.

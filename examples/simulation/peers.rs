@@ -53,7 +53,7 @@ fn backoff() -> ExponentialBackoff {
         .make_backoff()
 }
 
-/// Sixty requests a minute from the first one on, including `GET`s, and a retry for refused
+/// Sixty requests a minute from the first request on, including `GET`s, and a retry for refused
 /// requests.
 fn limit(client: Client) -> Client {
     let limited = RateLimitLayer::new(60, Duration::from_secs(60)).layer(client);

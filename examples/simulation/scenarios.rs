@@ -14,7 +14,7 @@ use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 use turris_auth::BoxError;
 use turris_emulator::{Emulator, EmulatorBody, Limits, RateLimitHeaders};
 
-/// Half of the time between a request and its answer.
+/// Half of the time between a request and its response.
 const LATENCY: Duration = Duration::from_millis(25);
 
 pub(crate) type Client = BoxCloneSyncService<Request<Full<Bytes>>, Response<EmulatorBody>, BoxError>;
@@ -116,11 +116,11 @@ pub(crate) struct Outcome {
     pub(crate) requests: usize,
     /// Requests that ended without success.
     pub(crate) failed: usize,
-    /// Answers with 429, by the server's count.
+    /// Responses with 429, by the server's count.
     pub(crate) refused: u64,
-    /// From the first request to the last answer.
+    /// From the first request to the last response.
     pub(crate) makespan: Duration,
-    /// The longest time from a request's arrival to its answer.
+    /// The longest time from a request's arrival to its response.
     pub(crate) longest: Duration,
     /// The longest time of a `GET`.
     pub(crate) longest_get: Duration,

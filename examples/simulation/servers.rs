@@ -45,12 +45,11 @@ impl fmt::Display for Quota {
 /// The way in which a server counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Counting {
-    /// Windows follow each other without gaps. The job begins when this share of the first one is
-    /// over.
+    /// Windows follow each other without gaps. The job begins after this share of the first window.
     Fixed { phase: f64 },
-    /// The requests of the last window, at every moment.
+    /// A sliding log: at every moment, the requests of the last window count.
     Sliding,
-    /// A token bucket, full at first.
+    /// A token bucket that is full at the start.
     Bucket { burst: u64 },
 }
 
@@ -102,7 +101,7 @@ impl Saying {
         }
     }
 
-    /// Returns whether answers other than refusals also state the limit.
+    /// Returns whether responses other than refusals also state the limit.
     fn is_always_said(self) -> bool {
         !matches!(self, Self::Nothing | Self::RetryAfterWhole | Self::RetryAfterFraction | Self::RetryAfterDate)
     }
@@ -199,7 +198,7 @@ struct State {
 struct Judgement {
     accepted: bool,
     remaining: u64,
-    /// The time until more is left.
+    /// The time until the allowance grows again.
     reset: Duration,
 }
 

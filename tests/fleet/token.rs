@@ -305,7 +305,7 @@ async fn an_invalidation_reaches_the_store_before_the_next_question_does() {
     newcomer.handle.invalidate();
     newcomer.works().await;
     assert_eq!(turris.counters().token_requests, 4);
-    // One invalidation for each token.
+    // An invalidation of the newest token costs one token request for all processes.
     other.handle.invalidate();
     all_work(&[other, Process::start(&turris, &store)]).await;
     assert_eq!(turris.counters().token_requests, 5);

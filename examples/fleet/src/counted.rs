@@ -1,4 +1,4 @@
-//! A store that counts the calls to another one, and how long they take.
+//! A store that counts the calls to another store, and measures their time.
 
 use std::{
     sync::{
@@ -14,7 +14,7 @@ use turris_auth::fleet::{
     Renewed, SharedStore, Slot, StoreFuture,
 };
 
-/// The counts, which all clones share.
+/// The counts. All clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Calls(Arc<Counts>);
 
@@ -26,17 +26,17 @@ struct Counts {
 }
 
 impl Calls {
-    /// How many calls were about tokens.
+    /// Returns the number of calls about tokens.
     pub(crate) fn about_tokens(&self) -> u64 {
         self.0.token.load(Ordering::Relaxed)
     }
 
-    /// How many calls were about permits.
+    /// Returns the number of calls about permits.
     pub(crate) fn about_permits(&self) -> u64 {
         self.0.permits.load(Ordering::Relaxed)
     }
 
-    /// The time of all calls together.
+    /// Returns the time of all calls together.
     pub(crate) fn time(&self) -> Duration {
         Duration::from_nanos(self.0.nanoseconds.load(Ordering::Relaxed))
     }
@@ -53,7 +53,7 @@ impl Calls {
     }
 }
 
-/// A store of which the calls are counted.
+/// A store with a counter of its calls.
 pub(crate) struct Counted<S> {
     pub(crate) store: S,
     pub(crate) calls: Calls,

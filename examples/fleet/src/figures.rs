@@ -1,8 +1,8 @@
-//! The figures of `benches/README.md`: what a fleet of each size costs, with a store and without
-//! one.
+//! The figures of `benches/README.md`: the cost of fleets of several sizes, with a store and
+//! without a store.
 //!
-//! Up to a thousand processes are simulated, with the store in memory and paused time. Eight and
-//! fifty are real, with a real server.
+//! Fleets of up to a thousand processes are simulated, with the store in memory and paused time.
+//! Fleets of eight and fifty processes are real, with a real server.
 
 use std::{
     fmt::Write,
@@ -29,18 +29,19 @@ use crate::{
 
 const SIMULATED: [u32; 4] = [1, 10, 100, 1000];
 const REAL: [u32; 2] = [8, 50];
-/// How long the server takes for a token, and for anything else.
+/// Time of the server for a token, and for any other response.
 const FETCH: Duration = Duration::from_millis(200);
 const ANSWER: Duration = Duration::from_millis(50);
-/// How long each process makes one request a minute.
+/// For this long each process sends one request a minute.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// All processes together send this many `POST`s, and at least one each.
+/// All processes together send this many `POST`s. Each process sends at least one.
 const POSTS: u32 = 300;
-/// With a real server the windows are shorter, so that the figures take a minute and not an hour.
+/// With a real server the windows are shorter, so that the figures take a minute instead of an
+/// hour.
 const REAL_POSTS: u32 = 120;
 const REAL_WINDOW: Duration = Duration::from_secs(6);
 
-/// What one fleet did.
+/// The figures of one fleet.
 struct Figures {
     processes: u32,
     is_real: bool,
@@ -49,7 +50,8 @@ struct Figures {
     tokens_refused: u64,
     last_ready: Duration,
     token_calls: u64,
-    /// In a simulated day: the requests of all for tokens, and the calls to the store about them.
+    /// In a simulated day: the token requests of all processes, and the calls to the store about
+    /// tokens.
     day: Option<(u64, u64)>,
     posts: u32,
     failed: u32,
@@ -65,7 +67,8 @@ pub(crate) async fn run() -> Result<String, BoxError> {
     let mut all = Vec::new();
     for processes in SIMULATED {
         for has_store in [true, false] {
-            // On a thread of its own, as a runtime with paused time cannot run inside this one.
+            // On a thread of its own, because a runtime with paused time cannot run inside this
+            // runtime.
             let simulated = std::thread::spawn(move || -> Result<Figures, BoxError> {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
                 runtime.block_on(simulate(processes, has_store))
@@ -113,8 +116,7 @@ async fn simulate(processes: u32, has_store: bool) -> Result<Figures, BoxError> 
     let not_ready = ready.into_iter().filter(|is_ok| !is_ok).count();
     let (token_calls, permit_calls) = (calls.about_tokens(), calls.about_permits());
 
-    // Without a store a thousand processes are still fetching their first tokens when an hour is
-    // over.
+    // Without a store, a thousand processes still fetch their first tokens after an hour.
     let day = if has_store || processes <= 100 {
         let end = tokio::time::Instant::now() + DAY;
         while tokio::time::Instant::now() < end {
@@ -127,7 +129,7 @@ async fn simulate(processes: u32, has_store: bool) -> Result<Figures, BoxError> 
     };
     let rate_limited = turris.counters().rate_limited;
 
-    // A window later nothing of this counts any longer.
+    // After a window the server no longer counts these requests.
     tokio::time::sleep(2 * crate::WINDOW).await;
     let each = (POSTS / processes).max(1);
     let started = tokio::time::Instant::now();
@@ -153,7 +155,7 @@ async fn simulate(processes: u32, has_store: bool) -> Result<Figures, BoxError> 
     })
 }
 
-/// Whether the answer is a success.
+/// Returns whether the response is a success.
 async fn send(service: &Api, turris: &Emulator, method: Method) -> bool {
     let path = if method == Method::GET { "agencies" } else { "echo" };
     let uri = format!("{}/v1/{path}", turris.base_url());
@@ -168,7 +170,7 @@ async fn measure(processes: u32, store: Option<&Store>) -> Result<Figures, BoxEr
     let url = store.map(Store::url);
     let workers = (0..processes).map(|_| Worker::start(&turris, url.as_deref(), REAL_WINDOW, processes));
     let mut workers: Vec<_> = workers.collect::<Result<_, _>>()?;
-    // What it costs to start a process is not what is measured.
+    // The start of the processes is not measured.
     join_all(workers.iter_mut().map(|worker| worker.send(&[]))).await.into_iter().collect::<Result<Vec<_>, _>>()?;
 
     let started = Instant::now();
@@ -205,7 +207,8 @@ async fn all(workers: &mut [Worker], load: Load) -> Result<Done, BoxError> {
     Ok(all.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().fold(Done::default(), Done::and))
 }
 
-/// The first window's requests leave at once, and each further window's when it begins.
+/// Returns the ideal time: the first window's requests leave at once, and each further window's
+/// requests at its beginning.
 fn ideal(posts: u32, window: Duration) -> Duration {
     window * (posts.div_ceil(LIMIT).saturating_sub(1))
 }

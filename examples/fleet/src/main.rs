@@ -1,8 +1,8 @@
-//! Shows what a fleet of eight processes with one client id costs the server: they share a store in
-//! a real Redis or Valkey server, and an embedded Turris counts.
+//! Shows what a fleet of eight processes with one client id costs the server. The processes share a
+//! store in a real Redis or Valkey server, and an embedded Turris counts their requests.
 //!
-//! `cargo run --release -p fleet`, with `-- --json` for one JSON object instead of text. The exit
-//! status is 1 when something was not as it should be, and 2 when it could not be run.
+//! `cargo run --release -p fleet`. With `-- --json` it prints one JSON object instead of text. The
+//! exit status is 1 if an expectation was not met, and 2 if the demonstration could not run.
 
 mod counted;
 mod figures;
@@ -61,7 +61,7 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // Several times what it takes, so that it ends even if something hangs.
+    // Several times the usual duration, so that the program ends even if a request hangs.
     let most_time = options.window * 10 + Duration::from_secs(120);
     let late = |_| Err(format!("it was not over within {} s", most_time.as_secs()).into());
     match tokio::time::timeout(most_time, demonstrate(&options)).await.unwrap_or_else(late) {
@@ -77,7 +77,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// `None` if the help is wanted.
+/// Returns `None` if the user asked for help.
 fn parse(arguments: &[String]) -> Result<Option<Options>, String> {
     let mut options = Options { json: false, figures: false, window: WINDOW };
     let mut arguments = arguments.iter();
@@ -97,7 +97,7 @@ fn parse(arguments: &[String]) -> Result<Option<Options>, String> {
     Ok(Some(options))
 }
 
-/// Shows all phases and their numbers, and returns what was not as it should be.
+/// Shows all phases and their numbers, and returns the expectations that were not met.
 async fn demonstrate(options: &Options) -> Result<Vec<String>, BoxError> {
     let tell = |text: &str| {
         if !options.json {

@@ -1,4 +1,4 @@
-//! What the demonstration shows, phase by phase.
+//! The phases of the demonstration.
 
 use std::{
     pin::pin,
@@ -20,27 +20,28 @@ pub(crate) const PROCESSES: u32 = 8;
 /// The documented limit of `POST`s in a window.
 pub(crate) const LIMIT: u32 = 60;
 
-/// How long the server takes for a token, so that all processes want one before there is one.
+/// Time of the server for a token. It is long enough for all processes to need a token before the
+/// first arrives.
 const FETCH: Duration = Duration::from_millis(200);
 const GETS: Load = Load { posts: false, requests: 25, every: Duration::ZERO };
 
-/// The bulk job: four processes with 75 `POST`s each, five windows full.
+/// The bulk job: four processes with 75 `POST`s each, together five full windows.
 const BULK_PROCESSES: usize = 4;
 const BULK_POSTS: u32 = 75;
-/// What each further window may cost besides its 3 %, if it is shorter than Turris' own.
+/// Extra time for each further window, besides the 3 %, if the window is shorter than Turris' own.
 const SLACK: Duration = Duration::from_millis(500);
 
-/// The steady load over the loss of the store, and when that is lost and comes back. A process
-/// sends no more `POST`s than its share of the limit.
+/// Duration of the steady load, during which the store is lost and comes back. A process sends no
+/// more `POST`s than its share of the limit.
 const STEADY: Duration = Duration::from_secs(12);
 const STEADY_GETS: Load = Load { posts: false, requests: 120, every: Duration::from_millis(100) };
 const STEADY_POSTS: Load = Load { posts: true, requests: 6, every: Duration::from_secs(2) };
 const LOST_AFTER: Duration = Duration::from_secs(3);
 const LOST_FOR: Duration = Duration::from_secs(5);
-/// Longer than the breaker of a process stays open.
+/// Longest wait for the store to be used again: longer than a process's breaker stays open.
 const LONGEST_BREAK: Duration = Duration::from_secs(45);
 
-/// Eight processes and the server that counts what they send.
+/// Eight processes, and the server that counts their requests.
 struct Fleet {
     emulator: Emulator,
     workers: Vec<Worker>,
@@ -56,7 +57,7 @@ impl Fleet {
         Ok(Self { emulator, workers })
     }
 
-    /// Has the first `processes` send `loads`.
+    /// Lets the first `processes` send `loads`.
     async fn send(&mut self, processes: usize, loads: &[Load]) -> Result<(Done, Duration), BoxError> {
         let started = Instant::now();
         let all = join_all(self.workers.iter_mut().take(processes).map(|worker| worker.send(loads))).await;
@@ -64,7 +65,7 @@ impl Fleet {
         Ok((all.into_iter().fold(Done::default(), Done::and), started.elapsed()))
     }
 
-    /// Goes on sending until the store has been used again. A process tries a lost store again
+    /// Sends requests until a process has used the store again. A process tries a lost store again
     /// after 30 s at the latest.
     async fn use_again(&mut self, store: &Store) -> Result<bool, BoxError> {
         let started = Instant::now();
@@ -124,7 +125,7 @@ pub(crate) async fn run(window: Duration, tell: impl Fn(&str)) -> Result<Vec<Pha
     drop(fleet);
 
     tell("store_lost: all processes send at a steady pace; the store is killed, and starts again with nothing in it.");
-    // Another server: its windows are unused.
+    // A new server, whose windows are unused.
     let mut fleet = Fleet::start(&store, window).await?;
     fleet.send(all, &[Load { requests: 1, ..GETS }]).await?;
     let outage = async {

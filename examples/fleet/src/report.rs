@@ -1,4 +1,4 @@
-//! What happened in a phase: as a table, as JSON.
+//! The report of a phase, as a table and as JSON.
 
 use std::{fmt::Write, time::Duration};
 
@@ -17,9 +17,9 @@ pub(crate) struct Phase {
     failed: u32,
     token_fetches: u64,
     rate_limited: u64,
-    /// The longest time from a request to its answer, standing in line included.
+    /// The longest time from a request to its response, including the time in the queue.
     longest_wait_ms: u64,
-    /// From the first request to the last answer.
+    /// From the first request to the last response.
     makespan_s: f64,
     /// The shortest makespan that the server's limits allow.
     ideal_s: f64,
@@ -64,14 +64,14 @@ impl Phase {
         self.expect(holds, "no 429")
     }
 
-    /// Expects a makespan of at most 3 % above the ideal, and `slack`.
+    /// Expects a makespan of at most the ideal, 3 % of it, and `slack`.
     pub(crate) fn expect_near_ideal(self, slack: Duration) -> Self {
         let most = self.ideal_s * 1.03 + slack.as_secs_f64();
         let holds = self.makespan_s <= most;
         self.expect(holds, &format!("a makespan of at most {most:.1} s"))
     }
 
-    /// Notes that something is not as it should be, unless `holds`.
+    /// Adds a problem, unless `holds`.
     pub(crate) fn expect(mut self, holds: bool, expectation: &str) -> Self {
         if !holds {
             self.problems.push(format!("{}: expected {expectation}", self.name));
@@ -84,7 +84,7 @@ impl Phase {
     }
 }
 
-/// In seconds, to the millisecond.
+/// Returns the seconds of a duration, rounded to milliseconds.
 fn rounded(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1_000.0).round() / 1_000.0
 }

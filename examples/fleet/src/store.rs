@@ -1,4 +1,4 @@
-//! The store: a real server on a loopback port, which can be killed and started again.
+//! The store: a real server on a loopback port. It can be killed and started again.
 
 use std::{
     env, io,
@@ -29,7 +29,7 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) async fn start() -> Result<Self, BoxError> {
-        // Free again once the listener is dropped.
+        // The port is free again after the listener is dropped.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()?;
         let named = ["REDIS_SERVER", "VALKEY_SERVER"].into_iter().filter_map(|variable| env::var(variable).ok());
         let programs = named.chain(["redis-server".to_owned(), "valkey-server".to_owned()]);
@@ -51,18 +51,18 @@ impl Store {
         format!("redis://{}", self.address)
     }
 
-    /// Ends the server without a farewell.
+    /// Kills the server.
     pub(crate) async fn kill(&mut self) -> io::Result<()> {
         self.child.kill().await
     }
 
-    /// Starts it again at the same address, with nothing in it.
+    /// Starts the server again at the same address, without its contents.
     pub(crate) async fn restart(&mut self) -> Result<(), BoxError> {
         self.child = spawn(&self.program, self.address)?;
         self.listens().await
     }
 
-    /// How many keys the server has.
+    /// Returns the number of keys in the server.
     pub(crate) async fn keys(&self) -> Result<u64, BoxError> {
         let mut connection = TcpStream::connect(self.address).await?;
         connection.write_all(b"DBSIZE\r\n").await?;

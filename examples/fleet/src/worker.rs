@@ -1,5 +1,5 @@
-//! One process of the fleet: it is told on its standard input what to send, and tells on its
-//! standard output how that went.
+//! One process of the fleet. It reads loads from its standard input, sends them, and writes the
+//! results to its standard output.
 
 use std::{
     env, io,
@@ -34,7 +34,7 @@ use crate::{
 pub(crate) const ARGUMENT: &str = "--process-of-the-fleet";
 
 /// Longer than the default: eight processes, the server and the store may share one busy core here,
-/// and a call to the store that is late would be one that the store did not answer.
+/// and a late call would count as unanswered.
 const DEADLINE: Duration = Duration::from_secs(2);
 
 const STORE: &str = "FLEET_STORE";
@@ -42,16 +42,16 @@ const BASE_URL: &str = "FLEET_BASE_URL";
 const WINDOW: &str = "FLEET_WINDOW_SECONDS";
 const EXPECTED: &str = "FLEET_PROCESSES";
 
-/// Requests that a process is told to send.
+/// Requests that a process is to send.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Load {
     pub(crate) posts: bool,
     pub(crate) requests: u32,
-    /// The time from one request to the next. With zero all are sent at once.
+    /// The time from one request to the next. If it is zero, all requests are sent at once.
     pub(crate) every: Duration,
 }
 
-/// What became of them.
+/// The results of loads.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Done {
     pub(crate) requests: u32,
@@ -78,7 +78,7 @@ impl Done {
     }
 }
 
-/// A process of the fleet, seen from the process that started it. Dropped, it is killed.
+/// A process of the fleet, for the process that started it. Dropping it kills the process.
 pub(crate) struct Worker {
     _child: Child,
     tasks: ChildStdin,
@@ -86,7 +86,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Starts one of `processes`. Without a `store_url` it shares nothing.
+    /// Starts one of `processes` processes. Without a `store_url` it shares nothing.
     pub(crate) fn start(
         emulator: &Emulator,
         store_url: Option<&str>,
@@ -110,7 +110,7 @@ impl Worker {
         Ok(Self { _child: child, tasks, reports: BufReader::new(reports).lines() })
     }
 
-    /// Has the process send `loads`, all at the same time, and waits until all are answered.
+    /// Lets the process send `loads`, all at the same time, and waits for all results.
     pub(crate) async fn send(&mut self, loads: &[Load]) -> Result<Done, BoxError> {
         let task = serde_json::to_string(loads)? + "\n";
         self.tasks.write_all(task.as_bytes()).await?;
@@ -121,7 +121,7 @@ impl Worker {
 
 type Api = Turris<Client<HttpConnector, Full<Bytes>>>;
 
-/// What such a process does, until its standard input ends.
+/// Runs such a process until its standard input ends.
 pub(crate) async fn run() -> Result<(), BoxError> {
     let base_url = env::var(BASE_URL)?;
     let window = Duration::from_secs(env::var(WINDOW)?.parse()?);

@@ -21,7 +21,7 @@ use crate::stack::{Api, BulkApi, BulkBody};
 #[derive(Debug, Default)]
 pub(crate) struct Load {
     /// The latency of each request, including failed ones, from its start until the end of the
-    /// answer's body.
+    /// response's body.
     pub(crate) latencies: Vec<Duration>,
     /// The errors of the failed requests.
     pub(crate) errors: Vec<BoxError>,
@@ -36,7 +36,8 @@ impl Load {
         Self::default().finish(requests.map(timed).collect()).await
     }
 
-    /// Sends a request every `pause` for as long as `duration`, however long the earlier ones take.
+    /// Sends a request every `pause` for as long as `duration`, even if earlier requests are still
+    /// under way.
     pub(crate) async fn steady(api: &Api, uri: &Uri, pause: Duration, duration: Duration) -> Self {
         let mut tasks = JoinSet::new();
         let mut ticks = interval(pause);
@@ -73,7 +74,7 @@ async fn timed(request: impl Future<Output = Result<(), BoxError>>) -> (Duration
     (started.elapsed(), result)
 }
 
-/// Sends one request as a program does. This function knows nothing of tokens.
+/// Sends one request like a program's own code, which does not deal with tokens.
 pub(crate) async fn get(api: Api, uri: Uri) -> Result<(), BoxError> {
     let request = Request::get(uri).body(Full::<Bytes>::default())?;
     let response = api.oneshot(request).await?;
@@ -82,8 +83,8 @@ pub(crate) async fn get(api: Api, uri: Uri) -> Result<(), BoxError> {
     if status.is_success() { Ok(()) } else { Err(format!("the answer has the status {status}").into()) }
 }
 
-/// Sends one request of a bulk job, whose body is produced while it is sent. This function knows
-/// nothing of limits.
+/// Sends one request of a bulk job. Its body is produced while it is sent. The code does not deal
+/// with limits.
 pub(crate) async fn invite(api: BulkApi, uri: Uri, number: usize) -> Result<(), BoxError> {
     let entity = json!({ "companyName": format!("Company {number}"), "notes": "n".repeat(2_000) });
     let bytes = Bytes::from(entity.to_string());
@@ -95,7 +96,7 @@ pub(crate) async fn invite(api: BulkApi, uri: Uri, number: usize) -> Result<(), 
     if !status.is_success() {
         return Err(format!("the answer has the status {status}").into());
     }
-    // The server's answer contains what arrived.
+    // The server's response contains the body that arrived.
     let answer: Value = serde_json::from_slice(&answer)?;
     if answer.pointer("/data/entity") == Some(&entity) {
         Ok(())

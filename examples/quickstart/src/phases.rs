@@ -134,8 +134,8 @@ impl Demo {
     pub(crate) async fn rate_limited(requests: usize) -> Result<Phase, BoxError> {
         let limits = Limits::default().mutating_requests(ALLOWANCE).window(WINDOW);
         let emulator = Emulator::builder().limits(limits).start().await?;
-        // The layer would learn the limit from the server. A limit that differs from the documented
-        // one is better stated.
+        // The layer would learn the limit from the server. It is better to state a limit that
+        // differs from the documented limit.
         let backoff = TurrisBackoffLayer::builder().rate_limit(ALLOWANCE.into(), WINDOW).build()?;
         let (credentials, environment) = settings(&emulator)?;
         let api = bulk_api(credentials, environment, backoff);

@@ -49,7 +49,7 @@ async fn every_phase_goes_as_the_quickstart_says() {
 async fn what_goes_wrong_is_reported() {
     let demo = Demo::start().await.unwrap();
     assert!(demo.cold(3).await.unwrap().problems().is_empty());
-    // There is a token already, so this is no cold start.
+    // The layer has a token already, so this is not a cold start.
     let phase = demo.cold(3).await.unwrap();
     let [problem] = phase.problems() else { panic!("{:?}", phase.problems()) };
     assert!(problem.starts_with("cold: expected exactly 1 token fetch"), "{problem}");
