@@ -133,8 +133,8 @@ impl TokenErrorKind {
     /// [`RateLimited`](Self::RateLimited), [`Unavailable`](Self::Unavailable) and
     /// [`Timeout`](Self::Timeout).
     ///
-    /// [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) waits for these kinds and returns the
-    /// others at once.
+    /// [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) waits after errors of these kinds, and
+    /// returns errors of the other kinds at once.
     ///
     /// # Examples
     ///
@@ -312,7 +312,7 @@ impl TokenError {
     }
 }
 
-/// Takes the `TokenError` out of a service's error: the error itself, or a clone of the one that
+/// Takes the `TokenError` out of a service's error: the error itself, or a clone of the error that
 /// [`find_in`](TokenError::find_in) finds.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ use tower_layer::Layer;
 use super::{TurrisClient, transport::transport};
 use crate::{ConfigError, CredentialsProvider, Environment, TurrisLayer, turris::TurrisLayerBuilder};
 
-/// Long enough for a request that waits out a rate limit twice.
+/// Long enough for a request that waits twice for a rate limit.
 const TIMEOUT: Duration = Duration::from_secs(5 * 60);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -136,7 +136,7 @@ impl TurrisClientBuilder {
     ///
     /// * A setting is not acceptable. The error names it.
     /// * The operating system has no certificates of authorities. An environment of plain HTTP
-    ///   needs none.
+    ///   needs no certificates.
     pub fn build(self) -> Result<TurrisClient, ConfigError> {
         let durations = [
             ("timeout", self.timeout),

@@ -60,7 +60,7 @@ impl Response {
     /// # Errors
     ///
     /// A [`ClientError`] of the kind [`Decode`](ClientErrorKind::Decode) if the body is not JSON or
-    /// does not fit `T`, and those of [`bytes`](Self::bytes).
+    /// does not fit `T`, and the errors of [`bytes`](Self::bytes).
     pub async fn json<T: DeserializeOwned>(self) -> Result<T, ClientError> {
         let (request, status) = (self.request.clone(), self.status());
         let media_type = self.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok().map(str::to_owned));
@@ -81,7 +81,7 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// Those of [`bytes`](Self::bytes).
+    /// The errors of [`bytes`](Self::bytes).
     pub async fn text(self) -> Result<String, ClientError> {
         Ok(String::from_utf8_lossy(&self.bytes().await?).into_owned())
     }

@@ -25,8 +25,8 @@ const MOST_DOUBLINGS: u32 = 16;
 ///    probe.
 /// 4. The success of any call closes it, since the store answers. A probe that is dropped says
 ///    nothing about the store; the next call is the probe.
-/// 5. Two failures make the pause longer: that of a probe, and that of a call while the breaker is
-///    closed. Calls that were under way at the same time count as one failure.
+/// 5. Two failures make the pause longer: the failure of a probe, and the failure of a call while
+///    the breaker is closed. Calls that were under way at the same time count as one failure.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     state: Mutex<State>,

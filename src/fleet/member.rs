@@ -242,8 +242,8 @@ impl Member {
         match answer {
             Answer::Paused(_) if self.known().token.is_some() => {}
             Answer::NoQuota(wait) | Answer::CoolingDown(wait, _) | Answer::Paused(wait) => return self.deny(*wait),
-            // Neither ends a denial: the token may be unreadable, and the other process may fetch
-            // none.
+            // Neither ends a denial: the token may be unreadable, and the other process may fail to
+            // fetch.
             Answer::Token(_) | Answer::Busy(_) => return false,
             Answer::Lease { .. } => {}
         }

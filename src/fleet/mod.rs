@@ -11,7 +11,7 @@
 //! - Requests that change something leave with permits from the store, so that all processes
 //!   together keep to the limit.
 //!
-//! [The guide](crate::guide::fleet) says what an operator sets.
+//! [The guide](crate::guide::fleet) lists the settings for an operator.
 //!
 //! [`SharedState`] connects the layers to a store:
 //!
@@ -19,8 +19,10 @@
 //! - [`MemoryStore`] keeps it in this process,
 //! - [`SharedStore`] is the contract for a store of your own.
 //!
-//! A store that is slow, frozen, gone, empty or hostile fails no request. It costs one deadline
-//! (250 ms). After that the process goes on alone until the store answers again.
+//! No request fails because the store is slow, frozen, gone or empty. A store that does not answer
+//! costs a request one deadline (250 ms). After that the process goes on alone until the store
+//! answers again. A hostile store can deny a fetch for at most 5 minutes: see [the
+//! guide](crate::guide::fleet#who-can-do-what).
 //!
 //! # Examples
 //!

@@ -5,7 +5,7 @@
 //! requests are sent from spawned tasks. The compiler then names the bound that is missing. Six
 //! causes are common:
 //!
-//! | the compiler says | cause | what to do |
+//! | the compiler says | cause | remedy |
 //! | --- | --- | --- |
 //! | "a token cannot be fetched through the wrapped service" | the body is [boxed](#a-boxed-body) or [text](#a-string-as-the-body), and a token request cannot be made of it | `ReplayBodyLayer` above, or `.token_service(..)` |
 //! | "`Clone` is not satisfied" | [the client is not `Clone`](#a-client-that-is-not-clone) | tower's `Buffer` around the client |

@@ -18,7 +18,7 @@
 //!
 //! # What to do about a token error
 //!
-//! | [`TokenErrorKind`](crate::TokenErrorKind) | what helps |
+//! | [`TokenErrorKind`](crate::TokenErrorKind) | remedy |
 //! | --- | --- |
 //! | `InvalidCredentials`, `CredentialsProvider`, `Protocol`, `Blocked`, `Runtime` | a person: page the operator |
 //! | `RateLimited`, `Unavailable`, `Timeout` | time: [`retry_after`](crate::TokenError::retry_after) says how long; a [`Turris`](crate::Turris) has waited before, as [described there](crate::turris#while-no-token-can-be-had) |

@@ -73,10 +73,11 @@
 //! * If the store returns a token or a lease that is not newer than the process's own token, the
 //!   process fetches for itself.
 //!
-//! When the store is back, each process reports what it has sent in the last window. It keeps to
-//! its share for a while longer, at most half a minute, until the circuit breakers of all processes
-//! have closed. A store that was restarted empty grants nothing for a sixtieth of the window, so
-//! that all processes can report first. It waits again for each process that reports something.
+//! After the store is back, each process reports the requests that it has sent in the last window.
+//! It keeps to its share for a while longer, at most half a minute, until the circuit breakers of
+//! all processes have closed. A store that was restarted empty grants nothing for a sixtieth of the
+//! window, so that all processes can report first. It waits again for each process that reports
+//! something.
 //!
 //! # How many processes
 //!
@@ -110,14 +111,14 @@
 //! * **The primary**, never a replica: a replica grants again what the primary has granted already.
 //!   With Sentinel, a cluster or a pool, use the client that follows the primary through
 //!   [`RunScript`](crate::fleet::RunScript). After a failover to a replica that lags behind, the
-//!   processes report what they have sent.
+//!   processes report their requests.
 //! * **A clock** that is roughly right is enough, because only differences count. If the clock
 //!   steps back, the store treats it as if it had stood still. A clock that steps forward ends
 //!   leases, waits and counts early, which can cost a fetch and some 429s.
 //! * **One connection per process.** [`RedisStore::open`](crate::fleet::RedisStore::open) makes it
 //!   at the first call and keeps it. `timeout 0` (the default of Redis) spares reconnections.
-//! * **No persistence is needed.** If the store loses its contents, the processes report what they
-//!   have sent.
+//! * **No persistence is needed.** If the store loses its contents, the processes report their
+//!   requests.
 //!
 //! # Rotating the secret
 //!
@@ -153,7 +154,7 @@
 //! | who | can | cannot |
 //! | --- | --- | --- |
 //! | a reader of the store | see hashes, times, counts and how often fetches fail | read a token or a secret; test guesses of the client secret, if an [`encryption_key`](crate::fleet::SharedStateBuilder::encryption_key) is set. Without one, a guess can be tested against the name of a slot: a generated secret cannot be guessed |
-//! | a writer of the store | delay or deny a fetch for up to 5 minutes, and so requests once the current token has expired; hold paced requests back for as long as said above, or let more of them leave than the limit allows, which the server then refuses; make processes fetch anew, and so use up the allowance; give an older token of the fleet to a process that has had no newer one | plant a token; make a process send its token elsewhere; make a process panic, or hang for longer than `token_timeout` |
+//! | a writer of the store | delay or deny a fetch for up to 5 minutes, and so requests once the current token has expired; hold paced requests back for as long as a store that grants nothing (see above); let more requests leave than the limit allows, which the server then refuses; make processes fetch anew, and so use up the allowance; give an older token of the fleet to a process that has had no newer one | plant a token; make a process send its token elsewhere; make a process panic, or hang for longer than `token_timeout` |
 //! | someone on the network between, without TLS | all that a reader and a writer of the store can | the same as those |
-//! | a process of the fleet that misbehaves | use up the allowances, as without a store; keep the token from the others for one lease at a time | make another process send its token elsewhere |
+//! | a process of the fleet that misbehaves | use up the allowances, as without a store; keep the token from the other processes for one lease at a time | make another process send its token elsewhere |
 //! | a holder of the client secret | all of it, and fetch tokens anyway | |

@@ -39,8 +39,8 @@
 //!
 //! Know this before you set it:
 //!
-//! * It replaces every [`TokenError`](crate::TokenError), even that of wrong credentials, and so
-//!   hides these errors from callers. Watch `turris_auth_token_fetches_total` and
+//! * It replaces every [`TokenError`](crate::TokenError), even for wrong credentials, and so hides
+//!   these errors from callers. Watch `turris_auth_token_fetches_total` and
 //!   `turris_auth_restricted_access_token_total`, or the warnings in the log.
 //! * The first requests of an outage wait until the fetch has failed, which `token_timeout` bounds.
 //!   While fetching cools down, requests are sent at once.

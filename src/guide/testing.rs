@@ -14,7 +14,7 @@
 //! use sockets, so their tests wait in real time, but not for long.
 //!
 //! Let your code take the service and the [`Environment`](crate::Environment) as arguments. A test
-//! then passes those of the emulator:
+//! then passes the emulator's service and environment:
 //!
 //! ```
 //! use std::time::Duration;

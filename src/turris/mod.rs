@@ -15,7 +15,7 @@
 //! If the token endpoint fails for a time, a request waits until the next fetch may start, and
 //! tries again. It does so at most `max_retries` times (default: 3), and waits at most `max_wait`
 //! each time (default: 2 minutes). With the defaults an outage can hold a request for minutes. For
-//! a request that must end sooner, such as that of a web handler:
+//! a request that must end sooner, such as a request of a web handler:
 //!
 //! - put a timeout around the call, or
 //! - set a shorter [`max_wait`](TurrisLayerBuilder::max_wait), which bounds the waits after a 429

@@ -13,8 +13,9 @@
 //!    a later exchange has overtaken it.
 //! 4. If a process reports requests that it sent without a permit, they occupy places, and nothing
 //!    is granted for a sixtieth of the window, so that the other processes can report theirs. If
-//!    the store has lost its contents, the first process that remembers also reports what the other
-//!    processes had taken. Each of those processes replaces its part of that sum when it reports.
+//!    the store has lost its contents, the first process that remembers also reports the places
+//!    that the other processes had taken. Each of those processes replaces its part of that sum
+//!    when it reports.
 //! 5. Each waiting process has a claim to an even share of the window, in the order of arrival. The
 //!    share is the limit divided by the number of processes that wait or have used the window. A
 //!    process gets more than its share only if the claims of the other processes stay intact.

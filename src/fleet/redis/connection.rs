@@ -1,5 +1,4 @@
-//! One connection to a Redis server. The first call makes it. If it is lost, the next call makes a
-//! new one.
+//! One connection to a Redis server. The first call makes it. It is made anew after it is lost.
 
 use std::{
     sync::{

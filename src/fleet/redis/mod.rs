@@ -28,9 +28,9 @@ use crate::{BoxError, ConfigError};
 
 /// Store in a Redis (5.0 or later) or Valkey server.
 ///
-/// [`open`](Self::open) uses one multiplexed connection. The first call makes it. If it is lost, a
-/// later call makes a new one. [`with`](Self::with) uses any other client instead: for a cluster,
-/// with Sentinel, a pool, or of another crate.
+/// [`open`](Self::open) uses one multiplexed connection. The first call makes it. It is made anew
+/// after it is lost. [`with`](Self::with) uses any other client instead: for a cluster, with
+/// Sentinel, a pool, or of another crate.
 ///
 /// The server decides by its own clock, so that the clocks of the processes do not matter. Every
 /// key has a time to live, and all keys of one API client have one hash tag. Always use the
@@ -60,9 +60,9 @@ impl RedisStore {
     /// `redis+unix:///run/redis.sock`.
     ///
     /// Nothing is sent before the first call. `rediss://` (TLS) needs the feature `redis-tls`. It
-    /// trusts the system's certificates, or those of the file that the environment variable
-    /// `SSL_CERT_FILE` names. It uses the process' default crypto provider of rustls. If there is
-    /// none, it makes `ring` the default.
+    /// trusts the system's certificates, or the certificates in the file that the environment
+    /// variable `SSL_CERT_FILE` names. It uses the process' default crypto provider of rustls. If
+    /// there is no default provider, it makes `ring` the default.
     ///
     /// # Errors
     ///

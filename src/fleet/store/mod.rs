@@ -49,8 +49,8 @@ pub trait SharedStore: Send + Sync + 'static {
     /// Asks for a token that is newer than the caller's, or for the right to fetch one.
     fn acquire<'a>(&'a self, slot: &'a Slot, ask: &'a AcquireAsk) -> StoreFuture<'a, Acquired>;
 
-    /// Extends a lease, and takes another place in the allowance if the same lease sends another
-    /// fetch.
+    /// Extends a lease, and takes another place in the allowance if the lease's process is to send
+    /// another token request.
     fn renew<'a>(&'a self, slot: &'a Slot, ask: &'a RenewAsk) -> StoreFuture<'a, Renewed>;
 
     /// Stores a token that was fetched under a lease, and ends the lease. Returns whether it is now

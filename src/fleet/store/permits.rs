@@ -28,7 +28,7 @@ pub struct ExchangeAsk {
     pub window: Duration,
     /// How many requests wait for a permit.
     pub want: u32,
-    /// Permits that the process holds: those not yet used, and those of requests that are not yet
+    /// Permits that the process holds: unused permits, and the permits of requests that are not yet
     /// answered.
     pub held: u32,
     /// Requests that were answered and whose report the store has not yet confirmed.

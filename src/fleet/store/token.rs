@@ -160,7 +160,7 @@ pub struct RenewAsk {
     /// How long the lease lasts from now on.
     pub lease: Duration,
     /// Number of the token request that is about to be sent: 2 for the lease's second, 3 for its
-    /// third. Zero if none is to be sent.
+    /// third. Zero if no further request is to be sent.
     pub fetch: u32,
     /// How long one fetch may take.
     pub attempt: Duration,
@@ -227,8 +227,8 @@ pub struct FailAsk {
     pub within: Duration,
     /// The fence of the lease.
     pub fence: u64,
-    /// Number of the lease's last token request. Zero if none was sent; the place is then free
-    /// again.
+    /// Number of the lease's last token request. Zero if no request was sent. The place is then
+    /// free again.
     pub fetch: u32,
     /// How much longer that request may take to arrive at the server. Zero if it was answered.
     pub may_arrive_for: Duration,

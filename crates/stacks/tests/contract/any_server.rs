@@ -184,8 +184,8 @@ async fn the_answer_with_a_token_is_the_one_that_is_described_and_our_client_rea
         part.check(lifetime > 0.0, || format!("`expiresIn: {lifetime}`"));
         match &observed.handed_out {
             Ok(token) => {
-                // A server that refuses its own token makes the client fetch another one. That is a
-                // fault of the next part.
+                // A server that refuses its own token makes the client fetch another token. That is
+                // a fault of the next part.
                 let is_first = observed.protected.as_ref().is_ok_and(|protected| protected.status.is_success());
                 part.check(!is_first || data["accessToken"] == token.as_str(), || "another token was read".to_owned());
                 let read = token.expires_in().as_secs_f64();

@@ -46,7 +46,7 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
 /// Reduces a caller's headers to those that Turris is to see.
 pub(super) fn prepare_request(headers: &mut HeaderMap, version: Version) {
     remove_hop_by_hop(headers);
-    // The caller's credentials are for the proxy only, even if the layer adds none of its own.
+    // The caller's credentials are for the proxy only, even if the layer adds no credentials.
     headers.remove(AUTHORIZATION);
     headers.remove(RESTRICTED_ACCESS_TOKEN);
     // This is the proxy's name. The client writes the name of Turris.
