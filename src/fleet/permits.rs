@@ -1,5 +1,5 @@
-//! A process's stock of permits at one gate: the permits that the store has granted, and the
-//! reports that it is still to get.
+//! A process's stock of permits at one gate: the granted permits, and the reports that the store
+//! has not yet confirmed.
 //!
 //! Pure: the clock comes in as an argument, and the gate makes the calls that [`Permits::next`]
 //! asks for.

@@ -56,7 +56,7 @@
 //! * a process sends its share of the pace: the limit divided by the number of processes;
 //! * the allowance of fetches is divided in the same way. The early refresh ignores the number of
 //!   processes: if the store is lost just before a refresh, all processes fetch within about a
-//!   minute, and some of these fetches may be refused.
+//!   minute, and some of the first fetches may be refused.
 //!
 //! A process also goes on alone if the store answers but denies everything, since such a store may
 //! be hostile or broken:
@@ -67,15 +67,15 @@
 //!   If the store still grants nothing after that, the process waits half as long before it sends
 //!   its share again.
 //! * A process waits for the fetch of another process for three quarters of `token_timeout`. It
-//!   then fetches for itself. In a fleet with more processes than the allowance has fetches, only
-//!   about as many processes as the allowance has fetches do so. In the other processes requests
-//!   fail with [`Timeout`](crate::TokenErrorKind::Timeout), for 5 minutes at most.
+//!   then fetches for itself. If the fleet has more processes than the allowance has fetches, only
+//!   about as many processes as the allowance permits do so. In the other processes requests fail
+//!   with [`Timeout`](crate::TokenErrorKind::Timeout), for 5 minutes at most.
 //! * If the store returns a token or a lease that is not newer than the process's own token, the
 //!   process fetches for itself.
 //!
 //! After the store is back, each process reports the requests that it has sent in the last window.
-//! It keeps to its share for a while longer, at most half a minute, until the circuit breakers of
-//! all processes have closed. A store that was restarted empty grants nothing for a sixtieth of the
+//! It keeps to its share for up to half a minute longer, until the circuit breakers of all
+//! processes have closed. A store that was restarted empty grants nothing for a sixtieth of the
 //! window, so that all processes can report first. It waits again for each process that reports
 //! something.
 //!

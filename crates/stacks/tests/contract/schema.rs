@@ -169,8 +169,8 @@ impl Exchange {
     /// status.
     ///
     /// If the file does not describe the status, an error object is expected, because every
-    /// unsuccessful response has an error object. A foreign server may send problem details (RFC
-    /// 9457) instead, and may have another number in `statusCode`.
+    /// unsuccessful response has an error object. Instead, a foreign server may send problem
+    /// details (RFC 9457), and may have another number in `statusCode`.
     pub(super) fn answer_problems(&self, fields: Fields) -> Vec<String> {
         let (headers, body) = &self.answered;
         let mut problems = self.rate_limit_problems();
