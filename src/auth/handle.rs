@@ -82,8 +82,10 @@ impl TokenHandle {
     /// reason for this call. Each call can cost a token request of the allowance. After a 401 no
     /// call is needed: the layer replaces the token by itself.
     pub fn invalidate(&self) {
-        self.cache.invalidate();
+        // The store's side comes first. A flight that begins in between may adopt the invalidated
+        // token, and its result is discarded.
         self.endpoint.token_invalidated();
+        self.cache.invalidate();
     }
 
     /// Returns the status of the token right now, without a fetch or a wait.

@@ -33,6 +33,9 @@ use tokio::time::Instant;
 
 use super::store::{ExchangeAsk, Exchanged, Stated, Used};
 
+/// Permits live at least this long, so that a store may be slower than a short window. The store
+/// keeps the account of a process for longer.
+const SHORTEST_AGE: Duration = Duration::from_secs(5);
 /// Responses are reported to the store within this time.
 const SETTLE: Duration = Duration::from_millis(500);
 /// How soon the process asks again after the store did not answer. While the breaker is open, the
@@ -202,7 +205,8 @@ impl Permits {
 
     /// Number of permits that are left.
     pub(crate) fn stock(&mut self, now: Instant) -> u32 {
-        if self.confirmed_at.is_some_and(|at| now.saturating_duration_since(at) >= self.window) {
+        let longest = self.window.max(SHORTEST_AGE);
+        if self.confirmed_at.is_some_and(|at| now.saturating_duration_since(at) >= longest) {
             self.stock = 0;
         }
         self.stock
@@ -342,7 +346,10 @@ impl Permits {
     /// there is nothing, or if an exchange is under way.
     pub(crate) fn due(&mut self, line: u32, now: Instant) -> Option<Instant> {
         self.settle(now);
-        if line > 0 && self.connected {
+        // Otherwise the line waits for something else, such as a found rate.
+        let store_holds_line =
+            line > self.stock || line > 0 && self.store_closed_until.is_some_and(|until| until > now);
+        if store_holds_line && self.connected {
             self.starvation.begin(now);
         } else {
             self.starvation.pause(now);

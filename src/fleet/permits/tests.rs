@@ -555,6 +555,36 @@ fn the_stock_of_a_process_that_was_paused_is_worth_nothing() {
 }
 
 #[test]
+fn a_permit_that_came_later_than_a_window_is_worth_something() {
+    let (mut permits, start) = (Permits::new(1, seconds(0.02), 1), Instant::now());
+    let Next::Exchange(ask) = permits.next(1, 1, || 1, start) else { panic!("a request waits") };
+    let answered = start + seconds(0.025);
+    permits.exchanged(&ask, Some(Exchanged { granted: 1, ..answer(0, Duration::ZERO) }), answered);
+    assert!(permits.leave(answered));
+}
+
+#[test]
+fn a_line_that_has_its_permits_is_no_reason_to_doubt_the_store() {
+    // A found rate holds the line back: one request leaves every 20 seconds, for 13 minutes.
+    let (mut permits, mut now, mut number) = (Permits::new(60, WINDOW, 1), Instant::now(), 0);
+    for line in (1..=40).rev() {
+        let leaves_at = now + seconds(20.0);
+        while now < leaves_at {
+            match permits.next(line, 1, || number, now) {
+                Next::Exchange(ask) => {
+                    number += 1;
+                    permits.exchanged(&ask, Some(Exchanged { granted: ask.want, ..answer(0, Duration::ZERO) }), now);
+                    assert!(permits.connected, "{line} are left");
+                }
+                Next::At(at) => now = at.min(leaves_at),
+                Next::Idle => now = leaves_at,
+            }
+        }
+        assert!(permits.leave(now));
+    }
+}
+
+#[test]
 fn a_process_that_is_alone_takes_the_larger_of_the_count_and_of_what_is_expected() {
     // The store has counted 4 processes in a fleet that is starting.
     for (expected, share) in [(1, 15), (4, 15), (20, 3)] {

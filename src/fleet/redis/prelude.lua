@@ -21,8 +21,8 @@ local now = time
 local function be_steady(state)
   local last = redis.call('HMGET', state, 'now', 'ahead')
   local last_now, ahead = num(last[1]), num(last[2])
-  -- Our scripts never write a larger number: beyond this bound numbers are no longer exact.
-  if last_now > 4503599627370496 or ahead > last_now then last_now, ahead = 0, 0 end
+  -- Our scripts never write a larger number: see `exact`. A planted `nan` fails every comparison.
+  if not (last_now < 2251799813685248 and ahead <= last_now) then last_now, ahead = 0, 0 end
   now = math.max(time + ahead, last_now)
   redis.call('HSET', state, 'now', text(now), 'ahead', text(now - time))
   redis.call('PEXPIRE', state, TTL)

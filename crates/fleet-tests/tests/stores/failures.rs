@@ -231,7 +231,7 @@ async fn planted_content_is_an_error_or_absent_and_never_a_panic() {
 
 #[tokio::test]
 async fn a_planted_number_does_not_end_the_sharing() {
-    const PLANTED: [&[u8]; 3] = [b"2251799813685248", b"4503599627370496", b"1e300"];
+    const PLANTED: [&[u8]; 4] = [b"2251799813685248", b"4503599627370496", b"1e300", b"nan"];
     for kind in KINDS {
         let server = Server::start(kind);
         let store = RedisStore::open(&server.url()).unwrap();
@@ -244,6 +244,8 @@ async fn a_planted_number_does_not_end_the_sharing() {
                 (slot_key, b"generation"),
                 (slot_key, b"invalid"),
                 (state_key, b"epoch"),
+                (state_key, b"now"),
+                (state_key, b"ahead"),
             ] {
                 client.command(&[b"FLUSHALL"]).unwrap();
                 client.command(&[b"HSET", key, field, number]).unwrap();
