@@ -132,6 +132,16 @@ impl fmt::Debug for Credentials {
 }
 
 /// The future that [`CredentialsProvider::credentials`] returns.
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::{Credentials, CredentialsFuture};
+///
+/// fn unknown<'a>() -> CredentialsFuture<'a> {
+///     Box::pin(async { Ok(Credentials::new("m2m-client-abc123", "secret")?) })
+/// }
+/// ```
 pub type CredentialsFuture<'a> = Pin<Box<dyn Future<Output = Result<Credentials, BoxError>> + Send + 'a>>;
 
 /// Provider of the credentials. It is asked before each token request, so that a rotated secret is

@@ -256,6 +256,16 @@ pin_project! {
     /// # Panics
     ///
     /// If it is polled after it has completed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use turris_auth::reqwest::ResponseFuture;
+    ///
+    /// async fn status(sending: ResponseFuture) -> Option<u16> {
+    ///     sending.await.ok().map(|response| response.status().as_u16())
+    /// }
+    /// ```
     #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct ResponseFuture {
         #[pin]

@@ -26,6 +26,15 @@ pin_project! {
     /// # Panics
     ///
     /// If it is polled after it has completed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use turris_auth::auth::{ResponseFuture, ThroughInner};
+    ///
+    /// /// The future of a client `S` whose requests and responses have the body `B`.
+    /// type Sending<S, B> = ResponseFuture<S, ThroughInner, B, B>;
+    /// ```
     #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct ResponseFuture<S, T, ReqBody, ResBody>
     where

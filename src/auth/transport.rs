@@ -34,6 +34,17 @@ pub struct ThroughInner;
 ///
 /// The trait is sealed. It is public because it stands in the bounds of
 /// [`TurrisAuth`](crate::TurrisAuth).
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::{TurrisAuthLayer, auth::TokenTransport};
+///
+/// /// Takes layers with both kinds of transport.
+/// fn settings<S, B, T: TokenTransport<S, B>>(layer: &TurrisAuthLayer<T>) -> String {
+///     format!("{layer:?}")
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "a token cannot be fetched through the wrapped service `{S}`",
     note = "the request body must be `From<Bytes>`, such as `Full<Bytes>`; the service `Clone + Send + 'static`",

@@ -26,6 +26,15 @@ pin_project! {
     /// # Panics
     ///
     /// If it is polled after it has completed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use turris_auth::backoff::ResponseFuture;
+    ///
+    /// /// The future of a client `S` whose requests and responses have the body `B`.
+    /// type Sending<S, B> = ResponseFuture<S, B, B>;
+    /// ```
     #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct ResponseFuture<S, B, R>
     where

@@ -11,6 +11,18 @@ use http_body::{Body, Frame, SizeHint};
 use crate::EmulatorError;
 
 /// The body of the emulator's responses.
+///
+/// # Examples
+///
+/// ```
+/// use http::Response;
+/// use http_body_util::BodyExt;
+/// use turris_emulator::EmulatorBody;
+///
+/// async fn length(response: Response<EmulatorBody>) -> usize {
+///     response.into_body().collect().await.map_or(0, |body| body.to_bytes().len())
+/// }
+/// ```
 #[derive(Debug)]
 pub struct EmulatorBody(State);
 

@@ -98,6 +98,16 @@ where
 }
 
 /// The response future of [`EmulatorService`].
+///
+/// # Examples
+///
+/// ```
+/// use turris_emulator::EmulatorFuture;
+///
+/// async fn status(sending: EmulatorFuture) -> Option<u16> {
+///     sending.await.ok().map(|response| response.status().as_u16())
+/// }
+/// ```
 pub struct EmulatorFuture(Pin<Box<dyn Future<Output = Result<Response<EmulatorBody>, EmulatorError>> + Send>>);
 
 impl Future for EmulatorFuture {

@@ -9,6 +9,15 @@ use crate::BoxError;
 const LARGEST_NUMBER: u64 = 1 << 52;
 
 /// Answer of a script: a list of byte strings.
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::fleet::ScriptReply;
+///
+/// let reply: ScriptReply = vec![b"held".to_vec()];
+/// assert_eq!(reply.len(), 1);
+/// ```
 pub type ScriptReply = Vec<Vec<u8>>;
 
 /// Client of Redis or Valkey that runs a [`RedisStore`](super::RedisStore)'s scripts.
@@ -58,6 +67,16 @@ pub trait RunScript: Send + Sync + 'static {
 }
 
 /// One of the store's scripts, in Lua.
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::fleet::Script;
+///
+/// fn evalsha(script: &Script, keys: usize) -> String {
+///     format!("EVALSHA {} {keys}", script.sha1())
+/// }
+/// ```
 pub struct Script {
     source: &'static str,
     sha1: String,

@@ -27,6 +27,16 @@ pub const LARGEST_RECORD: usize = 64 * 1024;
 pub(super) const OVERTAKEN: &str = "a later exchange of the same process came first";
 
 /// Future of one call to a [`SharedStore`]. An error means that the store cannot be used now.
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::fleet::StoreFuture;
+///
+/// fn unreachable<'a>() -> StoreFuture<'a, bool> {
+///     Box::pin(async { Err("the store cannot be reached".into()) })
+/// }
+/// ```
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send + 'a>>;
 
 /// Store that the processes of one fleet share: one token, one allowance of fetches, one allowance
@@ -105,6 +115,15 @@ impl<S: SharedStore + ?Sized> SharedStore for Arc<S> {
 ///
 /// Each secret has a slot of its own. In one slot, processes with the old secret and processes with
 /// the new secret would replace each other's token again and again while a secret is rotated.
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::fleet::Slot;
+///
+/// let slot = Slot::new("turris:1:{00112233}", "a1b2c3d4");
+/// assert_eq!(slot.secret(), "a1b2c3d4");
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Slot {
     client: Arc<str>,
@@ -142,6 +161,15 @@ impl fmt::Debug for Slot {
 }
 
 /// Name of one allowance of requests: an authority and a class of requests.
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::fleet::Gate;
+///
+/// let gate = Gate::new("turris:1:{00112233}", "writes");
+/// assert_eq!(gate.class(), "writes");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Gate {
     client: Arc<str>,
@@ -166,6 +194,16 @@ impl Gate {
 }
 
 /// Remaining allowance, as a server stated it.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use turris_auth::fleet::Stated;
+///
+/// let stated = Stated { remaining: 3, reset: Duration::from_secs(20) };
+/// assert_eq!(stated.remaining, 3);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stated {
     /// Requests that the server still accepts in its present window.

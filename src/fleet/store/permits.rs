@@ -7,6 +7,16 @@ use super::Stated;
 use super::{AcquireAsk, SharedStore};
 
 /// Report on permits, and request for more. See [`SharedStore::exchange`].
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::fleet::ExchangeAsk;
+///
+/// let mut ask = ExchangeAsk::new(7, 1);
+/// ask.want = 20;
+/// assert_eq!(ask.held, 0);
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ExchangeAsk {
@@ -66,6 +76,16 @@ impl ExchangeAsk {
 }
 
 /// Requests that were answered at about the same time.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use turris_auth::fleet::{ExchangeAsk, Used};
+///
+/// let mut ask = ExchangeAsk::new(7, 2);
+/// ask.used.push(Used { count: 20, age: Duration::from_secs(1), since: 2 });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Used {
     /// Number of requests.
@@ -78,6 +98,25 @@ pub struct Used {
 }
 
 /// Answer to [`SharedStore::exchange`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use turris_auth::fleet::Exchanged;
+///
+/// let exchanged = Exchanged {
+///     granted: 20,
+///     ask_again: Duration::ZERO,
+///     closed: Duration::ZERO,
+///     epoch: 1,
+///     others: 40,
+///     others_for: Duration::from_secs(60),
+///     processes: 4,
+///     limit: 60,
+/// };
+/// assert!(exchanged.closed.is_zero());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exchanged {
     /// New permits. The process now holds them in addition to the permits that it reported.

@@ -9,6 +9,16 @@ use super::Stated;
 /// Ask of a process that needs a newer token than its own. See [`SharedStore::acquire`].
 ///
 /// The fields are public so that a store can read them and a test can set them.
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::fleet::AcquireAsk;
+///
+/// let mut ask = AcquireAsk::new(7);
+/// ask.have = 3;
+/// assert!(!ask.refused);
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct AcquireAsk {
@@ -61,6 +71,17 @@ impl AcquireAsk {
 
 /// One token request that a process has made. The process reports it, since the store may have
 /// forgotten it.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use turris_auth::fleet::{AcquireAsk, Fetched};
+///
+/// let mut ask = AcquireAsk::new(7);
+/// let age = Duration::from_secs(5);
+/// ask.fetched.push(Fetched { fence: 9, fetch: 1, age, may_arrive_for: Duration::ZERO });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fetched {
     /// The fence of its lease. A token request without a lease has any number that is unique within
@@ -75,6 +96,17 @@ pub struct Fetched {
 }
 
 /// Answer to [`SharedStore::acquire`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use turris_auth::fleet::{Acquired, Answer};
+///
+/// let wait = Answer::NoQuota(Duration::from_secs(20));
+/// let acquired = Acquired { answer: wait, epoch: 1, processes: 4 };
+/// assert_eq!(acquired.processes, 4);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acquired {
     /// What the process may do.
@@ -86,6 +118,20 @@ pub struct Acquired {
 }
 
 /// What a process that needs a token may do.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use turris_auth::fleet::Answer;
+///
+/// fn wait(answer: &Answer) -> Option<Duration> {
+///     match answer {
+///         Answer::Busy(wait) | Answer::NoQuota(wait) | Answer::Paused(wait) => Some(*wait),
+///         _ => None,
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Answer {
@@ -112,6 +158,17 @@ pub enum Answer {
 }
 
 /// Sealed token, with all that the store knows about it.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use turris_auth::fleet::Record;
+///
+/// let lifetime = Duration::from_secs(3600);
+/// let record = Record { generation: 9, sealed: vec![1], lifetime, remaining: lifetime, forced: false };
+/// assert!(!format!("{record:?}").contains("sealed: [1]"));
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record {
     /// Generation: the fence of the lease under which the token was fetched.
@@ -137,6 +194,15 @@ impl fmt::Debug for Record {
 }
 
 /// Why the last fetch of the fleet failed, without anything secret.
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::fleet::Failure;
+///
+/// let failure = Failure { kind: "unavailable".to_owned(), status: Some(503), request_id: None };
+/// assert_eq!(failure.status, Some(503));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failure {
     /// Name of the [`TokenErrorKind`](crate::TokenErrorKind), such as `unavailable`.
@@ -148,6 +214,15 @@ pub struct Failure {
 }
 
 /// Extension of a lease. See [`SharedStore::renew`].
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::fleet::{AcquireAsk, RenewAsk};
+///
+/// let renewal = RenewAsk::of(&AcquireAsk::new(7), 9);
+/// assert_eq!((renewal.process, renewal.fence), (7, 9));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RenewAsk {
@@ -179,6 +254,16 @@ impl RenewAsk {
 }
 
 /// Answer to [`SharedStore::renew`].
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::fleet::Renewed;
+///
+/// fn may_send(renewed: Renewed) -> bool {
+///     matches!(renewed, Renewed::Held)
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Renewed {
@@ -192,6 +277,18 @@ pub enum Renewed {
 }
 
 /// Token that was fetched under a lease. See [`SharedStore::publish`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use turris_auth::fleet::{AcquireAsk, PublishAsk, Record};
+///
+/// let lifetime = Duration::from_secs(3600);
+/// let record = Record { generation: 9, sealed: vec![1], lifetime, remaining: lifetime, forced: false };
+/// let publication = PublishAsk::of(&AcquireAsk::new(7), record);
+/// assert_eq!(publication.record.generation, 9);
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PublishAsk {
@@ -218,6 +315,15 @@ impl PublishAsk {
 }
 
 /// End of a lease that brought no token. See [`SharedStore::fail`].
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::fleet::{AcquireAsk, FailAsk, Failure};
+///
+/// let mut ask = FailAsk::of(&AcquireAsk::new(7), 9);
+/// ask.failure = Some(Failure { kind: "timeout".to_owned(), ..Failure::default() });
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FailAsk {
@@ -265,6 +371,15 @@ impl FailAsk {
 }
 
 /// Verdict on a forced refresh. See [`SharedStore::judge`].
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::fleet::JudgeAsk;
+///
+/// let ask = JudgeAsk::new(9, true);
+/// assert!(ask.cured);
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct JudgeAsk {
@@ -284,6 +399,14 @@ impl JudgeAsk {
 }
 
 /// Removal of the fleet's token. See [`SharedStore::invalidate`].
+///
+/// # Examples
+///
+/// ```
+/// use turris_auth::fleet::InvalidateAsk;
+///
+/// assert_eq!(InvalidateAsk::new(9).have, 9);
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct InvalidateAsk {
