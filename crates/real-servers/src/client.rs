@@ -1,15 +1,26 @@
 //! Clients of two libraries, with three ways to use HTTP, as one type.
 
-use std::sync::Arc;
+use std::{
+    convert::Infallible,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response, Version};
+use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::CertificateDer};
+use tokio::time::timeout;
 use tower::{
-    BoxError, Layer, ServiceBuilder, ServiceExt,
+    BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn,
     util::{BoxCloneSyncService, MapResponseLayer},
 };
 use turris_auth::{
@@ -86,9 +97,7 @@ pub fn client(library: Library, wire: Wire, root: &CertificateDer<'static>) -> A
                 // As in the README: ALPN chooses.
                 Wire::Http2 | Wire::Http2OverTls => connector.enable_all_versions().build(),
             };
-            let client =
-                Client::builder(TokioExecutor::new()).http2_only(wire == Wire::Http2).build::<_, Body>(connector);
-            boxed(client)
+            boxed(Client::builder(TokioExecutor::new()).http2_only(wire == Wire::Http2).build(connector))
         }
         Library::Reqwest => {
             let builder = reqwest::Client::builder().no_proxy();
@@ -101,21 +110,73 @@ pub fn client(library: Library, wire: Wire, root: &CertificateDer<'static>) -> A
                     builder.tls_backend_preconfigured(config)
                 }
             };
-            boxed(ReqwestService::<Body>::new(builder).unwrap())
+            boxed(ReqwestService::new(builder).unwrap())
         }
     }
 }
 
 fn boxed<S, B>(service: S) -> Api
 where
-    S: tower::Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S: Service<Request<WatchedBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Error: Into<BoxError>,
     S::Future: Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
     let unified = |response: Response<B>| response.map(|body| AnswerBody::new(body.map_err(Into::into)));
-    BoxCloneSyncService::new(MapResponseLayer::new(unified).layer(service).map_err(Into::into))
+    let client = MapResponseLayer::new(unified).layer(service).map_err(Into::into);
+    BoxCloneSyncService::new(service_fn(move |request| send_unless_lost(client.clone(), request)))
+}
+
+/// The longest time until a connection reads a request's body, or answers a request without one.
+/// Usually it takes milliseconds.
+const LONGEST_START: Duration = Duration::from_secs(20);
+
+/// Sends a request, and sends it again if the client has lost it.
+///
+/// hyper's client can lose a request that it gives to a connection while that connection ends. No
+/// server gets the request, and the client waits for ever. It happens without the layers of this
+/// crate, too; `crates/soak/src/stage.rs` explains the cause.
+async fn send_unless_lost<S, R>(client: S, request: Request<Body>) -> Result<R, BoxError>
+where
+    S: Service<Request<WatchedBody>, Response = R, Error = BoxError> + Clone,
+{
+    loop {
+        let is_read = Arc::new(AtomicBool::new(false));
+        let copy = request.clone().map(|body| WatchedBody { body, is_read: Arc::clone(&is_read) });
+        let mut answer = pin!(client.clone().oneshot(copy));
+        if let Ok(answer) = timeout(LONGEST_START, &mut answer).await {
+            return answer;
+        }
+        if is_read.load(Ordering::Relaxed) {
+            return answer.await;
+        }
+        println!("lost by the client: {} {}", request.method(), request.uri());
+    }
+}
+
+/// A request body that knows whether a connection has read it.
+struct WatchedBody {
+    body: Body,
+    is_read: Arc<AtomicBool>,
+}
+
+impl http_body::Body for WatchedBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.is_read.store(true, Ordering::Relaxed);
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// The layers of this crate over a client.

@@ -1,9 +1,11 @@
 //! Bulk jobs: requests that each have an id, and their outcome.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::timeout};
 use tower::{BoxError, ServiceExt};
 use turris_auth::TokenError;
 
@@ -19,14 +21,22 @@ pub fn request(method: Method, url: &str, id: &str) -> Request<Body> {
     Request::builder().method(method).uri(url).header(REQUEST_ID, id).body(body).unwrap()
 }
 
+/// The bound on a request that waits. A request that waited for ever would stop the tests without a
+/// word.
+const LONGEST: Duration = Duration::from_secs(300);
+
 /// Sends a request and reads its response to the end.
 ///
 /// # Errors
 ///
-/// The error of the client, of the layers or of reading the response.
+/// The error of the client, of the layers or of reading the response; or
+/// [`Elapsed`](tokio::time::error::Elapsed) after five minutes.
 pub async fn send(api: &Api, request: Request<Body>) -> Result<Response<Bytes>, BoxError> {
-    let (head, body) = api.clone().oneshot(request).await?.into_parts();
-    Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
+    timeout(LONGEST, async {
+        let (head, body) = api.clone().oneshot(request).await?.into_parts();
+        Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
+    })
+    .await?
 }
 
 /// The outcome of a job's requests, by id.
