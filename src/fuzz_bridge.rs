@@ -12,7 +12,7 @@ use crate::{
     api::{
         error::ErrorAnswer,
         jwt,
-        limits::{self, RateLimits},
+        limits::{self, StatedLimits},
         token::TokenAnswer,
     },
     engine::RetryCopy,
@@ -49,11 +49,11 @@ pub fn error_answer(body: &[u8], secret: Option<&str>) -> [Vec<Box<str>>; 3] {
 
 /// The limits that a response states.
 #[derive(Debug)]
-pub struct Limits(RateLimits);
+pub struct Limits(StatedLimits);
 
 impl Limits {
     pub fn read(headers: &HeaderMap, now: SystemTime) -> Self {
-        Self(RateLimits::read(headers, now))
+        Self(StatedLimits::read(headers, now))
     }
 
     pub fn limit(&self) -> Option<u64> {
@@ -70,7 +70,7 @@ impl Limits {
 
     /// Returns the wait that the server asks for, before and after jitter is added.
     pub fn asked_wait(&self, max_wait: Duration, share: f64) -> Option<(Duration, Duration)> {
-        let asked = cooldown::asked(&self.0)?;
+        let asked = cooldown::asked_wait(&self.0)?;
         Some((asked, cooldown::with_jitter(asked, max_wait, share)))
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     Credentials, CredentialsProvider, Environment, TokenError, TokenErrorKind,
     api::{
         error::ErrorAnswer,
-        limits::RateLimits,
+        limits::StatedLimits,
         token::{TokenAnswer, TokenAnswerError, access_tokens, encode_token_request},
     },
     token::{Answer, FetchPermit, Instant, IssuedToken, SourceFuture, Token, TokenSource, until},
@@ -174,15 +174,15 @@ impl TokenEndpoint {
         }
     }
 
-    /// Tells the fleet the result of a retry with `token`. `cured` is false if the retry got a 401
+    /// Reports to the fleet whether a retry with `token` was accepted (`effective`), or got a 401
     /// too.
-    pub(crate) fn refresh_judged(&self, token: &Token, cured: bool) {
+    pub(crate) fn report_retry(&self, token: &Token, effective: bool) {
         let generation = token.shared_as();
         #[cfg(feature = "fleet")]
         if let Some(fleet) = &self.fleet {
-            fleet.judge(generation, cured);
+            fleet.report_retry(generation, effective);
         }
-        let _ = (generation, cured);
+        let _ = (generation, effective);
     }
 
     /// Tells the fleet to stop using the token in every process.
@@ -282,7 +282,7 @@ impl TokenSource for TokenFetcher {
                 share.record_failure(error);
             }
             let response = response?;
-            let limits = RateLimits::read(response.headers(), SystemTime::now());
+            let limits = StatedLimits::read(response.headers(), SystemTime::now());
             let token = read_answer(response, limits, credentials.clone(), permit.sent_at());
             #[cfg(feature = "fleet")]
             if let Some(share) = &self.share {
@@ -318,7 +318,7 @@ async fn told(
 
 async fn read_answer(
     response: Response<AnswerBody>,
-    limits: RateLimits,
+    limits: StatedLimits,
     credentials: Credentials,
     sent_at: Instant,
 ) -> Result<IssuedToken, TokenError> {
@@ -364,7 +364,7 @@ fn unreachable(error: BoxError) -> TokenError {
 }
 
 /// Converts a response with an error status into an error.
-fn refusal(head: &Parts, body: &[u8], limits: &RateLimits, secret: &str) -> TokenError {
+fn refusal(head: &Parts, body: &[u8], limits: &StatedLimits, secret: &str) -> TokenError {
     use TokenErrorKind::{Blocked, InvalidCredentials, Protocol, RateLimited, Unavailable};
     let answer = ErrorAnswer::decode_without(body, &[secret]);
     let status = head.status;

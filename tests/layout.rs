@@ -25,7 +25,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Returns the module of a file of the library: `auth` for `src/auth/scope.rs`, `drain` for
+/// Returns the module of a file of the library: `auth` for `src/auth/layer.rs`, `drain` for
 /// `src/drain.rs`.
 fn module(file: &Path) -> String {
     let path = file.strip_prefix(root().join("src")).unwrap();

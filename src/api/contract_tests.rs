@@ -9,7 +9,7 @@ use turris_emulator::{Emulator, EmulatorBody, Limits, RateLimitHeaders};
 
 use super::{
     error::ErrorAnswer,
-    limits::RateLimits,
+    limits::StatedLimits,
     token::{TokenAnswer, encode_token_request},
 };
 
@@ -56,7 +56,7 @@ async fn error_objects_and_rate_limit_headers_are_understood() {
     let refused = emulator.service().oneshot(request("m2m-client-emulator", "wrong")).await.unwrap();
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
     // The `Date` of the response counts. The local clock is far off here.
-    let limits = RateLimits::read(refused.headers(), SystemTime::now());
+    let limits = StatedLimits::read(refused.headers(), SystemTime::now());
     assert_eq!((limits.limit, limits.remaining), (Some(2), Some(1)));
     assert_eq!(limits.reset_after, Some(Duration::from_secs(60)));
     let error = ErrorAnswer::decode_without(&body_of(refused).await, &[]);

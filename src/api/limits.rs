@@ -1,4 +1,4 @@
-//! [`RateLimits`]: what a response says about rate limits, in every form that real servers send.
+//! [`StatedLimits`]: what a response says about rate limits, in every form that real servers send.
 //!
 //! | field | forms |
 //! | --- | --- |
@@ -71,7 +71,7 @@ const MOST_POLICIES: usize = 16;
 /// All times count from the arrival of the response. They saturate, and are not checked otherwise:
 /// a server can ask for a wait of years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct RateLimits {
+pub(crate) struct StatedLimits {
     /// The number of requests in a window.
     pub(crate) limit: Option<u64>,
     /// The number of requests left in the present window.
@@ -87,7 +87,7 @@ pub(crate) struct RateLimits {
     pub(crate) retry_after: Option<Duration>,
 }
 
-impl RateLimits {
+impl StatedLimits {
     /// Reads the fields of a response that arrived at `now` by the local clock. If the response has
     /// no `Date`, `now` takes its place.
     ///

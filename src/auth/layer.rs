@@ -15,15 +15,15 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    handle::TokenHandle, origin::Origin, policy::Shared, restricted::RestrictedAccessToken, scope::Scope,
-    service::TurrisAuth, transport::ThroughInner,
+    handle::TokenHandle, origin::Origin, policy::AuthState, protection_space::ProtectionSpace,
+    restricted::RestrictedAccessToken, service::TurrisAuth, transport::ThroughInner,
 };
 #[cfg(feature = "fleet")]
 use crate::fleet::{Member, SharedState};
 use crate::{
     BoxError, ConfigError, CredentialsProvider, Environment, ResponseClass, TokenService,
     classify::Classifier,
-    token::{DOCUMENTED_LIMIT, DOCUMENTED_WINDOW, Settings, TokenCache},
+    token::{DOCUMENTED_LIMIT, DOCUMENTED_WINDOW, TokenCache, TokenSettings},
     token_endpoint::TokenEndpoint,
 };
 
@@ -62,7 +62,7 @@ const PERIODS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::fro
 /// ```
 #[doc(alias("401", "bearer", "oauth", "single flight"))]
 pub struct TurrisAuthLayer<T = ThroughInner> {
-    shared: Arc<Shared<T>>,
+    shared: Arc<AuthState<T>>,
 }
 
 impl TurrisAuthLayer {
@@ -81,7 +81,7 @@ impl TurrisAuthLayer {
             transport: ThroughInner,
             endpoint: TokenEndpoint::new(&environment, credentials),
             origins: Origin::of(&environment).into_iter().collect(),
-            settings: Settings {
+            settings: TokenSettings {
                 refresh_before: REFRESH_BEFORE,
                 token_timeout: TOKEN_TIMEOUT,
                 limit: DOCUMENTED_LIMIT,
@@ -158,7 +158,7 @@ pub struct TurrisAuthLayerBuilder<T = ThroughInner> {
     transport: T,
     endpoint: TokenEndpoint,
     origins: Vec<Origin>,
-    settings: Settings,
+    settings: TokenSettings,
     restricted: Option<RestrictedAccessToken>,
     retry: bool,
     keep_authorization: bool,
@@ -405,35 +405,35 @@ impl<T> TurrisAuthLayerBuilder<T> {
     }
 
     /// Returns the state that the services of a layer share, if all settings can work.
-    pub(crate) fn build_shared(mut self) -> Result<Shared<T>, ConfigError> {
+    pub(crate) fn build_shared(mut self) -> Result<AuthState<T>, ConfigError> {
         match self.refused.take() {
             Some(error) => Err(error),
             None => Ok(self.into_shared()),
         }
     }
 
-    pub(crate) fn into_shared(self) -> Shared<T> {
+    pub(crate) fn into_shared(self) -> AuthState<T> {
         let endpoint = self.endpoint;
         #[cfg(feature = "fleet")]
         let endpoint = {
             let mut endpoint = endpoint;
-            let Settings { limit, window, token_timeout, .. } = self.settings;
+            let TokenSettings { limit, window, token_timeout, .. } = self.settings;
             endpoint.fleet = self.fleet.as_ref().map(|fleet| Member::new(fleet, (limit, window), token_timeout));
             endpoint
         };
-        let scope = Scope {
+        let protection_space = ProtectionSpace {
             origins: self.origins,
             token_path: endpoint.url.path().into(),
             authorize_relative_uris: self.authorize_relative_uris,
             keep_authorization: self.keep_authorization,
             warned: Mutex::default(),
         };
-        Shared {
+        AuthState {
             settings: self.settings,
             cache: TokenCache::new(self.settings),
             endpoint: Arc::new(endpoint),
             transport: self.transport,
-            scope,
+            protection_space,
             classifier: self.classifier,
             restricted: self.restricted,
             retry: self.retry,

@@ -165,8 +165,8 @@ mod handle;
 mod layer;
 mod origin;
 pub(crate) mod policy;
+mod protection_space;
 mod restricted;
-mod scope;
 mod service;
 mod transport;
 
@@ -174,7 +174,7 @@ pub use self::{
     future::ResponseFuture,
     handle::{AccessToken, TokenHandle, TokenStatus},
     layer::{TurrisAuthLayer, TurrisAuthLayerBuilder},
-    scope::SkipAuth,
+    protection_space::SkipAuth,
     service::TurrisAuth,
     transport::{ThroughInner, TokenTransport},
 };

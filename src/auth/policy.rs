@@ -13,33 +13,33 @@ use pin_project_lite::pin_project;
 
 use super::{
     handle::TokenHandle,
+    protection_space::{Coverage, ProtectionSpace},
     restricted::RestrictedAccessToken,
-    scope::{Coverage, Scope},
     transport::TokenTransport,
 };
 use crate::{
     BoxError, ResponseClass, TokenError, TokenService,
     classify::{Classifier, proves_token},
-    engine::{Admit, Held, History, Part, Policy},
+    engine::{Admit, FailedPart, History, NotAdmitted, Policy},
     observe,
-    token::{Acquire, AfterRefusal, Instant, Settings, Token, TokenCache, TokenSource},
+    token::{Acquire, AfterRefusal, Instant, Token, TokenCache, TokenSettings, TokenSource},
     token_endpoint::TokenEndpoint,
 };
 
 /// State that all services of one layer share. It contains no wrapped service.
-pub(crate) struct Shared<T> {
-    pub(super) settings: Settings,
+pub(crate) struct AuthState<T> {
+    pub(super) settings: TokenSettings,
     pub(super) cache: Arc<TokenCache>,
     pub(super) endpoint: Arc<TokenEndpoint>,
     pub(super) transport: T,
-    pub(super) scope: Scope,
+    pub(super) protection_space: ProtectionSpace,
     pub(super) classifier: Classifier,
     pub(super) restricted: Option<RestrictedAccessToken>,
     pub(super) retry: bool,
 }
 
 /// The token that a request carries in flight, if it carries one.
-pub(crate) enum Carried {
+pub(crate) enum AttachedToken {
     Token {
         generation: u64,
         /// No request with this token had succeeded when this request was sent.
@@ -60,18 +60,18 @@ pin_project! {
     pub(crate) struct TokenWait {
         #[pin]
         acquire: Acquire,
-        auth: Option<RequestAuth>,
+        awaited: Option<AwaitedToken>,
         retrying: bool,
     }
 }
 
 /// The token for a request that has waited.
-enum RequestAuth {
+enum AwaitedToken {
     Token(Arc<Token>),
     Restricted,
 }
 
-impl Shared<TokenService> {
+impl AuthState<TokenService> {
     /// Returns a handle that fetches through the layer's own token service.
     pub(crate) fn own_handle(&self) -> TokenHandle {
         self.handle(self.transport.clone())
@@ -79,17 +79,17 @@ impl Shared<TokenService> {
 }
 
 /// Shows the settings on one line.
-impl<T> fmt::Debug for Shared<T> {
+impl<T> fmt::Debug for AuthState<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { refresh_before, token_timeout, limit, window } = self.settings;
-        let origins: Vec<_> = self.scope.origins.iter().map(ToString::to_string).collect();
+        let TokenSettings { refresh_before, token_timeout, limit, window } = self.settings;
+        let origins: Vec<_> = self.protection_space.origins.iter().map(ToString::to_string).collect();
         write!(f, "token from {}", self.endpoint.url)?;
         write!(
             f,
             " within {token_timeout:?}, at most {limit} in {window:?}, refreshed {refresh_before:?} before expiry"
         )?;
         write!(f, "; for {}", origins.join(", "))?;
-        if self.scope.authorize_relative_uris {
+        if self.protection_space.authorize_relative_uris {
             f.write_str(" and relative URIs")?;
         }
         f.write_str(if self.retry { "; a 401 is retried" } else { "; a 401 is returned" })
@@ -98,11 +98,11 @@ impl<T> fmt::Debug for Shared<T> {
 
 impl TokenWait {
     pub(crate) fn new(retrying: bool) -> Self {
-        Self { acquire: Acquire::default(), auth: None, retrying }
+        Self { acquire: Acquire::default(), awaited: None, retrying }
     }
 }
 
-impl<T> Shared<T> {
+impl<T> AuthState<T> {
     fn source<S, B>(&self, inner: &S) -> Box<dyn TokenSource>
     where
         T: TokenTransport<S, B>,
@@ -120,14 +120,14 @@ impl<T> Shared<T> {
         self.retry
     }
 
-    /// Returns `Carried::Nothing` for a request that the layer does not cover, and `None` for all
-    /// other requests.
+    /// Returns `AttachedToken::Nothing` for a request that the layer does not cover, and `None` for
+    /// all other requests.
     #[inline(never)]
-    pub(crate) fn skipped<B>(&self, request: &Request<B>) -> Option<Carried> {
-        match self.scope.coverage(request) {
+    pub(crate) fn skipped<B>(&self, request: &Request<B>) -> Option<AttachedToken> {
+        match self.protection_space.coverage(request) {
             Coverage::Covered => None,
-            Coverage::Skipped => Some(Carried::Nothing { foreign: None }),
-            Coverage::Foreign => Some(Carried::Nothing { foreign: Some(Box::new(request.uri().clone())) }),
+            Coverage::Skipped => Some(AttachedToken::Nothing { foreign: None }),
+            Coverage::Foreign => Some(AttachedToken::Nothing { foreign: Some(Box::new(request.uri().clone())) }),
         }
     }
 
@@ -138,7 +138,7 @@ impl<T> Shared<T> {
         request: &mut Request<B>,
         inner: &S,
         keep: impl FnOnce(&Request<B>),
-    ) -> Option<Result<Carried, BoxError>>
+    ) -> Option<Result<AttachedToken, BoxError>>
     where
         T: TokenTransport<S, B>,
     {
@@ -159,18 +159,18 @@ impl<T> Shared<T> {
         T: TokenTransport<S, B>,
     {
         let mut wait = wait.project();
-        if wait.auth.is_none() {
-            let auth = match ready!(wait.acquire.as_mut().poll(cx, &self.cache, || self.source(inner))) {
-                Ok(token) => RequestAuth::Token(token),
+        if wait.awaited.is_none() {
+            let awaited = match ready!(wait.acquire.as_mut().poll(cx, &self.cache, || self.source(inner))) {
+                Ok(token) => AwaitedToken::Token(token),
                 Err(error) => match &self.restricted {
                     Some(_) => {
                         observe::restricted_access_token_used(&error);
-                        RequestAuth::Restricted
+                        AwaitedToken::Restricted
                     }
                     None => return Poll::Ready(Err(error)),
                 },
             };
-            *wait.auth = Some(auth);
+            *wait.awaited = Some(awaited);
             wait.acquire.set(Acquire::default());
         }
         Poll::Ready(Ok(()))
@@ -184,68 +184,70 @@ impl<T> Shared<T> {
         request: &mut Request<B>,
         delayed: bool,
         keep: impl FnOnce(&Request<B>),
-    ) -> Option<Result<Carried, BoxError>> {
+    ) -> Option<Result<AttachedToken, BoxError>> {
         let wait = wait.project();
-        let auth = match wait.auth.take()? {
+        let awaited = match wait.awaited.take()? {
             // Without a delay the token has just arrived. It is used even if it lives only a
             // moment.
-            RequestAuth::Token(token) if delayed => RequestAuth::Token(self.still_good(&token)?),
-            auth => auth,
+            AwaitedToken::Token(token) if delayed => AwaitedToken::Token(self.usable_after_delay(&token)?),
+            awaited => awaited,
         };
         keep(request);
-        Some(match auth {
-            RequestAuth::Token(token) => attach(request, &token, *wait.retrying),
-            RequestAuth::Restricted => self.restricted.as_ref()?.authorize(request).map(|()| Carried::Restricted),
+        Some(match awaited {
+            AwaitedToken::Token(token) => attach(request, &token, *wait.retrying),
+            AwaitedToken::Restricted => {
+                self.restricted.as_ref()?.authorize(request).map(|()| AttachedToken::Restricted)
+            }
         })
     }
 
     /// Returns the token to send after a wait for the inner service: the current token if it is
     /// good, else `token` if it is good.
-    fn still_good(&self, token: &Arc<Token>) -> Option<Arc<Token>> {
+    fn usable_after_delay(&self, token: &Arc<Token>) -> Option<Arc<Token>> {
         let now = Instant::now();
         let current = self.cache.load();
         let mut candidates = current.iter().chain([token]);
         candidates.find(|token| token.is_valid(now) && !token.is_refused()).cloned()
     }
 
-    /// Tells the fleet the result of a retry with the token `generation`. A token that has been
-    /// replaced meanwhile gets no verdict.
-    fn tell_fleet(&self, generation: u64, cured: bool) {
+    /// Reports to the fleet whether a retry with the token `generation` was accepted. Nothing is
+    /// reported if the token has been replaced meanwhile.
+    fn report_retry(&self, generation: u64, effective: bool) {
         if let Some(token) = self.cache.load().as_ref().filter(|token| token.generation() == generation) {
-            self.endpoint.refresh_judged(token, cured);
+            self.endpoint.report_retry(token, effective);
         }
     }
 
-    /// Whether a response of class `class` says nothing new about the token.
+    /// Whether a response of class `class` may say something new about the token.
     #[inline]
-    pub(crate) fn teaches_nothing(&self, carried: &Carried, class: ResponseClass) -> bool {
+    pub(crate) fn affects_token(&self, attached: &AttachedToken, class: ResponseClass) -> bool {
         let is_unconfirmed =
-            matches!(carried, Carried::Token { unconfirmed, retrying, .. } if *unconfirmed | *retrying);
-        !is_unconfirmed && class != ResponseClass::Unauthorized
+            matches!(attached, AttachedToken::Token { unconfirmed, retrying, .. } if *unconfirmed | *retrying);
+        is_unconfirmed || class == ResponseClass::Unauthorized
     }
 
-    /// Judges the token by a response of class `class`. Returns the wait before the next attempt,
-    /// if the request is sent again.
-    pub(crate) fn judge<R>(
+    /// Records what a response of class `class` says about the token. Returns the wait before the
+    /// next attempt, if the request is sent again.
+    pub(crate) fn after_response<R>(
         &self,
-        carried: &Carried,
+        attached: &AttachedToken,
         class: ResponseClass,
         response: &Response<R>,
         repeatable: bool,
     ) -> Option<TokenWait> {
-        let (generation, retrying) = match carried {
-            Carried::Token { generation, retrying, .. } => (*generation, *retrying),
-            Carried::Nothing { foreign: Some(uri) } if class == ResponseClass::Unauthorized => {
-                self.scope.refused_without_token(uri);
+        let (generation, retrying) = match attached {
+            AttachedToken::Token { generation, retrying, .. } => (*generation, *retrying),
+            AttachedToken::Nothing { foreign: Some(uri) } if class == ResponseClass::Unauthorized => {
+                self.protection_space.refused_without_token(uri);
                 return None;
             }
-            Carried::Restricted | Carried::Nothing { .. } => return None,
+            AttachedToken::Restricted | AttachedToken::Nothing { .. } => return None,
         };
         if class != ResponseClass::Unauthorized {
             if class == ResponseClass::Ordinary && proves_token(response) {
                 if retrying {
                     self.cache.record_retry_succeeded(generation);
-                    self.tell_fleet(generation, true);
+                    self.report_retry(generation, true);
                 } else {
                     self.cache.confirm(generation);
                 }
@@ -254,7 +256,7 @@ impl<T> Shared<T> {
         }
         if retrying {
             self.cache.record_retry_failed(generation);
-            self.tell_fleet(generation, false);
+            self.report_retry(generation, false);
             return None;
         }
         let repeatable = self.retry && repeatable;
@@ -274,15 +276,15 @@ impl<T> Shared<T> {
 
 /// Attaches `token` to `request`.
 #[inline]
-fn attach<B>(request: &mut Request<B>, token: &Token, retrying: bool) -> Result<Carried, BoxError> {
+fn attach<B>(request: &mut Request<B>, token: &Token, retrying: bool) -> Result<AttachedToken, BoxError> {
     // The insertion fails if the header map is full, at some 24,000 fields.
     request.headers_mut().try_insert(AUTHORIZATION, token.authorization().clone())?;
     observe::token_used(|| token.age(Instant::now()));
-    Ok(Carried::Token { generation: token.generation(), unconfirmed: token.is_unconfirmed(), retrying })
+    Ok(AttachedToken::Token { generation: token.generation(), unconfirmed: token.is_unconfirmed(), retrying })
 }
 
 /// The policy of [`TurrisAuth`](crate::TurrisAuth).
-pub(super) struct TokenPolicy<T>(pub(super) Arc<Shared<T>>);
+pub(super) struct TokenPolicy<T>(pub(super) Arc<AuthState<T>>);
 
 impl<T> Clone for TokenPolicy<T> {
     fn clone(&self) -> Self {
@@ -291,30 +293,30 @@ impl<T> Clone for TokenPolicy<T> {
 }
 
 impl<T> Policy for TokenPolicy<T> {
-    type Permit = Carried;
+    type Permit = AttachedToken;
     type Wait = TokenWait;
     type Error = BoxError;
 
     #[inline]
-    fn look<R>(&self, carried: &mut Carried, response: &Response<R>) -> Option<ResponseClass> {
+    fn classify<R>(&self, attached: &mut AttachedToken, response: &Response<R>) -> Option<ResponseClass> {
         let class = self.0.classifier.classify(response);
-        if self.0.teaches_nothing(carried, class) { None } else { Some(class) }
+        if self.0.affects_token(attached, class) { Some(class) } else { None }
     }
 
-    fn judge<R>(
+    fn after_response<R>(
         &self,
-        carried: Carried,
+        attached: AttachedToken,
         class: ResponseClass,
         response: &Response<R>,
         repeatable: bool,
         _history: &mut History,
     ) -> Option<TokenWait> {
-        self.0.judge(&carried, class, response, repeatable)
+        self.0.after_response(&attached, class, response, repeatable)
     }
 
-    fn judge_error(
+    fn after_error(
         &self,
-        _carried: Carried,
+        _attached: AttachedToken,
         _error: &(dyn Error + 'static),
         _repeatable: bool,
         _history: &mut History,
@@ -322,18 +324,18 @@ impl<T> Policy for TokenPolicy<T> {
         None
     }
 
-    fn resend(&self, carried: Carried) -> Option<TokenWait> {
-        match carried {
-            Carried::Token { retrying, .. } => Some(TokenWait::new(retrying)),
-            Carried::Restricted => Some(TokenWait::new(false)),
-            Carried::Nothing { .. } => None,
+    fn after_unprocessed(&self, attached: AttachedToken) -> Option<TokenWait> {
+        match attached {
+            AttachedToken::Token { retrying, .. } => Some(TokenWait::new(retrying)),
+            AttachedToken::Restricted => Some(TokenWait::new(false)),
+            AttachedToken::Nothing { .. } => None,
         }
     }
 
     #[inline]
     fn report<R>(&self, _history: &History, _response: &mut Response<R>) {}
 
-    fn error(_part: Part, error: BoxError) -> BoxError {
+    fn error(_part: FailedPart, error: BoxError) -> BoxError {
         error
     }
 }
@@ -343,14 +345,14 @@ where
     T: TokenTransport<S, B>,
 {
     #[inline]
-    fn enter(
+    fn admit(
         &self,
         request: &mut Request<B>,
         inner: &S,
         keep: impl FnOnce(&Request<B>),
-    ) -> Result<Carried, Box<Held<Self>>> {
-        if let Some(carried) = self.0.skipped(request) {
-            return Ok(carried);
+    ) -> Result<AttachedToken, Box<NotAdmitted<Self>>> {
+        if let Some(attached) = self.0.skipped(request) {
+            return Ok(attached);
         }
         let keep = |request: &Request<B>| {
             if self.0.retry {
@@ -358,9 +360,9 @@ where
             }
         };
         match self.0.attach_current(request, inner, keep) {
-            Some(Ok(carried)) => Ok(carried),
-            None => Err(Box::new(Held::Wait(TokenWait::new(false)))),
-            Some(Err(error)) => Err(Box::new(Held::Fail(error))),
+            Some(Ok(attached)) => Ok(attached),
+            None => Err(Box::new(NotAdmitted::Wait(TokenWait::new(false)))),
+            Some(Err(error)) => Err(Box::new(NotAdmitted::Fail(error))),
         }
     }
 
@@ -375,7 +377,7 @@ where
         self.0.poll_wait(wait, inner, cx).map_err(|error| error_for(request, error))
     }
 
-    fn leave(
+    fn admit_after_wait(
         &self,
         wait: Pin<&mut TokenWait>,
         request: &mut Request<B>,
@@ -383,7 +385,7 @@ where
         history: &mut History,
         keep: impl FnOnce(&Request<B>),
         _cx: &mut Context<'_>,
-    ) -> Option<Result<Carried, BoxError>> {
+    ) -> Option<Result<AttachedToken, BoxError>> {
         let keep = |request: &Request<B>| {
             if self.0.retry {
                 keep(request);

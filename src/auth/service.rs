@@ -14,7 +14,7 @@ use tower_service::Service;
 use super::{
     future::ResponseFuture,
     handle::TokenHandle,
-    policy::{Shared, TokenPolicy},
+    policy::{AuthState, TokenPolicy},
     transport::{ThroughInner, TokenTransport},
 };
 use crate::{BoxError, TokenService, engine::Engine, replay::TryCloneBody};
@@ -45,7 +45,7 @@ pub struct TurrisAuth<S, T = ThroughInner> {
 }
 
 impl<S, T> TurrisAuth<S, T> {
-    pub(super) fn new(inner: S, shared: Arc<Shared<T>>) -> Self {
+    pub(super) fn new(inner: S, shared: Arc<AuthState<T>>) -> Self {
         Self { inner, policy: TokenPolicy(shared) }
     }
 

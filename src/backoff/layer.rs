@@ -9,13 +9,13 @@ use super::service::TurrisBackoff;
 use crate::{
     ConfigError, ResponseClass,
     classify::Classifier,
-    gate::{Allowance, GateRegistry, RequestClass, RequestClassifier, RetryBudget, Settings},
+    gate::{GateRegistry, LimitSettings, RateLimit, RequestClass, RequestClassifier, RetryBudget},
 };
 
 /// A longer setting is treated as a mistake, such as milliseconds in place of seconds.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-const MOST_RETRIES: u32 = 100;
-const MOST_REQUESTS: u64 = 1_000_000_000;
+const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_RETRIES: u32 = 100;
+const MAX_REQUESTS: u64 = 1_000_000_000;
 
 /// Layer that waits out rate limits for a service, and paces its requests.
 ///
@@ -46,12 +46,12 @@ pub struct TurrisBackoffLayer {
 impl TurrisBackoffLayer {
     /// Returns a layer with the defaults, which suit the Turris API.
     pub fn new() -> Self {
-        Self::from(Settings::default())
+        Self::from(LimitSettings::default())
     }
 
     /// Returns a builder for a customised layer.
     pub fn builder() -> TurrisBackoffLayerBuilder {
-        TurrisBackoffLayerBuilder { settings: Settings::default() }
+        TurrisBackoffLayerBuilder { settings: LimitSettings::default() }
     }
 }
 
@@ -61,8 +61,8 @@ impl Default for TurrisBackoffLayer {
     }
 }
 
-impl From<Settings> for TurrisBackoffLayer {
-    fn from(settings: Settings) -> Self {
+impl From<LimitSettings> for TurrisBackoffLayer {
+    fn from(settings: LimitSettings) -> Self {
         Self { gates: Arc::new(GateRegistry::new(settings)) }
     }
 }
@@ -102,7 +102,7 @@ impl<S> Layer<S> for TurrisBackoffLayer {
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct TurrisBackoffLayerBuilder {
-    settings: Settings,
+    settings: LimitSettings,
 }
 
 impl TurrisBackoffLayerBuilder {
@@ -143,7 +143,7 @@ impl TurrisBackoffLayerBuilder {
     /// A limit and a window that the server states replace this setting. If the server states no
     /// limit, this setting bounds the requests: raise it for a gateway that allows more.
     pub fn rate_limit(mut self, requests: u64, per: Duration) -> Self {
-        self.settings.allowance = Allowance { requests, window: per };
+        self.settings.rate_limit = RateLimit { requests, window: per };
         self
     }
 
@@ -211,19 +211,19 @@ impl TurrisBackoffLayerBuilder {
     }
 
     /// Returns the settings, if they can work.
-    pub(crate) fn validated(self) -> Result<Settings, ConfigError> {
-        let Settings { max_retries, max_wait, allowance, .. } = self.settings;
-        if max_retries > MOST_RETRIES {
+    pub(crate) fn validated(self) -> Result<LimitSettings, ConfigError> {
+        let LimitSettings { max_retries, max_wait, rate_limit, .. } = self.settings;
+        if max_retries > MAX_RETRIES {
             return Err(ConfigError::new("max_retries", max_retries, "at most 100"));
         }
-        if !(Duration::from_secs(1)..=LONGEST).contains(&max_wait) {
+        if !(Duration::from_secs(1)..=MAX_DURATION).contains(&max_wait) {
             return Err(ConfigError::new("max_wait", Shown(max_wait), "1 second to 24 hours"));
         }
-        if !(1..=MOST_REQUESTS).contains(&allowance.requests) {
-            return Err(ConfigError::new("rate_limit", allowance.requests, "1 to 1,000,000,000 requests"));
+        if !(1..=MAX_REQUESTS).contains(&rate_limit.requests) {
+            return Err(ConfigError::new("rate_limit", rate_limit.requests, "1 to 1,000,000,000 requests"));
         }
-        if !(Duration::from_millis(10)..=LONGEST).contains(&allowance.window) {
-            return Err(ConfigError::new("rate_limit", Shown(allowance.window), "a period of 10 ms to 24 hours"));
+        if !(Duration::from_millis(10)..=MAX_DURATION).contains(&rate_limit.window) {
+            return Err(ConfigError::new("rate_limit", Shown(rate_limit.window), "a period of 10 ms to 24 hours"));
         }
         Ok(self.settings)
     }

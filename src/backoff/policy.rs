@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use super::report::{SkipBackoff, report};
 use crate::{
     BoxError, ResponseClass, TokenError,
-    engine::{Admit, Held, History, Part, Policy},
-    gate::{self, GateRegistry, InFlightGuard, QueueGuard, Settings, Turn, cooldown},
+    engine::{Admit, FailedPart, History, NotAdmitted, Policy},
+    gate::{self, GateRegistry, InFlightGuard, LimitSettings, QueueGuard, WaiterStatus, cooldown},
     observe::{self, LimitTreatment},
     timer::{NoTimers, Timer},
 };
@@ -49,10 +49,10 @@ impl LimitWait {
                 Some(end) if now < end => end,
                 _ => {
                     self.pause_ends = None;
-                    match self.queue.turn(now, cx.waker()) {
-                        Turn::Wait(until) => until,
+                    match self.queue.check(now, cx.waker()) {
+                        WaiterStatus::Wait(until) => until,
                         // A request that missed its turn may try to send once its service is ready.
-                        Turn::Send | Turn::Evicted => return Poll::Ready(Ok(())),
+                        WaiterStatus::Send | WaiterStatus::Evicted => return Poll::Ready(Ok(())),
                     }
                 }
             };
@@ -74,11 +74,11 @@ impl LimitWait {
 /// Whether copies of requests are kept. A request keeps a copy even after its last retry, since it
 /// may still probe the gate.
 #[inline]
-pub(crate) fn keeps_copy(settings: &Settings) -> bool {
+pub(crate) fn keeps_copy(settings: &LimitSettings) -> bool {
     settings.max_retries > 0
 }
 
-fn has_retry(settings: &Settings, history: &History) -> bool {
+fn has_retry(settings: &LimitSettings, history: &History) -> bool {
     history.limit_retries < settings.max_retries
 }
 
@@ -136,7 +136,7 @@ pub(crate) fn without_token(
 }
 
 /// Whether the request can wait and be sent again. If so, one retry is taken from the budget.
-fn can_wait(settings: &Settings, repeatable: bool) -> bool {
+fn can_wait(settings: &LimitSettings, repeatable: bool) -> bool {
     repeatable && Timer::is_available() && settings.budget.as_ref().is_none_or(|budget| budget.withdraw())
 }
 
@@ -151,7 +151,7 @@ impl Policy for LimitPolicy {
     type Error = BoxError;
 
     #[inline]
-    fn look<R>(&self, permit: &mut Self::Permit, response: &Response<R>) -> Option<ResponseClass> {
+    fn classify<R>(&self, permit: &mut Self::Permit, response: &Response<R>) -> Option<ResponseClass> {
         let in_flight = permit.as_mut()?;
         let class = in_flight.settings().responses.classify(response);
         if class == ResponseClass::RateLimited {
@@ -161,7 +161,7 @@ impl Policy for LimitPolicy {
         None
     }
 
-    fn judge<R>(
+    fn after_response<R>(
         &self,
         permit: Self::Permit,
         _class: ResponseClass,
@@ -172,7 +172,7 @@ impl Policy for LimitPolicy {
         refused(permit?, response.headers(), repeatable, history)
     }
 
-    fn judge_error(
+    fn after_error(
         &self,
         permit: Self::Permit,
         error: &(dyn Error + 'static),
@@ -182,7 +182,7 @@ impl Policy for LimitPolicy {
         without_token(permit?, TokenError::find_in(error)?, repeatable, history)
     }
 
-    fn resend(&self, permit: Self::Permit) -> Option<LimitWait> {
+    fn after_unprocessed(&self, permit: Self::Permit) -> Option<LimitWait> {
         Some(LimitWait::new(permit?.not_sent()))
     }
 
@@ -194,30 +194,30 @@ impl Policy for LimitPolicy {
         report(history, response);
     }
 
-    fn error(_part: Part, error: BoxError) -> BoxError {
+    fn error(_part: FailedPart, error: BoxError) -> BoxError {
         error
     }
 }
 
 impl<S, B> Admit<S, B> for LimitPolicy {
     #[inline]
-    fn enter(
+    fn admit(
         &self,
         request: &mut Request<B>,
         _inner: &S,
         keep: impl FnOnce(&Request<B>),
-    ) -> Result<Self::Permit, Box<Held<Self>>> {
+    ) -> Result<Self::Permit, Box<NotAdmitted<Self>>> {
         if request.extensions().get::<SkipBackoff>().is_some() {
             return Ok(None);
         }
-        match gate::Entry::at(self.0.gate(request)) {
-            gate::Entry::Send(in_flight) => {
+        match gate::Admission::at(self.0.gate(request)) {
+            gate::Admission::Send(in_flight) => {
                 if keeps_copy(in_flight.settings()) {
                     keep(request);
                 }
                 Ok(Some(in_flight))
             }
-            gate::Entry::Wait(queue) => Err(Box::new(Held::Wait(LimitWait::new(*queue)))),
+            gate::Admission::Wait(queue) => Err(Box::new(NotAdmitted::Wait(LimitWait::new(*queue)))),
         }
     }
 
@@ -232,7 +232,7 @@ impl<S, B> Admit<S, B> for LimitPolicy {
         wait.get_mut().poll(cx)
     }
 
-    fn leave(
+    fn admit_after_wait(
         &self,
         wait: Pin<&mut LimitWait>,
         request: &mut Request<B>,

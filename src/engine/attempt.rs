@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    policy::{History, Part, Policy},
+    policy::{FailedPart, History, Policy},
     retry_copy::RetryCopy,
 };
 
@@ -26,7 +26,7 @@ impl<S, P: Policy, B> Attempt<S, P, B> {
         let Some(deadline) = self.history.as_mut().and_then(|history| history.deadline.as_mut()) else {
             return Poll::Pending;
         };
-        deadline.poll_over(cx).map(|error| P::error(Part::Deadline, error))
+        deadline.poll_over(cx).map(|error| P::error(FailedPart::Deadline, error))
     }
 }
 

@@ -23,8 +23,8 @@ const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 
 /// The gRPC protocol: a timeout has at most eight digits, then its unit.
-const MOST_DIGITS: usize = 8;
-const LARGEST: u128 = 99_999_999;
+const MAX_DIGITS: usize = 8;
+const MAX_VALUE: u128 = 99_999_999;
 
 const HOUR: (char, u128) = ('H', 3_600 * 1_000_000_000);
 
@@ -94,7 +94,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 fn parse(timeout: &str) -> Option<Duration> {
     let unit = timeout.chars().next_back()?;
     let digits = timeout.strip_suffix(unit)?;
-    if !(1..=MOST_DIGITS).contains(&digits.len()) || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+    if !(1..=MAX_DIGITS).contains(&digits.len()) || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;
     }
     let (_, nanoseconds) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
@@ -105,8 +105,8 @@ fn parse(timeout: &str) -> Option<Duration> {
 
 /// Writes a timeout in the finest unit that has room for it. The least value is a nanosecond.
 fn encode(timeout: Duration) -> HeaderValue {
-    let nanoseconds = timeout.as_nanos().clamp(1, LARGEST * HOUR.1);
-    let (unit, length) = UNITS.into_iter().find(|(_, length)| nanoseconds / length <= LARGEST).unwrap_or(HOUR);
+    let nanoseconds = timeout.as_nanos().clamp(1, MAX_VALUE * HOUR.1);
+    let (unit, length) = UNITS.into_iter().find(|(_, length)| nanoseconds / length <= MAX_VALUE).unwrap_or(HOUR);
     let text = format!("{}{unit}", nanoseconds / length);
     // Digits and a letter are a valid value, so the fallback is never taken.
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("1n"))

@@ -18,10 +18,10 @@ use crate::timer::Timer;
 
 /// An error object of the Turris API has a few hundred bytes. Beyond this size a new connection is
 /// cheaper than reading on.
-const MOST_BYTES: u64 = 64 * 1024;
+const MAX_BYTES: u64 = 64 * 1024;
 
 /// If an error object takes longer than this to arrive, a new connection is cheaper than waiting.
-const MOST_TIME: Duration = Duration::from_secs(1);
+const MAX_DURATION: Duration = Duration::from_secs(1);
 
 pin_project! {
     /// Future that reads a body to its end and discards it: at most 64 KiB, for at most one second.
@@ -44,7 +44,7 @@ pin_project! {
 
 impl<B: Body> Drain<B> {
     pub(crate) fn new(body: B) -> Self {
-        Self { body, left: MOST_BYTES, deadline: None, timer: Timer::default() }
+        Self { body, left: MAX_BYTES, deadline: None, timer: Timer::default() }
     }
 }
 
@@ -67,7 +67,7 @@ impl<B: Body> Future for Drain<B> {
                 None => return Poll::Ready(()),
             }
         }
-        let deadline = *this.deadline.get_or_insert_with(|| Instant::now() + MOST_TIME);
+        let deadline = *this.deadline.get_or_insert_with(|| Instant::now() + MAX_DURATION);
         // Without a timer the body is dropped at once.
         this.timer.poll_until(deadline, cx).map(drop)
     }

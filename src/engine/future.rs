@@ -14,9 +14,9 @@ use tower_service::Service;
 use super::{
     attempt::{Attempt, is_unprocessed},
     deadline::Deadline,
-    policy::{Admit, Held, History, Part, Policy},
+    policy::{Admit, FailedPart, History, NotAdmitted, Policy},
     retry_copy::RetryCopy,
-    waiting::Waiting,
+    waiting::WaitingRequest,
 };
 use crate::{BoxError, ResponseClass, replay::TryCloneBody};
 
@@ -38,18 +38,19 @@ pin_project! {
         // An attempt is in flight.
         Sent { #[pin] response: S::Future, attempt: Attempt<S, P, B> },
         // Nothing of the request is in flight.
-        Waiting { #[pin] waiting: Waiting<S, P, B, R> },
+        Waiting { #[pin] waiting: WaitingRequest<S, P, B, R> },
         // The request could not be sent.
         Failed { error: Option<P::Error> },
         Done,
     }
 }
 
-/// A response, and its class if it has to be judged.
-type Looked<R> = (Response<R>, Option<ResponseClass>);
+/// A response, and its class if the policy has to see it.
+type Classified<R> = (Response<R>, Option<ResponseClass>);
 
-/// The result of judging an attempt: a wait for the next attempt, or the result for the caller.
-type Judged<S, P, B, R> = Result<Waiting<S, P, B, R>, Result<Response<R>, <P as Policy>::Error>>;
+/// How a request goes on after an attempt: a wait for the next attempt, or the result for the
+/// caller.
+type AfterAttempt<S, P, B, R> = Result<WaitingRequest<S, P, B, R>, Result<Response<R>, <P as Policy>::Error>>;
 
 impl<S, P, B, R> Engine<S, P, B, R>
 where
@@ -66,12 +67,12 @@ where
         // The clone need not be ready: the call goes to the service that was polled ready.
         let mut copy = None;
         let keep = |request: &Request<B>| copy = RetryCopy::of(request).map(|copy| (copy, inner.clone()));
-        let permit = match policy.enter(&mut request, inner, keep) {
+        let permit = match policy.admit(&mut request, inner, keep) {
             Ok(permit) => permit,
-            Err(held) => {
-                return match *held {
-                    Held::Wait(wait) => Self::Waiting { waiting: Self::wait(inner, policy, request, wait) },
-                    Held::Fail(error) => Self::Failed { error: Some(error) },
+            Err(not_admitted) => {
+                return match *not_admitted {
+                    NotAdmitted::Wait(wait) => Self::Waiting { waiting: Self::wait(inner, policy, request, wait) },
+                    NotAdmitted::Fail(error) => Self::Failed { error: Some(error) },
                 };
             }
         };
@@ -87,14 +88,14 @@ where
 
     #[cold]
     #[inline(never)]
-    fn wait(inner: &mut S, policy: &P, request: Request<B>, wait: P::Wait) -> Waiting<S, P, B, R> {
+    fn wait(inner: &mut S, policy: &P, request: Request<B>, wait: P::Wait) -> WaitingRequest<S, P, B, R> {
         // The readiness of a service may hold a permit. The service that was polled ready is
         // therefore dropped while the request waits. Its clones have never been polled, so they
         // hold none.
         let unready = inner.clone();
         drop(std::mem::replace(inner, unready.clone()));
         let history = History { deadline: Deadline::of(&request), ..History::default() };
-        Waiting::new(request, unready, policy.clone(), wait, None, history)
+        WaitingRequest::new(request, unready, policy.clone(), wait, None, history)
     }
 }
 
@@ -123,7 +124,7 @@ where
         let EngineProj::Sent { response, attempt } = self.as_mut().project() else { return self.poll_rest(cx) };
         let response = match response.poll(cx) {
             Poll::Ready(Ok(response)) => response,
-            Poll::Ready(Err(error)) => return self.poll_judged(Err(error), cx),
+            Poll::Ready(Err(error)) => return self.poll_after_attempt(Err(error), cx),
             Poll::Pending => {
                 let over = attempt.poll_deadline(cx);
                 if over.is_ready() {
@@ -132,9 +133,9 @@ where
                 return over.map(Err);
             }
         };
-        let class = attempt.policy.look(&mut attempt.permit, &response);
+        let class = attempt.policy.classify(&mut attempt.permit, &response);
         if class.is_some() || attempt.history.is_some() {
-            return self.poll_judged(Ok((response, class)), cx);
+            return self.poll_after_attempt(Ok((response, class)), cx);
         }
         self.set(Self::Done);
         Poll::Ready(Ok(response))
@@ -153,12 +154,12 @@ where
     /// history.
     #[cold]
     #[inline(never)]
-    fn poll_judged(
+    fn poll_after_attempt(
         mut self: Pin<&mut Self>,
-        result: Result<Looked<R>, S::Error>,
+        result: Result<Classified<R>, S::Error>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<R>, P::Error>> {
-        match self.as_mut().judge(result.map_err(Into::into)) {
+        match self.as_mut().after_attempt(result.map_err(Into::into)) {
             Ok(waiting) => self.set(Self::Waiting { waiting }),
             Err(result) => return Poll::Ready(result),
         }
@@ -194,8 +195,8 @@ where
     B: TryCloneBody,
     R: Body,
 {
-    /// Judges the result of an attempt.
-    fn judge(self: Pin<&mut Self>, result: Result<Looked<R>, BoxError>) -> Judged<S, P, B, R> {
+    /// Lets the policy decide how the request goes on after an attempt.
+    fn after_attempt(self: Pin<&mut Self>, result: Result<Classified<R>, BoxError>) -> AfterAttempt<S, P, B, R> {
         let EngineOwn::Sent { attempt, .. } = self.project_replace(Self::Done) else { polled_after_completion() };
         let Attempt { policy, permit, copy, history } = attempt;
         let mut history = history.map_or_else(History::of_first_attempt, |history| *history);
@@ -203,13 +204,13 @@ where
         let (wait, answer) = match result {
             Ok((response, None)) => (None, Ok(response)),
             Ok((response, Some(class))) => {
-                (policy.judge(permit, class, &response, repeatable, &mut history), Ok(response))
+                (policy.after_response(permit, class, &response, repeatable, &mut history), Ok(response))
             }
             Err(error) if repeatable && !history.resent && is_unprocessed(&*error) => {
                 history.resent = true;
-                (policy.resend(permit), Err(error))
+                (policy.after_unprocessed(permit), Err(error))
             }
-            Err(error) => (policy.judge_error(permit, &*error, repeatable, &mut history), Err(error)),
+            Err(error) => (policy.after_error(permit, &*error, repeatable, &mut history), Err(error)),
         };
         // `into_request` can still fail: another thread may be reading the body of the copy.
         let again = wait.and_then(|wait| {
@@ -218,14 +219,14 @@ where
         });
         match (again, answer) {
             (Some((wait, request, service)), answer) => {
-                let refused = answer.ok().map(Response::into_body);
-                Ok(Waiting::new(request, service, policy, wait, refused, history))
+                let discarded = answer.ok().map(Response::into_body);
+                Ok(WaitingRequest::new(request, service, policy, wait, discarded, history))
             }
             (None, Ok(mut response)) => {
                 policy.report(&history, &mut response);
                 Err(Ok(response))
             }
-            (None, Err(error)) => Err(Err(P::error(Part::Client, error))),
+            (None, Err(error)) => Err(Err(P::error(FailedPart::Client, error))),
         }
     }
 }

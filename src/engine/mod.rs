@@ -1,4 +1,4 @@
-//! The engine of the three services: send a request, judge the response, perhaps send it again.
+//! The engine of the three services: send a request, classify the response, perhaps send it again.
 //!
 //! [`TurrisAuth`](crate::TurrisAuth), [`TurrisBackoff`](crate::TurrisBackoff) and
 //! [`Turris`](crate::Turris) differ in their [`Policy`] alone. The engine owns the rest:
@@ -33,5 +33,5 @@ pub use self::deadline::DeadlineExceeded;
 pub(crate) use self::retry_copy::RetryCopy;
 pub(crate) use self::{
     future::Engine,
-    policy::{Admit, Held, History, Part, Policy},
+    policy::{Admit, FailedPart, History, NotAdmitted, Policy},
 };

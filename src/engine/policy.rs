@@ -14,7 +14,7 @@ use crate::{BoxError, ResponseClass};
 
 /// The part of the stack that an error came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum FailedPart {
     /// No access token could be obtained or attached.
     Token,
     /// The request has to wait for a rate limit and cannot.
@@ -27,7 +27,7 @@ pub(crate) enum Part {
 
 /// The reason why a new request is not sent at once. It is returned in a box, because it is rare
 /// and large: a small result is cheaper to move for all other requests.
-pub(crate) enum Held<P: Policy> {
+pub(crate) enum NotAdmitted<P: Policy> {
     /// The request has to wait.
     Wait(P::Wait),
     /// The request cannot be sent.
@@ -39,13 +39,15 @@ pub(crate) enum Held<P: Policy> {
 ///
 /// The engine calls the functions in this order:
 ///
-/// 1. [`enter`](Admit::enter) prepares the request, which the engine then sends at once, or makes
+/// 1. [`admit`](Admit::admit) prepares the request, which the engine then sends at once, or makes
 ///    it wait.
-/// 2. While the request waits: [`poll_wait`](Admit::poll_wait), then [`leave`](Admit::leave).
+/// 2. While the request waits: [`poll_wait`](Admit::poll_wait), then
+///    [`admit_after_wait`](Admit::admit_after_wait).
 /// 3. In flight the request holds a [`Permit`](Policy::Permit).
-/// 4. A response goes to [`look`](Policy::look) and, if that asks for it, to
-///    [`judge`](Policy::judge). An error goes to [`judge_error`](Policy::judge_error). Both may
-///    make the request wait again.
+/// 4. A response goes to [`classify`](Policy::classify) and, if that asks for it, to
+///    [`after_response`](Policy::after_response). An error goes to
+///    [`after_error`](Policy::after_error), or to [`after_unprocessed`](Policy::after_unprocessed)
+///    if the server did not process the request. All three may make the request wait again.
 ///
 /// The argument `repeatable` says whether there is a copy of the request that can be sent.
 pub(crate) trait Policy: Clone {
@@ -56,13 +58,14 @@ pub(crate) trait Policy: Clone {
     /// The error of the service.
     type Error;
 
-    /// Classifies a response. Returns its class if the response has to be [judged](Self::judge), or
-    /// `None` if it goes to the caller at once.
-    fn look<R>(&self, permit: &mut Self::Permit, response: &Response<R>) -> Option<ResponseClass>;
+    /// Classifies a response. Returns its class if the policy has to see the response in
+    /// [`after_response`](Self::after_response), or `None` if the response goes to the caller at
+    /// once.
+    fn classify<R>(&self, permit: &mut Self::Permit, response: &Response<R>) -> Option<ResponseClass>;
 
-    /// Judges a response by its class. Returns the wait before the next attempt, or `None` if the
-    /// response goes to the caller.
-    fn judge<R>(
+    /// Records a response of class `class`. Returns the wait before the next attempt, or `None` if
+    /// the response goes to the caller.
+    fn after_response<R>(
         &self,
         permit: Self::Permit,
         class: ResponseClass,
@@ -71,9 +74,9 @@ pub(crate) trait Policy: Clone {
         history: &mut History,
     ) -> Option<Self::Wait>;
 
-    /// Judges an attempt that ended in an error of the inner service, as [`judge`](Self::judge)
-    /// judges a response.
-    fn judge_error(
+    /// Records an attempt that ended in an error of the inner service. Returns the same as
+    /// [`after_response`](Self::after_response).
+    fn after_error(
         &self,
         permit: Self::Permit,
         error: &(dyn Error + 'static),
@@ -83,7 +86,7 @@ pub(crate) trait Policy: Clone {
 
     /// Returns the wait before a request that the server did not process is sent again. `None` if
     /// the request skips the layer.
-    fn resend(&self, permit: Self::Permit) -> Option<Self::Wait>;
+    fn after_unprocessed(&self, permit: Self::Permit) -> Option<Self::Wait>;
 
     /// Lets the request join the queue while its discarded response is still being read.
     fn join_queue(&self, wait: Pin<&mut Self::Wait>, cx: &mut Context<'_>) {
@@ -94,7 +97,7 @@ pub(crate) trait Policy: Clone {
     fn report<R>(&self, history: &History, response: &mut Response<R>);
 
     /// Turns an error of one part into the error of the service.
-    fn error(part: Part, error: BoxError) -> Self::Error;
+    fn error(part: FailedPart, error: BoxError) -> Self::Error;
 }
 
 /// How a [`Policy`] admits requests that are sent on the service `S`.
@@ -102,12 +105,12 @@ pub(crate) trait Admit<S, B>: Policy {
     /// Prepares `request` for sending if it may be sent at once. If the policy may need a copy for
     /// a retry, it calls `keep` before it changes the request. It keeps no copy of a request that
     /// skips the layer.
-    fn enter(
+    fn admit(
         &self,
         request: &mut Request<B>,
         inner: &S,
         keep: impl FnOnce(&Request<B>),
-    ) -> Result<Self::Permit, Box<Held<Self>>>;
+    ) -> Result<Self::Permit, Box<NotAdmitted<Self>>>;
 
     /// Completes when the request may be sent, so that its service is worth making ready. It is
     /// polled before each poll of the service: a request that has to wait again then gives up
@@ -121,9 +124,9 @@ pub(crate) trait Admit<S, B>: Policy {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Self::Error>>;
 
-    /// As [`enter`](Self::enter), for a request that has waited and whose service is ready. `None`
+    /// As [`admit`](Self::admit), for a request that has waited and whose service is ready. `None`
     /// if the request has to wait again.
-    fn leave(
+    fn admit_after_wait(
         &self,
         wait: Pin<&mut Self::Wait>,
         request: &mut Request<B>,
@@ -135,7 +138,7 @@ pub(crate) trait Admit<S, B>: Policy {
 }
 
 /// The history of one request. The engine allocates it only for a request that has a deadline, has
-/// waited, or has been judged.
+/// waited, or whose response a policy has to see.
 #[derive(Default)]
 pub(crate) struct History {
     /// How many times the request was handed to the inner service.

@@ -66,7 +66,7 @@ struct PackedHead(Vec<u8>);
 
 /// The five numbers of a packed head:
 ///
-/// 1. the index in [`VERSIONS`], and above [`METHOD`] bits the index in [`METHODS`],
+/// 1. the index in [`VERSIONS`], and above [`METHOD_SHIFT`] bits the index in [`METHODS`],
 /// 2. the length of the URI's scheme, or [`HTTPS`] or [`HTTP`],
 /// 3. the length of the method's name,
 /// 4. the length of the URI's authority,
@@ -77,13 +77,13 @@ type Start = [u32; 5];
 const HTTPS: u32 = u32::MAX;
 const HTTP: u32 = u32::MAX - 1;
 
-const METHOD: u32 = 8;
+const METHOD_SHIFT: u32 = 8;
 
 const GRPC_TIMEOUT: &[u8; 12] = b"grpc-timeout";
 
 /// The index of the highest byte of the first number, on machines of both byte orders. Neither the
 /// version nor the method uses that byte, since there are fewer than 256 of each.
-const MARKS: usize = if cfg!(target_endian = "little") { 3 } else { 0 };
+const FLAGS: usize = if cfg!(target_endian = "little") { 3 } else { 0 };
 const MAY_HAVE_GRPC_TIMEOUT: u8 = 1;
 
 /// The most frequent version comes first.
@@ -151,7 +151,8 @@ impl PackedHead {
         let mut packed = Vec::with_capacity(TYPICAL_TARGET + headers.len() * TYPICAL_HEADER);
         let [authority, path] = target.map(|part| u32::try_from(part.len()).ok());
         let name_length = u32::try_from(name.len()).ok()?;
-        let start: Start = [version as u32 | (method as u32) << METHOD, scheme_length, name_length, authority?, path?];
+        let start: Start =
+            [version as u32 | (method as u32) << METHOD_SHIFT, scheme_length, name_length, authority?, path?];
         packed.extend_from_slice(start.map(u32::to_ne_bytes).as_flattened());
         for part in target {
             packed.extend_from_slice(part.as_bytes());
@@ -168,8 +169,8 @@ impl PackedHead {
             packed.extend_from_slice(name);
             packed.extend_from_slice(value.as_bytes());
         }
-        if may_have_grpc_timeout && let Some(marks) = packed.get_mut(MARKS) {
-            *marks = MAY_HAVE_GRPC_TIMEOUT;
+        if may_have_grpc_timeout && let Some(flags) = packed.get_mut(FLAGS) {
+            *flags = MAY_HAVE_GRPC_TIMEOUT;
         }
         Some(Self(packed))
     }
@@ -178,7 +179,7 @@ impl PackedHead {
     /// than a look-up.
     #[inline]
     fn may_have_grpc_timeout(&self) -> bool {
-        self.0.get(MARKS) == Some(&MAY_HAVE_GRPC_TIMEOUT)
+        self.0.get(FLAGS) == Some(&MAY_HAVE_GRPC_TIMEOUT)
     }
 
     /// Returns the packed request. All parts were valid when they were packed, so it is never
@@ -212,8 +213,8 @@ impl PackedHead {
             parts.path_and_query = Some(PathAndQuery::from_maybe_shared(path_and_query).ok()?);
         }
         let mut request = Request::new(());
-        *request.version_mut() = *VERSIONS.get(version_and_method as usize % (1 << METHOD))?;
-        *request.method_mut() = match METHODS.get(version_and_method as usize >> METHOD & 0xff) {
+        *request.version_mut() = *VERSIONS.get(version_and_method as usize % (1 << METHOD_SHIFT))?;
+        *request.method_mut() = match METHODS.get(version_and_method as usize >> METHOD_SHIFT & 0xff) {
             Some(method) => method.clone(),
             None => Method::from_bytes(&name).ok()?,
         };

@@ -1,4 +1,4 @@
-//! [`Waiting`]: a request that waits, and how it is sent.
+//! [`WaitingRequest`]: a request that waits, and how it is sent.
 
 use std::{
     future::Future,
@@ -14,7 +14,7 @@ use tower_service::Service;
 use super::{
     attempt::Attempt,
     drain::Drain,
-    policy::{Admit, History, Part, Policy},
+    policy::{Admit, FailedPart, History, Policy},
     retry_copy::RetryCopy,
 };
 use crate::replay::TryCloneBody;
@@ -23,14 +23,14 @@ pin_project! {
     /// A request that waits. Its large parts are on the heap, because most requests never wait, and
     /// a response future with room for these parts would make all requests dearer.
     ///
-    /// 1. The service holds readiness only within one poll, and only while `touched` is set. In
+    /// 1. The service holds readiness only within one poll, and only while `was_polled` is set. In
     ///    that poll the request is sent, or it gives readiness up.
-    /// 2. `queued` is `Some` until the request is sent. After that the value is not polled again.
-    pub(super) struct Waiting<S, P, B, R>
+    /// 2. `pending` is `Some` until the request is sent. After that the value is not polled again.
+    pub(super) struct WaitingRequest<S, P, B, R>
     where
         P: Policy,
     {
-        queued: Option<Box<QueuedRequest<S, B>>>,
+        pending: Option<Box<PendingRequest<S, B>>>,
         policy: P,
         #[pin]
         wait: P::Wait,
@@ -38,44 +38,44 @@ pin_project! {
         drain: Option<Pin<Box<Drain<R>>>>,
         // The service has been polled since it was cloned, so it may hold readiness or a place in a
         // queue.
-        touched: bool,
+        was_polled: bool,
     }
 }
 
 /// A request, with the service to send it on and its history.
-struct QueuedRequest<S, B> {
+struct PendingRequest<S, B> {
     request: Request<B>,
     service: S,
     history: History,
 }
 
 /// The parts of a request that has just been sent.
-pub(super) type Sent<S, P, B> = (<S as Service<Request<B>>>::Future, Attempt<S, P, B>);
+pub(super) type SentRequest<S, P, B> = (<S as Service<Request<B>>>::Future, Attempt<S, P, B>);
 
-impl<S, P: Policy, B, R> Waiting<S, P, B, R> {
-    /// `refused` is the body of the discarded response, if there was a response.
+impl<S, P: Policy, B, R> WaitingRequest<S, P, B, R> {
+    /// `discarded` is the body of the discarded response, if there was a response.
     pub(super) fn new(
         request: Request<B>,
         service: S,
         policy: P,
         wait: P::Wait,
-        refused: Option<R>,
+        discarded: Option<R>,
         history: History,
     ) -> Self
     where
         R: Body,
     {
         Self {
-            queued: Some(Box::new(QueuedRequest { request, service, history })),
+            pending: Some(Box::new(PendingRequest { request, service, history })),
             policy,
             wait,
-            drain: refused.map(|body| Box::pin(Drain::new(body))),
-            touched: false,
+            drain: discarded.map(|body| Box::pin(Drain::new(body))),
+            was_polled: false,
         }
     }
 }
 
-impl<S, P, B, R> Waiting<S, P, B, R>
+impl<S, P, B, R> WaitingRequest<S, P, B, R>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone,
     S::Error: Into<crate::BoxError>,
@@ -84,15 +84,18 @@ where
     R: Body,
 {
     /// Completes when the request has been sent. It must not be polled after that.
-    pub(super) fn poll_send(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Sent<S, P, B>, P::Error>> {
+    pub(super) fn poll_send(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<SentRequest<S, P, B>, P::Error>> {
         let mut this = self.project();
         loop {
-            let Some(queued) = this.queued.as_mut() else { already_sent() };
-            let QueuedRequest { request, service, history } = &mut **queued;
+            let Some(pending) = this.pending.as_mut() else { already_sent() };
+            let PendingRequest { request, service, history } = &mut **pending;
             if let Some(deadline) = &mut history.deadline
                 && let Poll::Ready(error) = deadline.poll_over(cx)
             {
-                return Poll::Ready(Err(P::error(Part::Deadline, error)));
+                return Poll::Ready(Err(P::error(FailedPart::Deadline, error)));
             }
             if let Some(drain) = this.drain {
                 this.policy.join_queue(this.wait.as_mut(), cx);
@@ -101,30 +104,30 @@ where
             }
             let polled = this.policy.poll_wait(this.wait.as_mut(), request, service, history, cx);
             if polled.is_pending() {
-                give_readiness_back(service, this.touched);
+                give_readiness_back(service, this.was_polled);
                 history.delayed = false;
             }
             ready!(polled)?;
-            *this.touched = true;
+            *this.was_polled = true;
             let Poll::Ready(readiness) = service.poll_ready(cx) else {
                 history.delayed = true;
                 return Poll::Pending;
             };
-            readiness.map_err(|error| P::error(Part::Client, error.into()))?;
+            readiness.map_err(|error| P::error(FailedPart::Client, error.into()))?;
             let mut copy = None;
             if let Some(deadline) = &history.deadline {
                 deadline.write(request, history.attempts);
             }
             let keep = |request: &Request<B>| copy = RetryCopy::of(request);
-            let left = this.policy.leave(this.wait.as_mut(), request, service, history, keep, cx);
+            let left = this.policy.admit_after_wait(this.wait.as_mut(), request, service, history, keep, cx);
             let Some(permit) = left else {
-                give_readiness_back(service, this.touched);
+                give_readiness_back(service, this.was_polled);
                 history.delayed = false;
                 continue;
             };
             let permit = permit?;
-            let Some(queued) = this.queued.take() else { already_sent() };
-            let QueuedRequest { request, mut service, mut history } = *queued;
+            let Some(pending) = this.pending.take() else { already_sent() };
+            let PendingRequest { request, mut service, mut history } = *pending;
             history.attempts = history.attempts.saturating_add(1);
             let response = service.call(request);
             let copy = copy.map(|copy| (copy, service));
@@ -136,8 +139,8 @@ where
 }
 
 /// Replaces a service that may hold readiness with a fresh clone.
-fn give_readiness_back<S: Clone>(service: &mut S, touched: &mut bool) {
-    if std::mem::take(touched) {
+fn give_readiness_back<S: Clone>(service: &mut S, was_polled: &mut bool) {
+    if std::mem::take(was_polled) {
         *service = service.clone();
     }
 }

@@ -25,7 +25,7 @@ use super::{
         Renewed, Slot, Stated,
     },
 };
-use crate::{Credentials, TokenError, TokenErrorKind, api::limits::RateLimits, observe, token::IssuedToken};
+use crate::{Credentials, TokenError, TokenErrorKind, api::limits::StatedLimits, observe, token::IssuedToken};
 
 /// A token in the store is adopted only if it is valid for at least this long.
 const LEAST_REMAINING: Duration = Duration::from_secs(2);
@@ -381,11 +381,11 @@ impl Member {
     }
 
     /// Reports to the store whether a retry with the fleet's token `generation` was accepted
-    /// (`cured`) or refused. A `generation` of zero is a token that the fleet does not have, and is
-    /// not reported.
-    pub(crate) fn judge(self: &Arc<Self>, generation: u64, cured: bool) {
+    /// (`effective`) or refused. A `generation` of zero is a token that the fleet does not have, and
+    /// is not reported.
+    pub(crate) fn report_retry(self: &Arc<Self>, generation: u64, effective: bool) {
         let Some(slot) = self.known().slot.clone().filter(|_| generation > 0) else { return };
-        let mut ask = JudgeAsk::new(generation, cured);
+        let mut ask = JudgeAsk::new(generation, effective);
         ask.within = self.fleet.deadline();
         let fleet = self.fleet.clone();
         detach(async move {
@@ -592,7 +592,7 @@ impl Lease {
     }
 
     /// Records that the head of the response has arrived.
-    pub(super) fn record_answer(&mut self, limits: &RateLimits) {
+    pub(super) fn record_answer(&mut self, limits: &StatedLimits) {
         self.progress = Progress::Answered;
         self.member.record_fetch(self.fence, self.sent, self.progress);
         self.stated = limits.remaining.map(|remaining| Stated {

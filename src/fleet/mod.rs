@@ -55,7 +55,7 @@ mod store;
 pub use self::redis::{RedisStore, RunScript, Script, ScriptReply};
 pub(crate) use self::{
     member::Member,
-    permits::{Fate, Next, Permits},
+    permits::{NextStep, PermitUse, Permits},
     share::FlightShare,
     state::random_number,
 };

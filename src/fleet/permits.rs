@@ -149,9 +149,9 @@ struct News {
     closed_until: Option<Instant>,
 }
 
-/// Fate of a request that left.
+/// Whether a request that was sent has used up its permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum PermitUse {
     /// The server may have counted it: it was answered, or given up.
     Counted,
     /// It did not reach the server.
@@ -160,7 +160,7 @@ pub(crate) enum Fate {
 
 /// What the gate is to do next.
 #[derive(Debug)]
-pub(crate) enum Next {
+pub(crate) enum NextStep {
     /// Make this exchange now, and pass its answer to [`Permits::exchanged`].
     Exchange(ExchangeAsk),
     /// Call [`Permits::next`] again at this time, or when something has changed.
@@ -214,7 +214,7 @@ impl Permits {
 
     /// Records that a request leaves. It takes a permit if the store answers and a permit is left.
     /// Returns whether it took a permit.
-    pub(crate) fn leave(&mut self, now: Instant) -> bool {
+    pub(crate) fn sent(&mut self, now: Instant) -> bool {
         let has_permit = self.connected && self.stock(now) > 0;
         self.stock -= u32::from(has_permit);
         // Usually at the end. Threads may take the gate's lock in another order than they read the
@@ -225,13 +225,13 @@ impl Permits {
     }
 
     /// Records the fate of the request that left at `sent_at`.
-    pub(crate) fn returned(&mut self, sent_at: Instant, fate: Fate, now: Instant) {
+    pub(crate) fn returned(&mut self, sent_at: Instant, permit_use: PermitUse, now: Instant) {
         // A request whose response was late has been counted already.
         let Ok(at) = self.in_flight.binary_search(&sent_at) else { return };
         self.in_flight.remove(at);
-        match fate {
-            Fate::NotSent => self.stock += 1,
-            Fate::Counted => self.count(now),
+        match permit_use {
+            PermitUse::NotSent => self.stock += 1,
+            PermitUse::Counted => self.count(now),
         }
         self.tell_since.get_or_insert(now);
     }
@@ -371,11 +371,11 @@ impl Permits {
 
     /// What is to be done now, if `line` requests wait for a permit. `number` gives the exchange
     /// its number, if there is one.
-    pub(crate) fn next(&mut self, line: u32, process: u64, number: impl FnOnce() -> u64, now: Instant) -> Next {
+    pub(crate) fn next(&mut self, line: u32, process: u64, number: impl FnOnce() -> u64, now: Instant) -> NextStep {
         match self.due(line, now) {
-            None => Next::Idle,
-            Some(at) if at > now => Next::At(at),
-            Some(_) => Next::Exchange(self.exchange(line, process, number(), now)),
+            None => NextStep::Idle,
+            Some(at) if at > now => NextStep::At(at),
+            Some(_) => NextStep::Exchange(self.exchange(line, process, number(), now)),
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::member::{AloneFetch, Lease, Member, Turn};
-use crate::{Credentials, TokenError, api::limits::RateLimits, observe, token::IssuedToken};
+use crate::{Credentials, TokenError, api::limits::StatedLimits, observe, token::IssuedToken};
 
 /// The part of `token_timeout` that a flight waits for the fetch of another process.
 const PATIENCE: f64 = 0.75;
@@ -88,7 +88,7 @@ impl FlightShare {
     }
 
     /// Records that the head of the response has arrived.
-    pub(crate) fn record_answer(&self, limits: &RateLimits) {
+    pub(crate) fn record_answer(&self, limits: &StatedLimits) {
         match &mut *self.held() {
             Held::Lease(lease) => lease.record_answer(limits),
             Held::Alone(fetch) => fetch.record_answer(),

@@ -11,7 +11,7 @@
 //!    [bounded](in_proportion) by the time for which the server has refused.
 //! 3. After a closing the gate opens by degrees (*slow start*): one request may be in flight, and
 //!    one more after each success, until the queue is empty. A request without a response holds up
-//!    the next request for [`PATIENCE`] at most.
+//!    the next request for [`PROBE_TIMEOUT`] at most.
 //! 4. A refusal uses up a retry of its request in two cases only: if it is the first refusal of the
 //!    request, or if the request was the first to be sent after a time that the server had stated.
 //!    Every other refused request was a probe of the gate, which uses up no retry. If the server
@@ -21,12 +21,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::queue::PATIENCE;
-use crate::api::limits::RateLimits;
+use crate::api::limits::StatedLimits;
 
 /// The wait in place of a stated wait of zero. The vendor advises it for a refusal whose reset is
 /// imminent.
 const SHORTEST_ASKED: Duration = Duration::from_secs(1);
+
+/// How long a request that probes the gate, or a window, may hold up the next request.
+pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The first step of the exponential delay.
 const BASE: Duration = Duration::from_secs(1);
@@ -38,7 +40,7 @@ const LONGEST_STEP: Duration = Duration::from_secs(60);
 /// A jitter of a tenth of the wait spreads the processes of a fleet. A jitter above a second would
 /// waste too much of a window.
 const JITTER_DIVISOR: u32 = 10;
-const MOST_JITTER: Duration = Duration::from_secs(1);
+const MAX_JITTER: Duration = Duration::from_secs(1);
 
 /// The mark of a request in flight, which matches its response to its epoch.
 ///
@@ -46,9 +48,9 @@ const MOST_JITTER: Duration = Duration::from_secs(1);
 /// request was the first to be sent after a closing whose end the server had stated. The other bits
 /// are the epoch: the number of closings so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ticket(u64);
+pub(super) struct EpochTag(u64);
 
-impl Ticket {
+impl EpochTag {
     const TRUSTS_SERVER: u64 = 1;
 
     #[inline]
@@ -84,7 +86,7 @@ pub(super) struct Cooldown {
     /// Whether the server stated `closed_until`.
     stated: bool,
     /// The gate has closed, and no request has been sent since.
-    is_news: bool,
+    next_is_first: bool,
     epoch: u64,
     /// The number of closings since the last success for which the server stated no time.
     refusals: u32,
@@ -101,11 +103,11 @@ pub(super) struct Cooldown {
 impl Cooldown {
     /// Returns the time until which the next request has to wait. `None` if it may be sent.
     #[inline]
-    pub(super) fn wait(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn held_until(&self, now: Instant) -> Option<Instant> {
         if let Some(until) = self.closed_until(now) {
             return Some(until);
         }
-        let held_until = self.last_sent.map(|sent| sent + PATIENCE).filter(|until| *until > now)?;
+        let held_until = self.last_sent.map(|sent| sent + PROBE_TIMEOUT).filter(|until| *until > now)?;
         self.slow_start_limit.is_some_and(|most| self.in_flight >= most).then_some(held_until)
     }
 
@@ -120,26 +122,26 @@ impl Cooldown {
         self.in_flight > 0 && self.closed_until(now).is_none()
     }
 
-    /// Records that a request is sent. Returns its ticket, and whether it is the first request
+    /// Records that a request is sent. Returns its tag, and whether it is the first request
     /// since the gate closed.
     #[inline]
-    pub(super) fn sent(&mut self, now: Instant) -> (Ticket, bool) {
-        let is_first = std::mem::take(&mut self.is_news);
+    pub(super) fn sent(&mut self, now: Instant) -> (EpochTag, bool) {
+        let is_first = std::mem::take(&mut self.next_is_first);
         let trusts_server = is_first && self.stated;
         self.closed_until = None;
         self.in_flight += 1;
         self.last_sent = Some(now);
-        (Ticket::new(self.epoch, trusts_server), is_first)
+        (EpochTag::new(self.epoch, trusts_server), is_first)
     }
 
     /// Records the outcome of a request that was not refused. If it was lost, it was not
     /// `accepted`. `is_last` says that the queue is empty.
     #[inline]
-    pub(super) fn returned(&mut self, ticket: Ticket, accepted: bool, is_last: bool) {
+    pub(super) fn returned(&mut self, tag: EpochTag, accepted: bool, is_last: bool) {
         if accepted {
             self.refused_since = None;
         }
-        if ticket.is_of(self.epoch) {
+        if tag.is_of(self.epoch) {
             self.in_flight = self.in_flight.saturating_sub(1);
             if accepted {
                 self.refusals = 0;
@@ -148,16 +150,16 @@ impl Cooldown {
         }
     }
 
-    /// Whether a refusal of a request with this ticket is the first refusal of its epoch.
-    pub(super) fn is_news(&self, ticket: Ticket) -> bool {
-        ticket.is_of(self.epoch)
+    /// Whether a refusal of a request with this tag is the first refusal of its epoch.
+    pub(super) fn is_first_of_epoch(&self, tag: EpochTag) -> bool {
+        tag.is_of(self.epoch)
     }
 
     /// Records a refusal. `asked` is the wait that the server states. `found` is when the limiter
     /// expects the server to accept again.
     pub(super) fn refused(
         &mut self,
-        ticket: Ticket,
+        tag: EpochTag,
         asked: Option<Duration>,
         found: Option<Instant>,
         max_wait: Duration,
@@ -170,14 +172,14 @@ impl Cooldown {
             _ => now,
         };
         self.refused_since = Some((since, now));
-        let is_news = self.is_news(ticket);
+        let is_first_of_epoch = self.is_first_of_epoch(tag);
         let is_closed_until = |until: Instant| self.closed_until.is_some_and(|closed| closed >= until);
         let wait = match (asked, found) {
-            (Some(asked), _) if is_news || !is_closed_until(now + asked.min(max_wait)) => {
+            (Some(asked), _) if is_first_of_epoch || !is_closed_until(now + asked.min(max_wait)) => {
                 Some(with_jitter(asked, max_wait, share))
             }
-            (None, Some(found)) if is_news => Some(found.saturating_duration_since(now).min(max_wait)),
-            (None, None) if is_news => {
+            (None, Some(found)) if is_first_of_epoch => Some(found.saturating_duration_since(now).min(max_wait)),
+            (None, None) if is_first_of_epoch => {
                 let most = max_wait.min(in_proportion(now.saturating_duration_since(since)));
                 Some(exponential(self.refusals, BASE, most, share))
             }
@@ -189,7 +191,7 @@ impl Cooldown {
             }
             self.closed_until = self.closed_until.max(Some(now + wait));
             self.stated = asked.is_some();
-            self.is_news = true;
+            self.next_is_first = true;
             self.epoch = self.epoch.wrapping_add(1);
             self.slow_start_limit = Some(1);
             self.in_flight = 0;
@@ -198,7 +200,7 @@ impl Cooldown {
         Closing { wait, too_long }
     }
 
-    /// Whether requests may be sent without a ticket.
+    /// Whether requests may be sent without a tag.
     #[inline]
     pub(super) fn is_wide_open(&self) -> bool {
         // A closed gate has a slow-start limit too.
@@ -221,7 +223,7 @@ impl Cooldown {
 }
 
 /// Returns the wait that a refusal states, or `None` if it states no wait.
-pub(crate) fn asked(limits: &RateLimits) -> Option<Duration> {
+pub(crate) fn asked_wait(limits: &StatedLimits) -> Option<Duration> {
     let until_reset = || limits.reset_after.map(|reset| reset.saturating_add(limits.reset_margin));
     let asked = limits.retry_after.or_else(until_reset)?;
     // A stated fraction of a second counts as stated.
@@ -230,7 +232,7 @@ pub(crate) fn asked(limits: &RateLimits) -> Option<Duration> {
 
 /// Returns the wait that the server asked for, with jitter added, but at most `max_wait`.
 pub(crate) fn with_jitter(asked: Duration, max_wait: Duration, share: f64) -> Duration {
-    let most = (asked / JITTER_DIVISOR).min(MOST_JITTER);
+    let most = (asked / JITTER_DIVISOR).min(MAX_JITTER);
     asked.saturating_add(most.mul_f64(share)).min(max_wait)
 }
 

@@ -6,35 +6,35 @@ use std::{sync::Arc, task::Waker};
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use super::{Entered, Gate, Outcome, QueuePosition, SendRecord, Settings, Turn};
-use crate::api::limits::RateLimits;
+use super::{CountedAdmission, Gate, LimitSettings, Outcome, QueuePosition, SendRecord, WaiterStatus};
+use crate::api::limits::StatedLimits;
 
 /// The decision on a newcomer.
 #[derive(Debug)]
-pub(crate) enum Entry {
+pub(crate) enum Admission {
     Send(InFlightGuard),
     /// Boxed, because it is rare and large: a small result is cheaper to move for requests that are
     /// sent.
     Wait(Box<QueueGuard>),
 }
 
-impl Entry {
+impl Admission {
     /// Decides on a newcomer at `gate`.
     #[inline]
     pub(crate) fn at(gate: Arc<Gate>) -> Self {
-        if let Some(record) = gate.enter_uncounted() {
+        if let Some(record) = gate.admit_uncounted() {
             return Self::Send(InFlightGuard { gate, record: Some(record) });
         }
-        match gate.enter_counted(Instant::now()) {
-            Entered::Send(record) => Self::Send(InFlightGuard { gate, record: Some(record) }),
-            Entered::Wait(position) => Self::Wait(Box::new(QueueGuard { gate, position, queued: true })),
+        match gate.admit_counted(Instant::now()) {
+            CountedAdmission::Send(record) => Self::Send(InFlightGuard { gate, record: Some(record) }),
+            CountedAdmission::Wait(position) => Self::Wait(Box::new(QueueGuard { gate, position, queued: true })),
         }
     }
 }
 
-/// The effect of a refusal on its request.
+/// A request that the server refused, and how it may go on.
 #[derive(Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct RefusedRequest {
     /// The position in which the request may wait for its next attempt.
     pub(crate) queue: QueueGuard,
     /// The refusal goes to the caller, because the server asks for more than `max_wait`, or has
@@ -60,15 +60,15 @@ impl InFlightGuard {
     #[inline]
     pub(crate) fn accepted(&mut self, headers: &HeaderMap) {
         // Most responses state no limit. The clock is not read for them.
-        self.returned(|| Outcome::Accepted(RateLimits::are_in(headers).then(|| read(headers))));
+        self.returned(|| Outcome::Accepted(StatedLimits::are_in(headers).then(|| read(headers))));
     }
 
     /// Records a refusal. `first` says that it is the first refusal of this request.
-    pub(crate) fn refused(mut self, headers: &HeaderMap, first: bool) -> Refusal {
+    pub(crate) fn refused(mut self, headers: &HeaderMap, first: bool) -> RefusedRequest {
         let record = self.record.take().unwrap_or_default();
         let limits = read(headers);
         let refused = self.gate.refused(record, &limits);
-        Refusal {
+        RefusedRequest {
             uses_retry: first || record.trusts_server(),
             too_long: refused.too_long,
             queue: self.requeue(refused.position),
@@ -85,7 +85,7 @@ impl InFlightGuard {
 
     /// Returns the settings of the layer.
     #[inline]
-    pub(crate) fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &LimitSettings {
         self.gate.settings()
     }
 
@@ -108,8 +108,8 @@ impl Drop for InFlightGuard {
     }
 }
 
-fn read(headers: &HeaderMap) -> RateLimits {
-    RateLimits::read(headers, std::time::SystemTime::now())
+fn read(headers: &HeaderMap) -> StatedLimits {
+    StatedLimits::read(headers, std::time::SystemTime::now())
 }
 
 /// Guard of a request in the queue, or about to join it. A dropped guard leaves the queue.
@@ -130,14 +130,13 @@ impl QueueGuard {
         }
     }
 
-    /// Joins the queue, and returns whether it is the turn of this request.
-    pub(crate) fn turn(&mut self, now: Instant, waker: &Waker) -> Turn {
+    /// Joins the queue, and returns what this request may do.
+    pub(crate) fn check(&mut self, now: Instant, waker: &Waker) -> WaiterStatus {
         self.join(waker);
-        self.gate.turn(self.position, now, waker)
+        self.gate.check(self.position, now, waker)
     }
 
-    /// Takes the turn, if it is still the turn of this request. Otherwise the request is in the
-    /// queue afterwards.
+    /// Sends this request, if it may still be sent. Otherwise it is in the queue afterwards.
     pub(crate) fn try_send(&mut self, now: Instant, waker: &Waker) -> Option<InFlightGuard> {
         let record = self.gate.try_send(self.position, now, waker)?;
         self.queued = false;
@@ -145,7 +144,7 @@ impl QueueGuard {
     }
 
     /// Returns the settings of the layer.
-    pub(crate) fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &LimitSettings {
         self.gate.settings()
     }
 }

@@ -60,43 +60,44 @@ use tokio::time::Instant;
 pub use self::{budget::RetryBudget, class::RequestClass};
 pub(crate) use self::{
     class::RequestClassifier,
-    guards::{Entry, InFlightGuard, QueueGuard},
+    guards::{Admission, InFlightGuard, QueueGuard},
     registry::GateRegistry,
-    settings::{Allowance, Settings},
+    settings::{LimitSettings, RateLimit},
 };
 use self::{
-    cooldown::{Cooldown, Ticket},
+    cooldown::{Cooldown, EpochTag},
     limiter::{Limiter, Outcome},
     notice::Notice,
-    queue::{Afterwards, Look, PATIENCE, Queue, QueuePosition},
+    queue::{DeferredWakers, HEAD_TIMEOUT, HeadStatus, Queue, QueuePosition},
 };
-use crate::{api::limits::RateLimits, observe};
+use crate::{api::limits::StatedLimits, observe};
 
 /// The lowest bit of `state` says whether requests are counted. The bits above it are the epoch.
 const COUNTED: u64 = 1;
 
 /// The decision on a newcomer.
 #[derive(Debug)]
-enum Entered {
+enum CountedAdmission {
     Send(SendRecord),
     Wait(QueuePosition),
 }
 
-/// The state of a waiter's turn.
+/// What a waiter may do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum WaiterStatus {
     /// The waiter looks again at this time, or when it is woken.
     Wait(Instant),
     /// The waiter is the head and may send.
     Send,
-    /// The waiter missed its turn and was removed from the queue. It may still try to send.
+    /// The waiter was the head, did not send, and was removed from the queue. It may still try to
+    /// send.
     Evicted,
 }
 
 /// The record of a request that was sent.
 #[derive(Clone, Copy, Debug, Default)]
 struct SendRecord {
-    ticket: Ticket,
+    tag: EpochTag,
     /// The number in the queue and the time of sending. `None` if the request is not counted.
     counted: Option<(u64, Instant)>,
 }
@@ -108,13 +109,13 @@ impl SendRecord {
     }
 
     fn trusts_server(&self) -> bool {
-        self.ticket.trusts_server()
+        self.tag.trusts_server()
     }
 }
 
-/// The effect of a refusal on its request.
+/// The record of a request that the server refused.
 #[derive(Clone, Copy, Debug)]
-struct Refused {
+struct RefusedPosition {
     /// The position in the queue in which the refused request may wait.
     position: QueuePosition,
     too_long: bool,
@@ -123,7 +124,7 @@ struct Refused {
 /// The gate of one class of requests to one authority.
 pub(crate) struct Gate {
     state: AtomicU64,
-    settings: Arc<Settings>,
+    settings: Arc<LimitSettings>,
     parts: Mutex<Parts>,
     #[cfg(feature = "fleet")]
     fleet: Option<shared::Fleet>,
@@ -147,16 +148,16 @@ struct Parts {
 impl Parts {
     /// Returns the time until which the head has to wait. `None` if it may send.
     #[inline]
-    fn wait(&mut self, now: Instant) -> Option<Instant> {
-        if let Some(closed) = self.cooldown.wait(now) {
+    fn held_until(&mut self, now: Instant) -> Option<Instant> {
+        if let Some(closed) = self.cooldown.held_until(now) {
             return Some(closed);
         }
         let limiter = self.limiter.as_mut()?;
         #[cfg(feature = "fleet")]
         if let Some(pace) = &mut self.pace {
-            return pace.wait(limiter, now);
+            return pace.held_until(limiter, now);
         }
-        limiter.wait(now)
+        limiter.held_until(now)
     }
 
     /// Returns whether a newcomer may be sent at once.
@@ -168,12 +169,12 @@ impl Parts {
         if let Some(limiter) = self.limiter.as_mut().filter(|_| self.cooldown.closed_until(now).is_none()) {
             limiter.forget_unused(now);
         }
-        self.wait(now).is_none()
+        self.held_until(now).is_none()
     }
 
     /// Wakes the waiters that a change may affect.
-    fn wake(&mut self, now: Instant, after: &mut Afterwards) {
-        if self.queue.len() > 1 && self.wait(now).is_none() {
+    fn wake(&mut self, now: Instant, after: &mut DeferredWakers) {
+        if self.queue.len() > 1 && self.held_until(now).is_none() {
             self.queue.wake_to_send(now, after);
         } else {
             self.queue.wake_head(after);
@@ -184,7 +185,7 @@ impl Parts {
     /// whether a notice is due now. A closed gate needs no notice here, since its closing was
     /// logged.
     fn held(&mut self, now: Instant, until: Instant) -> (Instant, bool) {
-        if self.cooldown.wait(now).is_some() {
+        if self.cooldown.held_until(now).is_some() {
             return (until, false);
         }
         match self.notice.held(now, until) {
@@ -205,8 +206,8 @@ impl Parts {
             pace.sent(now);
         }
         self.queue.sent();
-        let (ticket, is_first) = self.cooldown.sent(now);
-        (SendRecord { ticket, counted: Some((number, now)) }, is_first)
+        let (tag, is_first) = self.cooldown.sent(now);
+        (SendRecord { tag, counted: Some((number, now)) }, is_first)
     }
 
     /// Returns the number of the record, or a new number.
@@ -223,8 +224,8 @@ impl Parts {
 }
 
 impl Gate {
-    fn new(class: RequestClass, settings: Arc<Settings>) -> Self {
-        let limiter = settings.pacing.then(|| Limiter::new(settings.allowance, class.is_paced(), settings.max_wait));
+    fn new(class: RequestClass, settings: Arc<LimitSettings>) -> Self {
+        let limiter = settings.pacing.then(|| Limiter::new(settings.rate_limit, class.is_paced(), settings.max_wait));
         let mut parts = Parts { limiter, ..Parts::default() };
         let counted = !parts.is_free(Instant::now());
         Self {
@@ -239,43 +240,43 @@ impl Gate {
     /// Returns the settings of the layer. The gate holds them, so that a request needs only a
     /// handle to its gate.
     #[inline]
-    fn settings(&self) -> &Settings {
+    fn settings(&self) -> &LimitSettings {
         &self.settings
     }
 
     /// Admits a newcomer without counting it, if requests need not be counted.
     #[inline]
-    fn enter_uncounted(&self) -> Option<SendRecord> {
+    fn admit_uncounted(&self) -> Option<SendRecord> {
         // Relaxed, because the flag guards no other memory. A request that just misses a closing is
         // like a request that was sent just before the closing.
         let state = self.state.load(Ordering::Relaxed);
-        (state & COUNTED == 0).then(|| SendRecord { ticket: Ticket::new(state >> 1, false), counted: None })
+        (state & COUNTED == 0).then(|| SendRecord { tag: EpochTag::new(state >> 1, false), counted: None })
     }
 
     /// Counts a newcomer, and sends it or puts it in the queue.
-    fn enter_counted(&self, now: Instant) -> Entered {
+    fn admit_counted(&self, now: Instant) -> CountedAdmission {
         let (mut parts, now) = self.lock_at(now);
         let number = parts.queue.take_number();
         if parts.admits_newcomer(now) {
             let (record, is_first) = parts.send(number, now);
             drop(parts);
             if is_first {
-                self.tell_opened(record);
+                self.report_opened(record);
             }
-            return Entered::Send(record);
+            return CountedAdmission::Send(record);
         }
         let position = QueuePosition { newcomer: true, number };
-        let mut after = Afterwards::default();
+        let mut after = DeferredWakers::default();
         parts.queue.insert(position, Waker::noop().clone(), &mut after);
         drop(parts);
         after.run();
         self.drive();
-        Entered::Wait(position)
+        CountedAdmission::Wait(position)
     }
 
     /// Puts `position` in the queue.
     fn join(&self, position: QueuePosition, waker: &Waker) {
-        let (waker, mut after) = (waker.clone(), Afterwards::default());
+        let (waker, mut after) = (waker.clone(), DeferredWakers::default());
         let (mut parts, now) = self.lock_at(Instant::now());
         parts.queue.insert(position, waker, &mut after);
         self.publish(&mut parts, now);
@@ -284,29 +285,29 @@ impl Gate {
         self.drive();
     }
 
-    /// Returns whether it is the turn of `position`, which has joined the queue before.
-    fn turn(&self, position: QueuePosition, now: Instant, waker: &Waker) -> Turn {
-        let (waker, mut after) = (waker.clone(), Afterwards::default());
+    /// Returns what the waiter at `position` may do. It has joined the queue before.
+    fn check(&self, position: QueuePosition, now: Instant, waker: &Waker) -> WaiterStatus {
+        let (waker, mut after) = (waker.clone(), DeferredWakers::default());
         let (mut parts, now) = self.lock_at(now);
         let mut told = None;
-        let turn = if !parts.queue.renew(position, waker, &mut after) {
-            Turn::Evicted
-        } else if let Some(at) = parts.wait(now) {
+        let status = if !parts.queue.renew(position, waker, &mut after) {
+            WaiterStatus::Evicted
+        } else if let Some(at) = parts.held_until(now) {
             parts.queue.hold(at);
             if parts.queue.is_head(position) {
                 let (look_again, is_told) = parts.held(now, at);
                 told = is_told.then(|| (parts.queue.len(), at.saturating_duration_since(now)));
-                Turn::Wait(look_again)
+                WaiterStatus::Wait(look_again)
             } else {
                 // A response may let the head send before `at`.
-                let look_again = if parts.cooldown.may_open_early(now) { at.min(now + PATIENCE) } else { at };
-                Turn::Wait(look_again + parts.queue.patience_of(position))
+                let look_again = if parts.cooldown.may_open_early(now) { at.min(now + HEAD_TIMEOUT) } else { at };
+                WaiterStatus::Wait(look_again + parts.queue.head_timeout_for(position))
             }
         } else {
-            match parts.queue.look(position, now, &mut after) {
-                Look::Head => Turn::Send,
-                Look::Behind(until) => Turn::Wait(until),
-                Look::Evicted => Turn::Evicted,
+            match parts.queue.check_head(position, now, &mut after) {
+                HeadStatus::Head => WaiterStatus::Send,
+                HeadStatus::Behind(until) => WaiterStatus::Wait(until),
+                HeadStatus::Evicted => WaiterStatus::Evicted,
             }
         };
         drop(parts);
@@ -315,15 +316,15 @@ impl Gate {
             observe::requests_held_back(waiting, wait);
         }
         self.drive();
-        turn
+        status
     }
 
-    /// Sends the request of `position`, if it is still its turn. Otherwise `position` is in the
+    /// Sends the request of `position`, if it may still be sent. Otherwise `position` is in the
     /// queue afterwards.
     fn try_send(&self, position: QueuePosition, now: Instant, waker: &Waker) -> Option<SendRecord> {
-        let (waker, mut after) = (waker.clone(), Afterwards::default());
+        let (waker, mut after) = (waker.clone(), DeferredWakers::default());
         let (mut parts, now) = self.lock_at(now);
-        if !parts.queue.is_head(position) || parts.wait(now).is_some() {
+        if !parts.queue.is_head(position) || parts.held_until(now).is_some() {
             parts.queue.insert(position, waker, &mut after);
             drop(parts);
             after.run();
@@ -339,14 +340,14 @@ impl Gate {
         drop(waker);
         after.run();
         if is_first {
-            self.tell_opened(record);
+            self.report_opened(record);
         }
         Some(record)
     }
 
     /// Removes `position` from the queue.
     fn leave(&self, position: QueuePosition) {
-        let mut after = Afterwards::default();
+        let mut after = DeferredWakers::default();
         let (mut parts, now) = self.lock_at(Instant::now());
         if parts.queue.remove(position, &mut after) {
             parts.wake(now, &mut after);
@@ -359,11 +360,11 @@ impl Gate {
 
     /// Records the outcome of a counted request that was not refused. The outcome may be `Lost`.
     fn returned(&self, record: SendRecord, outcome: Outcome) {
-        let SendRecord { ticket, counted: Some((_, sent_at)) } = record else { return };
-        let mut after = Afterwards::default();
+        let SendRecord { tag, counted: Some((_, sent_at)) } = record else { return };
+        let mut after = DeferredWakers::default();
         let (mut parts, now) = self.lock_at(Instant::now());
         let is_last = parts.queue.is_empty();
-        parts.cooldown.returned(ticket, matches!(outcome, Outcome::Accepted(_)), is_last);
+        parts.cooldown.returned(tag, matches!(outcome, Outcome::Accepted(_)), is_last);
         #[cfg(feature = "fleet")]
         if let Some(pace) = &mut parts.pace {
             pace.returned(&outcome, sent_at, now);
@@ -390,22 +391,22 @@ impl Gate {
     }
 
     /// Records a refusal, which closes the gate.
-    fn refused(&self, record: SendRecord, limits: &RateLimits) -> Refused {
-        let mut after = Afterwards::default();
+    fn refused(&self, record: SendRecord, limits: &StatedLimits) -> RefusedPosition {
+        let mut after = DeferredWakers::default();
         let max_wait = self.settings.max_wait;
         let (mut guard, now) = self.lock_at(Instant::now());
         let parts = &mut *guard;
         let number = parts.number_of(record);
         let sent_at = record.counted.map_or(now, |(_, sent_at)| sent_at);
-        let is_news = parts.cooldown.is_news(record.ticket);
+        let is_first_of_epoch = parts.cooldown.is_first_of_epoch(record.tag);
         let found = parts.limiter.as_mut().and_then(|limiter| {
             if !record.is_counted() {
                 limiter.sent(now);
             }
-            limiter.returned(Outcome::Refused { limits: *limits, is_news }, sent_at, now, fastrand::f64)
+            limiter.returned(Outcome::Refused { limits: *limits, is_first_of_epoch }, sent_at, now, fastrand::f64)
         });
-        let asked = cooldown::asked(limits);
-        let closing = parts.cooldown.refused(record.ticket, asked, found, max_wait, now, fastrand::f64());
+        let asked = cooldown::asked_wait(limits);
+        let closing = parts.cooldown.refused(record.tag, asked, found, max_wait, now, fastrand::f64());
         #[cfg(feature = "fleet")]
         if let Some(pace) = &mut parts.pace {
             pace.refused(limits, closing.wait, sent_at, now);
@@ -420,7 +421,7 @@ impl Gate {
         if let Some(wait) = closing.wait {
             observe::gate_closed(wait);
         }
-        Refused { position: QueuePosition { newcomer: false, number }, too_long: closing.too_long }
+        RefusedPosition { position: QueuePosition { newcomer: false, number }, too_long: closing.too_long }
     }
 
     /// Whether this gate holds no information, so that it can be removed.
@@ -464,7 +465,7 @@ impl Gate {
     /// Called without the lock, because a subscriber may run any code. If it panics, the request is
     /// never sent.
     #[cold]
-    fn tell_opened(&self, record: SendRecord) {
+    fn report_opened(&self, record: SendRecord) {
         if let Err(panic) = catch_unwind(observe::gate_opened) {
             self.returned(record, Outcome::NotSent);
             resume_unwind(panic);

@@ -6,12 +6,12 @@ use std::{collections::BTreeMap, mem, task::Waker, time::Duration};
 use tokio::time::Instant;
 
 /// How long the head may block the queue if it may send but does not.
-pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long each further head may block the queue, until a request is sent. A thousand waiters that
 /// never send thus block the queue little longer than one such waiter. A head that is removed too
 /// early keeps its number, so it loses nothing.
-const HURRY: Duration = Duration::from_millis(1);
+const NEXT_HEAD_TIMEOUT: Duration = Duration::from_millis(1);
 
 /// The further back a waiter is, the more rarely it looks at the head. From this position on, all
 /// waiters look equally rarely.
@@ -30,8 +30,8 @@ struct Waiter {
     waker: Waker,
 }
 
-/// The state of a waiter's turn, from the view of the queue.
-pub(super) enum Look {
+/// What a waiter finds at the head of the queue.
+pub(super) enum HeadStatus {
     /// The waiter is the head.
     Head,
     /// The waiter looks again at this time, in case the head has still not sent.
@@ -43,13 +43,13 @@ pub(super) enum Look {
 /// The wakers to drop and to wake after the lock is released.
 #[must_use]
 #[derive(Default)]
-pub(super) struct Afterwards {
+pub(super) struct DeferredWakers {
     dropped: [Option<Waker>; 2],
     /// The wakers of the head and of the waiter behind it.
     woken: [Option<Waker>; 2],
 }
 
-impl Afterwards {
+impl DeferredWakers {
     fn keep(&mut self, waker: Option<Waker>) {
         let [first, second] = &mut self.dropped;
         // One operation replaces at most one waker and removes at most one waiter.
@@ -74,7 +74,7 @@ pub(super) struct Queue {
     /// The head, and the time since which, or from which on, it may send.
     overdue_since: Option<(QueuePosition, Instant)>,
     /// A head has been removed since the last request was sent.
-    hurried: bool,
+    head_was_evicted: bool,
 }
 
 impl Queue {
@@ -93,7 +93,7 @@ impl Queue {
     }
 
     /// Puts `position` in the queue, or replaces its waker.
-    pub(super) fn insert(&mut self, position: QueuePosition, waker: Waker, after: &mut Afterwards) {
+    pub(super) fn insert(&mut self, position: QueuePosition, waker: Waker, after: &mut DeferredWakers) {
         let replaced = self.waiters.insert(position, Waiter { waker });
         after.keep(replaced.map(|waiter| waiter.waker));
     }
@@ -104,12 +104,12 @@ impl Queue {
 
     /// Records that a request is sent.
     pub(super) fn sent(&mut self) {
-        self.hurried = false;
+        self.head_was_evicted = false;
     }
 
     /// Removes `position`, because its request is sent or dropped. Returns whether there is a new
     /// head, which the caller has to wake.
-    pub(super) fn remove(&mut self, position: QueuePosition, after: &mut Afterwards) -> bool {
+    pub(super) fn remove(&mut self, position: QueuePosition, after: &mut DeferredWakers) -> bool {
         let was_head = self.is_head(position);
         let removed = self.waiters.remove(&position);
         after.keep(removed.map(|waiter| waiter.waker));
@@ -117,26 +117,26 @@ impl Queue {
     }
 
     /// Wakes the head, because its reason to wait may have changed.
-    pub(super) fn wake_head(&mut self, after: &mut Afterwards) {
+    pub(super) fn wake_head(&mut self, after: &mut DeferredWakers) {
         self.wake(1, after);
     }
 
     /// Wakes the head, because it may send, and the waiter behind it, which removes the head if the
     /// head does not send.
-    pub(super) fn wake_to_send(&mut self, now: Instant, after: &mut Afterwards) {
+    pub(super) fn wake_to_send(&mut self, now: Instant, after: &mut DeferredWakers) {
         self.overdue_since(now);
         self.wake(2, after);
     }
 
     /// Wakes the first waiters. A woken waiter leaves a new waker when it looks again.
-    fn wake(&mut self, count: usize, after: &mut Afterwards) {
+    fn wake(&mut self, count: usize, after: &mut DeferredWakers) {
         for (woken, waiter) in after.woken.iter_mut().zip(self.waiters.values_mut()).take(count) {
             woken.get_or_insert_with(|| mem::replace(&mut waiter.waker, Waker::noop().clone()));
         }
     }
 
     /// Replaces the waker of `position`. Returns whether `position` is in the queue.
-    pub(super) fn renew(&mut self, position: QueuePosition, waker: Waker, after: &mut Afterwards) -> bool {
+    pub(super) fn renew(&mut self, position: QueuePosition, waker: Waker, after: &mut DeferredWakers) -> bool {
         let waiter = self.waiters.get_mut(&position);
         let is_there = waiter.is_some();
         let old = match waiter {
@@ -163,9 +163,14 @@ impl Queue {
     }
 
     /// Returns whether `position` is the head. The gate calls it only if the head may send. A head
-    /// that has not sent for [`PATIENCE`] is removed.
-    pub(super) fn look(&mut self, position: QueuePosition, now: Instant, after: &mut Afterwards) -> Look {
-        let Some((&head, _)) = self.waiters.first_key_value() else { return Look::Evicted };
+    /// that has not sent for [`HEAD_TIMEOUT`] is removed.
+    pub(super) fn check_head(
+        &mut self,
+        position: QueuePosition,
+        now: Instant,
+        after: &mut DeferredWakers,
+    ) -> HeadStatus {
+        let Some((&head, _)) = self.waiters.first_key_value() else { return HeadStatus::Evicted };
         let since = self.overdue_since(now).unwrap_or_else(|| {
             if head != position {
                 // The reason for the head's wait may end before the head's own timer fires.
@@ -174,24 +179,24 @@ impl Queue {
             now
         });
         if head == position {
-            return Look::Head;
+            return HeadStatus::Head;
         }
-        if now < since + self.patience() {
-            return Look::Behind(since + self.patience_of(position));
+        if now < since + self.head_timeout() {
+            return HeadStatus::Behind(since + self.head_timeout_for(position));
         }
         after.keep(self.waiters.remove(&head).map(|waiter| waiter.waker));
-        self.hurried = true;
-        self.look(position, now, after)
+        self.head_was_evicted = true;
+        self.check_head(position, now, after)
     }
 
-    fn patience(&self) -> Duration {
-        if self.hurried { HURRY } else { PATIENCE }
+    fn head_timeout(&self) -> Duration {
+        if self.head_was_evicted { NEXT_HEAD_TIMEOUT } else { HEAD_TIMEOUT }
     }
 
     /// Returns how long `position` waits before it removes the head.
-    pub(super) fn patience_of(&self, position: QueuePosition) -> Duration {
+    pub(super) fn head_timeout_for(&self, position: QueuePosition) -> Duration {
         let before = self.waiters.range(..position).take(FURTHEST).count();
-        let patience = self.patience();
-        patience + patience / 8 * u32::try_from(before).unwrap_or(u32::MAX)
+        let timeout = self.head_timeout();
+        timeout + timeout / 8 * u32::try_from(before).unwrap_or(u32::MAX)
     }
 }

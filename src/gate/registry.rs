@@ -13,27 +13,28 @@ use http::{
 };
 use tokio::time::Instant;
 
-use super::{Gate, RequestClass, Settings};
+use super::{Gate, LimitSettings, RequestClass};
 
 /// The number of gates at which idle gates are removed for the first time. Afterwards they are
 /// removed each time that the number has doubled.
-const SWEPT_FROM: usize = 1024;
+const FIRST_SWEEP: usize = 1024;
 
 /// The largest number of gates, since requests can name any number of authorities and classes. So
 /// many gates in use take some 50 MB.
-const MOST: usize = 65_536;
+const MAX_GATES: usize = 65_536;
 
 /// The number of slots of the cache. A gate in the cache is found without a lock and without a key.
-const CACHED: usize = 8;
+const CACHE_SLOTS: usize = 8;
 
 /// The gates of a layer. A gate is made when it is first needed.
 ///
 /// A gate is *idle* if it holds no information: its queue is empty, it counts no request, and it
-/// knows no limit. Idle gates are removed when there are many gates. If [`MOST`] gates are in use,
-/// each further request gets a gate of its own: it waits out its own refusals, and is paced alone.
+/// knows no limit. Idle gates are removed when there are many gates. If [`MAX_GATES`] gates are in
+/// use, each further request gets a gate of its own: it waits out its own refusals, and is paced
+/// alone.
 pub(crate) struct GateRegistry {
-    settings: Arc<Settings>,
-    cache: [ArcSwapOption<CachedGate>; CACHED],
+    settings: Arc<LimitSettings>,
+    cache: [ArcSwapOption<CachedGate>; CACHE_SLOTS],
     all: Mutex<Gates>,
 }
 
@@ -68,12 +69,12 @@ impl CachedGate {
 }
 
 impl GateRegistry {
-    pub(crate) fn new(settings: Settings) -> Self {
-        let all = Gates { by_key: HashMap::new(), swept_at: SWEPT_FROM };
+    pub(crate) fn new(settings: LimitSettings) -> Self {
+        let all = Gates { by_key: HashMap::new(), swept_at: FIRST_SWEEP };
         Self { settings: Arc::new(settings), cache: Default::default(), all: Mutex::new(all) }
     }
 
-    pub(crate) fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &LimitSettings {
         &self.settings
     }
 
@@ -112,9 +113,9 @@ impl GateRegistry {
             // A gate is cloned only under this lock or from another clone. So while the lock is
             // held, a gate that only the map holds gets no new user.
             all.by_key.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.is_idle(now));
-            all.swept_at = (2 * all.by_key.len()).clamp(SWEPT_FROM, MOST);
+            all.swept_at = (2 * all.by_key.len()).clamp(FIRST_SWEEP, MAX_GATES);
         }
-        if all.by_key.len() >= MOST {
+        if all.by_key.len() >= MAX_GATES {
             return Arc::new(Gate::new(key.class, Arc::clone(&self.settings)));
         }
         let gate = self.make(&key);
@@ -137,7 +138,7 @@ impl GateRegistry {
 /// neighbouring slots, so authorities are two slots apart.
 fn slot(uri: &Uri, class: RequestClass) -> usize {
     let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
-    (class.key() as usize).wrapping_add(authority.wrapping_mul(2)) % CACHED
+    (class.key() as usize).wrapping_add(authority.wrapping_mul(2)) % CACHE_SLOTS
 }
 
 fn normalised(uri: &Uri) -> Box<str> {

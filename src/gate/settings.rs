@@ -6,59 +6,59 @@ use super::{budget::RetryBudget, class::RequestClassifier};
 use crate::classify::Classifier;
 
 /// The vendor's advice.
-const MAX_RETRIES: u32 = 3;
+const DEFAULT_MAX_RETRIES: u32 = 3;
 
 /// Two of the vendor's windows.
-const MAX_WAIT: Duration = Duration::from_secs(120);
+const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(120);
 
 /// The documented limit of requests that change something.
-const DOCUMENTED: Allowance = Allowance { requests: 60, window: Duration::from_secs(60) };
+const DOCUMENTED_LIMIT: RateLimit = RateLimit { requests: 60, window: Duration::from_secs(60) };
 
 /// A limit: the number of requests in a window, and the length of the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Allowance {
+pub(crate) struct RateLimit {
     pub(crate) requests: u64,
     pub(crate) window: Duration,
 }
 
 /// The settings of one layer.
 #[derive(Clone)]
-pub(crate) struct Settings {
+pub(crate) struct LimitSettings {
     pub(crate) max_retries: u32,
     pub(crate) max_wait: Duration,
     pub(crate) classifier: RequestClassifier,
     pub(crate) responses: Classifier,
     pub(crate) budget: Option<Arc<dyn RetryBudget>>,
     pub(crate) pacing: bool,
-    pub(crate) allowance: Allowance,
+    pub(crate) rate_limit: RateLimit,
     #[cfg(feature = "fleet")]
     pub(crate) fleet: Option<crate::SharedState>,
 }
 
-impl Default for Settings {
+impl Default for LimitSettings {
     fn default() -> Self {
         Self {
-            max_retries: MAX_RETRIES,
-            max_wait: MAX_WAIT,
+            max_retries: DEFAULT_MAX_RETRIES,
+            max_wait: DEFAULT_MAX_WAIT,
             classifier: RequestClassifier::default(),
             responses: Classifier::default(),
             budget: None,
             pacing: true,
-            allowance: DOCUMENTED,
+            rate_limit: DOCUMENTED_LIMIT,
             #[cfg(feature = "fleet")]
             fleet: None,
         }
     }
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for LimitSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut fields = f.debug_struct("Settings");
+        let mut fields = f.debug_struct("LimitSettings");
         fields
             .field("max_retries", &self.max_retries)
             .field("max_wait", &self.max_wait)
             .field("pacing", &self.pacing)
-            .field("allowance", &self.allowance)
+            .field("rate_limit", &self.rate_limit)
             .field("classify", &self.classifier)
             .field("classify_responses", &self.responses)
             .field("retry_budget", &self.budget.is_some());

@@ -26,14 +26,14 @@ use tokio::{
 };
 
 use super::{
-    Gate, Parts, RequestClass, Settings,
+    Gate, LimitSettings, Parts, RequestClass,
     limiter::{Limiter, Outcome},
-    queue::Afterwards,
+    queue::DeferredWakers,
 };
 use crate::{
     SharedState,
-    api::limits::RateLimits,
-    fleet::{self, ExchangeAsk, Exchanged, Fate, Next, Permits, Stated},
+    api::limits::StatedLimits,
+    fleet::{self, ExchangeAsk, Exchanged, NextStep, PermitUse, Permits, Stated},
     observe,
 };
 
@@ -60,11 +60,11 @@ pub(super) struct SharedPace {
     driver: Option<Driver>,
     drivers: u64,
     /// Requests that left since the last exchange.
-    left: Left,
+    sent_counts: SentCounts,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Left {
+struct SentCounts {
     with_permit: u64,
     alone: u64,
 }
@@ -77,38 +77,38 @@ struct Driver {
     /// The latest time at which it has done so.
     due: Instant,
     /// The exchange that is under way.
-    asked: Option<Arc<ExchangeAsk>>,
+    exchange: Option<Arc<ExchangeAsk>>,
 }
 
 /// What a driver does next.
-enum Step {
+enum DriverStep {
     Exchange(Arc<ExchangeAsk>),
     Sleep(Instant),
     End,
 }
 
 impl SharedPace {
-    fn new(fleet: &SharedState, settings: &Settings) -> Self {
-        let limit = u32::try_from(settings.allowance.requests).unwrap_or(u32::MAX);
+    fn new(fleet: &SharedState, settings: &LimitSettings) -> Self {
+        let limit = u32::try_from(settings.rate_limit.requests).unwrap_or(u32::MAX);
         Self {
-            permits: Permits::new(limit, settings.allowance.window, fleet.expected_processes().unwrap_or(1)),
+            permits: Permits::new(limit, settings.rate_limit.window, fleet.expected_processes().unwrap_or(1)),
             member: fleet::random_number(),
-            longest_window: settings.max_wait.max(settings.allowance.window),
+            longest_window: settings.max_wait.max(settings.rate_limit.window),
             exchanges: 0,
             driver: None,
             drivers: 0,
-            left: Left::default(),
+            sent_counts: SentCounts::default(),
         }
     }
 
     /// Returns `None` if the next request may leave, otherwise when to ask again.
-    pub(super) fn wait(&mut self, limiter: &mut Limiter, now: Instant) -> Option<Instant> {
+    pub(super) fn held_until(&mut self, limiter: &mut Limiter, now: Instant) -> Option<Instant> {
         if let Some(until) = self.permits.closed_until(now) {
             return Some(until);
         }
         let is_connected = self.permits.is_connected();
         if !is_connected && !self.permits.is_retry_due(now) {
-            return limiter.wait(now).max(self.permits.share_used_until(now));
+            return limiter.held_until(now).max(self.permits.share_used_until(now));
         }
         if !is_connected || self.permits.stock(now) == 0 {
             // The driver wakes the head before then, unless it has to be superseded.
@@ -117,19 +117,19 @@ impl SharedPace {
         }
         let is_recovering = self.permits.is_recovering(now);
         let share = is_recovering.then(|| self.permits.share_used_until(now)).flatten();
-        limiter.rate_wait(now).max(share)
+        limiter.rate_held_until(now).max(share)
     }
 
     /// Records that a request leaves.
     pub(super) fn sent(&mut self, now: Instant) {
-        let with_permit = self.permits.leave(now);
-        *if with_permit { &mut self.left.with_permit } else { &mut self.left.alone } += 1;
+        let with_permit = self.permits.sent(now);
+        *if with_permit { &mut self.sent_counts.with_permit } else { &mut self.sent_counts.alone } += 1;
     }
 
     /// Records that a request ended with any outcome but a refusal.
     pub(super) fn returned(&mut self, outcome: &Outcome, sent_at: Instant, now: Instant) {
-        let fate = if matches!(outcome, Outcome::NotSent) { Fate::NotSent } else { Fate::Counted };
-        self.permits.returned(sent_at, fate, now);
+        let permit_use = if matches!(outcome, Outcome::NotSent) { PermitUse::NotSent } else { PermitUse::Counted };
+        self.permits.returned(sent_at, permit_use, now);
         if let Outcome::Accepted(Some(limits)) = outcome {
             self.learn(limits, now);
         }
@@ -137,15 +137,15 @@ impl SharedPace {
 
     /// Records that the server refused a request, and that the gate closed for `wait`, if it
     /// closed.
-    pub(super) fn refused(&mut self, limits: &RateLimits, wait: Option<Duration>, sent_at: Instant, now: Instant) {
-        self.permits.returned(sent_at, Fate::Counted, now);
+    pub(super) fn refused(&mut self, limits: &StatedLimits, wait: Option<Duration>, sent_at: Instant, now: Instant) {
+        self.permits.returned(sent_at, PermitUse::Counted, now);
         self.learn(limits, now);
         if let Some(wait) = wait {
             self.permits.refused(wait, now);
         }
     }
 
-    fn learn(&mut self, limits: &RateLimits, now: Instant) {
+    fn learn(&mut self, limits: &StatedLimits, now: Instant) {
         let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         if let Some(limit) = limits.limit.filter(|limit| *limit > 0) {
             let window = limits.window.map(|window| window.min(self.longest_window));
@@ -167,8 +167,8 @@ impl SharedPace {
 
     /// Drops the current driver, whose exchange ended without an answer or never began.
     fn give_up(&mut self, now: Instant) {
-        let asked = self.driver.take().and_then(|driver| driver.asked);
-        self.permits.unanswered(asked.as_deref(), now);
+        let exchange = self.driver.take().and_then(|driver| driver.exchange);
+        self.permits.unanswered(exchange.as_deref(), now);
     }
 }
 
@@ -179,9 +179,9 @@ impl Fleet {
         let now = Instant::now();
         let mut guard = gate.lock();
         let Parts { queue, pace: Some(pace), .. } = &mut *guard else { return };
-        let line = u32::try_from(queue.len()).unwrap_or(u32::MAX);
-        let due = pace.permits.due(line, now);
-        let mut after = Afterwards::default();
+        let queue_length = u32::try_from(queue.len()).unwrap_or(u32::MAX);
+        let due = pace.permits.due(queue_length, now);
+        let mut after = DeferredWakers::default();
         match &mut pace.driver {
             Some(driver) if now <= driver.due + GRACE => {
                 if due.is_some_and(|due| due < driver.acts_at) {
@@ -201,8 +201,8 @@ impl Fleet {
             Ok(runtime) => {
                 pace.drivers += 1;
                 let number = pace.drivers;
-                pace.driver = Some(Driver { number, acts_at: now, due: now + self.state.deadline(), asked: None });
-                Some((runtime, Running { gate: Weak::clone(&self.gate), number }))
+                pace.driver = Some(Driver { number, acts_at: now, due: now + self.state.deadline(), exchange: None });
+                Some((runtime, DriverTask { gate: Weak::clone(&self.gate), number }))
             }
             // Without a runtime the store cannot be asked.
             Err(_) => {
@@ -213,44 +213,44 @@ impl Fleet {
         };
         drop(guard);
         after.run();
-        if let Some((runtime, running)) = driver {
-            runtime.spawn(running.run());
+        if let Some((runtime, task)) = driver {
+            runtime.spawn(task.run());
         }
     }
 }
 
-/// A running driver. If it is dropped early, because its runtime stops or the store's code panics,
-/// another driver can take its place.
-struct Running {
+/// The task of a driver. If it is dropped early, because its runtime stops or the store's code
+/// panics, another driver can take its place.
+struct DriverTask {
     gate: Weak<Gate>,
     number: u64,
 }
 
-impl Running {
+impl DriverTask {
     async fn run(self) {
         loop {
             let Some(gate) = self.gate.upgrade() else { return };
             let Some(Fleet { state, name, wake, .. }) = &gate.fleet else { return };
             match gate.next_step(self.number, state.deadline()) {
-                Step::Exchange(ask) => {
+                DriverStep::Exchange(ask) => {
                     let answer = state.call("exchange", |store| store.exchange(name, &ask)).await;
                     gate.exchanged(self.number, &ask, answer);
                 }
-                Step::Sleep(until) => {
+                DriverStep::Sleep(until) => {
                     let wake = Arc::clone(wake);
                     drop(gate);
                     let _ = timeout_at(until, wake.notified()).await;
                 }
-                Step::End => return,
+                DriverStep::End => return,
             }
         }
     }
 }
 
-impl Drop for Running {
+impl Drop for DriverTask {
     fn drop(&mut self) {
         let Some(gate) = self.gate.upgrade() else { return };
-        let mut after = Afterwards::default();
+        let mut after = DeferredWakers::default();
         let mut guard = gate.lock();
         let Parts { queue, pace: Some(pace), .. } = &mut *guard else { return };
         if pace.driver.as_ref().is_some_and(|driver| driver.number == self.number) {
@@ -268,7 +268,7 @@ impl Gate {
         fleet: &SharedState,
         authority: &str,
         class: RequestClass,
-        settings: Arc<Settings>,
+        settings: Arc<LimitSettings>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|gate| {
             let mut new = Self::new(class, settings);
@@ -284,17 +284,17 @@ impl Gate {
         })
     }
 
-    fn next_step(&self, driver: u64, deadline: Duration) -> Step {
+    fn next_step(&self, driver: u64, deadline: Duration) -> DriverStep {
         let now = Instant::now();
         let mut guard = self.lock();
-        let Parts { queue, pace: Some(pace), .. } = &mut *guard else { return Step::End };
+        let Parts { queue, pace: Some(pace), .. } = &mut *guard else { return DriverStep::End };
         let SharedPace { permits, member, exchanges, driver: current, .. } = &mut **pace;
         let Some(current_driver) = current.as_mut().filter(|current| current.number == driver) else {
-            return Step::End;
+            return DriverStep::End;
         };
-        let line = u32::try_from(queue.len()).unwrap_or(u32::MAX);
+        let queue_length = u32::try_from(queue.len()).unwrap_or(u32::MAX);
         let next = permits.next(
-            line,
+            queue_length,
             *member,
             || {
                 *exchanges += 1;
@@ -303,32 +303,32 @@ impl Gate {
             now,
         );
         match next {
-            Next::Exchange(mut ask) => {
+            NextStep::Exchange(mut ask) => {
                 ask.within = deadline;
                 let ask = Arc::new(ask);
                 (current_driver.acts_at, current_driver.due) = (now, now + deadline);
-                current_driver.asked = Some(Arc::clone(&ask));
-                Step::Exchange(ask)
+                current_driver.exchange = Some(Arc::clone(&ask));
+                DriverStep::Exchange(ask)
             }
-            Next::At(at) => {
+            NextStep::At(at) => {
                 (current_driver.acts_at, current_driver.due) = (at, at + deadline);
-                Step::Sleep(at)
+                DriverStep::Sleep(at)
             }
-            Next::Idle => {
+            NextStep::Idle => {
                 *current = None;
-                Step::End
+                DriverStep::End
             }
         }
     }
 
     fn exchanged(&self, driver: u64, ask: &ExchangeAsk, answer: Option<Exchanged>) {
-        let mut after = Afterwards::default();
+        let mut after = DeferredWakers::default();
         let mut guard = self.lock();
         let Parts { pace: Some(pace), .. } = &mut *guard else { return };
         let Some(current) = pace.driver.as_mut().filter(|current| current.number == driver) else { return };
-        current.asked = None;
+        current.exchange = None;
         pace.permits.exchanged(ask, answer, Instant::now());
-        let Left { with_permit, alone } = std::mem::take(&mut pace.left);
+        let SentCounts { with_permit, alone } = std::mem::take(&mut pace.sent_counts);
         let processes = pace.permits.processes();
         guard.wake(Instant::now(), &mut after);
         drop(guard);

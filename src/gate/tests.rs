@@ -11,13 +11,13 @@ mod idle;
 mod model;
 mod turns;
 
-use super::{queue::PATIENCE, *};
+use super::{queue::HEAD_TIMEOUT, *};
 
 const MAX_WAIT: Duration = Duration::from_secs(120);
 const WINDOW: Duration = Duration::from_secs(60);
 
-fn retry_after(seconds: u64) -> RateLimits {
-    RateLimits { retry_after: Some(Duration::from_secs(seconds)), ..Default::default() }
+fn retry_after(seconds: u64) -> StatedLimits {
+    StatedLimits { retry_after: Some(Duration::from_secs(seconds)), ..Default::default() }
 }
 
 fn accepted() -> Outcome {
@@ -25,47 +25,47 @@ fn accepted() -> Outcome {
 }
 
 fn unpaced() -> Gate {
-    Gate::new(RequestClass::WRITES, Arc::new(Settings { pacing: false, ..Settings::default() }))
+    Gate::new(RequestClass::WRITES, Arc::new(LimitSettings { pacing: false, ..LimitSettings::default() }))
 }
 
 fn paced(requests: u64) -> Gate {
-    let allowance = Allowance { requests, window: WINDOW };
-    Gate::new(RequestClass::WRITES, Arc::new(Settings { allowance, ..Settings::default() }))
+    let rate_limit = RateLimit { requests, window: WINDOW };
+    Gate::new(RequestClass::WRITES, Arc::new(LimitSettings { rate_limit, ..LimitSettings::default() }))
 }
 
-fn enter(gate: &Gate) -> Entered {
-    match gate.enter_uncounted() {
-        Some(record) => Entered::Send(record),
-        None => gate.enter_counted(Instant::now()),
+fn admit(gate: &Gate) -> CountedAdmission {
+    match gate.admit_uncounted() {
+        Some(record) => CountedAdmission::Send(record),
+        None => gate.admit_counted(Instant::now()),
     }
 }
 
-fn leave(gate: &Gate) -> SendRecord {
-    match enter(gate) {
-        Entered::Send(record) => record,
-        Entered::Wait(_) => panic!("it has to stand in queue"),
+fn send(gate: &Gate) -> SendRecord {
+    match admit(gate) {
+        CountedAdmission::Send(record) => record,
+        CountedAdmission::Wait(_) => panic!("it has to stand in queue"),
     }
 }
 
-fn stand(gate: &Gate) -> QueuePosition {
-    match enter(gate) {
-        Entered::Wait(position) => position,
-        Entered::Send(_) => panic!("it may leave"),
+fn enqueue(gate: &Gate) -> QueuePosition {
+    match admit(gate) {
+        CountedAdmission::Wait(position) => position,
+        CountedAdmission::Send(_) => panic!("it may leave"),
     }
 }
 
 fn until(gate: &Gate, position: QueuePosition) -> Instant {
-    match gate.turn(position, Instant::now(), Waker::noop()) {
-        Turn::Wait(until) => until,
-        turn => panic!("{turn:?}"),
+    match gate.check(position, Instant::now(), Waker::noop()) {
+        WaiterStatus::Wait(until) => until,
+        status => panic!("{status:?}"),
     }
 }
 
-async fn go(gate: &Gate, position: QueuePosition) -> SendRecord {
+async fn send_in_turn(gate: &Gate, position: QueuePosition) -> SendRecord {
     for _ in 0..10 {
-        match gate.turn(position, Instant::now(), Waker::noop()) {
-            Turn::Wait(until) => tokio::time::sleep_until(until).await,
-            Turn::Send | Turn::Evicted => {
+        match gate.check(position, Instant::now(), Waker::noop()) {
+            WaiterStatus::Wait(until) => tokio::time::sleep_until(until).await,
+            WaiterStatus::Send | WaiterStatus::Evicted => {
                 return gate.try_send(position, Instant::now(), Waker::noop()).expect("its turn");
             }
         }
@@ -76,37 +76,37 @@ async fn go(gate: &Gate, position: QueuePosition) -> SendRecord {
 #[tokio::test(start_paused = true)]
 async fn an_open_gate_counts_nothing_and_becomes_so_again() {
     let gate = unpaced();
-    let first = leave(&gate);
+    let first = send(&gate);
     assert!(first.counted.is_none());
     let refusal = gate.refused(first, &retry_after(5));
     gate.join(refusal.position, Waker::noop());
-    let again = go(&gate, refusal.position).await;
+    let again = send_in_turn(&gate, refusal.position).await;
     assert!(again.counted.is_some());
     gate.returned(again, accepted());
-    assert!(leave(&gate).counted.is_none());
+    assert!(send(&gate).counted.is_none());
     assert!(gate.is_idle(Instant::now()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_closes_the_gate_for_what_was_asked_plus_a_little() {
     let (gate, start) = (unpaced(), Instant::now());
-    let record = leave(&gate);
+    let record = send(&gate);
     gate.refused(record, &retry_after(20));
-    let waits = until(&gate, stand(&gate)) - start;
+    let waits = until(&gate, enqueue(&gate)) - start;
     assert!((Duration::from_secs(20)..=Duration::from_secs(21)).contains(&waits), "{waits:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_refusals_of_one_burst_close_the_gate_once() {
     let gate = unpaced();
-    let burst: Vec<_> = (0..100).map(|_| leave(&gate)).collect();
+    let burst: Vec<_> = (0..100).map(|_| send(&gate)).collect();
     let start = Instant::now();
     for record in burst {
-        gate.refused(record, &RateLimits::default());
+        gate.refused(record, &StatedLimits::default());
     }
     // The refusals count as one: the delay is the first step of the exponential delay, with a
     // single jitter.
-    let position = stand(&gate);
+    let position = enqueue(&gate);
     assert!(until(&gate, position) - start <= Duration::from_secs(1));
     assert_eq!(gate.lock().cooldown.refusals(), 1);
 }
@@ -114,23 +114,23 @@ async fn the_refusals_of_one_burst_close_the_gate_once() {
 #[tokio::test(start_paused = true)]
 async fn a_later_refusal_that_asks_for_more_is_heeded_and_one_that_asks_for_less_is_not() {
     let (gate, start) = (unpaced(), Instant::now());
-    let [first, second, third] = [leave(&gate), leave(&gate), leave(&gate)];
+    let [first, second, third] = [send(&gate), send(&gate), send(&gate)];
     gate.refused(first, &retry_after(20));
     gate.refused(second, &retry_after(60));
     gate.refused(third, &retry_after(5));
-    let waits = until(&gate, stand(&gate)) - start;
+    let waits = until(&gate, enqueue(&gate)) - start;
     assert!((Duration::from_secs(60)..=Duration::from_secs(61)).contains(&waits), "{waits:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn refusals_in_a_row_double_the_delay_and_a_success_resets_it() {
     let gate = unpaced();
-    let mut record = leave(&gate);
+    let mut record = send(&gate);
     for n in 0..12 {
         let start = Instant::now();
-        let position = gate.refused(record, &RateLimits::default()).position;
+        let position = gate.refused(record, &StatedLimits::default()).position;
         gate.join(position, Waker::noop());
-        record = go(&gate, position).await;
+        record = send_in_turn(&gate, position).await;
         assert!(start.elapsed() <= Duration::from_secs((1u64 << n).min(60)) + Duration::from_millis(1));
         assert_eq!(gate.lock().cooldown.refusals(), n + 1);
     }
@@ -141,17 +141,17 @@ async fn refusals_in_a_row_double_the_delay_and_a_success_resets_it() {
 #[tokio::test(start_paused = true)]
 async fn more_than_the_longest_wait_is_said_so_and_closes_the_gate_for_the_longest_wait() {
     let (gate, start) = (unpaced(), Instant::now());
-    let [first, second] = [leave(&gate), leave(&gate)];
+    let [first, second] = [send(&gate), send(&gate)];
     assert!(!gate.refused(first, &retry_after(120)).too_long);
     assert!(gate.refused(second, &retry_after(u64::MAX)).too_long);
-    assert_eq!(until(&gate, stand(&gate)) - start, MAX_WAIT);
+    assert_eq!(until(&gate, enqueue(&gate)) - start, MAX_WAIT);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_refused_go_first_and_in_their_old_order() {
     let gate = paced(3);
-    let [first, second, third] = [leave(&gate), leave(&gate), leave(&gate)];
-    let newcomer = stand(&gate);
+    let [first, second, third] = [send(&gate), send(&gate), send(&gate)];
+    let newcomer = enqueue(&gate);
     let third = gate.refused(third, &retry_after(5)).position;
     let first = gate.refused(first, &retry_after(5)).position;
     let second = gate.refused(second, &retry_after(5)).position;
@@ -161,14 +161,14 @@ async fn the_refused_go_first_and_in_their_old_order() {
 #[tokio::test(start_paused = true)]
 async fn after_a_refusal_the_gate_opens_by_degrees() {
     let gate = unpaced();
-    let record = leave(&gate);
+    let record = send(&gate);
     let refused = gate.refused(record, &retry_after(5)).position;
     gate.join(refused, Waker::noop());
-    let places: Vec<_> = (0..6).map(|_| stand(&gate)).collect();
-    let first = go(&gate, refused).await;
+    let places: Vec<_> = (0..6).map(|_| enqueue(&gate)).collect();
+    let first = send_in_turn(&gate, refused).await;
     // No other request is sent until this request has a response, or until its response is late.
     let left = Instant::now();
-    assert_eq!(until(&gate, places[0]), left + PATIENCE);
+    assert_eq!(until(&gate, places[0]), left + HEAD_TIMEOUT);
     gate.returned(first, accepted());
     let now = || Instant::now();
     let second = gate.try_send(places[0], now(), Waker::noop()).expect("its turn");
@@ -184,37 +184,37 @@ async fn after_a_refusal_the_gate_opens_by_degrees() {
 #[tokio::test(start_paused = true)]
 async fn a_request_that_hangs_does_not_keep_the_gate_shut() {
     let gate = unpaced();
-    let record = leave(&gate);
+    let record = send(&gate);
     let refused = gate.refused(record, &retry_after(5)).position;
     gate.join(refused, Waker::noop());
-    let next = stand(&gate);
-    let hangs = go(&gate, refused).await;
+    let next = enqueue(&gate);
+    let hangs = send_in_turn(&gate, refused).await;
     let left = Instant::now();
-    go(&gate, next).await;
-    assert_eq!(left.elapsed(), PATIENCE);
+    send_in_turn(&gate, next).await;
+    assert_eq!(left.elapsed(), HEAD_TIMEOUT);
     gate.returned(hangs, Outcome::Lost);
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_that_misses_its_turn_holds_nobody_up_for_long_and_goes_first_when_it_is_back() {
     let gate = paced(1);
-    let record = leave(&gate);
-    let absent = [stand(&gate), stand(&gate), stand(&gate)];
-    let present = stand(&gate);
+    let record = send(&gate);
+    let absent = [enqueue(&gate), enqueue(&gate), enqueue(&gate)];
+    let present = enqueue(&gate);
     gate.returned(record, accepted());
     let start = Instant::now();
-    let record = go(&gate, present).await;
+    let record = send_in_turn(&gate, present).await;
     // The bound: a window, a second for each absent waiter, and the time between two looks.
-    assert!(start.elapsed() <= WINDOW + 6 * PATIENCE, "{:?}", start.elapsed());
+    assert!(start.elapsed() <= WINDOW + 6 * HEAD_TIMEOUT, "{:?}", start.elapsed());
     gate.returned(record, accepted());
-    let late = stand(&gate);
+    let late = enqueue(&gate);
     for position in absent {
-        assert_eq!(gate.turn(position, Instant::now(), Waker::noop()), Turn::Evicted);
+        assert_eq!(gate.check(position, Instant::now(), Waker::noop()), WaiterStatus::Evicted);
         assert!(gate.try_send(position, Instant::now(), Waker::noop()).is_none(), "there is no position to be had");
-        let record = go(&gate, position).await;
+        let record = send_in_turn(&gate, position).await;
         gate.returned(record, accepted());
     }
-    go(&gate, late).await;
+    send_in_turn(&gate, late).await;
 }
 
 /// A waker that counts how often it is woken.
@@ -230,16 +230,16 @@ impl Wake for Woken {
 #[tokio::test(start_paused = true)]
 async fn whoever_comes_to_the_front_is_woken() {
     let gate = paced(1);
-    let record = leave(&gate);
-    let places = [stand(&gate), stand(&gate), stand(&gate)];
+    let record = send(&gate);
+    let places = [enqueue(&gate), enqueue(&gate), enqueue(&gate)];
     let woken: [Arc<Woken>; 3] = Default::default();
     for (position, woken) in places.iter().zip(&woken) {
-        gate.turn(*position, Instant::now(), &Waker::from(Arc::clone(woken)));
+        gate.check(*position, Instant::now(), &Waker::from(Arc::clone(woken)));
     }
     let count = |n: usize| woken[n].0.swap(0, Ordering::Relaxed);
     gate.leave(places[0]);
     assert_eq!([count(0), count(1), count(2)], [0, 1, 0]);
-    gate.turn(places[1], Instant::now(), &Waker::from(Arc::clone(&woken[1])));
+    gate.check(places[1], Instant::now(), &Waker::from(Arc::clone(&woken[1])));
     gate.returned(record, accepted());
     assert_eq!([count(0), count(1), count(2)], [0, 1, 0]);
     tokio::time::sleep(WINDOW).await;
@@ -267,21 +267,21 @@ async fn no_waker_is_dropped_under_the_lock_since_a_task_that_is_dropped_with_it
     let gate = Arc::new(paced(1));
     let dropped = Arc::new(AtomicU64::new(0));
     let waker = || Waker::from(Arc::new(LastWaker(Arc::downgrade(&gate), Arc::clone(&dropped))));
-    let record = leave(&gate);
-    let places = [stand(&gate), stand(&gate), stand(&gate), stand(&gate)];
+    let record = send(&gate);
+    let places = [enqueue(&gate), enqueue(&gate), enqueue(&gate), enqueue(&gate)];
     for _ in 0..2 {
         // Each position joins twice, so that the second waker replaces the first.
         for position in places {
-            gate.turn(position, Instant::now(), &waker());
+            gate.check(position, Instant::now(), &waker());
         }
     }
     gate.leave(places[3]);
     gate.returned(record, accepted());
     tokio::time::sleep(WINDOW).await;
     // The first waiter does not send. It is woken, and removed from the queue.
-    gate.turn(places[1], Instant::now(), Waker::noop());
-    tokio::time::sleep(PATIENCE).await;
-    assert_eq!(gate.turn(places[1], Instant::now(), Waker::noop()), Turn::Send);
+    gate.check(places[1], Instant::now(), Waker::noop());
+    tokio::time::sleep(HEAD_TIMEOUT).await;
+    assert_eq!(gate.check(places[1], Instant::now(), Waker::noop()), WaiterStatus::Send);
     assert!(gate.try_send(places[1], Instant::now(), &waker()).is_some());
     gate.leave(places[2]);
     let refused = QueuePosition { newcomer: false, number: 99 };

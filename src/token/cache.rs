@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 use super::{
     flight::{FetchOutcome, Flight},
     source::FetchPermit,
-    state::{Refusal, Settings, State, UnderWay, allowance_used_up},
+    state::{Refusal, State, TokenSettings, UnderWay, allowance_used_up},
     sync::{Instant, Loaded, Lock, Published, Runtime},
     value::{IssuedToken, Token},
 };
 use crate::{
     TokenError, TokenErrorKind,
-    api::limits::RateLimits,
+    api::limits::StatedLimits,
     observe::{self, Reason, Treatment, Unused},
 };
 
@@ -30,7 +30,7 @@ const REFRESH_RETRY: Duration = Duration::from_secs(1);
 pub(crate) struct TokenCache {
     current: Published<Token>,
     state: Lock<State>,
-    settings: Settings,
+    settings: TokenSettings,
 }
 
 /// The result of [`TokenCache::join`].
@@ -77,7 +77,7 @@ pub(crate) struct Snapshot {
 }
 
 impl TokenCache {
-    pub(crate) fn new(settings: Settings) -> Arc<Self> {
+    pub(crate) fn new(settings: TokenSettings) -> Arc<Self> {
         Arc::new(Self { current: Published::empty(), state: Lock::new(State::new(&settings)), settings })
     }
 
@@ -192,7 +192,7 @@ impl TokenCache {
     }
 
     /// Records the limits in the head of a response. The limits of a superseded flight count too.
-    pub(super) fn record_answer(&self, flight: &Arc<Flight>, limits: &RateLimits) {
+    pub(super) fn record_answer(&self, flight: &Arc<Flight>, limits: &StatedLimits) {
         let mut state = self.state.lock();
         state.quota.learn(Instant::now(), limits);
         if let Some(under_way) = state.of(flight) {

@@ -41,7 +41,7 @@ pub(crate) use self::{
     fetch::until,
     quota::{DOCUMENTED_LIMIT, DOCUMENTED_WINDOW},
     source::{Answer, FetchPermit, SourceFuture, TokenSource},
-    state::Settings,
+    state::TokenSettings,
     sync::Instant,
     value::{IssuedToken, Token},
 };

@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use super::sync::Instant;
-use crate::api::limits::RateLimits;
+use crate::api::limits::StatedLimits;
 
 /// The endpoint's documented window.
 pub(crate) const DOCUMENTED_WINDOW: Duration = Duration::from_secs(60);
@@ -96,7 +96,7 @@ impl Quota {
     }
 
     /// Learns from a response how many requests the endpoint has left for all processes.
-    pub(super) fn learn(&mut self, now: Instant, limits: &RateLimits) {
+    pub(super) fn learn(&mut self, now: Instant, limits: &StatedLimits) {
         if let Some(remaining) = limits.remaining {
             let window = limits.reset_after.unwrap_or(self.window).min(LONGEST_WINDOW);
             self.server = Some(ServerCount { remaining, until: now + window });

@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin};
 
 use super::{sync::Instant, value::IssuedToken};
-use crate::{TokenError, api::limits::RateLimits};
+use crate::{TokenError, api::limits::StatedLimits};
 
 /// A future of a [`TokenSource`].
 pub(crate) type SourceFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -54,7 +54,7 @@ impl FetchPermit {
 /// The response to a token request, whose head has arrived.
 pub(crate) struct Answer {
     /// The limits in the head.
-    pub(crate) limits: RateLimits,
+    pub(crate) limits: StatedLimits,
     /// Reads the token from the body, which may never end.
     pub(crate) token: SourceFuture<'static, Result<IssuedToken, TokenError>>,
 }

@@ -15,7 +15,7 @@ use crate::{TokenError, TokenErrorKind, observe::Reason};
 
 /// The durations and numbers of one cache.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
+pub(crate) struct TokenSettings {
     pub(crate) refresh_before: Duration,
     pub(crate) token_timeout: Duration,
     /// The largest number of token requests in any `window`.
@@ -104,7 +104,7 @@ pub(super) enum Refusal {
 }
 
 impl State {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &TokenSettings) -> Self {
         Self {
             generation: 0,
             under_way: None,

@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt};
 
-use crate::{BoxError, TokenError, engine::Part};
+use crate::{BoxError, TokenError, engine::FailedPart};
 
 /// Error of [`Turris`](super::Turris) for a request that got no response.
 ///
@@ -61,12 +61,12 @@ pub enum ErrorKind {
 }
 
 impl Error {
-    pub(super) fn new(part: Part, source: BoxError) -> Self {
+    pub(super) fn new(part: FailedPart, source: BoxError) -> Self {
         let kind = match part {
-            Part::Token => ErrorKind::Token,
-            Part::Limit => ErrorKind::Limit,
-            Part::Client => ErrorKind::Client,
-            Part::Deadline => ErrorKind::Deadline,
+            FailedPart::Token => ErrorKind::Token,
+            FailedPart::Limit => ErrorKind::Limit,
+            FailedPart::Client => ErrorKind::Client,
+            FailedPart::Deadline => ErrorKind::Deadline,
         };
         Self { kind, source }
     }
@@ -74,7 +74,7 @@ impl Error {
     /// Returns an error of the client for a request that never reached the stack.
     #[cfg(feature = "reqwest")]
     pub(crate) fn client(source: impl Into<BoxError>) -> Self {
-        Self::new(Part::Client, source.into())
+        Self::new(FailedPart::Client, source.into())
     }
 
     /// Returns the part that failed.

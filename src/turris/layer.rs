@@ -9,7 +9,7 @@ use http_body_util::Full;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{policy::Shared, service::Turris};
+use super::{policy::StackState, service::Turris};
 use crate::{
     BoxError, ConfigError, CredentialsProvider, Environment, ResponseClass, TokenHandle, TokenService, TurrisAuthLayer,
     TurrisBackoffLayer,
@@ -42,7 +42,7 @@ use crate::{
 /// ```
 #[doc(alias("401", "429", "bearer", "oauth", "rate limit", "single flight"))]
 pub struct TurrisLayer<T = ThroughInner> {
-    shared: Arc<Shared<T>>,
+    shared: Arc<StackState<T>>,
 }
 
 impl TurrisLayer {
@@ -53,7 +53,7 @@ impl TurrisLayer {
     /// only with a [`token_service`](TurrisLayerBuilder::token_service).
     pub fn new(credentials: impl CredentialsProvider, environment: Environment) -> Self {
         let auth = TurrisAuthLayer::builder(credentials, environment).into_shared();
-        Self { shared: Arc::new(Shared { auth, gates: GateRegistry::new(Default::default()) }) }
+        Self { shared: Arc::new(StackState { auth, gates: GateRegistry::new(Default::default()) }) }
     }
 
     /// Returns a builder for a customised layer.
@@ -279,7 +279,7 @@ impl<T> TurrisLayerBuilder<T> {
     pub fn build(self) -> Result<TurrisLayer<T>, ConfigError> {
         let auth = self.auth.build_shared()?;
         let gates = GateRegistry::new(self.backoff.validated()?);
-        Ok(TurrisLayer { shared: Arc::new(Shared { auth, gates }) })
+        Ok(TurrisLayer { shared: Arc::new(StackState { auth, gates }) })
     }
 }
 

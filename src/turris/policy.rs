@@ -21,32 +21,32 @@ use crate::{
     BoxError, ResponseClass, SkipBackoff, TokenError,
     auth::{
         TokenTransport,
-        policy::{Carried, TokenWait, error_for},
+        policy::{AttachedToken, AuthState, TokenWait, error_for},
     },
     backoff::{
         policy::{self as limit, LimitWait},
         report::report,
     },
     classify::Classifier,
-    engine::{Admit, Held, History, Part, Policy},
+    engine::{Admit, FailedPart, History, NotAdmitted, Policy},
     gate::{self, GateRegistry, InFlightGuard},
 };
 
 /// State that all services of one layer share. It contains no wrapped service.
-pub(super) struct Shared<T> {
-    pub(super) auth: crate::auth::policy::Shared<T>,
+pub(super) struct StackState<T> {
+    pub(super) auth: AuthState<T>,
     pub(super) gates: GateRegistry,
 }
 
 /// Shows the settings on one line.
-impl<T> fmt::Debug for Shared<T> {
+impl<T> fmt::Debug for StackState<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}; {:?}", self.auth, self.gates.settings())
     }
 }
 
 /// The policy of [`Turris`](super::Turris).
-pub(super) struct StackPolicy<T>(pub(super) Arc<Shared<T>>);
+pub(super) struct StackPolicy<T>(pub(super) Arc<StackState<T>>);
 
 impl<T> Clone for StackPolicy<T> {
     fn clone(&self) -> Self {
@@ -58,7 +58,7 @@ impl<T> Clone for StackPolicy<T> {
 pub(super) struct StackPermit {
     /// `None` for a request that skips the gate.
     in_flight: Option<InFlightGuard>,
-    carried: Carried,
+    attached: AttachedToken,
 }
 
 pin_project! {
@@ -66,36 +66,39 @@ pin_project! {
     #[project = StackWaitProj]
     pub(super) enum StackWait {
         Limit { wait: LimitWait },
-        Token { place: Place, #[pin] wait: TokenWait },
+        Token { reservation: InFlightReservation, #[pin] wait: TokenWait },
     }
 }
 
 impl StackWait {
     fn for_token(in_flight: Option<InFlightGuard>, retrying: bool) -> Self {
-        Self::Token { place: Place { in_flight, was_sent: retrying }, wait: TokenWait::new(retrying) }
-    }
-}
-
-/// The place in flight of a request that waits for a token. `in_flight` is `None` for a request
-/// that skips the gate.
-///
-/// If the place is dropped before the request was ever sent, the gate learns that the server has
-/// not counted the request.
-struct Place {
-    in_flight: Option<InFlightGuard>,
-    was_sent: bool,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if !self.was_sent {
-            give_back(self.in_flight.take());
+        Self::Token {
+            reservation: InFlightReservation { in_flight, was_sent: retrying },
+            wait: TokenWait::new(retrying),
         }
     }
 }
 
-/// Tells the gate that the request of this place was not sent.
-fn give_back(in_flight: Option<InFlightGuard>) {
+/// The reserved place in flight of a request that waits for a token. `in_flight` is `None` for a
+/// request that skips the gate.
+///
+/// If the reservation is dropped before the request was ever sent, the gate learns that the server
+/// has not counted the request.
+struct InFlightReservation {
+    in_flight: Option<InFlightGuard>,
+    was_sent: bool,
+}
+
+impl Drop for InFlightReservation {
+    fn drop(&mut self) {
+        if !self.was_sent {
+            release(self.in_flight.take());
+        }
+    }
+}
+
+/// Tells the gate that the request of this reservation was not sent.
+fn release(in_flight: Option<InFlightGuard>) {
     if let Some(in_flight) = in_flight {
         drop(in_flight.not_sent());
     }
@@ -125,15 +128,15 @@ impl<T> StackPolicy<T> {
         request: &mut Request<B>,
         inner: &S,
         keep: impl FnOnce(&Request<B>),
-    ) -> Result<StackPermit, Box<Held<Self>>>
+    ) -> Result<StackPermit, Box<NotAdmitted<Self>>>
     where
         T: TokenTransport<S, B>,
     {
-        if let Some(carried) = self.0.auth.skipped(request) {
+        if let Some(attached) = self.0.auth.skipped(request) {
             if self.keeps_copy_for_limit(in_flight.as_ref()) {
                 keep(request);
             }
-            return Ok(StackPermit { in_flight, carried });
+            return Ok(StackPermit { in_flight, attached });
         }
         let keep_if = |request: &Request<B>| {
             if self.keeps_copy(in_flight.as_ref()) {
@@ -141,12 +144,12 @@ impl<T> StackPolicy<T> {
             }
         };
         match self.0.auth.attach_current(request, inner, keep_if) {
-            Some(Ok(carried)) => Ok(StackPermit { in_flight, carried }),
+            Some(Ok(attached)) => Ok(StackPermit { in_flight, attached }),
             Some(Err(error)) => {
-                give_back(in_flight);
-                Err(Box::new(Held::Fail(Error::new(Part::Token, error))))
+                release(in_flight);
+                Err(Box::new(NotAdmitted::Fail(Error::new(FailedPart::Token, error))))
             }
-            None => Err(Box::new(Held::Wait(StackWait::for_token(in_flight, false)))),
+            None => Err(Box::new(NotAdmitted::Wait(StackWait::for_token(in_flight, false)))),
         }
     }
 }
@@ -157,12 +160,12 @@ impl<T> Policy for StackPolicy<T> {
     type Error = Error;
 
     #[inline]
-    fn look<R>(&self, permit: &mut StackPermit, response: &Response<R>) -> Option<ResponseClass> {
+    fn classify<R>(&self, permit: &mut StackPermit, response: &Response<R>) -> Option<ResponseClass> {
         let class = self.responses().classify(response);
         match class {
             ResponseClass::RateLimited => return Some(class),
-            // `judge` reports to the gate after it has decided whether to send the request again:
-            // the gate counts both attempts as one request.
+            // `after_response` reports to the gate after it has decided whether to send the request
+            // again: the gate counts both attempts as one request.
             ResponseClass::Unauthorized => return Some(class),
             ResponseClass::Ordinary => {
                 if let Some(in_flight) = &mut permit.in_flight {
@@ -170,10 +173,10 @@ impl<T> Policy for StackPolicy<T> {
                 }
             }
         }
-        if self.0.auth.teaches_nothing(&permit.carried, class) { None } else { Some(class) }
+        if self.0.auth.affects_token(&permit.attached, class) { Some(class) } else { None }
     }
 
-    fn judge<R>(
+    fn after_response<R>(
         &self,
         permit: StackPermit,
         class: ResponseClass,
@@ -181,13 +184,13 @@ impl<T> Policy for StackPolicy<T> {
         repeatable: bool,
         history: &mut History,
     ) -> Option<StackWait> {
-        let StackPermit { mut in_flight, carried } = permit;
+        let StackPermit { mut in_flight, attached } = permit;
         if class == ResponseClass::RateLimited {
             let wait = limit::refused(in_flight?, response.headers(), repeatable, history)?;
             return Some(StackWait::Limit { wait });
         }
-        if let Some(wait) = self.0.auth.judge(&carried, class, response, repeatable) {
-            return Some(StackWait::Token { place: Place { in_flight, was_sent: true }, wait });
+        if let Some(wait) = self.0.auth.after_response(&attached, class, response, repeatable) {
+            return Some(StackWait::Token { reservation: InFlightReservation { in_flight, was_sent: true }, wait });
         }
         if class == ResponseClass::Unauthorized
             && let Some(in_flight) = &mut in_flight
@@ -197,7 +200,7 @@ impl<T> Policy for StackPolicy<T> {
         None
     }
 
-    fn judge_error(
+    fn after_error(
         &self,
         permit: StackPermit,
         error: &(dyn StdError + 'static),
@@ -208,12 +211,12 @@ impl<T> Policy for StackPolicy<T> {
         Some(StackWait::Limit { wait })
     }
 
-    fn resend(&self, permit: StackPermit) -> Option<StackWait> {
-        match (permit.in_flight, permit.carried) {
+    fn after_unprocessed(&self, permit: StackPermit) -> Option<StackWait> {
+        match (permit.in_flight, permit.attached) {
             // A retry after a 401 stays a retry, and keeps its place in flight.
-            (in_flight, Carried::Token { retrying: true, .. }) => Some(StackWait::for_token(in_flight, true)),
+            (in_flight, AttachedToken::Token { retrying: true, .. }) => Some(StackWait::for_token(in_flight, true)),
             (Some(in_flight), _) => Some(StackWait::Limit { wait: LimitWait::new(in_flight.not_sent()) }),
-            (None, Carried::Nothing { .. }) => None,
+            (None, AttachedToken::Nothing { .. }) => None,
             (None, _) => Some(StackWait::for_token(None, false)),
         }
     }
@@ -228,7 +231,7 @@ impl<T> Policy for StackPolicy<T> {
         report(history, response);
     }
 
-    fn error(part: Part, error: BoxError) -> Error {
+    fn error(part: FailedPart, error: BoxError) -> Error {
         Error::new(part, error)
     }
 }
@@ -238,20 +241,20 @@ where
     T: TokenTransport<S, B>,
 {
     #[inline]
-    fn enter(
+    fn admit(
         &self,
         request: &mut Request<B>,
         inner: &S,
         keep: impl FnOnce(&Request<B>),
-    ) -> Result<StackPermit, Box<Held<Self>>> {
+    ) -> Result<StackPermit, Box<NotAdmitted<Self>>> {
         let skips_limit = !request.extensions().is_empty() && request.extensions().get::<SkipBackoff>().is_some();
         let in_flight = if skips_limit {
             None
         } else {
-            match gate::Entry::at(self.0.gates.gate(request)) {
-                gate::Entry::Send(in_flight) => Some(in_flight),
-                gate::Entry::Wait(queue) => {
-                    return Err(Box::new(Held::Wait(StackWait::Limit { wait: LimitWait::new(*queue) })));
+            match gate::Admission::at(self.0.gates.gate(request)) {
+                gate::Admission::Send(in_flight) => Some(in_flight),
+                gate::Admission::Wait(queue) => {
+                    return Err(Box::new(NotAdmitted::Wait(StackWait::Limit { wait: LimitWait::new(*queue) })));
                 }
             }
         };
@@ -269,19 +272,19 @@ where
         loop {
             match wait.as_mut().project() {
                 StackWaitProj::Limit { wait } => {
-                    return wait.poll(cx).map_err(|error| Error::new(Part::Limit, error));
+                    return wait.poll(cx).map_err(|error| Error::new(FailedPart::Limit, error));
                 }
-                StackWaitProj::Token { place, wait: token } => {
+                StackWaitProj::Token { reservation, wait: token } => {
                     let Err(error) = ready!(self.0.auth.poll_wait(token, inner, cx)) else {
                         return Poll::Ready(Ok(()));
                     };
                     // The request itself was never sent, so it can always be sent later.
-                    let again = place
+                    let again = reservation
                         .in_flight
                         .take()
                         .and_then(|in_flight| limit::without_token(in_flight, &error, true, history));
                     let Some(pause) = again else {
-                        return Poll::Ready(Err(Error::new(Part::Token, error_for(request, error))));
+                        return Poll::Ready(Err(Error::new(FailedPart::Token, error_for(request, error))));
                     };
                     wait.set(StackWait::Limit { wait: pause });
                 }
@@ -289,7 +292,7 @@ where
         }
     }
 
-    fn leave(
+    fn admit_after_wait(
         &self,
         mut wait: Pin<&mut StackWait>,
         request: &mut Request<B>,
@@ -301,20 +304,20 @@ where
         match wait.as_mut().project() {
             StackWaitProj::Limit { wait: queued } => {
                 let in_flight = queued.try_send(history, cx)?;
-                let held = match self.attach(Some(in_flight), request, inner, keep) {
+                let not_admitted = match self.attach(Some(in_flight), request, inner, keep) {
                     Ok(permit) => return Some(Ok(permit)),
-                    Err(held) => held,
+                    Err(not_admitted) => not_admitted,
                 };
-                match *held {
-                    Held::Fail(error) => Some(Err(error)),
-                    Held::Wait(next) => {
+                match *not_admitted {
+                    NotAdmitted::Fail(error) => Some(Err(error)),
+                    NotAdmitted::Wait(next) => {
                         wait.set(next);
                         None
                     }
                 }
             }
-            StackWaitProj::Token { place, wait: token } => {
-                let keeps_copy = self.keeps_copy(place.in_flight.as_ref());
+            StackWaitProj::Token { reservation, wait: token } => {
+                let keeps_copy = self.keeps_copy(reservation.in_flight.as_ref());
                 let keep = |request: &Request<B>| {
                     if keeps_copy {
                         keep(request);
@@ -322,8 +325,8 @@ where
                 };
                 let attached = self.0.auth.attach_awaited(token, request, history.delayed, keep)?;
                 Some(match attached {
-                    Ok(carried) => Ok(StackPermit { in_flight: place.in_flight.take(), carried }),
-                    Err(error) => Err(Error::new(Part::Token, error)),
+                    Ok(attached) => Ok(StackPermit { in_flight: reservation.in_flight.take(), attached }),
+                    Err(error) => Err(Error::new(FailedPart::Token, error)),
                 })
             }
         }

@@ -14,12 +14,12 @@ use tower_service::Service;
 use super::{
     error::Error,
     future::ResponseFuture,
-    policy::{Shared, StackPolicy},
+    policy::{StackPolicy, StackState},
 };
 use crate::{
     BoxError, TokenHandle, TokenService,
     auth::{ThroughInner, TokenTransport},
-    engine::{Engine, Part},
+    engine::{Engine, FailedPart},
     replay::TryCloneBody,
 };
 
@@ -48,7 +48,7 @@ pub struct Turris<S, T = ThroughInner> {
 }
 
 impl<S, T> Turris<S, T> {
-    pub(super) fn new(inner: S, shared: Arc<Shared<T>>) -> Self {
+    pub(super) fn new(inner: S, shared: Arc<StackState<T>>) -> Self {
         Self { inner, policy: StackPolicy(shared) }
     }
 
@@ -106,7 +106,7 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.inner.poll_ready(cx).map_err(|error| Error::new(Part::Client, error.into()))
+        self.inner.poll_ready(cx).map_err(|error| Error::new(FailedPart::Client, error.into()))
     }
 
     #[inline]

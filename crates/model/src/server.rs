@@ -14,12 +14,12 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::{
     TokenError, TokenErrorKind,
     answers::{Answer, answer, number},
-    api::limits::RateLimits,
+    api::limits::StatedLimits,
     history::{History, Strike},
     runtime::block_on,
     token::{
-        Acquire, AfterRefusal, Answer as Response, FetchPermit, Instant, IssuedToken, Settings, SourceFuture, Token,
-        TokenCache, TokenSource,
+        Acquire, AfterRefusal, Answer as Response, FetchPermit, Instant, IssuedToken, SourceFuture, Token, TokenCache,
+        TokenSettings, TokenSource,
     },
 };
 
@@ -58,7 +58,8 @@ pub(crate) fn start(limit: u32, answers: &'static [Answer]) -> (Arc<TokenCache>,
 }
 
 pub(crate) fn start_with(limit: u32, answers: &'static [Answer], one_at_a_time: bool) -> (Arc<TokenCache>, Server) {
-    let settings = Settings { refresh_before: REFRESH_BEFORE, token_timeout: TOKEN_TIMEOUT, limit, window: WINDOW };
+    let settings =
+        TokenSettings { refresh_before: REFRESH_BEFORE, token_timeout: TOKEN_TIMEOUT, limit, window: WINDOW };
     let cache = TokenCache::new(settings);
     let inner = Inner {
         history: History::of(&cache, answers),
@@ -189,7 +190,7 @@ impl TokenSource for Server {
                 shared_as: 0,
                 adopted: false,
             };
-            Ok(Response { limits: RateLimits::default(), token: Box::pin(async { Ok(token) }) })
+            Ok(Response { limits: StatedLimits::default(), token: Box::pin(async { Ok(token) }) })
         })
     }
 

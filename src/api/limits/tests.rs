@@ -27,14 +27,14 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
     )
 }
 
-fn read(pairs: &[(&'static str, &str)]) -> RateLimits {
-    RateLimits::read(&headers(pairs), at(NOW))
+fn read(pairs: &[(&'static str, &str)]) -> StatedLimits {
+    StatedLimits::read(&headers(pairs), at(NOW))
 }
 
 #[test]
 fn no_headers_say_nothing() {
-    assert_eq!(read(&[]), RateLimits::default());
-    assert_eq!(read(&[("date", &http_date(NOW))]), RateLimits::default());
+    assert_eq!(read(&[]), StatedLimits::default());
+    assert_eq!(read(&[("date", &http_date(NOW))]), StatedLimits::default());
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn the_clock_of_the_answer_counts_and_not_the_local_one() {
     ]);
     let days = Duration::from_secs(3 * 86_400);
     for now in [at(NOW), at(NOW) + days, at(NOW) - days, UNIX_EPOCH, UNIX_EPOCH - days] {
-        let limits = RateLimits::read(&headers, now);
+        let limits = StatedLimits::read(&headers, now);
         assert_eq!(limits.reset_after, Some(Duration::from_secs(30)));
         assert_eq!(limits.retry_after, Some(Duration::from_secs(20)));
     }
@@ -96,7 +96,7 @@ fn the_clock_of_the_answer_counts_and_not_the_local_one() {
 #[test]
 fn without_a_date_the_local_clock_stands_in_and_the_wait_is_bounded() {
     let wait = |now| {
-        let limits = RateLimits::read(&headers(&[("x-ratelimit-reset", &(NOW + 30).to_string())]), now);
+        let limits = StatedLimits::read(&headers(&[("x-ratelimit-reset", &(NOW + 30).to_string())]), now);
         limits.reset_after.unwrap()
     };
     assert_eq!(wait(at(NOW)), Duration::from_secs(30));
@@ -125,12 +125,12 @@ fn several_policies_are_paired_by_position_and_the_tightest_is_obeyed() {
     ]);
     // The items are paired by position: a limit of 60 with 5 left for 12 s, a limit of 10 with none
     // left for 7 s, and another limit of 60 without further statements.
-    let expected = RateLimits {
+    let expected = StatedLimits {
         limit: Some(10),
         remaining: Some(0),
         reset_after: Some(Duration::from_secs(7)),
         retry_after: Some(Duration::from_secs(9)),
-        ..RateLimits::default()
+        ..StatedLimits::default()
     };
     assert_eq!(limits, expected);
 }
@@ -165,7 +165,7 @@ fn what_is_no_number_is_left_out() {
             ("retry-after", value),
         ]);
         // The comma in an incomplete date does not make the date a list.
-        assert_eq!(limits, RateLimits::default(), "{value}");
+        assert_eq!(limits, StatedLimits::default(), "{value}");
     }
     assert_eq!(read(&[("x-ratelimit-limit", "60;w=60")]).limit, Some(60));
 }
@@ -179,7 +179,7 @@ fn numbers_saturate() {
         ("x-ratelimit-reset", &huge),
         ("retry-after", &huge),
     ]);
-    let expected = RateLimits {
+    let expected = StatedLimits {
         limit: Some(u64::MAX),
         remaining: Some(u64::MAX),
         reset_after: Some(LONGEST_WITHOUT_DATE),
@@ -291,26 +291,26 @@ fn every_spelling_of_the_three_fields_is_read() {
         ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"],
     ] {
         let headers = headers(&[(limit, "10, 10;w=1, 600;w=60"), (remaining, "7"), (reset, "1")]);
-        let expected = RateLimits {
+        let expected = StatedLimits {
             limit: Some(10),
             remaining: Some(7),
             reset_after: Some(Duration::from_secs(1)),
-            ..RateLimits::default()
+            ..StatedLimits::default()
         };
-        assert_eq!(RateLimits::read(&headers, at(NOW)), expected, "{limit}");
-        assert!(RateLimits::are_in(&headers), "{limit}");
+        assert_eq!(StatedLimits::read(&headers, at(NOW)), expected, "{limit}");
+        assert!(StatedLimits::are_in(&headers), "{limit}");
     }
-    assert!(!RateLimits::are_in(&headers(&[("retry-after", "1"), ("x-request-id", "1"), ("rate", "1")])));
+    assert!(!StatedLimits::are_in(&headers(&[("retry-after", "1"), ("x-request-id", "1"), ("rate", "1")])));
 }
 
 #[test]
 fn every_draft_of_the_structured_fields_is_read() {
-    let full = |window| RateLimits {
+    let full = |window| StatedLimits {
         limit: Some(100),
         remaining: Some(50),
         reset_after: Some(Duration::from_secs(30)),
         window,
-        ..RateLimits::default()
+        ..StatedLimits::default()
     };
     let minute = Some(Duration::from_secs(60));
     let cases: [(&[(&'static str, &str)], _); 8] = [
@@ -351,7 +351,7 @@ fn every_draft_of_the_structured_fields_is_read() {
         assert_eq!(read(fields), expected, "{fields:?}");
     }
     // A policy alone states the number of requests in a window, and the length of the window.
-    let policy = RateLimits { limit: Some(100), window: minute, ..RateLimits::default() };
+    let policy = StatedLimits { limit: Some(100), window: minute, ..StatedLimits::default() };
     assert_eq!(read(&[("ratelimit-policy", "\"default\";q=100;w=60")]), policy);
     assert_eq!(read(&[("ratelimit-policy", "\"default\";q=100;w=0")]).window, None);
 }
@@ -477,7 +477,7 @@ proptest! {
             }
         }
         let offset = Duration::from_secs(now.unsigned_abs().into());
-        let limits = RateLimits::read(&headers, if now < 0 { UNIX_EPOCH - offset } else { UNIX_EPOCH + offset });
+        let limits = StatedLimits::read(&headers, if now < 0 { UNIX_EPOCH - offset } else { UNIX_EPOCH + offset });
         prop_assert_ne!(limits.window, Some(Duration::ZERO));
         prop_assert!(limits.reset_margin <= GRANULARITY);
         // A wait of a second or more is a whole number of seconds, unless it comes from a time with
@@ -515,7 +515,7 @@ proptest! {
         // The local clock is days off.
         let local = at(now.saturating_add_signed(days * 86_400));
         for (name, value) in forms {
-            let limits = RateLimits::read(&headers(&[("date", &date), (name, &value)]), local);
+            let limits = StatedLimits::read(&headers(&[("date", &date), (name, &value)]), local);
             let read = limits.retry_after.or(limits.reset_after);
             prop_assert_eq!(read, Some(Duration::from_secs(wait)), "{}: {}", name, value);
         }
@@ -554,13 +554,13 @@ proptest! {
     ) {
         let mut headers = headers(&[("date", &http_date(date))]);
         encode::rate_limit_headers(&mut headers, limit, remaining, date + window);
-        let expected = RateLimits {
+        let expected = StatedLimits {
             limit: Some(limit),
             remaining: Some(remaining),
             reset_after: Some(Duration::from_secs(window)),
             reset_margin: GRANULARITY,
-            ..RateLimits::default()
+            ..StatedLimits::default()
         };
-        prop_assert_eq!(RateLimits::read(&headers, at(NOW)), expected);
+        prop_assert_eq!(StatedLimits::read(&headers, at(NOW)), expected);
     }
 }

@@ -69,7 +69,7 @@ proptest! {
     fn what_is_written_is_read_again_and_never_longer(seconds in prop_oneof![0..100_u64, 0..1_000_000_u64, 0..359_999_996_400_u64], nanoseconds in 0..1_000_000_000_u32) {
         let timeout = Duration::new(seconds, nanoseconds);
         let written = encode(timeout);
-        prop_assert!(written.len() <= MOST_DIGITS + 1);
+        prop_assert!(written.len() <= MAX_DIGITS + 1);
         let read = parse(written.to_str().unwrap()).unwrap();
         prop_assert!(read <= timeout.max(Duration::from_nanos(1)));
         // Only digits after the eighth, and digits below the smallest unit, are lost.

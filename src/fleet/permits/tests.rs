@@ -97,7 +97,7 @@ async fn run(
         for process in rest.iter_mut().chain(first) {
             while process.answers.front().is_some_and(|at| *at <= now) {
                 process.answers.pop_front();
-                process.permits.returned(*process.sent_at.front().unwrap(), Fate::Counted, now);
+                process.permits.returned(*process.sent_at.front().unwrap(), PermitUse::Counted, now);
                 process.sent_at.pop_front();
             }
             loop {
@@ -106,7 +106,7 @@ async fn run(
                     && process.permits.closed_until(now).is_none()
                     && process.permits.stock(now) > 0
                 {
-                    assert!(process.permits.leave(now));
+                    assert!(process.permits.sent(now));
                     process.line -= 1;
                     process.sent_at.push_back(now);
                     process.sent.push(now);
@@ -115,17 +115,17 @@ async fn run(
                 }
                 let Process { number, exchanges, .. } = *process;
                 match process.permits.next(process.line, number, || exchanges + 1, now) {
-                    Next::Exchange(ask) => {
+                    NextStep::Exchange(ask) => {
                         process.exchanges += 1;
                         let health = health(now - start, process.exchanges);
                         let answer = store.exchange(&gate, &ask).await.ok().filter(|_| health == Store::Answers);
                         process.permits.exchanged(&ask, answer, now);
                     }
-                    Next::At(at) => {
+                    NextStep::At(at) => {
                         wake = wake.min(at);
                         break;
                     }
-                    Next::Idle => break,
+                    NextStep::Idle => break,
                 }
             }
             if let Some(at) = process.answers.front() {
@@ -256,11 +256,11 @@ async fn nothing_is_asked_while_nothing_happens() {
     run(&store, &mut server, &mut processes, seconds(5.0), healthy).await;
     let Process { permits, .. } = &mut processes[0];
     let settle = permits.next(0, 1, || 3, Instant::now() + SETTLE);
-    let Next::Exchange(ask) = settle else { panic!("{settle:?}") };
+    let NextStep::Exchange(ask) = settle else { panic!("{settle:?}") };
     assert_eq!((ask.held, ask.want, ask.used.len()), (0, 0, 1));
     let answer = store.exchange(&Gate::new("test:1:{client}", "writes"), &ask).await.unwrap();
     permits.exchanged(&ask, Some(answer), Instant::now());
-    assert!(matches!(permits.next(0, 1, || 4, Instant::now() + WINDOW * 10), Next::Idle));
+    assert!(matches!(permits.next(0, 1, || 4, Instant::now() + WINDOW * 10), NextStep::Idle));
 }
 
 #[tokio::test(start_paused = true)]
@@ -270,9 +270,9 @@ async fn a_refusal_closes_the_gate_of_all_at_once() {
     let (mut one, mut other) = (Permits::new(60, WINDOW, 1), Permits::new(60, WINDOW, 1));
     let now = Instant::now();
     one.refused(seconds(20.0), now);
-    let Next::Exchange(ask) = one.next(0, 1, || 1, now) else { panic!("a refusal is told at once") };
+    let NextStep::Exchange(ask) = one.next(0, 1, || 1, now) else { panic!("a refusal is told at once") };
     one.exchanged(&ask, store.exchange(&gate, &ask).await.ok(), now);
-    let Next::Exchange(ask) = other.next(1, 2, || 1, now) else { panic!("a request stands in line") };
+    let NextStep::Exchange(ask) = other.next(1, 2, || 1, now) else { panic!("a request stands in line") };
     other.exchanged(&ask, store.exchange(&gate, &ask).await.ok(), now);
     assert_eq!(other.closed_until(now), Some(now + seconds(20.0)));
     assert_eq!(other.stock(now), 0);
@@ -284,11 +284,11 @@ async fn a_permit_of_a_request_that_was_not_sent_goes_back() {
     let gate = Gate::new("test:1:{client}", "writes");
     let mut permits = Permits::new(60, WINDOW, 1);
     let now = Instant::now();
-    let Next::Exchange(ask) = permits.next(1, 1, || 1, now) else { panic!("a request stands in line") };
+    let NextStep::Exchange(ask) = permits.next(1, 1, || 1, now) else { panic!("a request stands in line") };
     permits.exchanged(&ask, store.exchange(&gate, &ask).await.ok(), now);
-    assert!(permits.leave(now));
-    permits.returned(now, Fate::NotSent, now);
-    let Next::Exchange(ask) = permits.next(0, 1, || 2, now + SETTLE) else { panic!("a permit is left over") };
+    assert!(permits.sent(now));
+    permits.returned(now, PermitUse::NotSent, now);
+    let NextStep::Exchange(ask) = permits.next(0, 1, || 2, now + SETTLE) else { panic!("a permit is left over") };
     assert_eq!((ask.held, ask.want, ask.used.len()), (0, 0, 0));
 }
 
@@ -339,12 +339,12 @@ async fn permits_of_requests_that_gave_up_go_back() {
     let gate = Gate::new("test:1:{client}", "writes");
     let mut permits = Permits::new(60, WINDOW, 1);
     let now = Instant::now();
-    let Next::Exchange(ask) = permits.next(3, 1, || 1, now) else { panic!("requests stand in line") };
+    let NextStep::Exchange(ask) = permits.next(3, 1, || 1, now) else { panic!("requests stand in line") };
     permits.exchanged(&ask, store.exchange(&gate, &ask).await.ok(), now);
     assert_eq!(permits.stock(now), 3);
     // Two of the three are gone.
-    assert!(matches!(permits.next(1, 1, || 2, now), Next::At(at) if at == now + SETTLE));
-    let Next::Exchange(ask) = permits.next(1, 1, || 2, now + SETTLE) else { panic!("two permits are left over") };
+    assert!(matches!(permits.next(1, 1, || 2, now), NextStep::At(at) if at == now + SETTLE));
+    let NextStep::Exchange(ask) = permits.next(1, 1, || 2, now + SETTLE) else { panic!("two permits are left over") };
     assert_eq!((ask.held, ask.want), (1, 0));
 }
 
@@ -354,17 +354,17 @@ async fn a_request_that_is_never_answered_holds_its_permit_for_a_quarter_of_a_wi
     let gate = Gate::new("test:1:{client}", "writes");
     let mut permits = Permits::new(60, WINDOW, 1);
     let now = Instant::now();
-    let Next::Exchange(ask) = permits.next(1, 1, || 1, now) else { panic!("a request stands in line") };
+    let NextStep::Exchange(ask) = permits.next(1, 1, || 1, now) else { panic!("a request stands in line") };
     permits.exchanged(&ask, store.exchange(&gate, &ask).await.ok(), now);
-    assert!(permits.leave(now));
+    assert!(permits.sent(now));
     let late = now + WINDOW / 4;
-    assert!(matches!(permits.next(0, 1, || 2, now), Next::At(at) if at == late));
-    assert!(matches!(permits.next(0, 1, || 2, late), Next::At(at) if at == late + SETTLE));
-    let Next::Exchange(ask) = permits.next(0, 1, || 2, late + SETTLE) else { panic!("it counts as answered") };
+    assert!(matches!(permits.next(0, 1, || 2, now), NextStep::At(at) if at == late));
+    assert!(matches!(permits.next(0, 1, || 2, late), NextStep::At(at) if at == late + SETTLE));
+    let NextStep::Exchange(ask) = permits.next(0, 1, || 2, late + SETTLE) else { panic!("it counts as answered") };
     assert_eq!((ask.held, ask.used.len()), (0, 1));
     permits.exchanged(&ask, store.exchange(&gate, &ask).await.ok(), late + SETTLE);
     // The late response changes nothing.
-    permits.returned(now, Fate::Counted, late + WINDOW);
+    permits.returned(now, PermitUse::Counted, late + WINDOW);
     assert!(permits.is_idle(late + WINDOW));
 }
 
@@ -372,18 +372,18 @@ async fn a_request_that_is_never_answered_holds_its_permit_for_a_quarter_of_a_wi
 async fn an_idle_process_stops_asking_a_store_that_is_gone() {
     let mut permits = Permits::new(60, WINDOW, 1);
     let (start, mut now, mut exchanges) = (Instant::now(), Instant::now(), 0);
-    permits.leave(now);
-    permits.returned(now, Fate::Counted, now);
+    permits.sent(now);
+    permits.returned(now, PermitUse::Counted, now);
     permits.refused(seconds(20.0), now);
     permits.limit_stated(30, None, now);
     loop {
         match permits.next(0, 1, || exchanges + 1, now) {
-            Next::Exchange(ask) => {
+            NextStep::Exchange(ask) => {
                 exchanges += 1;
                 permits.exchanged(&ask, None, now);
             }
-            Next::At(at) => now = at,
-            Next::Idle => break,
+            NextStep::At(at) => now = at,
+            NextStep::Idle => break,
         }
         assert!(now - start <= WINDOW + SETTLE, "{exchanges} exchanges");
     }
@@ -394,16 +394,16 @@ async fn an_idle_process_stops_asking_a_store_that_is_gone() {
 async fn a_process_that_is_alone_keeps_to_its_share() {
     let mut permits = Permits::new(60, WINDOW, 1);
     let now = Instant::now();
-    let Next::Exchange(ask) = permits.next(1, 1, || 1, now) else { panic!("a request stands in line") };
+    let NextStep::Exchange(ask) = permits.next(1, 1, || 1, now) else { panic!("a request stands in line") };
     permits.exchanged(&ask, None, now);
     assert_eq!(permits.share_used_until(now), None);
     permits.expected_processes = 4;
     for _ in 0..15 {
         assert_eq!(permits.share_used_until(now), None);
-        assert!(!permits.leave(now));
+        assert!(!permits.sent(now));
     }
     assert_eq!(permits.share_used_until(now), Some(now + WINDOW / 4));
-    permits.returned(now, Fate::Counted, now + SETTLE);
+    permits.returned(now, PermitUse::Counted, now + SETTLE);
     assert_eq!(permits.share_used_until(now + SETTLE), Some(now + SETTLE + WINDOW));
     // More processes than a window carries have one request each.
     assert_eq!(Permits::new(3, WINDOW, 8).share_used_until(now), None);
@@ -421,12 +421,12 @@ proptest::proptest! {
         let mut now = start;
         for (answer, line) in answers.into_iter().zip(lines) {
             let ask = match permits.next(line, 1, || number + 1, now) {
-                Next::Exchange(ask) => ask,
-                Next::At(at) => {
+                NextStep::Exchange(ask) => ask,
+                NextStep::At(at) => {
                     now = at;
                     continue;
                 }
-                Next::Idle => continue,
+                NextStep::Idle => continue,
             };
             number += 1;
             let (before, want) = (permits.stock(now), ask.want);
@@ -445,8 +445,8 @@ proptest::proptest! {
             proptest::prop_assert!(permits.stock(now) <= before.saturating_add(want));
             proptest::prop_assert!(permits.closed_until(now).is_none_or(|until| until <= now + LONGEST_WAIT));
             if permits.stock(now) > 0 {
-                permits.leave(now);
-                permits.returned(now, Fate::Counted, now + seconds(0.1));
+                permits.sent(now);
+                permits.returned(now, PermitUse::Counted, now + seconds(0.1));
             }
             permits.share_used_until(now);
             proptest::prop_assert!(permits.due(line, now).is_none_or(|at| at <= now + LONGEST_WAIT));
@@ -469,7 +469,7 @@ fn answer(others: u32, others_for: Duration) -> Exchanged {
 
 /// Makes the exchange that is due at `now`.
 fn exchange(permits: &mut Permits, answer: Option<Exchanged>, now: Instant) {
-    let Next::Exchange(ask) = permits.next(1, 1, || 1, now) else { panic!("a request stands in line") };
+    let NextStep::Exchange(ask) = permits.next(1, 1, || 1, now) else { panic!("a request stands in line") };
     permits.exchanged(&ask, answer, now);
 }
 
@@ -493,7 +493,7 @@ fn a_process_that_loses_the_store_leaves_the_others_what_they_had_taken() {
     let lost = now + RETRY;
     exchange(&mut permits, None, lost);
     assert_eq!(permits.share_used_until(lost), None);
-    permits.leave(lost);
+    permits.sent(lost);
     assert_eq!(permits.share_used_until(lost), Some(now + seconds(40.0)));
     assert_eq!(permits.share_used_until(now + seconds(40.0)), None);
 }
@@ -503,8 +503,8 @@ async fn answers_in_a_steady_stream_are_forgotten_when_their_window_is_over() {
     let mut permits = Permits::new(600, WINDOW, 1);
     let mut now = Instant::now();
     for _ in 0..3_000 {
-        permits.leave(now);
-        permits.returned(now, Fate::Counted, now);
+        permits.sent(now);
+        permits.returned(now, PermitUse::Counted, now);
         now += seconds(0.2);
     }
     permits.forget(now);
@@ -518,7 +518,7 @@ async fn a_stated_limit_that_is_not_stated_again_is_forgotten() {
     let now = Instant::now();
     permits.limit_stated(1, None, now);
     let mut ask = |now| match permits.next(1, 1, || 1, now) {
-        Next::Exchange(ask) => {
+        NextStep::Exchange(ask) => {
             permits.exchanged(&ask, None, now);
             (ask.limit, ask.window)
         }
@@ -532,24 +532,24 @@ async fn a_stated_limit_that_is_not_stated_again_is_forgotten() {
 async fn a_store_that_grants_nothing_and_says_now_is_not_asked_without_a_pause() {
     let mut permits = Permits::new(60, WINDOW, 1);
     let now = Instant::now();
-    let Next::Exchange(ask) = permits.next(1, 1, || 1, now) else { panic!("a request waits") };
+    let NextStep::Exchange(ask) = permits.next(1, 1, || 1, now) else { panic!("a request waits") };
     permits.exchanged(&ask, Some(answer(0, Duration::ZERO)), now);
-    assert!(matches!(permits.next(1, 1, || 2, now), Next::At(at) if at > now));
+    assert!(matches!(permits.next(1, 1, || 2, now), NextStep::At(at) if at > now));
 }
 
 #[test]
 fn the_stock_of_a_process_that_was_paused_is_worth_nothing() {
     for paused_in_the_call in [false, true] {
         let (mut permits, start) = (Permits::new(60, WINDOW, 1), Instant::now());
-        let Next::Exchange(ask) = permits.next(3, 1, || 1, start) else { panic!("requests wait") };
+        let NextStep::Exchange(ask) = permits.next(3, 1, || 1, start) else { panic!("requests wait") };
         let answered = if paused_in_the_call { start + WINDOW } else { start };
         permits.exchanged(&ask, Some(Exchanged { granted: 3, ..answer(0, Duration::ZERO) }), answered);
         if !paused_in_the_call {
-            assert!(permits.leave(start + WINDOW - seconds(0.001)), "the account lasts that long");
+            assert!(permits.sent(start + WINDOW - seconds(0.001)), "the account lasts that long");
         }
         assert_eq!(permits.stock(start + WINDOW), 0);
-        assert!(!permits.leave(start + WINDOW));
-        let Next::Exchange(ask) = permits.next(2, 1, || 2, start + WINDOW) else { panic!("requests wait") };
+        assert!(!permits.sent(start + WINDOW));
+        let NextStep::Exchange(ask) = permits.next(2, 1, || 2, start + WINDOW) else { panic!("requests wait") };
         assert_eq!(ask.want, 2);
     }
 }
@@ -557,10 +557,10 @@ fn the_stock_of_a_process_that_was_paused_is_worth_nothing() {
 #[test]
 fn a_permit_that_came_later_than_a_window_is_worth_something() {
     let (mut permits, start) = (Permits::new(1, seconds(0.02), 1), Instant::now());
-    let Next::Exchange(ask) = permits.next(1, 1, || 1, start) else { panic!("a request waits") };
+    let NextStep::Exchange(ask) = permits.next(1, 1, || 1, start) else { panic!("a request waits") };
     let answered = start + seconds(0.025);
     permits.exchanged(&ask, Some(Exchanged { granted: 1, ..answer(0, Duration::ZERO) }), answered);
-    assert!(permits.leave(answered));
+    assert!(permits.sent(answered));
 }
 
 #[test]
@@ -571,16 +571,16 @@ fn a_line_that_has_its_permits_is_no_reason_to_doubt_the_store() {
         let leaves_at = now + seconds(20.0);
         while now < leaves_at {
             match permits.next(line, 1, || number, now) {
-                Next::Exchange(ask) => {
+                NextStep::Exchange(ask) => {
                     number += 1;
                     permits.exchanged(&ask, Some(Exchanged { granted: ask.want, ..answer(0, Duration::ZERO) }), now);
                     assert!(permits.connected, "{line} are left");
                 }
-                Next::At(at) => now = at.min(leaves_at),
-                Next::Idle => now = leaves_at,
+                NextStep::At(at) => now = at.min(leaves_at),
+                NextStep::Idle => now = leaves_at,
             }
         }
-        assert!(permits.leave(now));
+        assert!(permits.sent(now));
     }
 }
 
@@ -594,7 +594,7 @@ fn a_process_that_is_alone_takes_the_larger_of_the_count_and_of_what_is_expected
         exchange(&mut permits, None, now);
         let mut left = 0;
         while permits.share_used_until(now).is_none() {
-            permits.leave(now);
+            permits.sent(now);
             left += 1;
         }
         assert_eq!(left, share, "{expected} expected");
@@ -605,18 +605,18 @@ fn a_process_that_is_alone_takes_the_larger_of_the_count_and_of_what_is_expected
 fn a_store_whose_epoch_changes_each_time_is_told_everything_at_once_only_the_first_time() {
     let (mut permits, start) = (Permits::new(60, WINDOW, 1), Instant::now());
     exchange(&mut permits, Some(answer(0, Duration::ZERO)), start);
-    permits.leave(start);
-    permits.returned(start, Fate::Counted, start);
+    permits.sent(start);
+    permits.returned(start, PermitUse::Counted, start);
     let (mut now, mut calls) = (start, 1);
     while now < start + seconds(10.0) {
         match permits.next(0, 1, || calls + 1, now) {
-            Next::Exchange(ask) => {
+            NextStep::Exchange(ask) => {
                 calls += 1;
                 assert!(calls <= 25, "{calls} calls in {:?}", now - start);
                 permits.exchanged(&ask, Some(Exchanged { epoch: calls, ..answer(0, Duration::ZERO) }), now);
             }
-            Next::At(at) => now = at,
-            Next::Idle => break,
+            NextStep::At(at) => now = at,
+            NextStep::Idle => break,
         }
     }
     assert!(calls >= 10, "{calls} calls");

@@ -8,21 +8,21 @@ fn seconds(seconds: u64) -> Duration {
 
 #[test]
 fn retry_after_goes_before_the_reset_and_neither_says_nothing() {
-    let both = RateLimits {
+    let both = StatedLimits {
         retry_after: Some(seconds(7)),
         reset_after: Some(seconds(40)),
         reset_margin: seconds(1),
         ..Default::default()
     };
-    assert_eq!(asked(&both), Some(seconds(7)));
-    assert_eq!(asked(&RateLimits { retry_after: None, ..both }), Some(seconds(41)));
-    assert_eq!(asked(&RateLimits::default()), None);
+    assert_eq!(asked_wait(&both), Some(seconds(7)));
+    assert_eq!(asked_wait(&StatedLimits { retry_after: None, ..both }), Some(seconds(41)));
+    assert_eq!(asked_wait(&StatedLimits::default()), None);
 }
 
 #[test]
 fn now_means_in_a_second() {
-    assert_eq!(asked(&RateLimits { retry_after: Some(seconds(0)), ..Default::default() }), Some(seconds(1)));
-    assert_eq!(asked(&RateLimits { reset_after: Some(seconds(0)), ..Default::default() }), Some(seconds(1)));
+    assert_eq!(asked_wait(&StatedLimits { retry_after: Some(seconds(0)), ..Default::default() }), Some(seconds(1)));
+    assert_eq!(asked_wait(&StatedLimits { reset_after: Some(seconds(0)), ..Default::default() }), Some(seconds(1)));
 }
 
 #[test]
@@ -53,8 +53,8 @@ fn the_exponential_delay_stays_in_proportion_to_the_time_of_the_refusals() {
     let mut now = start;
     // The jitter is close to zero for ten refusals, and at its maximum for the next ones.
     for share in [0.001; 10].into_iter().chain([1.0; 3]) {
-        let (ticket, _) = cooldown.sent(now);
-        let wait = cooldown.refused(ticket, None, None, seconds(120), now, share).wait.unwrap();
+        let (tag, _) = cooldown.sent(now);
+        let wait = cooldown.refused(tag, None, None, seconds(120), now, share).wait.unwrap();
         assert!(wait <= (2 * (now - start)).max(seconds(4)), "{wait:?} after {:?}", now - start);
         now += wait;
     }
@@ -79,14 +79,14 @@ proptest! {
         refusals: u32,
         share in 0.0..1.0f64,
     ) {
-        let limits = RateLimits { retry_after, reset_after, ..Default::default() };
-        if let Some(asked) = asked(&limits) {
+        let limits = StatedLimits { retry_after, reset_after, ..Default::default() };
+        if let Some(asked) = asked_wait(&limits) {
             let wait = with_jitter(asked, max_wait, share);
             prop_assert!(wait <= max_wait);
             if asked <= max_wait {
                 prop_assert!(wait >= asked);
                 prop_assert!(wait >= retry_after.or(reset_after).unwrap());
-                prop_assert!(wait <= asked.saturating_add(MOST_JITTER));
+                prop_assert!(wait <= asked.saturating_add(MAX_JITTER));
             }
         }
         let wait = exponential(refusals, BASE, max_wait, share);

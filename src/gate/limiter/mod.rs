@@ -50,18 +50,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::{rate::FoundRate, windows::Windows};
-use super::Allowance;
-use crate::api::limits::RateLimits;
+use super::RateLimit;
+use crate::api::limits::StatedLimits;
 
 /// The outcome of a request that was sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Outcome {
     /// The response was not a 429. The value holds the limits that the response states, if it
     /// states any.
-    Accepted(Option<RateLimits>),
-    /// The response was a 429. `is_news` says that it is the first refusal among requests that were
-    /// sent together.
-    Refused { limits: RateLimits, is_news: bool },
+    Accepted(Option<StatedLimits>),
+    /// The response was a 429. `is_first_of_epoch` says that it is the first
+    /// refusal among requests that were sent together.
+    Refused { limits: StatedLimits, is_first_of_epoch: bool },
     /// The request was given up or failed. The server may have counted it.
     Lost,
     /// The request failed before it could reach the server.
@@ -76,10 +76,10 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    /// `is_paced` says that the allowance applies from the beginning. Otherwise no request is held
+    /// `is_paced` says that `rate_limit` applies from the beginning. Otherwise no request is held
     /// back until the server has stated a limit or refused a request.
-    pub(super) fn new(allowance: Allowance, is_paced: bool, max_wait: Duration) -> Self {
-        Self { windows: Windows::new(allowance, is_paced, max_wait), rate: None }
+    pub(super) fn new(rate_limit: RateLimit, is_paced: bool, max_wait: Duration) -> Self {
+        Self { windows: Windows::new(rate_limit, is_paced, max_wait), rate: None }
     }
 
     /// Forgets a found rate that is out of use. The gate calls it when a request arrives and no
@@ -91,19 +91,19 @@ impl Limiter {
 
     /// Returns when to look again, or `None` if the next request may be sent.
     #[inline]
-    pub(super) fn wait(&mut self, now: Instant) -> Option<Instant> {
-        let held = self.windows.wait(now);
+    pub(super) fn held_until(&mut self, now: Instant) -> Option<Instant> {
+        let held = self.windows.held_until(now);
         match &mut self.rate {
-            Some(rate) => held.max(rate.wait(now)),
+            Some(rate) => held.max(rate.held_until(now)),
             None => held,
         }
     }
 
-    /// Like [`wait`](Self::wait), but by the found rate alone, because the fleet counts the
-    /// windows.
+    /// Like [`held_until`](Self::held_until), but by the found rate alone, because the fleet counts
+    /// the windows.
     #[cfg(feature = "fleet")]
-    pub(super) fn rate_wait(&mut self, now: Instant) -> Option<Instant> {
-        self.rate.as_mut()?.wait(now)
+    pub(super) fn rate_held_until(&mut self, now: Instant) -> Option<Instant> {
+        self.rate.as_mut()?.held_until(now)
     }
 
     /// Records that a request is sent.
@@ -147,11 +147,11 @@ impl Limiter {
                     None => {}
                 }
             }
-            Outcome::Refused { limits, is_news } => {
+            Outcome::Refused { limits, is_first_of_epoch } => {
                 self.windows.refused(&limits, sent_at, now);
                 if states_window(&limits) {
                     self.rate = None;
-                } else if is_news {
+                } else if is_first_of_epoch {
                     let windows = &self.windows;
                     let rate = self.rate.get_or_insert_with(|| {
                         FoundRate::new(sent_at, windows.documented_length(), windows.answered(), windows.max_wait())
@@ -177,7 +177,7 @@ impl Limiter {
 }
 
 /// Whether the server states its window.
-fn states_window(limits: &RateLimits) -> bool {
+fn states_window(limits: &StatedLimits) -> bool {
     limits.limit.is_some() || limits.remaining.is_some() || limits.reset_after.is_some()
 }
 

@@ -6,7 +6,7 @@
 //! 1. A pulse ends when the server refuses a request, or when the server has accepted as many
 //!    requests as in the pulse before (`burst`).
 //! 2. The limiter finds the time between two pulses by bisection. It tries times between a time
-//!    that was too short (`too_soon`) and a time that was long enough (`soon_enough`), until the
+//!    that was too short (`too_short`) and a time that was long enough (`long_enough`), until the
 //!    two differ by less than a sixteenth.
 //! 3. Every few pulses the limiter tries a larger burst: one more request, and twice as many after
 //!    each success. With a burst of one, it tries an earlier pulse instead. If the server refuses,
@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::gate::cooldown;
+use crate::gate::cooldown::{self, PROBE_TIMEOUT};
 
 /// The rate is forgotten if, for this many times between pulses, it has held no request back and
 /// the server has refused none.
@@ -35,9 +35,6 @@ const SHORTEST_MEMORY: Duration = Duration::from_secs(10);
 const MOST_PULSES: u32 = 16;
 const LONGEST_QUIET: Duration = Duration::from_secs(120);
 
-/// How long a pulse waits at most for its first response.
-const PATIENCE: Duration = Duration::from_secs(1);
-
 /// The shortest time between two pulses.
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 
@@ -47,14 +44,14 @@ pub(super) struct FoundRate {
     anchor: Instant,
     pulse: Pulse,
     burst: Option<u64>,
-    too_soon: Duration,
-    soon_enough: Option<Duration>,
+    too_short: Duration,
+    long_enough: Option<Duration>,
     was_found: bool,
     /// The time between pulses to try first: the length of a documented window.
     expected: Option<Duration>,
     /// The longest time between pulses.
     longest: Duration,
-    /// How many pulses were refused without an accepted request since `soon_enough` was last known.
+    /// How many pulses were refused without an accepted request since `long_enough` was last known.
     misses: u32,
     /// How many pulses remain until the limiter tries a larger burst.
     quiet: u32,
@@ -88,8 +85,8 @@ impl FoundRate {
             anchor: sent_at,
             pulse,
             burst: Some(accepted).filter(|accepted| *accepted > 0),
-            too_soon: Duration::ZERO,
-            soon_enough: None,
+            too_short: Duration::ZERO,
+            long_enough: None,
             was_found: false,
             expected,
             longest: max_wait.min(LONGEST_QUIET),
@@ -101,7 +98,7 @@ impl FoundRate {
     }
 
     /// Returns when to look again, or `None` if the next request may be sent.
-    pub(super) fn wait(&mut self, now: Instant) -> Option<Instant> {
+    pub(super) fn held_until(&mut self, now: Instant) -> Option<Instant> {
         if self.pulse.is_over || self.pulse.sent < self.allowed(now) {
             return None;
         }
@@ -109,7 +106,7 @@ impl FoundRate {
         self.used_at = now;
         // A response may allow more requests, and wakes the head of the queue. The head also wakes
         // when the response is late.
-        let late = self.pulse.began + PATIENCE;
+        let late = self.pulse.began + PROBE_TIMEOUT;
         Some(if self.pulse.accepted == 0 && late > now { next.min(late) } else { next })
     }
 
@@ -141,9 +138,9 @@ impl FoundRate {
         if self.pulse.accepted > 0 || self.pulse.sent == 0 {
             self.quiet = self.quiet.saturating_sub(1);
         }
-        let is_out_of_date = self.soon_enough.is_none() && now.saturating_duration_since(self.anchor) > self.longest;
+        let is_out_of_date = self.long_enough.is_none() && now.saturating_duration_since(self.anchor) > self.longest;
         if is_out_of_date {
-            (self.quiet, self.quiet_for, self.too_soon) = (0, 1, Duration::ZERO);
+            (self.quiet, self.quiet_for, self.too_short) = (0, 1, Duration::ZERO);
         }
         let is_rising = self.quiet == 0;
         if is_rising {
@@ -151,7 +148,7 @@ impl FoundRate {
             self.rest(self.quiet_for.saturating_mul(2));
             if self.burst == Some(1) {
                 // The next pulse begins a sixteenth earlier.
-                self.too_soon = self.too_soon.min(self.soon_enough.unwrap_or_default() * 7 / 8);
+                self.too_short = self.too_short.min(self.long_enough.unwrap_or_default() * 7 / 8);
             }
         }
         self.pulse = Pulse {
@@ -174,8 +171,8 @@ impl FoundRate {
             self.misses = 0;
         }
         let is_whole = self.pulse.accepted == self.burst.unwrap_or(1);
-        if is_whole || self.pulse.accepted == 1 && self.soon_enough.is_none() {
-            self.carried_its_burst(self.pulse.began - self.anchor);
+        if is_whole || self.pulse.accepted == 1 && self.long_enough.is_none() {
+            self.burst_was_accepted(self.pulse.began - self.anchor);
         }
         if self.burst.is_some_and(|burst| self.pulse.accepted > burst) {
             self.burst = Some(self.pulse.accepted);
@@ -189,18 +186,18 @@ impl FoundRate {
 
     /// Records that the server has accepted the whole burst of a pulse that began `waited` after
     /// the one before.
-    fn carried_its_burst(&mut self, waited: Duration) {
-        if self.soon_enough.is_none_or(|known| waited < known) {
-            if self.soon_enough.is_some_and(|known| waited < known * 7 / 8) {
+    fn burst_was_accepted(&mut self, waited: Duration) {
+        if self.long_enough.is_none_or(|known| waited < known) {
+            if self.long_enough.is_some_and(|known| waited < known * 7 / 8) {
                 self.rest(1);
             }
-            self.soon_enough = Some(waited);
+            self.long_enough = Some(waited);
             self.was_found = true;
             // The pulses may take longer now, so fewer of them may be quiet.
             self.quiet = self.quiet.min(self.most_quiet());
         }
-        if waited <= self.too_soon {
-            self.too_soon = waited / 2;
+        if waited <= self.too_short {
+            self.too_short = waited / 2;
         }
     }
 
@@ -212,24 +209,24 @@ impl FoundRate {
             let waited = self.pulse.began - self.anchor;
             let is_short = self.burst.is_some_and(|burst| self.pulse.accepted < burst);
             if self.pulse.accepted == 0 {
-                self.too_soon = self.too_soon.max(waited);
-                self.soon_enough = self.soon_enough.filter(|known| *known > waited);
-            } else if is_short && self.soon_enough.is_some_and(|known| waited < known) {
+                self.too_short = self.too_short.max(waited);
+                self.long_enough = self.long_enough.filter(|known| *known > waited);
+            } else if is_short && self.long_enough.is_some_and(|known| waited < known) {
                 // The pulse came too early for all of its burst.
-                self.too_soon = self.too_soon.max(waited);
+                self.too_short = self.too_short.max(waited);
             } else {
                 if self.burst.is_some_and(|burst| self.pulse.accepted < burst / 2) {
                     self.rest(1);
                 }
                 self.burst = Some(self.pulse.accepted);
-                self.carried_its_burst(waited);
+                self.burst_was_accepted(waited);
             }
         }
         self.pulse.is_over = true;
         let anchor = self.pulse.counted_at.unwrap_or(self.anchor);
         let Some(period) = self.period() else {
             self.misses = self.misses.saturating_add(1);
-            if !self.too_soon.is_zero() && self.was_found {
+            if !self.too_short.is_zero() && self.was_found {
                 // The time between pulses was known and has become longer.
                 return Some(now + (now - anchor).mul_f64(0.125 + share / 8.0));
             }
@@ -244,7 +241,7 @@ impl FoundRate {
     }
 
     pub(super) fn is_over(&self, now: Instant) -> bool {
-        let memory = (self.soon_enough.unwrap_or_default() * MEMORY).max(SHORTEST_MEMORY);
+        let memory = (self.long_enough.unwrap_or_default() * MEMORY).max(SHORTEST_MEMORY);
         now.saturating_duration_since(self.used_at) > memory
     }
 
@@ -252,7 +249,7 @@ impl FoundRate {
     fn allowed(&self, now: Instant) -> u64 {
         let Pulse { began, accepted, exceeds, .. } = self.pulse;
         let Some(burst) = self.burst else { return u64::MAX };
-        if accepted == 0 && now < began + PATIENCE {
+        if accepted == 0 && now < began + PROBE_TIMEOUT {
             return 1;
         }
         match exceeds {
@@ -269,9 +266,9 @@ impl FoundRate {
 
     /// Returns the time between pulses to try next.
     fn period(&self) -> Option<Duration> {
-        let soon_enough = self.soon_enough?;
-        let is_found = self.too_soon >= soon_enough * 15 / 16;
-        let period = if is_found { soon_enough } else { (self.too_soon + soon_enough) / 2 };
+        let long_enough = self.long_enough?;
+        let is_found = self.too_short >= long_enough * 15 / 16;
+        let period = if is_found { long_enough } else { (self.too_short + long_enough) / 2 };
         Some(period.min(self.longest))
     }
 
@@ -283,7 +280,7 @@ impl FoundRate {
     }
 
     fn most_quiet(&self) -> u32 {
-        let period = self.soon_enough.unwrap_or_default().max(Duration::from_millis(1));
+        let period = self.long_enough.unwrap_or_default().max(Duration::from_millis(1));
         let most = (LONGEST_QUIET.as_millis() / period.as_millis()).clamp(1, u128::from(MOST_PULSES));
         u32::try_from(most).unwrap_or(MOST_PULSES)
     }

@@ -21,7 +21,7 @@ pub(super) const LEAST_SHARE_DIVISOR: u64 = 8;
 pub(super) struct Sharing {
     since: Option<Instant>,
     /// How many of our requests were in the last window.
-    carried: u64,
+    sent: u64,
     /// How long the last window took.
     span: Duration,
     /// The number of successes since the sharing was last noticed.
@@ -30,10 +30,10 @@ pub(super) struct Sharing {
 }
 
 impl Sharing {
-    /// Records that a window of length `span` was used up, although we sent only `carried` requests
+    /// Records that a window of length `span` was used up, although we sent only `sent` requests
     /// in it, fewer than the limit.
-    pub(super) fn notice(&mut self, carried: u64, span: Duration, now: Instant) {
-        *self = Self { since: Some(now), carried, span, eased: 0, gap_ends: self.gap_ends };
+    pub(super) fn notice(&mut self, sent: u64, span: Duration, now: Instant) {
+        *self = Self { since: Some(now), sent, span, eased: 0, gap_ends: self.gap_ends };
     }
 
     pub(super) fn end(&mut self) {
@@ -54,7 +54,7 @@ impl Sharing {
 
     /// Returns the time until which the next request has to wait, if it has to wait.
     #[inline]
-    pub(super) fn wait(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn held_until(&self, now: Instant) -> Option<Instant> {
         self.gap_ends.filter(|end| *end > now)
     }
 
@@ -64,7 +64,7 @@ impl Sharing {
         if let (Some(_), Some(limit)) = (self.since, limit) {
             let gap = |span: Duration, requests: u64| span / u32::try_from(requests.max(1)).unwrap_or(u32::MAX) / RATE;
             let halvings = 1u32.checked_shl(self.eased / EASE_STEP).unwrap_or(u32::MAX);
-            let eased = gap(self.span.min(length), self.carried.max(limit / LEAST_SHARE_DIVISOR)) / halvings;
+            let eased = gap(self.span.min(length), self.sent.max(limit / LEAST_SHARE_DIVISOR)) / halvings;
             self.gap_ends = Some(now + eased.max(gap(length, limit)));
         }
     }

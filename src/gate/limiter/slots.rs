@@ -55,7 +55,7 @@ impl UsedSlots {
     }
 
     /// Returns how long after its sending a request without a response counts as answered.
-    pub(super) fn patience(&self) -> Duration {
+    pub(super) fn answered_after(&self) -> Duration {
         self.length / UNANSWERED_DIVISOR
     }
 
@@ -78,7 +78,7 @@ impl UsedSlots {
     }
 
     #[inline]
-    pub(super) fn send(&mut self, now: Instant) {
+    pub(super) fn sent(&mut self, now: Instant) {
         self.in_flight_count += 1;
         add(&mut self.in_flight, now, self.length);
     }
@@ -87,7 +87,7 @@ impl UsedSlots {
     /// the server may have counted it. Responses may overtake each other, but `now` must not go
     /// back.
     #[inline]
-    pub(super) fn come_back(&mut self, sent_at: Instant, counts: bool, now: Instant) {
+    pub(super) fn returned(&mut self, sent_at: Instant, counts: bool, now: Instant) {
         let batch = match self.in_flight.front_mut() {
             // Usually the oldest request comes back first.
             Some(front) if front.last >= sent_at => Some(front),
@@ -111,7 +111,7 @@ impl UsedSlots {
 
     /// Makes overdue requests count as answered.
     pub(super) fn settle(&mut self, now: Instant) {
-        let late = self.patience();
+        let late = self.answered_after();
         while let Some(batch) = self.in_flight.front().copied().filter(|batch| batch.last + late <= now) {
             self.in_flight.pop_front();
             self.in_flight_count -= batch.count;
@@ -124,7 +124,7 @@ impl UsedSlots {
 
     /// Returns when [`settle`](Self::settle) next has work to do.
     pub(super) fn next_settled_at(&self) -> Option<Instant> {
-        self.in_flight.front().map(|batch| batch.last + self.patience())
+        self.in_flight.front().map(|batch| batch.last + self.answered_after())
     }
 
     /// Returns when the first slot of an answered request will be free.

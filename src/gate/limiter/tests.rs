@@ -5,7 +5,7 @@ use super::*;
 mod rate;
 mod windows;
 
-const ALLOWANCE: Allowance = Allowance { requests: 60, window: Duration::from_secs(60) };
+const RATE_LIMIT: RateLimit = RateLimit { requests: 60, window: Duration::from_secs(60) };
 const MAX_WAIT: Duration = Duration::from_secs(120);
 
 fn seconds(seconds: f64) -> Duration {
@@ -13,13 +13,13 @@ fn seconds(seconds: f64) -> Duration {
 }
 
 fn paced() -> Limiter {
-    Limiter::new(ALLOWANCE, true, MAX_WAIT)
+    Limiter::new(RATE_LIMIT, true, MAX_WAIT)
 }
 
 /// Sends as many requests as may be sent now.
 fn burst(limiter: &mut Limiter, now: Instant) -> u64 {
     let mut sent = 0;
-    while limiter.wait(now).is_none() && sent < 1000 {
+    while limiter.held_until(now).is_none() && sent < 1000 {
         limiter.sent(now);
         sent += 1;
     }
@@ -31,8 +31,8 @@ fn answer(limiter: &mut Limiter, outcome: Outcome, times: u64, sent_at: Instant,
     for _ in 0..times {
         limiter.returned(outcome, sent_at, now, || 0.0);
         // Among requests that were sent together only the first refusal counts.
-        if let Outcome::Refused { is_news, .. } = &mut outcome {
-            *is_news = false;
+        if let Outcome::Refused { is_first_of_epoch, .. } = &mut outcome {
+            *is_first_of_epoch = false;
         }
     }
 }
@@ -41,17 +41,17 @@ fn accepted() -> Outcome {
     Outcome::Accepted(None)
 }
 
-fn refusal(limits: RateLimits) -> Outcome {
-    Outcome::Refused { limits, is_news: true }
+fn refusal(limits: StatedLimits) -> Outcome {
+    Outcome::Refused { limits, is_first_of_epoch: true }
 }
 
-fn window(limit: u64, remaining: u64, reset: f64) -> RateLimits {
-    RateLimits {
+fn window(limit: u64, remaining: u64, reset: f64) -> StatedLimits {
+    StatedLimits {
         limit: Some(limit),
         remaining: Some(remaining),
         reset_after: Some(seconds(reset)),
         reset_margin: seconds(1.0),
-        ..RateLimits::default()
+        ..StatedLimits::default()
     }
 }
 
@@ -61,9 +61,9 @@ fn the_documented_allowance_leaves_at_once_and_then_nothing_for_a_window() {
     assert_eq!(burst(&mut limiter, start), 60);
     let answered = start + seconds(0.1);
     answer(&mut limiter, accepted(), 60, start, answered);
-    assert_eq!(limiter.wait(answered), Some(answered + ALLOWANCE.window));
-    assert_eq!(burst(&mut limiter, answered + ALLOWANCE.window - seconds(0.001)), 0);
-    assert_eq!(burst(&mut limiter, answered + ALLOWANCE.window), 60);
+    assert_eq!(limiter.held_until(answered), Some(answered + RATE_LIMIT.window));
+    assert_eq!(burst(&mut limiter, answered + RATE_LIMIT.window - seconds(0.001)), 0);
+    assert_eq!(burst(&mut limiter, answered + RATE_LIMIT.window), 60);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn the_servers_count_replaces_ours_down_and_up() {
     assert_eq!(burst(&mut limiter, start), 5);
     answer(&mut limiter, Outcome::Accepted(Some(window(35, 0, 30.0))), 5, start, start);
     // The header may be up to a second too early.
-    assert_eq!(limiter.wait(start), Some(start + seconds(31.0)));
+    assert_eq!(limiter.held_until(start), Some(start + seconds(31.0)));
     let end = start + seconds(31.0);
     assert_eq!(burst(&mut limiter, end), 35);
     answer(&mut limiter, Outcome::Accepted(Some(window(200, 165, 60.0))), 35, end, end);
@@ -107,13 +107,19 @@ fn answers_that_overtake_each_other_do_not_give_a_slot_twice_nor_lose_one() {
 fn a_stated_limit_is_forgotten_when_it_is_no_longer_stated() {
     let (mut limiter, start) = (paced(), Instant::now());
     limiter.sent(start);
-    answer(&mut limiter, Outcome::Accepted(Some(RateLimits { limit: Some(7), ..Default::default() })), 1, start, start);
+    answer(
+        &mut limiter,
+        Outcome::Accepted(Some(StatedLimits { limit: Some(7), ..Default::default() })),
+        1,
+        start,
+        start,
+    );
     assert_eq!(burst(&mut limiter, start), 6);
     answer(&mut limiter, accepted(), 6, start, start);
-    let later = start + ALLOWANCE.window * 5;
+    let later = start + RATE_LIMIT.window * 5;
     assert_eq!(burst(&mut limiter, later), 7);
     answer(&mut limiter, Outcome::NotSent, 7, later, later);
-    assert_eq!(burst(&mut limiter, start + ALLOWANCE.window * 6), 60);
+    assert_eq!(burst(&mut limiter, start + RATE_LIMIT.window * 6), 60);
 }
 
 #[test]
@@ -123,16 +129,16 @@ fn a_window_that_others_used_up_is_shared_from_then_on() {
     answer(&mut limiter, Outcome::Accepted(Some(window(60, 0, 30.0))), 15, start, start);
     answer(&mut limiter, refusal(window(60, 0, 30.0)), 45, start, start);
     let end = start + seconds(31.0);
-    assert_eq!(limiter.wait(start), Some(end));
+    assert_eq!(limiter.held_until(start), Some(end));
     assert_eq!(burst(&mut limiter, end), 1);
     // The gap is a quarter of the gap that spreads the fifteen requests over the 31 seconds. It
     // then shrinks to the gap of the limit.
-    assert_eq!(limiter.wait(end), Some(end + seconds(31.0) / 15 / 4));
+    assert_eq!(limiter.held_until(end), Some(end + seconds(31.0) / 15 / 4));
     // A window without other processes ends the sharing.
     let mut now = end;
     for remaining in (0..60).rev() {
         if remaining < 59 {
-            let next = limiter.wait(now).expect("a gap");
+            let next = limiter.held_until(now).expect("a gap");
             assert!(next - now >= seconds(0.25), "{:?}", next - now);
             now = next;
             assert_eq!(burst(&mut limiter, now), 1);
@@ -140,7 +146,7 @@ fn a_window_that_others_used_up_is_shared_from_then_on() {
         answer(&mut limiter, Outcome::Accepted(Some(window(60, remaining, 60.0))), 1, now, now);
     }
     assert!(now - end <= seconds(18.0), "{:?}", now - end);
-    let end = limiter.wait(now).expect("the window is used up");
+    let end = limiter.held_until(now).expect("the window is used up");
     assert_eq!(burst(&mut limiter, end), 60);
 }
 
@@ -148,15 +154,15 @@ fn a_window_that_others_used_up_is_shared_from_then_on() {
 fn nothing_the_server_says_holds_requests_back_for_longer_than_the_bound() {
     let (mut limiter, start) = (paced(), Instant::now());
     for limits in [
-        RateLimits { reset_after: Some(Duration::MAX), ..window(u64::MAX, 0, 0.0) },
-        RateLimits { reset_after: Some(Duration::MAX), ..window(0, 0, 0.0) },
-        RateLimits { retry_after: Some(Duration::MAX), ..Default::default() },
+        StatedLimits { reset_after: Some(Duration::MAX), ..window(u64::MAX, 0, 0.0) },
+        StatedLimits { reset_after: Some(Duration::MAX), ..window(0, 0, 0.0) },
+        StatedLimits { retry_after: Some(Duration::MAX), ..Default::default() },
     ] {
         limiter.sent(start);
         answer(&mut limiter, Outcome::Accepted(Some(limits)), 1, start, start);
         limiter.sent(start);
         answer(&mut limiter, refusal(limits), 1, start, start);
-        let until = limiter.wait(start).expect("a refusal holds back");
+        let until = limiter.held_until(start).expect("a refusal holds back");
         assert!(until <= start + MAX_WAIT);
     }
 }
@@ -189,7 +195,7 @@ fn simulate(server: &Server, arrivals: &[f64], latencies: &[(f64, f64)]) -> (u64
         let due = events.last().map_or(f64::INFINITY, |event| event.0);
         let arrival = arrivals.get(next).map(|arrives| now.max(*arrives)).filter(|arrives| *arrives < due);
         let may_leave = arrival.map(|from| {
-            let waits = limiter.wait(at(from));
+            let waits = limiter.held_until(at(from));
             waits.map_or(from, |until| until.duration_since(start).as_secs_f64().max(from + 1e-6))
         });
         match (may_leave, events.last().map(|event| event.0)) {
@@ -228,7 +234,7 @@ fn simulate(server: &Server, arrivals: &[f64], latencies: &[(f64, f64)]) -> (u64
                         let reset = (begins + 60.0 + 1000.0).floor() - (now + 1000.0).floor();
                         let limits = match left <= server.tell_at {
                             true => window(server.limit, left, reset.max(0.0)),
-                            false => RateLimits::default(),
+                            false => StatedLimits::default(),
                         };
                         let outcome = if is_refused { refusal(limits) } else { Outcome::Accepted(Some(limits)) };
                         events.push((now + back, Some(outcome), sent_at, 0.0));
@@ -278,14 +284,14 @@ proptest! {
             1..60,
         ),
     ) {
-        let mut limiter = Limiter::new(ALLOWANCE, paced, MAX_WAIT);
+        let mut limiter = Limiter::new(RATE_LIMIT, paced, MAX_WAIT);
         // This limiter applies the effects of time on every call, not only when they are due.
-        let mut eager = Limiter::new(ALLOWANCE, paced, MAX_WAIT);
+        let mut eager = Limiter::new(RATE_LIMIT, paced, MAX_WAIT);
         let mut now = Instant::now();
         for (step, advance, limit, remaining, reset, retry, share) in steps {
             let before = now;
             now += Duration::from_millis(advance);
-            let limits = RateLimits {
+            let limits = StatedLimits {
                 limit,
                 remaining,
                 // Whole seconds: small numbers, as real servers state them, and arbitrary numbers.
@@ -305,12 +311,12 @@ proptest! {
                 }
             }
             eager.windows.unsettle();
-            let wait = limiter.wait(now);
+            let wait = limiter.held_until(now);
             if let Some(until) = wait {
                 prop_assert!(until > now);
                 prop_assert!(until <= now + MAX_WAIT);
             }
-            prop_assert_eq!(wait, eager.wait(now));
+            prop_assert_eq!(wait, eager.held_until(now));
             eager.windows.unsettle();
             prop_assert_eq!((limiter.is_idle(now), limiter.windows.limit()), (eager.is_idle(now), eager.windows.limit()));
         }
@@ -326,7 +332,7 @@ fn slots_that_were_taken_at_about_the_same_time_are_free_together() {
         answer(&mut limiter, accepted(), 1, start, start + seconds(taken));
     }
     // The first three requests are sent within one 256th of a window.
-    assert_eq!(limiter.windows.first_free_at(), Some(start + seconds(0.2) + ALLOWANCE.window));
-    assert_eq!(limiter.wait(start + seconds(60.25)), None);
+    assert_eq!(limiter.windows.first_free_at(), Some(start + seconds(0.2) + RATE_LIMIT.window));
+    assert_eq!(limiter.held_until(start + seconds(60.25)), None);
     assert_eq!(limiter.windows.answered(), 1);
 }

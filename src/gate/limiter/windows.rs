@@ -24,8 +24,11 @@ use super::{
     slots::UsedSlots,
 };
 use crate::{
-    api::limits::RateLimits,
-    gate::{Allowance, cooldown},
+    api::limits::StatedLimits,
+    gate::{
+        RateLimit,
+        cooldown::{self, PROBE_TIMEOUT},
+    },
 };
 
 /// The number of windows after which a limit that the server no longer states is forgotten.
@@ -43,9 +46,6 @@ const SHORT_RESET: Duration = Duration::from_secs(4);
 
 /// A length below the documented length is accepted after this many shorter windows in a row.
 const SHORT_WINDOWS: u32 = 3;
-
-/// How long a request that probes a window may hold up the next request.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Windows {
@@ -69,7 +69,7 @@ pub(super) struct Windows {
     ended_at: Option<Instant>,
     /// Set if a window has ended and the next window may have no room for requests. One request
     /// then probes it. The inner value is when that request was sent.
-    trial: Option<Option<Instant>>,
+    probe: Option<Option<Instant>>,
     sharing: Sharing,
     /// Until this time the passing of time has no effect. `None` if this has to be computed again.
     settled_until: Option<Instant>,
@@ -104,11 +104,11 @@ impl Window {
 }
 
 impl Windows {
-    pub(super) fn new(allowance: Allowance, is_paced: bool, max_wait: Duration) -> Self {
-        let documented = is_paced.then_some(allowance.requests);
+    pub(super) fn new(rate_limit: RateLimit, is_paced: bool, max_wait: Duration) -> Self {
+        let documented = is_paced.then_some(rate_limit.requests);
         // Without a documented limit a window is as long as the server states or as assumed, and
         // both are bounded.
-        let documented_length = if is_paced { allowance.window } else { allowance.window.min(max_wait) };
+        let documented_length = if is_paced { rate_limit.window } else { rate_limit.window.min(max_wait) };
         Self {
             documented,
             documented_length,
@@ -121,7 +121,7 @@ impl Windows {
             window: None,
             short_windows: 0,
             ended_at: None,
-            trial: None,
+            probe: None,
             sharing: Sharing::default(),
             settled_until: None,
         }
@@ -145,12 +145,12 @@ impl Windows {
     }
 
     #[inline]
-    pub(super) fn wait(&mut self, now: Instant) -> Option<Instant> {
+    pub(super) fn held_until(&mut self, now: Instant) -> Option<Instant> {
         self.roll(now);
-        if let Some(Some(tried_at)) = self.trial
-            && now < tried_at + PATIENCE
+        if let Some(Some(probed_at)) = self.probe
+            && now < probed_at + PROBE_TIMEOUT
         {
-            return Some(tried_at + PATIENCE);
+            return Some(probed_at + PROBE_TIMEOUT);
         }
         if let Some(window) = &self.window {
             if window.left <= self.slots.in_flight() {
@@ -161,57 +161,57 @@ impl Windows {
             // queue.
             return Some(self.slots.first_free_at().unwrap_or(now + self.slots.length()));
         }
-        self.sharing.wait(now)
+        self.sharing.held_until(now)
     }
 
     #[inline]
     pub(super) fn sent(&mut self, now: Instant) {
-        self.slots.send(now);
-        if let Some(tried_at) = &mut self.trial {
-            *tried_at = Some(now);
+        self.slots.sent(now);
+        if let Some(probed_at) = &mut self.probe {
+            *probed_at = Some(now);
         }
         self.sharing.sent(self.limit, self.slots.length(), now);
     }
 
     pub(super) fn not_sent(&mut self, sent_at: Instant, now: Instant) {
         self.roll(now);
-        self.slots.come_back(sent_at, false, now);
-        if self.trial.is_some() {
-            self.trial = Some(None);
+        self.slots.returned(sent_at, false, now);
+        if self.probe.is_some() {
+            self.probe = Some(None);
         }
     }
 
     pub(super) fn lost(&mut self, sent_at: Instant, now: Instant) {
         self.roll(now);
-        self.slots.come_back(sent_at, true, now);
+        self.slots.returned(sent_at, true, now);
         self.one_less();
     }
 
     #[inline]
     pub(super) fn accepted(
         &mut self,
-        limits: Option<&RateLimits>,
+        limits: Option<&StatedLimits>,
         sent_at: Instant,
         now: Instant,
         share: impl Fn() -> f64,
     ) {
         self.roll(now);
-        self.slots.come_back(sent_at, true, now);
+        self.slots.returned(sent_at, true, now);
         self.sharing.ease();
-        self.trial = None;
+        self.probe = None;
         match limits {
             Some(limits) => self.learn(limits, sent_at, now, share()),
             None => self.one_less(),
         }
     }
 
-    pub(super) fn refused(&mut self, limits: &RateLimits, sent_at: Instant, now: Instant) {
+    pub(super) fn refused(&mut self, limits: &StatedLimits, sent_at: Instant, now: Instant) {
         self.roll(now);
-        self.slots.come_back(sent_at, false, now);
+        self.slots.returned(sent_at, false, now);
         self.settled_until = None;
-        self.trial = None;
+        self.probe = None;
         self.learn_limit(limits, now);
-        let Some(asked) = cooldown::asked(limits) else {
+        let Some(asked) = cooldown::asked_wait(limits) else {
             if let Some(window) = &mut self.window {
                 window.left = 0;
             }
@@ -267,7 +267,7 @@ impl Windows {
         }
     }
 
-    fn learn(&mut self, limits: &RateLimits, sent_at: Instant, now: Instant, share: f64) {
+    fn learn(&mut self, limits: &StatedLimits, sent_at: Instant, now: Instant, share: f64) {
         self.learn_limit(limits, now);
         match (limits.remaining, limits.reset_after) {
             // A reset of zero means that the window ends within the second or has ended. Its end
@@ -291,7 +291,7 @@ impl Windows {
         }
     }
 
-    fn learn_limit(&mut self, limits: &RateLimits, now: Instant) {
+    fn learn_limit(&mut self, limits: &StatedLimits, now: Instant) {
         if let Some(limit) = limits.limit.filter(|limit| *limit > 0) {
             self.limit = Some(limit);
             self.stated_at = Some(now);
@@ -336,7 +336,7 @@ impl Windows {
         let is_short = reset < SHORT_RESET && self.slots.length() < 2 * SHORT_RESET;
         let prolonged = if is_short { Duration::ZERO } else { margin };
         // `UsedSlots` assumes that the server has counted the request by then.
-        let said_at = now.min(sent_at + self.slots.patience());
+        let said_at = now.min(sent_at + self.slots.answered_after());
         let (said, latest) = (said_at + reset, now + self.max_wait);
         let mut ends = (said + prolonged).min(latest);
         let mut is_uncertain = prolonged < margin;
@@ -459,22 +459,22 @@ impl Windows {
     fn finish_window(&mut self, now: Instant) {
         let Some(window) = self.window.take() else { return };
         if window.is_counted {
-            let carried = self.slots.used();
+            let sent = self.slots.used();
             let used_up = window.left == 0;
             match self.limit {
-                Some(limit) if used_up && carried < limit && window.is_whole => {
-                    self.sharing.notice(carried, window.ends.saturating_duration_since(window.began), now);
-                    if carried < limit / LEAST_SHARE_DIVISOR {
-                        self.trial = Some(None);
+                Some(limit) if used_up && sent < limit && window.is_whole => {
+                    self.sharing.notice(sent, window.ends.saturating_duration_since(window.began), now);
+                    if sent < limit / LEAST_SHARE_DIVISOR {
+                        self.probe = Some(None);
                     }
                 }
                 Some(_) if used_up => self.sharing.end(),
-                None if used_up => self.trial = Some(None),
+                None if used_up => self.probe = Some(None),
                 _ => {}
             }
             self.ended_at = Some(window.ends);
             if window.is_uncertain {
-                self.trial = Some(None);
+                self.probe = Some(None);
             }
         }
         self.slots.free_those_answered_by(window.certain);

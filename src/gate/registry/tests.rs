@@ -1,7 +1,7 @@
 use super::*;
 
 fn registry() -> GateRegistry {
-    GateRegistry::new(Settings::default())
+    GateRegistry::new(LimitSettings::default())
 }
 
 fn find(gates: &GateRegistry, uri: &str, class: RequestClass) -> Arc<Gate> {
@@ -9,8 +9,8 @@ fn find(gates: &GateRegistry, uri: &str, class: RequestClass) -> Arc<Gate> {
 }
 
 /// A gate in use.
-fn hold(gate: &Arc<Gate>) -> crate::gate::Entry {
-    crate::gate::Entry::at(Arc::clone(gate))
+fn hold(gate: &Arc<Gate>) -> crate::gate::Admission {
+    crate::gate::Admission::at(Arc::clone(gate))
 }
 
 #[test]
@@ -47,35 +47,35 @@ fn reads_and_writes_by_turns_are_found_without_the_lock_and_without_a_new_key() 
 fn idle_gates_are_removed_and_those_in_use_stay() {
     let gates = registry();
     let kept = find(&gates, "https://kept.example/", RequestClass::WRITES);
-    for n in 0..5 * SWEPT_FROM {
+    for n in 0..5 * FIRST_SWEEP {
         find(&gates, &format!("https://{n}.example/"), RequestClass::WRITES);
     }
-    assert!(gates.all.lock().unwrap().by_key.len() <= SWEPT_FROM);
+    assert!(gates.all.lock().unwrap().by_key.len() <= FIRST_SWEEP);
     assert!(Arc::ptr_eq(&kept, &find(&gates, "https://kept.example/", RequestClass::WRITES)));
 }
 
 #[test]
 fn what_a_gate_has_counted_is_not_lost_however_many_there_are() {
     let gates = registry();
-    for n in 0..3 * SWEPT_FROM {
+    for n in 0..3 * FIRST_SWEEP {
         // A request that is sent and given up counts for a window.
         drop(hold(&find(&gates, &format!("https://{n}.example/"), RequestClass::WRITES)));
     }
-    assert_eq!(gates.all.lock().unwrap().by_key.len(), 3 * SWEPT_FROM);
+    assert_eq!(gates.all.lock().unwrap().by_key.len(), 3 * FIRST_SWEEP);
 }
 
 #[test]
 fn beyond_the_most_a_request_gets_a_gate_of_its_own() {
     let gates = registry();
     let used: Vec<_> =
-        (0..MOST).map(|n| find(&gates, &format!("https://{n}.example/"), RequestClass::WRITES)).collect();
+        (0..MAX_GATES).map(|n| find(&gates, &format!("https://{n}.example/"), RequestClass::WRITES)).collect();
     let extra = find(&gates, "https://extra.example/", RequestClass::WRITES);
     for _ in 0..60 {
-        assert!(matches!(hold(&extra), crate::gate::Entry::Send(_)));
+        assert!(matches!(hold(&extra), crate::gate::Admission::Send(_)));
     }
     let more = find(&gates, "https://more.example/", RequestClass::WRITES);
-    assert!(matches!(hold(&more), crate::gate::Entry::Send(_)), "it shares a gate with another");
-    assert_eq!(gates.all.lock().unwrap().by_key.len(), MOST);
+    assert!(matches!(hold(&more), crate::gate::Admission::Send(_)), "it shares a gate with another");
+    assert_eq!(gates.all.lock().unwrap().by_key.len(), MAX_GATES);
     drop(used);
     let (one, other) = (find(&gates, "https://a.example/", RequestClass::WRITES), "https://a.example:443/");
     assert!(Arc::ptr_eq(&one, &find(&gates, other, RequestClass::WRITES)));

@@ -20,7 +20,7 @@ async fn somebody_stands_in_line() {
 #[tokio::test(start_paused = true)]
 async fn it_is_closed() {
     let gate = unpaced();
-    gate.refused(leave(&gate), &retry_after(5));
+    gate.refused(send(&gate), &retry_after(5));
     assert!(!is_idle(&gate));
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert!(is_idle(&gate));
@@ -29,10 +29,10 @@ async fn it_is_closed() {
 #[tokio::test(start_paused = true)]
 async fn nothing_has_succeeded_since_a_refusal_without_a_word() {
     let gate = unpaced();
-    gate.refused(leave(&gate), &RateLimits::default());
+    gate.refused(send(&gate), &StatedLimits::default());
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(!is_idle(&gate));
-    gate.returned(leave(&gate), accepted());
+    gate.returned(send(&gate), accepted());
     assert!(is_idle(&gate));
 }
 
@@ -40,7 +40,7 @@ async fn nothing_has_succeeded_since_a_refusal_without_a_word() {
 async fn a_place_of_its_window_is_taken() {
     let gate = paced(3);
     assert!(is_idle(&gate));
-    gate.returned(leave(&gate), accepted());
+    gate.returned(send(&gate), accepted());
     assert!(!is_idle(&gate));
     tokio::time::sleep(WINDOW).await;
     assert!(is_idle(&gate));

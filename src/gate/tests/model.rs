@@ -44,13 +44,13 @@ struct Model {
 
 impl Model {
     fn arrive(&mut self) {
-        match self.gate.enter_counted(self.now) {
-            Entered::Send(record) => {
+        match self.gate.admit_counted(self.now) {
+            CountedAdmission::Send(record) => {
                 assert!(self.waiting.is_empty(), "a newcomer passed the queue");
                 assert!(self.neglected.is_empty() || self.gate.lock().queue.is_empty());
                 self.in_flight.push(record);
             }
-            Entered::Wait(position) => self.wait(position),
+            CountedAdmission::Wait(position) => self.wait(position),
         }
     }
 
@@ -67,19 +67,19 @@ impl Model {
         {
             woken.0.store(0, Ordering::Relaxed);
             let waker = Waker::from(Arc::clone(woken));
-            match self.gate.turn(position, self.now, &waker) {
-                Turn::Wait(until) => {
+            match self.gate.check(position, self.now, &waker) {
+                WaiterStatus::Wait(until) => {
                     assert!(until > self.now, "it would spin");
                     *due = until;
                 }
-                turn => match self.gate.try_send(position, self.now, &waker) {
+                status => match self.gate.try_send(position, self.now, &waker) {
                     Some(record) => {
                         self.waiting.remove(&position);
                         assert!(self.waiting.keys().all(|other| *other > position), "not first come, first served");
                         self.in_flight.push(record);
                     }
                     None => {
-                        assert_eq!(turn, Turn::Evicted, "it was its turn");
+                        assert_eq!(status, WaiterStatus::Evicted, "it was its turn");
                         woken.0.store(1, Ordering::Relaxed);
                     }
                 },
@@ -129,7 +129,7 @@ impl Model {
             }
             Step::Refuse(n, asked, stays) => {
                 if let Some(record) = take(self, n) {
-                    let limits = asked.map_or_else(RateLimits::default, retry_after);
+                    let limits = asked.map_or_else(StatedLimits::default, retry_after);
                     let refusal = self.gate.refused(record, &limits);
                     if stays {
                         self.gate.join(refusal.position, Waker::noop());

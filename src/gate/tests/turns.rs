@@ -6,41 +6,41 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn a_refusal_of_one_that_was_not_counted_closes_a_gate_that_has_been_closed_before() {
     let gate = unpaced();
-    let refusal = gate.refused(leave(&gate), &retry_after(5));
+    let refusal = gate.refused(send(&gate), &retry_after(5));
     gate.join(refusal.position, Waker::noop());
-    let again = go(&gate, refusal.position).await;
+    let again = send_in_turn(&gate, refusal.position).await;
     gate.returned(again, accepted());
-    let record = leave(&gate);
+    let record = send(&gate);
     assert!(record.counted.is_none());
     // A refusal that states no time counts only if it is the first refusal of its epoch.
-    gate.refused(record, &RateLimits::default());
+    gate.refused(record, &StatedLimits::default());
     assert_eq!(gate.lock().cooldown.refusals(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_that_asks_again_and_again_and_never_goes_holds_nobody_up_for_longer() {
     let gate = paced(1);
-    let record = leave(&gate);
-    let [front, behind] = [stand(&gate), stand(&gate)];
+    let record = send(&gate);
+    let [front, behind] = [enqueue(&gate), enqueue(&gate)];
     gate.returned(record, accepted());
     tokio::time::sleep(WINDOW).await;
     let start = Instant::now();
     loop {
         let now = Instant::now();
-        assert_eq!(gate.turn(front, now, Waker::noop()), Turn::Send);
-        if gate.turn(behind, now, Waker::noop()) == Turn::Send {
+        assert_eq!(gate.check(front, now, Waker::noop()), WaiterStatus::Send);
+        if gate.check(behind, now, Waker::noop()) == WaiterStatus::Send {
             break;
         }
-        assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
-        tokio::time::sleep(PATIENCE / 4).await;
+        assert!(start.elapsed() < HEAD_TIMEOUT, "{:?}", start.elapsed());
+        tokio::time::sleep(HEAD_TIMEOUT / 4).await;
     }
-    assert_eq!(start.elapsed(), PATIENCE);
+    assert_eq!(start.elapsed(), HEAD_TIMEOUT);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_burst_that_is_told_the_same_time_to_come_back_closes_the_gate_once() {
     let gate = unpaced();
-    let burst: Vec<_> = (0..100).map(|_| leave(&gate)).collect();
+    let burst: Vec<_> = (0..100).map(|_| send(&gate)).collect();
     let closings = burst.into_iter().map(|record| {
         gate.refused(record, &retry_after(20));
         let cooldown = &gate.lock().cooldown;
@@ -53,11 +53,11 @@ async fn a_burst_that_is_told_the_same_time_to_come_back_closes_the_gate_once() 
 #[tokio::test(start_paused = true)]
 async fn those_behind_look_at_the_front_the_more_rarely_the_further_back_they_stand() {
     let gate = unpaced();
-    gate.refused(leave(&gate), &retry_after(5));
-    let places: Vec<_> = (0..100).map(|_| stand(&gate)).collect();
+    gate.refused(send(&gate), &retry_after(5));
+    let places: Vec<_> = (0..100).map(|_| enqueue(&gate)).collect();
     let closed_until = until(&gate, places[0]);
     for (n, position) in (1..).zip(&places[1..]) {
-        assert_eq!(until(&gate, *position), closed_until + PATIENCE + PATIENCE / 8 * n.min(64));
+        assert_eq!(until(&gate, *position), closed_until + HEAD_TIMEOUT + HEAD_TIMEOUT / 8 * n.min(64));
     }
 }
 
@@ -80,13 +80,13 @@ impl Polled {
             return None;
         }
         let waker = Waker::from(Arc::clone(&self.woken));
-        match gate.turn(self.position, now, &waker) {
-            Turn::Wait(until) => {
+        match gate.check(self.position, now, &waker) {
+            WaiterStatus::Wait(until) => {
                 assert!(until > now, "it would spin");
                 self.due = until;
                 None
             }
-            Turn::Send | Turn::Evicted => gate.try_send(self.position, now, &waker),
+            WaiterStatus::Send | WaiterStatus::Evicted => gate.try_send(self.position, now, &waker),
         }
     }
 
@@ -105,62 +105,62 @@ impl Polled {
 /// request may be sent.
 fn used_up() -> (Gate, SendRecord, SendRecord) {
     let gate = paced(2);
-    let records = (leave(&gate), leave(&gate));
+    let records = (send(&gate), send(&gate));
     (gate, records.0, records.1)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_front_that_is_not_polled_holds_up_the_one_behind_it_for_a_second_after_an_answer() {
     let (gate, first, _in_flight) = used_up();
-    let absent = stand(&gate);
+    let absent = enqueue(&gate);
     // The request was polled once, and is not polled again.
     until(&gate, absent);
-    let mut present = Polled::new(stand(&gate));
+    let mut present = Polled::new(enqueue(&gate));
     assert!(present.poll(&gate).is_none());
     tokio::time::advance(Duration::from_millis(100)).await;
     gate.not_sent(first);
     let waited = present.sends(&gate).await;
-    assert!(waited <= PATIENCE * 5 / 4, "{waited:?}");
+    assert!(waited <= HEAD_TIMEOUT * 5 / 4, "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn fronts_that_are_not_polled_hold_up_those_behind_them_for_seconds_after_an_answer() {
     let (gate, first, _in_flight) = used_up();
-    let absent: Vec<_> = (0..100).map(|_| stand(&gate)).collect();
+    let absent: Vec<_> = (0..100).map(|_| enqueue(&gate)).collect();
     for position in absent {
         until(&gate, position);
     }
-    let mut present = Polled::new(stand(&gate));
+    let mut present = Polled::new(enqueue(&gate));
     assert!(present.poll(&gate).is_none());
     gate.not_sent(first);
     let waited = present.sends(&gate).await;
     // Ten seconds until the waiter looks, and a few milliseconds for each waiter that is not
     // polled.
-    assert!(waited <= 12 * PATIENCE, "{waited:?}");
+    assert!(waited <= 12 * HEAD_TIMEOUT, "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_front_that_does_not_come_when_its_time_has_come_holds_up_the_one_behind_it_for_a_second() {
     let gate = paced(1);
-    gate.returned(leave(&gate), accepted());
-    let absent = stand(&gate);
+    gate.returned(send(&gate), accepted());
+    let absent = enqueue(&gate);
     let opens = until(&gate, absent);
     // The time of the notice comes first.
-    tokio::time::advance(2 * PATIENCE).await;
+    tokio::time::advance(2 * HEAD_TIMEOUT).await;
     assert!(until(&gate, absent) > opens);
-    let mut present = Polled::new(stand(&gate));
-    let waited = present.sends(&gate).await + 2 * PATIENCE;
-    assert!(waited <= WINDOW + PATIENCE * 5 / 4, "{waited:?}");
+    let mut present = Polled::new(enqueue(&gate));
+    let waited = present.sends(&gate).await + 2 * HEAD_TIMEOUT;
+    assert!(waited <= WINDOW + HEAD_TIMEOUT * 5 / 4, "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_front_that_leaves_wakes_the_two_behind_it() {
     let (gate, first, second) = used_up();
-    let places = [stand(&gate), stand(&gate), stand(&gate)];
+    let places = [enqueue(&gate), enqueue(&gate), enqueue(&gate)];
     let woken: [Arc<Woken>; 3] = Default::default();
     let look = || {
         for (position, woken) in places.iter().zip(&woken) {
-            gate.turn(*position, Instant::now(), &Waker::from(Arc::clone(woken)));
+            gate.check(*position, Instant::now(), &Waker::from(Arc::clone(woken)));
         }
     };
     let counts = || woken.each_ref().map(|woken| woken.0.swap(0, Ordering::Relaxed));
@@ -180,40 +180,40 @@ async fn requests_that_leave_at_an_earlier_time_than_the_one_before_are_counted_
     let earlier = Instant::now();
     tokio::time::advance(Duration::from_secs(1)).await;
     let later = Instant::now();
-    let sent = [later, earlier].map(|now| match gate.enter_counted(now) {
-        Entered::Send(record) => record,
-        Entered::Wait(_) => panic!("it may leave"),
+    let sent = [later, earlier].map(|now| match gate.admit_counted(now) {
+        CountedAdmission::Send(record) => record,
+        CountedAdmission::Wait(_) => panic!("it may leave"),
     });
     for record in sent.into_iter().rev() {
         gate.returned(record, accepted());
     }
-    let position = stand(&gate);
+    let position = enqueue(&gate);
     // Both slots are free a window after the responses.
     tokio::time::advance(WINDOW).await;
-    let next = go(&gate, position).await;
+    let next = send_in_turn(&gate, position).await;
     assert_eq!(Instant::now(), later + WINDOW);
     gate.returned(next, accepted());
-    leave(&gate);
+    send(&gate);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_found_rate_that_is_out_of_use_holds_up_no_burst_of_writes() {
     let gate = paced(60);
-    gate.returned(leave(&gate), accepted());
-    let refused = gate.refused(leave(&gate), &RateLimits::default()).position;
+    gate.returned(send(&gate), accepted());
+    let refused = gate.refused(send(&gate), &StatedLimits::default()).position;
     gate.join(refused, Waker::noop());
-    gate.returned(go(&gate, refused).await, accepted());
+    gate.returned(send_in_turn(&gate, refused).await, accepted());
     let mut is_held = false;
     // The rate holds a burst back now. When it has been out of use for a long time, it no longer
     // does.
-    let entered: Vec<_> = (0..4).map(|_| enter(&gate)).collect();
+    let entered: Vec<_> = (0..4).map(|_| admit(&gate)).collect();
     for entered in entered {
-        if let Entered::Wait(position) = entered {
+        if let CountedAdmission::Wait(position) = entered {
             gate.leave(position);
             is_held = true;
         }
     }
     assert!(is_held);
     tokio::time::advance(20 * WINDOW).await;
-    assert!((0..50).all(|_| matches!(enter(&gate), Entered::Send(_))));
+    assert!((0..50).all(|_| matches!(admit(&gate), CountedAdmission::Send(_))));
 }

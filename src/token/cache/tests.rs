@@ -72,7 +72,7 @@ impl TokenSource for Scripted {
                 adopted: false,
             }),
         };
-        Box::pin(ready(Ok(Answer { limits: RateLimits::default(), token: Box::pin(ready(token)) })))
+        Box::pin(ready(Ok(Answer { limits: StatedLimits::default(), token: Box::pin(ready(token)) })))
     }
 
     fn credentials_changed(&mut self) -> SourceFuture<'_, bool> {
@@ -81,7 +81,7 @@ impl TokenSource for Scripted {
 }
 
 fn cache(limit: u32) -> Arc<TokenCache> {
-    TokenCache::new(Settings {
+    TokenCache::new(TokenSettings {
         refresh_before: 10 * SECOND,
         token_timeout: 30 * SECOND,
         limit,

@@ -63,7 +63,7 @@ proptest! {
                     }
                 }
                 Step::Learn { remaining, reset_after } => {
-                    quota.learn(now, &RateLimits { remaining, reset_after, ..RateLimits::default() });
+                    quota.learn(now, &StatedLimits { remaining, reset_after, ..StatedLimits::default() });
                     match remaining {
                         Some(0) => forbidden_until = now + reset_after.unwrap_or(WINDOW).min(LONGEST_WINDOW),
                         Some(_) => forbidden_until = now,
@@ -121,9 +121,9 @@ fn a_server_whose_window_is_a_day_is_asked_again_after_five_minutes() {
     let now = Instant::now();
     let mut quota = Quota::new(DOCUMENTED_LIMIT, WINDOW);
     let day = Some(Duration::from_secs(24 * 60 * 60));
-    quota.learn(now, &RateLimits { remaining: Some(1), reset_after: day, ..RateLimits::default() });
+    quota.learn(now, &StatedLimits { remaining: Some(1), reset_after: day, ..StatedLimits::default() });
     assert!(quota.wait(now, Purpose::Supply).is_zero());
-    quota.learn(now, &RateLimits { remaining: Some(0), reset_after: day, ..RateLimits::default() });
+    quota.learn(now, &StatedLimits { remaining: Some(0), reset_after: day, ..StatedLimits::default() });
     assert_eq!(quota.wait(now, Purpose::Recovery), Duration::from_secs(5 * 60));
     assert!(quota.wait(now + Duration::from_secs(5 * 60), Purpose::Recovery).is_zero());
 }
@@ -138,7 +138,7 @@ fn what_is_free_is_the_lesser_of_the_own_places_and_the_servers() {
     quota.begin(now);
     assert_eq!(quota.free(now), 8);
     for (remaining, free) in [(5, 5), (50, 8), (0, 0)] {
-        quota.learn(now, &RateLimits { remaining: Some(remaining), ..RateLimits::default() });
+        quota.learn(now, &StatedLimits { remaining: Some(remaining), ..StatedLimits::default() });
         assert_eq!(quota.free(now), free);
     }
     assert_eq!(quota.free(now + WINDOW), 9);

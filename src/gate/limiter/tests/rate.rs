@@ -81,10 +81,10 @@ fn drain(server: &mut Silent, requests: u64) -> (f64, u64) {
     const LATENCY: f64 = 0.02;
     let start = Instant::now();
     let at = |time: f64| start + seconds(time);
-    let mut limiter = Limiter::new(ALLOWANCE, false, MAX_WAIT);
+    let mut limiter = Limiter::new(RATE_LIMIT, false, MAX_WAIT);
     let (mut now, mut accepted_count, mut refused, mut step) = (0.0, 0, 0, 1.0);
     while accepted_count < requests {
-        if let Some(until) = limiter.wait(at(now)) {
+        if let Some(until) = limiter.held_until(at(now)) {
             now = (until - start).as_secs_f64() + 1e-6;
             continue;
         }
@@ -97,7 +97,7 @@ fn drain(server: &mut Silent, requests: u64) -> (f64, u64) {
             continue;
         }
         refused += 1;
-        let found = limiter.returned(refusal(RateLimits::default()), at(sent_at), at(now), || 0.5);
+        let found = limiter.returned(refusal(StatedLimits::default()), at(sent_at), at(now), || 0.5);
         now = match found {
             Some(found) => (found - start).as_secs_f64().max(now) + 1e-6,
             None => now + step / 2.0,
@@ -149,11 +149,11 @@ fn a_rate_that_is_found_is_kept_with_few_refusals() {
 #[test]
 fn a_single_refusal_holds_nothing_back_for_long() {
     for paced in [false, true] {
-        let (mut limiter, start) = (Limiter::new(ALLOWANCE, paced, MAX_WAIT), Instant::now());
+        let (mut limiter, start) = (Limiter::new(RATE_LIMIT, paced, MAX_WAIT), Instant::now());
         limiter.sent(start);
-        answer(&mut limiter, refusal(RateLimits::default()), 1, start, start);
+        answer(&mut limiter, refusal(StatedLimits::default()), 1, start, start);
         let probed = start + seconds(0.5);
-        assert_eq!(limiter.wait(probed), None);
+        assert_eq!(limiter.held_until(probed), None);
         limiter.sent(probed);
         answer(&mut limiter, accepted(), 1, probed, probed);
         assert_eq!(burst(&mut limiter, probed), if paced { 59 } else { 1000 });
@@ -162,8 +162,8 @@ fn a_single_refusal_holds_nothing_back_for_long() {
 
 #[test]
 fn a_pulse_carries_what_the_one_before_did_and_comes_a_period_later() {
-    let (mut limiter, start) = (Limiter::new(ALLOWANCE, false, MAX_WAIT), Instant::now());
-    let bare = || refusal(RateLimits::default());
+    let (mut limiter, start) = (Limiter::new(RATE_LIMIT, false, MAX_WAIT), Instant::now());
+    let bare = || refusal(StatedLimits::default());
     limiter.sent(start);
     answer(&mut limiter, bare(), 1, start, start);
     // Ten seconds later the server accepts three requests and refuses one.
@@ -190,8 +190,8 @@ fn a_pulse_carries_what_the_one_before_did_and_comes_a_period_later() {
 
 #[test]
 fn requests_that_were_never_sent_hold_no_others_back() {
-    let (mut limiter, start) = (Limiter::new(ALLOWANCE, false, MAX_WAIT), Instant::now());
-    let bare = || refusal(RateLimits::default());
+    let (mut limiter, start) = (Limiter::new(RATE_LIMIT, false, MAX_WAIT), Instant::now());
+    let bare = || refusal(StatedLimits::default());
     limiter.sent(start);
     answer(&mut limiter, bare(), 1, start, start);
     let first = start + seconds(10.0);
@@ -211,9 +211,9 @@ fn requests_that_were_never_sent_hold_no_others_back() {
 
 #[test]
 fn a_statement_of_the_server_ends_the_search() {
-    let (mut limiter, start) = (Limiter::new(ALLOWANCE, false, MAX_WAIT), Instant::now());
+    let (mut limiter, start) = (Limiter::new(RATE_LIMIT, false, MAX_WAIT), Instant::now());
     limiter.sent(start);
-    answer(&mut limiter, refusal(RateLimits::default()), 1, start, start);
+    answer(&mut limiter, refusal(StatedLimits::default()), 1, start, start);
     limiter.sent(start);
     answer(&mut limiter, Outcome::Accepted(Some(window(50, 49, 60.0))), 1, start, start);
     assert!(limiter.rate.is_none());
@@ -222,9 +222,9 @@ fn a_statement_of_the_server_ends_the_search() {
 
 #[test]
 fn what_was_found_is_forgotten_when_nothing_is_refused() {
-    let (mut limiter, start) = (Limiter::new(ALLOWANCE, false, MAX_WAIT), Instant::now());
+    let (mut limiter, start) = (Limiter::new(RATE_LIMIT, false, MAX_WAIT), Instant::now());
     limiter.sent(start);
-    answer(&mut limiter, refusal(RateLimits::default()), 1, start, start);
+    answer(&mut limiter, refusal(StatedLimits::default()), 1, start, start);
     assert!(!limiter.is_unlimited(start + seconds(9.0)));
     assert!(limiter.is_unlimited(start + seconds(11.0)));
 }
@@ -232,13 +232,13 @@ fn what_was_found_is_forgotten_when_nothing_is_refused() {
 /// Returns the limiter of a class whose first request was accepted, and whose later requests were
 /// refused for three minutes.
 fn starved(max_wait: Duration, start: Instant) -> (Limiter, Instant) {
-    let mut limiter = Limiter::new(ALLOWANCE, false, max_wait);
+    let mut limiter = Limiter::new(RATE_LIMIT, false, max_wait);
     limiter.sent(start);
     answer(&mut limiter, accepted(), 1, start, start);
     let mut now = start;
     for pause in [1.0, 10.0, 50.0, 60.0, 60.0] {
         limiter.sent(now);
-        answer(&mut limiter, refusal(RateLimits::default()), 1, now, now);
+        answer(&mut limiter, refusal(StatedLimits::default()), 1, now, now);
         now += seconds(pause);
     }
     (limiter, now)
@@ -266,22 +266,22 @@ fn no_pulse_waits_for_longer_than_the_longest_wait() {
         answer(&mut limiter, accepted(), 1, now, now);
         let sent = burst(&mut limiter, now);
         answer(&mut limiter, accepted(), sent, now, now);
-        let found = limiter.returned(refusal(RateLimits::default()), now, now, || 0.9);
+        let found = limiter.returned(refusal(StatedLimits::default()), now, now, || 0.9);
         assert!(found <= Some(now + max_wait.mul_f64(1.1)), "{:?}", found.map(|found| found - now));
         limiter.sent(now + max_wait);
-        assert!(limiter.wait(now + max_wait) <= Some(now + 2 * max_wait));
+        assert!(limiter.held_until(now + max_wait) <= Some(now + 2 * max_wait));
     }
 }
 
 /// Returns a limiter that has found the rate of a bucket with room for one request a second.
 fn found(start: Instant) -> (Limiter, Instant) {
-    let mut limiter = Limiter::new(ALLOWANCE, false, MAX_WAIT);
+    let mut limiter = Limiter::new(RATE_LIMIT, false, MAX_WAIT);
     let mut now = start;
     for _ in 0..4 {
         limiter.sent(now);
         answer(&mut limiter, accepted(), 1, now, now);
         limiter.sent(now);
-        answer(&mut limiter, refusal(RateLimits::default()), 1, now, now);
+        answer(&mut limiter, refusal(StatedLimits::default()), 1, now, now);
         now += seconds(1.0);
     }
     (limiter, now)
@@ -289,7 +289,7 @@ fn found(start: Instant) -> (Limiter, Instant) {
 
 /// Returns how long the next request has to wait.
 fn waits(limiter: &mut Limiter, now: Instant) -> Duration {
-    limiter.wait(now).map_or(Duration::ZERO, |until| until - now)
+    limiter.held_until(now).map_or(Duration::ZERO, |until| until - now)
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn an_outage_makes_the_time_between_two_pulses_no_longer() {
     // The server is available again, and refuses once more.
     now += waits(&mut limiter, now);
     limiter.sent(now);
-    let found = limiter.returned(refusal(RateLimits::default()), now, now, || 0.5);
+    let found = limiter.returned(refusal(StatedLimits::default()), now, now, || 0.5);
     assert!(found.is_some_and(|found| found - now < seconds(3.0)), "{:?}", found.map(|found| found - now));
     now += seconds(3.0);
     let start = now;
@@ -333,7 +333,7 @@ fn a_rate_that_holds_requests_back_is_not_forgotten() {
         if server.accepts((now - start).as_secs_f64()) {
             answer(&mut limiter, accepted(), 1, now, now);
         } else {
-            let found = limiter.returned(refusal(RateLimits::default()), now, now, || 0.5);
+            let found = limiter.returned(refusal(StatedLimits::default()), now, now, || 0.5);
             now = found.unwrap_or(now + seconds(0.5));
         }
     }

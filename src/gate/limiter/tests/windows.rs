@@ -12,7 +12,7 @@ fn an_answer_that_says_nothing_uses_a_slot_of_the_window_that_another_told() {
     answer(&mut limiter, accepted(), 1, start, start);
     answer(
         &mut limiter,
-        Outcome::Accepted(Some(RateLimits { limit: Some(35), ..Default::default() })),
+        Outcome::Accepted(Some(StatedLimits { limit: Some(35), ..Default::default() })),
         1,
         start,
         start,
@@ -29,10 +29,10 @@ fn a_reset_of_nothing_tells_what_is_left_and_not_when_the_window_ends() {
     limiter.sent(start);
     answer(&mut limiter, Outcome::Accepted(Some(window(35, 2, 0.0))), 1, start, start);
     assert_eq!(burst(&mut limiter, start), 2);
-    assert_eq!(limiter.wait(start), Some(start + seconds(21.0)));
+    assert_eq!(limiter.held_until(start), Some(start + seconds(21.0)));
     // A later response that states more requests left frees no place.
     answer(&mut limiter, Outcome::Accepted(Some(window(35, 9, 0.0))), 2, start, start);
-    assert_eq!(limiter.wait(start), Some(start + seconds(21.0)));
+    assert_eq!(limiter.held_until(start), Some(start + seconds(21.0)));
 }
 
 #[test]
@@ -61,7 +61,13 @@ fn what_was_surely_answered_in_a_window_is_free_at_its_end_although_others_share
 fn a_limit_of_nothing_is_not_believed() {
     let (mut limiter, start) = (paced(), Instant::now());
     limiter.sent(start);
-    answer(&mut limiter, Outcome::Accepted(Some(RateLimits { limit: Some(0), ..Default::default() })), 1, start, start);
+    answer(
+        &mut limiter,
+        Outcome::Accepted(Some(StatedLimits { limit: Some(0), ..Default::default() })),
+        1,
+        start,
+        start,
+    );
     assert_eq!(burst(&mut limiter, start), 59);
 }
 
@@ -78,7 +84,7 @@ fn a_window_that_is_all_ours_ends_when_its_first_slot_is_free() {
         let now = start + seconds(40.0);
         limiter.sent(now);
         answer(&mut limiter, Outcome::Accepted(Some(window(11, 0, reset))), 1, now, now);
-        assert_eq!(limiter.wait(now), Some(start + seconds(ends)), "{reset}");
+        assert_eq!(limiter.held_until(now), Some(start + seconds(ends)), "{reset}");
     }
 }
 
@@ -103,7 +109,7 @@ fn an_answer_tells_of_the_window_whose_end_is_near_the_one_it_says() {
 
 #[test]
 fn a_refusal_that_says_when_to_ask_again_ends_the_window_then_or_before() {
-    let refused = |seconds| refusal(RateLimits { retry_after: Some(seconds), ..Default::default() });
+    let refused = |seconds| refusal(StatedLimits { retry_after: Some(seconds), ..Default::default() });
     let (started, told) = (Instant::now(), |reset| Outcome::Accepted(Some(window(60, 40, reset))));
     // A stated end, the wait that a refusal asks for, and the resulting end. A second is added to a
     // stated end, because a header may be a second too early.
@@ -113,23 +119,23 @@ fn a_refusal_that_says_when_to_ask_again_ends_the_window_then_or_before() {
         answer(&mut limiter, first, 1, started, started);
         limiter.sent(started);
         answer(&mut limiter, refused(seconds(asked)), 1, started, started);
-        assert_eq!(limiter.wait(started), Some(started + seconds(ends)));
+        assert_eq!(limiter.held_until(started), Some(started + seconds(ends)));
     }
     // The server's statement replaces an end that we only assume.
     let mut limiter = paced();
-    for outcome in [accepted(), refusal(RateLimits::default()), refused(seconds(90.0))] {
+    for outcome in [accepted(), refusal(StatedLimits::default()), refused(seconds(90.0))] {
         limiter.sent(started);
         answer(&mut limiter, outcome, 1, started, started);
     }
-    assert_eq!(limiter.wait(started), Some(started + seconds(90.0)));
+    assert_eq!(limiter.held_until(started), Some(started + seconds(90.0)));
 }
 
 #[test]
 fn without_a_limit_a_window_that_was_not_used_up_holds_nobody_back() {
     for (remaining, sent) in [(5, 1000), (0, 1)] {
-        let (mut limiter, start) = (Limiter::new(ALLOWANCE, false, MAX_WAIT), Instant::now());
+        let (mut limiter, start) = (Limiter::new(RATE_LIMIT, false, MAX_WAIT), Instant::now());
         limiter.sent(start);
-        let limits = RateLimits { limit: None, ..window(0, remaining, 20.0) };
+        let limits = StatedLimits { limit: None, ..window(0, remaining, 20.0) };
         answer(&mut limiter, Outcome::Accepted(Some(limits)), 1, start, start);
         assert_eq!(burst(&mut limiter, start + seconds(21.0)), sent);
     }
@@ -159,7 +165,7 @@ fn a_slot_that_was_free_before_the_answer_may_have_counted_in_a_window_that_is_n
         let (sent_at, now) = (start + seconds(sent_at), start + seconds(61.0));
         limiter.sent(sent_at);
         answer(&mut limiter, Outcome::Accepted(Some(window(2, 0, 39.0))), 1, sent_at, now);
-        assert_eq!(limiter.wait(now), Some(start + seconds(ends)));
+        assert_eq!(limiter.held_until(now), Some(start + seconds(ends)));
     }
 }
 
@@ -174,7 +180,7 @@ fn a_window_that_was_all_ours_is_not_seen_as_shared_whenever_it_is_asked_for() {
         // The server has counted only our requests, so its window ends when our first place is
         // free.
         if let Some(asked) = asked {
-            assert_eq!(limiter.wait(start + seconds(asked)), Some(start + seconds(60.225)));
+            assert_eq!(limiter.held_until(start + seconds(asked)), Some(start + seconds(60.225)));
         }
         assert_eq!(burst(&mut limiter, start + seconds(60.5)), 60, "{asked:?}");
     }
@@ -197,20 +203,20 @@ fn answers_that_come_late_do_not_shorten_the_windows() {
     let sent = burst(&mut limiter, now);
     answer(&mut limiter, accepted(), sent, now, now);
     assert_eq!(sent, 60);
-    assert!(limiter.wait(now + seconds(30.0)) >= Some(now + seconds(60.0)));
+    assert!(limiter.held_until(now + seconds(30.0)) >= Some(now + seconds(60.0)));
 }
 
 #[test]
 fn a_window_has_the_length_that_the_server_states() {
     for length in [1.0, 10.0, 90.0] {
         let (mut limiter, start) = (paced(), Instant::now());
-        let stated = RateLimits { limit: Some(3), window: Some(seconds(length)), ..Default::default() };
+        let stated = StatedLimits { limit: Some(3), window: Some(seconds(length)), ..Default::default() };
         for _ in 0..3 {
-            assert_eq!(limiter.wait(start), None);
+            assert_eq!(limiter.held_until(start), None);
             limiter.sent(start);
             answer(&mut limiter, Outcome::Accepted(Some(stated)), 1, start, start);
         }
-        assert_eq!(limiter.wait(start), Some(start + seconds(length)));
+        assert_eq!(limiter.held_until(start), Some(start + seconds(length)));
         assert_eq!(burst(&mut limiter, start + seconds(length)), 3);
     }
 }
@@ -218,11 +224,11 @@ fn a_window_has_the_length_that_the_server_states() {
 #[test]
 fn a_stated_window_holds_reads_back_for_the_longest_wait_at_most() {
     for window in [None, Some(seconds(315_360_000.0))] {
-        let (mut limiter, start) = (Limiter::new(ALLOWANCE, false, seconds(1.0)), Instant::now());
+        let (mut limiter, start) = (Limiter::new(RATE_LIMIT, false, seconds(1.0)), Instant::now());
         limiter.sent(start);
-        let stated = RateLimits { limit: Some(1), window, ..Default::default() };
+        let stated = StatedLimits { limit: Some(1), window, ..Default::default() };
         answer(&mut limiter, Outcome::Accepted(Some(stated)), 1, start, start);
-        assert_eq!(limiter.wait(start), Some(start + seconds(1.0)));
+        assert_eq!(limiter.held_until(start), Some(start + seconds(1.0)));
     }
 }
 
@@ -240,10 +246,10 @@ proptest! {
         for (sends, which, counts, advance) in steps {
             now += (length / 512).max(Duration::from_nanos(1)) * advance;
             if sends || in_flight.is_empty() {
-                slots.send(now);
+                slots.sent(now);
                 in_flight.push(now);
             } else {
-                slots.come_back(in_flight.swap_remove(which % in_flight.len()), counts, now);
+                slots.returned(in_flight.swap_remove(which % in_flight.len()), counts, now);
                 answered += u64::from(counts);
             }
             prop_assert_eq!((slots.in_flight(), slots.answered()), (in_flight.len() as u64, answered));

@@ -1,4 +1,4 @@
-//! [`Scope`]: the rule that says which requests get the token.
+//! [`ProtectionSpace`]: the requests that get the token.
 
 use std::{
     collections::BTreeSet,
@@ -33,9 +33,9 @@ use crate::observe;
 pub struct SkipAuth;
 
 /// The bound on remembered origins, since requests can name any number of them.
-const MOST_WARNED: usize = 64;
+const MAX_WARNED: usize = 64;
 
-/// Whether a request gets the token, as a [`Scope`] decides it.
+/// Whether a request gets the token, as a [`ProtectionSpace`] decides it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coverage {
     Covered,
@@ -45,9 +45,10 @@ pub(super) enum Coverage {
     Skipped,
 }
 
-/// The rule that says which requests get the token. All other requests pass through untouched.
+/// The rule that says which requests get the token: the protection space of RFC 9110, section 11.5,
+/// and the exceptions of the settings. All other requests pass through untouched.
 #[derive(Debug)]
-pub(super) struct Scope {
+pub(super) struct ProtectionSpace {
     pub(super) origins: Vec<Origin>,
     pub(super) token_path: Box<str>,
     pub(super) authorize_relative_uris: bool,
@@ -56,7 +57,7 @@ pub(super) struct Scope {
     pub(super) warned: Mutex<BTreeSet<Box<str>>>,
 }
 
-impl Scope {
+impl ProtectionSpace {
     #[inline]
     pub(super) fn coverage<B>(&self, request: &Request<B>) -> Coverage {
         // RFC 9110, section 9.3.8: the response to a `TRACE` shows its request, so the request must
@@ -123,10 +124,10 @@ impl Scope {
             _ => String::new(),
         };
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_news = warned.len() < MOST_WARNED && warned.insert(origin.as_str().into());
+        let is_first = warned.len() < MAX_WARNED && warned.insert(origin.as_str().into());
         // A subscriber is foreign code, so it runs without the lock.
         drop(warned);
-        if is_news {
+        if is_first {
             let allowed = self.origins.iter().map(Origin::to_string).collect::<Vec<_>>().join(", ");
             observe::refused_without_token(&origin, &allowed);
         }
