@@ -83,7 +83,7 @@ fn has_retry(settings: &LimitSettings, history: &History) -> bool {
 }
 
 /// Records a response that is not a 429 or its equivalent.
-#[inline]
+#[inline(always)]
 pub(crate) fn accepted(in_flight: &mut InFlightGuard, headers: &HeaderMap) {
     if let Some(budget) = &in_flight.settings().budget {
         budget.deposit();

@@ -122,23 +122,25 @@ where
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let EngineProj::Sent { response, attempt } = self.as_mut().project() else { return self.poll_rest(cx) };
-        let response = match response.poll(cx) {
-            Poll::Ready(Ok(response)) => response,
-            Poll::Ready(Err(error)) => return self.poll_after_attempt(Err(error), cx),
+        let polled = response.poll(cx);
+        let class = match &polled {
+            Poll::Ready(Ok(response)) => attempt.policy.classify(&mut attempt.permit, response),
+            _ => None,
+        };
+        match polled {
+            Poll::Ready(Ok(response)) if class.is_none() && attempt.history.is_none() => {
+                self.set(Self::Done);
+                Poll::Ready(Ok(response))
+            }
+            Poll::Ready(result) => self.poll_after_attempt(result.map(|response| (response, class)), cx),
             Poll::Pending => {
                 let over = attempt.poll_deadline(cx);
                 if over.is_ready() {
                     self.set(Self::Done);
                 }
-                return over.map(Err);
+                over.map(Err)
             }
-        };
-        let class = attempt.policy.classify(&mut attempt.permit, &response);
-        if class.is_some() || attempt.history.is_some() {
-            return self.poll_after_attempt(Ok((response, class)), cx);
         }
-        self.set(Self::Done);
-        Poll::Ready(Ok(response))
     }
 }
 

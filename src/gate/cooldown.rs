@@ -107,8 +107,8 @@ impl Cooldown {
         if let Some(until) = self.closed_until(now) {
             return Some(until);
         }
-        let held_until = self.last_sent.map(|sent| sent + PROBE_TIMEOUT).filter(|until| *until > now)?;
-        self.slow_start_limit.is_some_and(|most| self.in_flight >= most).then_some(held_until)
+        self.slow_start_limit.filter(|most| self.in_flight >= *most)?;
+        self.last_sent.map(|sent| sent + PROBE_TIMEOUT).filter(|until| *until > now)
     }
 
     /// Returns when the present closing ends, if the gate is closed.

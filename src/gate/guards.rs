@@ -20,7 +20,7 @@ pub(crate) enum Admission {
 
 impl Admission {
     /// Decides on a newcomer at `gate`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn at(gate: Arc<Gate>) -> Self {
         if let Some(record) = gate.admit_uncounted() {
             return Self::Send(InFlightGuard { gate, record: Some(record) });
@@ -96,7 +96,7 @@ impl InFlightGuard {
     #[inline]
     fn returned(&mut self, outcome: impl FnOnce() -> Outcome) {
         if let Some(record) = self.record.take_if(|record| record.is_counted()) {
-            self.gate.returned(record, outcome());
+            self.gate.returned(record, &outcome());
         }
     }
 }

@@ -359,23 +359,27 @@ impl Gate {
     }
 
     /// Records the outcome of a counted request that was not refused. The outcome may be `Lost`.
-    fn returned(&self, record: SendRecord, outcome: Outcome) {
+    fn returned(&self, record: SendRecord, outcome: &Outcome) {
         let SendRecord { tag, counted: Some((_, sent_at)) } = record else { return };
-        let mut after = DeferredWakers::default();
         let (mut parts, now) = self.lock_at(Instant::now());
         let is_last = parts.queue.is_empty();
         parts.cooldown.returned(tag, matches!(outcome, Outcome::Accepted(_)), is_last);
         #[cfg(feature = "fleet")]
         if let Some(pace) = &mut parts.pace {
-            pace.returned(&outcome, sent_at, now);
+            pace.returned(outcome, sent_at, now);
         }
         if let Some(limiter) = &mut parts.limiter {
             limiter.returned(outcome, sent_at, now, fastrand::f64);
         }
         self.publish(&mut parts, now);
-        parts.wake(now, &mut after);
-        drop(parts);
-        after.run();
+        if is_last {
+            drop(parts);
+        } else {
+            let mut after = DeferredWakers::default();
+            parts.wake(now, &mut after);
+            drop(parts);
+            after.run();
+        }
         self.drive();
     }
 
@@ -386,7 +390,7 @@ impl Gate {
             Some((number, _)) => number,
             None => self.lock().queue.take_number(),
         };
-        self.returned(record, Outcome::NotSent);
+        self.returned(record, &Outcome::NotSent);
         QueuePosition { newcomer: false, number }
     }
 
@@ -403,7 +407,7 @@ impl Gate {
             if !record.is_counted() {
                 limiter.sent(now);
             }
-            limiter.returned(Outcome::Refused { limits: *limits, is_first_of_epoch }, sent_at, now, fastrand::f64)
+            limiter.returned(&Outcome::Refused { limits: *limits, is_first_of_epoch }, sent_at, now, fastrand::f64)
         });
         let asked = cooldown::asked_wait(limits);
         let closing = parts.cooldown.refused(record.tag, asked, found, max_wait, now, fastrand::f64());
@@ -467,7 +471,7 @@ impl Gate {
     #[cold]
     fn report_opened(&self, record: SendRecord) {
         if let Err(panic) = catch_unwind(observe::gate_opened) {
-            self.returned(record, Outcome::NotSent);
+            self.returned(record, &Outcome::NotSent);
             resume_unwind(panic);
         }
     }

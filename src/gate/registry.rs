@@ -3,10 +3,9 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-use arc_swap::ArcSwapOption;
 use http::{
     Request, Uri,
     uri::{Authority, Scheme},
@@ -23,7 +22,8 @@ const FIRST_SWEEP: usize = 1024;
 /// many gates in use take some 50 MB.
 const MAX_GATES: usize = 65_536;
 
-/// The number of slots of the cache. A gate in the cache is found without a lock and without a key.
+/// The first gates of a layer are found without a lock and without a key. Most layers have two: for
+/// the reads and for the writes of one authority.
 const CACHE_SLOTS: usize = 8;
 
 /// The gates of a layer. A gate is made when it is first needed.
@@ -34,7 +34,8 @@ const CACHE_SLOTS: usize = 8;
 /// alone.
 pub(crate) struct GateRegistry {
     settings: Arc<LimitSettings>,
-    cache: [ArcSwapOption<CachedGate>; CACHE_SLOTS],
+    /// Filled from its beginning.
+    cache: [OnceLock<CachedGate>; CACHE_SLOTS],
     all: Mutex<Gates>,
 }
 
@@ -87,24 +88,28 @@ impl GateRegistry {
     /// Returns the gate for `uri` and `class`.
     #[inline]
     fn find(&self, uri: &Uri, class: RequestClass) -> Arc<Gate> {
-        let slot = self.cache.get(slot(uri, class));
-        if let Some(slot) = slot
-            && let Some(cached) = &*slot.load()
-            && cached.is_for(uri, class)
-        {
-            return Arc::clone(&cached.gate);
+        let cached = self.cache.iter().map_while(OnceLock::get).find(|cached| cached.is_for(uri, class));
+        match cached {
+            Some(cached) => Arc::clone(&cached.gate),
+            None => self.find_or_insert(uri, class),
         }
-        let gate = self.find_or_insert(Key { authority: normalised(uri), class });
+    }
+
+    #[cold]
+    fn find_or_insert(&self, uri: &Uri, class: RequestClass) -> Arc<Gate> {
+        let key = Key { authority: normalised(uri), class };
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let gate = self.find_or_insert_key(&mut all, key);
+        // Another thread may have filled a slot for this gate meanwhile.
+        let slot = self.cache.iter().find(|slot| slot.get().is_none_or(|cached| cached.is_for(uri, class)));
         if let Some(slot) = slot {
             let (scheme, authority) = (uri.scheme().cloned(), uri.authority().cloned());
-            slot.store(Some(Arc::new(CachedGate { scheme, authority, class, gate: Arc::clone(&gate) })));
+            slot.get_or_init(|| CachedGate { scheme, authority, class, gate: Arc::clone(&gate) });
         }
         gate
     }
 
-    #[cold]
-    fn find_or_insert(&self, key: Key) -> Arc<Gate> {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+    fn find_or_insert_key(&self, all: &mut Gates, key: Key) -> Arc<Gate> {
         if let Some(gate) = all.by_key.get(&key) {
             return Arc::clone(gate);
         }
@@ -131,14 +136,6 @@ impl GateRegistry {
         }
         Arc::new(Gate::new(key.class, settings))
     }
-}
-
-/// Returns the slot of a gate in the cache. If two gates share a slot, a use may cost a look-up
-/// under the lock, but has no other effect. The two default classes of one authority get
-/// neighbouring slots, so authorities are two slots apart.
-fn slot(uri: &Uri, class: RequestClass) -> usize {
-    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
-    (class.key() as usize).wrapping_add(authority.wrapping_mul(2)) % CACHE_SLOTS
 }
 
 fn normalised(uri: &Uri) -> Box<str> {

@@ -82,7 +82,7 @@ async fn an_open_gate_counts_nothing_and_becomes_so_again() {
     gate.join(refusal.position, Waker::noop());
     let again = send_in_turn(&gate, refusal.position).await;
     assert!(again.counted.is_some());
-    gate.returned(again, accepted());
+    gate.returned(again, &accepted());
     assert!(send(&gate).counted.is_none());
     assert!(gate.is_idle(Instant::now()));
 }
@@ -134,7 +134,7 @@ async fn refusals_in_a_row_double_the_delay_and_a_success_resets_it() {
         assert!(start.elapsed() <= Duration::from_secs((1u64 << n).min(60)) + Duration::from_millis(1));
         assert_eq!(gate.lock().cooldown.refusals(), n + 1);
     }
-    gate.returned(record, accepted());
+    gate.returned(record, &accepted());
     assert_eq!(gate.lock().cooldown.refusals(), 0);
 }
 
@@ -169,13 +169,13 @@ async fn after_a_refusal_the_gate_opens_by_degrees() {
     // No other request is sent until this request has a response, or until its response is late.
     let left = Instant::now();
     assert_eq!(until(&gate, places[0]), left + HEAD_TIMEOUT);
-    gate.returned(first, accepted());
+    gate.returned(first, &accepted());
     let now = || Instant::now();
     let second = gate.try_send(places[0], now(), Waker::noop()).expect("its turn");
     let third = gate.try_send(places[1], now(), Waker::noop()).expect("its turn");
     assert!(gate.try_send(places[2], now(), Waker::noop()).is_none());
-    gate.returned(second, accepted());
-    gate.returned(third, accepted());
+    gate.returned(second, &accepted());
+    gate.returned(third, &accepted());
     for position in &places[2..] {
         assert!(gate.try_send(*position, now(), Waker::noop()).is_some());
     }
@@ -192,7 +192,7 @@ async fn a_request_that_hangs_does_not_keep_the_gate_shut() {
     let left = Instant::now();
     send_in_turn(&gate, next).await;
     assert_eq!(left.elapsed(), HEAD_TIMEOUT);
-    gate.returned(hangs, Outcome::Lost);
+    gate.returned(hangs, &Outcome::Lost);
 }
 
 #[tokio::test(start_paused = true)]
@@ -201,18 +201,18 @@ async fn one_that_misses_its_turn_holds_nobody_up_for_long_and_goes_first_when_i
     let record = send(&gate);
     let absent = [enqueue(&gate), enqueue(&gate), enqueue(&gate)];
     let present = enqueue(&gate);
-    gate.returned(record, accepted());
+    gate.returned(record, &accepted());
     let start = Instant::now();
     let record = send_in_turn(&gate, present).await;
     // The bound: a window, a second for each absent waiter, and the time between two looks.
     assert!(start.elapsed() <= WINDOW + 6 * HEAD_TIMEOUT, "{:?}", start.elapsed());
-    gate.returned(record, accepted());
+    gate.returned(record, &accepted());
     let late = enqueue(&gate);
     for position in absent {
         assert_eq!(gate.check(position, Instant::now(), Waker::noop()), WaiterStatus::Evicted);
         assert!(gate.try_send(position, Instant::now(), Waker::noop()).is_none(), "there is no position to be had");
         let record = send_in_turn(&gate, position).await;
-        gate.returned(record, accepted());
+        gate.returned(record, &accepted());
     }
     send_in_turn(&gate, late).await;
 }
@@ -240,7 +240,7 @@ async fn whoever_comes_to_the_front_is_woken() {
     gate.leave(places[0]);
     assert_eq!([count(0), count(1), count(2)], [0, 1, 0]);
     gate.check(places[1], Instant::now(), &Waker::from(Arc::clone(&woken[1])));
-    gate.returned(record, accepted());
+    gate.returned(record, &accepted());
     assert_eq!([count(0), count(1), count(2)], [0, 1, 0]);
     tokio::time::sleep(WINDOW).await;
     assert!(gate.try_send(places[1], Instant::now(), Waker::noop()).is_some());
@@ -276,7 +276,7 @@ async fn no_waker_is_dropped_under_the_lock_since_a_task_that_is_dropped_with_it
         }
     }
     gate.leave(places[3]);
-    gate.returned(record, accepted());
+    gate.returned(record, &accepted());
     tokio::time::sleep(WINDOW).await;
     // The first waiter does not send. It is woken, and removed from the queue.
     gate.check(places[1], Instant::now(), Waker::noop());

@@ -121,7 +121,7 @@ impl Limiter {
     #[inline]
     pub(super) fn returned(
         &mut self,
-        outcome: Outcome,
+        outcome: &Outcome,
         sent_at: Instant,
         now: Instant,
         share: impl Fn() -> f64,
@@ -148,10 +148,10 @@ impl Limiter {
                 }
             }
             Outcome::Refused { limits, is_first_of_epoch } => {
-                self.windows.refused(&limits, sent_at, now);
-                if states_window(&limits) {
+                self.windows.refused(limits, sent_at, now);
+                if states_window(limits) {
                     self.rate = None;
-                } else if is_first_of_epoch {
+                } else if *is_first_of_epoch {
                     let windows = &self.windows;
                     let rate = self.rate.get_or_insert_with(|| {
                         FoundRate::new(sent_at, windows.documented_length(), windows.answered(), windows.max_wait())

@@ -21,6 +21,8 @@ const UNANSWERED_DIVISOR: u32 = 4;
 #[derive(Debug)]
 pub(super) struct UsedSlots {
     length: Duration,
+    /// The longest time from the first request of a [`Batch`] to its last request.
+    grain: Duration,
     /// Requests in flight by the time they were sent, oldest first.
     in_flight: VecDeque<Batch>,
     in_flight_count: u64,
@@ -42,6 +44,7 @@ impl UsedSlots {
     pub(super) fn new(length: Duration) -> Self {
         Self {
             length,
+            grain: grain(length),
             in_flight: VecDeque::new(),
             in_flight_count: 0,
             answered: VecDeque::new(),
@@ -62,6 +65,7 @@ impl UsedSlots {
     /// Sets another length, which a window has turned out to have.
     pub(super) fn set_length(&mut self, length: Duration) {
         self.length = length;
+        self.grain = grain(length);
     }
 
     /// Returns how many slots belong to requests that count as answered.
@@ -80,7 +84,7 @@ impl UsedSlots {
     #[inline]
     pub(super) fn sent(&mut self, now: Instant) {
         self.in_flight_count += 1;
-        add(&mut self.in_flight, now, self.length);
+        add(&mut self.in_flight, now, self.grain);
     }
 
     /// Records that a request that was sent at `sent_at` is no longer in flight. `counts` says that
@@ -105,7 +109,7 @@ impl UsedSlots {
         }
         if counts {
             self.answered_count += 1;
-            add(&mut self.answered, now, self.length);
+            add(&mut self.answered, now, self.grain);
         }
     }
 
@@ -173,10 +177,13 @@ impl UsedSlots {
     }
 }
 
+/// At least a nanosecond, so that requests of the same moment are always counted together.
+fn grain(length: Duration) -> Duration {
+    (length / GRAIN_DIVISOR).max(Duration::from_nanos(1))
+}
+
 #[inline]
-fn add(batches: &mut VecDeque<Batch>, now: Instant, length: Duration) {
-    // At least a nanosecond, so that requests of the same moment are always counted together.
-    let grain = (length / GRAIN_DIVISOR).max(Duration::from_nanos(1));
+fn add(batches: &mut VecDeque<Batch>, now: Instant, grain: Duration) {
     match batches.back_mut() {
         Some(last) if now < last.first + grain && now >= last.last => {
             last.count += 1;

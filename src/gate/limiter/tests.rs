@@ -29,7 +29,7 @@ fn burst(limiter: &mut Limiter, now: Instant) -> u64 {
 fn answer(limiter: &mut Limiter, outcome: Outcome, times: u64, sent_at: Instant, now: Instant) {
     let mut outcome = outcome;
     for _ in 0..times {
-        limiter.returned(outcome, sent_at, now, || 0.0);
+        limiter.returned(&outcome, sent_at, now, || 0.0);
         // Among requests that were sent together only the first refusal counts.
         if let Outcome::Refused { is_first_of_epoch, .. } = &mut outcome {
             *is_first_of_epoch = false;
@@ -216,7 +216,7 @@ fn simulate(server: &Server, arrivals: &[f64], latencies: &[(f64, f64)]) -> (u64
                 let Some((time, outcome, sent_at, back)) = events.pop() else { return (refused, now) };
                 now = now.max(time);
                 match outcome {
-                    Some(outcome) => drop(limiter.returned(outcome, at(sent_at), at(now), || 0.0)),
+                    Some(outcome) => drop(limiter.returned(&outcome, at(sent_at), at(now), || 0.0)),
                     None => {
                         if let Some(offset) = server.aligned {
                             let this = ((now - offset) / 60.0).floor() * 60.0 + offset;
@@ -304,10 +304,10 @@ proptest! {
             for limiter in [&mut limiter, &mut eager] {
                 match step {
                     0 => limiter.sent(now),
-                    1 => drop(limiter.returned(Outcome::Accepted((share < 0.5).then_some(limits)), before, now, || share)),
-                    2 => drop(limiter.returned(refusal(limits), before, now, || share)),
-                    3 => drop(limiter.returned(Outcome::Lost, before, now, || share)),
-                    _ => drop(limiter.returned(Outcome::NotSent, before, now, || share)),
+                    1 => drop(limiter.returned(&Outcome::Accepted((share < 0.5).then_some(limits)), before, now, || share)),
+                    2 => drop(limiter.returned(&refusal(limits), before, now, || share)),
+                    3 => drop(limiter.returned(&Outcome::Lost, before, now, || share)),
+                    _ => drop(limiter.returned(&Outcome::NotSent, before, now, || share)),
                 }
             }
             eager.windows.unsettle();

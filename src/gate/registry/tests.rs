@@ -44,6 +44,16 @@ fn reads_and_writes_by_turns_are_found_without_the_lock_and_without_a_new_key() 
 }
 
 #[test]
+fn a_gate_beyond_the_cache_is_found_again_too() {
+    let gates = registry();
+    let find = |n| find(&gates, &format!("https://{n}.example/"), RequestClass::WRITES);
+    let first: Vec<_> = (0..3 * CACHE_SLOTS).map(find).collect();
+    for (n, first) in first.iter().enumerate() {
+        assert!(Arc::ptr_eq(first, &find(n)), "{n}");
+    }
+}
+
+#[test]
 fn idle_gates_are_removed_and_those_in_use_stay() {
     let gates = registry();
     let kept = find(&gates, "https://kept.example/", RequestClass::WRITES);

@@ -32,7 +32,7 @@ async fn nothing_has_succeeded_since_a_refusal_without_a_word() {
     gate.refused(send(&gate), &StatedLimits::default());
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(!is_idle(&gate));
-    gate.returned(send(&gate), accepted());
+    gate.returned(send(&gate), &accepted());
     assert!(is_idle(&gate));
 }
 
@@ -40,7 +40,7 @@ async fn nothing_has_succeeded_since_a_refusal_without_a_word() {
 async fn a_place_of_its_window_is_taken() {
     let gate = paced(3);
     assert!(is_idle(&gate));
-    gate.returned(send(&gate), accepted());
+    gate.returned(send(&gate), &accepted());
     assert!(!is_idle(&gate));
     tokio::time::sleep(WINDOW).await;
     assert!(is_idle(&gate));

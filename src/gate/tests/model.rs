@@ -102,7 +102,7 @@ impl Model {
                 return;
             }
             for record in std::mem::take(&mut self.in_flight) {
-                self.gate.returned(record, accepted());
+                self.gate.returned(record, &accepted());
             }
             self.step(Step::Pass(60_000));
             tokio::time::advance(self.now - Instant::now()).await;
@@ -119,12 +119,12 @@ impl Model {
             Step::Arrive => self.arrive(),
             Step::Accept(n) => {
                 if let Some(record) = take(self, n) {
-                    self.gate.returned(record, accepted());
+                    self.gate.returned(record, &accepted());
                 }
             }
             Step::Lose(n) => {
                 if let Some(record) = take(self, n) {
-                    self.gate.returned(record, Outcome::Lost);
+                    self.gate.returned(record, &Outcome::Lost);
                 }
             }
             Step::Refuse(n, asked, stays) => {

@@ -9,7 +9,7 @@ async fn a_refusal_of_one_that_was_not_counted_closes_a_gate_that_has_been_close
     let refusal = gate.refused(send(&gate), &retry_after(5));
     gate.join(refusal.position, Waker::noop());
     let again = send_in_turn(&gate, refusal.position).await;
-    gate.returned(again, accepted());
+    gate.returned(again, &accepted());
     let record = send(&gate);
     assert!(record.counted.is_none());
     // A refusal that states no time counts only if it is the first refusal of its epoch.
@@ -22,7 +22,7 @@ async fn one_that_asks_again_and_again_and_never_goes_holds_nobody_up_for_longer
     let gate = paced(1);
     let record = send(&gate);
     let [front, behind] = [enqueue(&gate), enqueue(&gate)];
-    gate.returned(record, accepted());
+    gate.returned(record, &accepted());
     tokio::time::sleep(WINDOW).await;
     let start = Instant::now();
     loop {
@@ -142,7 +142,7 @@ async fn fronts_that_are_not_polled_hold_up_those_behind_them_for_seconds_after_
 #[tokio::test(start_paused = true)]
 async fn a_front_that_does_not_come_when_its_time_has_come_holds_up_the_one_behind_it_for_a_second() {
     let gate = paced(1);
-    gate.returned(send(&gate), accepted());
+    gate.returned(send(&gate), &accepted());
     let absent = enqueue(&gate);
     let opens = until(&gate, absent);
     // The time of the notice comes first.
@@ -166,7 +166,7 @@ async fn a_front_that_leaves_wakes_the_two_behind_it() {
     let counts = || woken.each_ref().map(|woken| woken.0.swap(0, Ordering::Relaxed));
     look();
     // The gate admits no request, so only the head looks again.
-    gate.returned(first, accepted());
+    gate.returned(first, &accepted());
     assert_eq!(counts(), [1, 0, 0]);
     look();
     gate.not_sent(second);
@@ -185,24 +185,24 @@ async fn requests_that_leave_at_an_earlier_time_than_the_one_before_are_counted_
         CountedAdmission::Wait(_) => panic!("it may leave"),
     });
     for record in sent.into_iter().rev() {
-        gate.returned(record, accepted());
+        gate.returned(record, &accepted());
     }
     let position = enqueue(&gate);
     // Both slots are free a window after the responses.
     tokio::time::advance(WINDOW).await;
     let next = send_in_turn(&gate, position).await;
     assert_eq!(Instant::now(), later + WINDOW);
-    gate.returned(next, accepted());
+    gate.returned(next, &accepted());
     send(&gate);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_found_rate_that_is_out_of_use_holds_up_no_burst_of_writes() {
     let gate = paced(60);
-    gate.returned(send(&gate), accepted());
+    gate.returned(send(&gate), &accepted());
     let refused = gate.refused(send(&gate), &StatedLimits::default()).position;
     gate.join(refused, Waker::noop());
-    gate.returned(send_in_turn(&gate, refused).await, accepted());
+    gate.returned(send_in_turn(&gate, refused).await, &accepted());
     let mut is_held = false;
     // The rate holds a burst back now. When it has been out of use for a long time, it no longer
     // does.

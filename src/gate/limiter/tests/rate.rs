@@ -92,12 +92,12 @@ fn drain(server: &mut Silent, requests: u64) -> (f64, u64) {
         let (sent_at, accepts) = (now, server.accepts(now));
         now += LATENCY;
         if accepts {
-            limiter.returned(accepted(), at(sent_at), at(now), || 0.5);
+            limiter.returned(&accepted(), at(sent_at), at(now), || 0.5);
             (accepted_count, step) = (accepted_count + 1, 1.0);
             continue;
         }
         refused += 1;
-        let found = limiter.returned(refusal(StatedLimits::default()), at(sent_at), at(now), || 0.5);
+        let found = limiter.returned(&refusal(StatedLimits::default()), at(sent_at), at(now), || 0.5);
         now = match found {
             Some(found) => (found - start).as_secs_f64().max(now) + 1e-6,
             None => now + step / 2.0,
@@ -170,13 +170,13 @@ fn a_pulse_carries_what_the_one_before_did_and_comes_a_period_later() {
     let first = start + seconds(10.0);
     assert_eq!(burst(&mut limiter, first), 1000);
     answer(&mut limiter, accepted(), 3, first, first);
-    let found = limiter.returned(bare(), first, first, || 0.0);
+    let found = limiter.returned(&bare(), first, first, || 0.0);
     answer(&mut limiter, Outcome::NotSent, 996, first, first);
     // The limiter tries half of the time that was long enough, which turns out to be too short.
     assert_eq!(found, Some(first + seconds(5.0)));
     let second = first + seconds(5.0);
     limiter.sent(second);
-    let found = limiter.returned(bare(), second, second, || 0.0);
+    let found = limiter.returned(&bare(), second, second, || 0.0);
     assert_eq!(found, Some(first + seconds(7.5)));
     let third = first + seconds(7.5);
     assert_eq!(burst(&mut limiter, third), 1);
@@ -266,7 +266,7 @@ fn no_pulse_waits_for_longer_than_the_longest_wait() {
         answer(&mut limiter, accepted(), 1, now, now);
         let sent = burst(&mut limiter, now);
         answer(&mut limiter, accepted(), sent, now, now);
-        let found = limiter.returned(refusal(StatedLimits::default()), now, now, || 0.9);
+        let found = limiter.returned(&refusal(StatedLimits::default()), now, now, || 0.9);
         assert!(found <= Some(now + max_wait.mul_f64(1.1)), "{:?}", found.map(|found| found - now));
         limiter.sent(now + max_wait);
         assert!(limiter.held_until(now + max_wait) <= Some(now + 2 * max_wait));
@@ -306,7 +306,7 @@ fn an_outage_makes_the_time_between_two_pulses_no_longer() {
     // The server is available again, and refuses once more.
     now += waits(&mut limiter, now);
     limiter.sent(now);
-    let found = limiter.returned(refusal(StatedLimits::default()), now, now, || 0.5);
+    let found = limiter.returned(&refusal(StatedLimits::default()), now, now, || 0.5);
     assert!(found.is_some_and(|found| found - now < seconds(3.0)), "{:?}", found.map(|found| found - now));
     now += seconds(3.0);
     let start = now;
@@ -333,7 +333,7 @@ fn a_rate_that_holds_requests_back_is_not_forgotten() {
         if server.accepts((now - start).as_secs_f64()) {
             answer(&mut limiter, accepted(), 1, now, now);
         } else {
-            let found = limiter.returned(refusal(StatedLimits::default()), now, now, || 0.5);
+            let found = limiter.returned(&refusal(StatedLimits::default()), now, now, || 0.5);
             now = found.unwrap_or(now + seconds(0.5));
         }
     }

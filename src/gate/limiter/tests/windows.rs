@@ -175,7 +175,7 @@ fn a_window_that_was_all_ours_is_not_seen_as_shared_whenever_it_is_asked_for() {
         let (mut limiter, start) = (paced(), Instant::now());
         assert_eq!(burst(&mut limiter, start), 60);
         for remaining in (0..60).rev() {
-            limiter.returned(Outcome::Accepted(Some(window(60, remaining, 60.0))), start, start, || 0.9);
+            limiter.returned(&Outcome::Accepted(Some(window(60, remaining, 60.0))), start, start, || 0.9);
         }
         // The server has counted only our requests, so its window ends when our first place is
         // free.
