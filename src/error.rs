@@ -210,7 +210,7 @@ impl TokenError {
 
     /// Adds the content of the server's response. The strings are already bounded and free of
     /// control characters.
-    pub(crate) fn with_answer(
+    pub(crate) fn with_response(
         self,
         status: u16,
         request_id: Option<Box<str>>,

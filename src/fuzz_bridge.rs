@@ -10,10 +10,10 @@ use http_body_util::Full;
 
 use crate::{
     api::{
-        error::ErrorAnswer,
+        error::ErrorResponse,
         jwt,
         limits::{self, StatedLimits},
-        token::TokenAnswer,
+        token::TokenResponse,
     },
     engine::RetryCopy,
     gate::cooldown,
@@ -30,8 +30,8 @@ pub struct Token {
 }
 
 /// Returns the token, or the problem of the response.
-pub fn token_answer(body: &[u8]) -> Result<Token, &'static str> {
-    let answer = TokenAnswer::decode(body, "").map_err(|error| error.problem)?;
+pub fn token_response(body: &[u8]) -> Result<Token, &'static str> {
+    let answer = TokenResponse::decode(body, "").map_err(|error| error.problem)?;
     let shown = format!("{answer:?}");
     let text = answer.access_token.to_string();
     Ok(Token { text, lifetime: answer.lifetime, request_id: answer.request_id, shown })
@@ -42,8 +42,8 @@ pub fn jwt_lifetime(token: &str) -> Option<Duration> {
 }
 
 /// Returns the request id, the error type and the messages, with the secret removed from them.
-pub fn error_answer(body: &[u8], secret: Option<&str>) -> [Vec<Box<str>>; 3] {
-    let answer = ErrorAnswer::decode_without(body, secret.as_slice());
+pub fn error_response(body: &[u8], secret: Option<&str>) -> [Vec<Box<str>>; 3] {
+    let answer = ErrorResponse::decode_without(body, secret.as_slice());
     [answer.request_id.into_iter().collect(), answer.error_type.into_iter().collect(), answer.messages.into()]
 }
 

@@ -88,7 +88,7 @@
 //! | `tonic` | gRPC: a token error as a `tonic::Status`, deadlines; its body type |
 //! | `axum`, `hyper` | those crates' body types |
 //! | `serde` | [`TokenStatus`] can be serialised, for a health endpoint |
-//! | `fleet` | one token, one allowance of fetches and one pace for several processes |
+//! | `fleet` | one token, one allowance of token requests and one pace for several processes |
 //! | `redis` | a store for a fleet in Redis or Valkey |
 //! | `redis-tls` | TLS to that store, with rustls |
 #![cfg_attr(docsrs, feature(doc_cfg))]

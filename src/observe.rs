@@ -32,7 +32,7 @@
 //! | `WARN` | a rate limit was exceeded, and its gate closed | `wait` in seconds |
 //! | `INFO` | a gate is open again, and the first request has passed it | |
 //! | `INFO` | requests have been held back by a rate limit for a second; once for each window, and at most every 10 s | `waiting`: the number of requests; `wait` in seconds until the next request may be sent |
-//! | `DEBUG` | a request body is too long to be kept for a retry | `bound` in bytes |
+//! | `DEBUG` | a request body is too long to be kept for a retry | `limit` in bytes |
 //!
 //! The span `token_fetch` starts with the fields `otel.kind` (`client`) and `reason` (`no_token`,
 //! `refresh`, `unauthorized`). The other fields are recorded when they are known:
@@ -75,7 +75,7 @@
 //! | `turris_auth_store_available` | gauge | 0 while the fleet's store does not answer, 1 after it answers again | |
 //! | `turris_auth_store_processes` | gauge | how many processes share the pace, by the last count of the store | |
 //! | `turris_auth_permits_total` | counter | requests that were sent at the pace of a fleet | `source`: `store` (with a permit), `alone` (the store did not answer) |
-//! | `turris_auth_unauthorized_total` | counter | 401s, by reaction | `action`: `token_replaced`, `newer_token`, `older_token`, `in_vain`, `paused`, `no_fetch_possible` |
+//! | `turris_auth_unauthorized_total` | counter | 401s, by reaction | `action`: `token_replaced`, `newer_token`, `older_token`, `ineffective`, `paused`, `no_fetch_possible` |
 //! | `turris_auth_restricted_access_token_total` | counter | requests sent with the restricted access token | |
 //! | `turris_auth_rate_limited_total` | counter | 429s, by reaction | `action`: `retried`, `returned` |
 //! | `turris_auth_gate_wait_seconds` | histogram | how long a request was held back by a limit, by pacing or because no token was available; requests that were not held back are excluded | |
@@ -84,8 +84,8 @@
 //!
 //! * `turris_auth_token_fetches_total` with an error kind as `outcome`, twice in ten minutes.
 //!   Requests fail already, or will fail when the current token expires.
-//! * `turris_auth_unauthorized_total{action="in_vain"}` rises. Some path refuses valid tokens. Your
-//!   own logs show the path. The cause is a missing permission or the wrong environment.
+//! * `turris_auth_unauthorized_total{action="ineffective"}` rises. Some path refuses valid tokens.
+//!   Your own logs show the path. The cause is a missing permission or the wrong environment.
 //! * `turris_auth_token_allowance` is 2 or less: only so many token requests were left after the
 //!   last fetch. Several processes share the client id, or a program invalidates tokens. The
 //!   remaining token requests are reserved for recovery from 401s.

@@ -214,7 +214,7 @@ where
     fn call(&mut self, request: Request<B>) -> ResponseFuture {
         let state = match ::reqwest::Request::try_from(request.map(into_body)) {
             Ok(request) => State::Sent { response: self.client.call(request) },
-            Err(error) => State::Refused { error: Some(error) },
+            Err(error) => State::Failed { error: Some(error) },
         };
         ResponseFuture { state }
     }
@@ -278,7 +278,7 @@ pin_project! {
     enum State {
         Sent { #[pin] response: <Client as Service<::reqwest::Request>>::Future },
         // reqwest cannot send to the request's URI. `None` after the error has been returned.
-        Refused { error: Option<Error> },
+        Failed { error: Option<Error> },
     }
 }
 
@@ -288,7 +288,7 @@ impl Future for ResponseFuture {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProj::Sent { response } => response.poll(cx).map_ok(into_http),
-            StateProj::Refused { error } => Poll::Ready(Err(error.take().unwrap_or_else(|| polled_after_completion()))),
+            StateProj::Failed { error } => Poll::Ready(Err(error.take().unwrap_or_else(|| polled_after_completion()))),
         }
     }
 }

@@ -24,18 +24,18 @@ use crate::fleet::{FlightShare, Member};
 use crate::{
     Credentials, CredentialsProvider, Environment, TokenError, TokenErrorKind,
     api::{
-        error::ErrorAnswer,
+        error::ErrorResponse,
         limits::StatedLimits,
-        token::{TokenAnswer, TokenAnswerError, access_tokens, encode_token_request},
+        token::{TokenResponse, TokenResponseError, access_tokens, encode_token_request},
     },
-    token::{Answer, FetchPermit, Instant, IssuedToken, SourceFuture, Token, TokenSource, until},
+    token::{Instant, IssuedToken, ResponseHead, SourceFuture, Token, TokenRequestPermit, TokenSource, until},
 };
 
 /// The largest body that is read to its end. A token with all its fields is far smaller.
-const LARGEST_ANSWER: usize = 64 * 1024;
+const MAX_BODY: usize = 64 * 1024;
 /// The longest time for reading the body of an error. The status decides the kind of the error, and
 /// the body only adds details.
-const LONGEST_ERROR_READ: Duration = Duration::from_secs(1);
+const MAX_ERROR_READ: Duration = Duration::from_secs(1);
 
 /// The names in IANA's registry of HTTP content codings.
 const REGISTERED_CODINGS: [&str; 12] = [
@@ -53,8 +53,8 @@ const REGISTERED_CODINGS: [&str; 12] = [
     "zstd",
 ];
 
-type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
-type BoxedHttpService = BoxCloneService<Request<Bytes>, Response<AnswerBody>, BoxError>;
+type ResponseBody = UnsyncBoxBody<Bytes, BoxError>;
+type BoxedHttpService = BoxCloneService<Request<Bytes>, Response<ResponseBody>, BoxError>;
 
 /// The HTTP service through which a layer fetches its tokens: the `T` of
 /// [`TurrisAuthLayer`](crate::TurrisAuthLayer) and [`TurrisAuth`](crate::TurrisAuth).
@@ -177,7 +177,7 @@ impl TokenEndpoint {
     /// Reports to the fleet whether a retry with `token` was accepted (`effective`), or got a 401
     /// too.
     pub(crate) fn report_retry(&self, token: &Token, effective: bool) {
-        let generation = token.shared_as();
+        let generation = token.fleet_generation();
         #[cfg(feature = "fleet")]
         if let Some(fleet) = &self.fleet {
             fleet.report_retry(generation, effective);
@@ -267,7 +267,7 @@ impl TokenSource for TokenFetcher {
     // The fetch task calls `prepare` before `send`. If it did not, the panic would become an error
     // for the waiters of the flight.
     #[expect(clippy::panic, reason = "a state that cannot be says so")]
-    fn send(&mut self, permit: FetchPermit) -> SourceFuture<'_, Result<Answer, TokenError>> {
+    fn send(&mut self, permit: TokenRequestPermit) -> SourceFuture<'_, Result<ResponseHead, TokenError>> {
         Box::pin(async move {
             let (Some(credentials), Some(service)) = (&self.credentials, &mut self.clone) else {
                 panic!("a token request was sent before it was prepared");
@@ -283,13 +283,13 @@ impl TokenSource for TokenFetcher {
             }
             let response = response?;
             let limits = StatedLimits::read(response.headers(), SystemTime::now());
-            let token = read_answer(response, limits, credentials.clone(), permit.sent_at());
+            let token = read_token(response, limits, credentials.clone(), permit.sent_at());
             #[cfg(feature = "fleet")]
             if let Some(share) = &self.share {
-                share.record_answer(&limits);
-                return Ok(Answer { limits, token: Box::pin(told(share.clone(), token)) });
+                share.record_response(&limits);
+                return Ok(ResponseHead { limits, token: Box::pin(report_result(share.clone(), token)) });
             }
-            Ok(Answer { limits, token: Box::pin(token) })
+            Ok(ResponseHead { limits, token: Box::pin(token) })
         })
     }
 
@@ -304,7 +304,7 @@ impl TokenSource for TokenFetcher {
 
 /// Reads the token, and tells the fleet the result.
 #[cfg(feature = "fleet")]
-async fn told(
+async fn report_result(
     share: FlightShare,
     token: impl Future<Output = Result<IssuedToken, TokenError>>,
 ) -> Result<IssuedToken, TokenError> {
@@ -316,8 +316,8 @@ async fn told(
     token
 }
 
-async fn read_answer(
-    response: Response<AnswerBody>,
+async fn read_token(
+    response: Response<ResponseBody>,
     limits: StatedLimits,
     credentials: Credentials,
     sent_at: Instant,
@@ -325,28 +325,28 @@ async fn read_answer(
     let (head, body) = response.into_parts();
     let secret = credentials.expose_client_secret();
     if !head.status.is_success() {
-        let body = until(Instant::now() + LONGEST_ERROR_READ, read_to_end(body)).await.unwrap_or_else(Err);
+        let body = until(Instant::now() + MAX_ERROR_READ, read_to_end(body)).await.unwrap_or_else(Err);
         let body = body.as_ref().map_or(&[][..], |body| body.as_slice());
-        return Err(refusal(&head, body, &limits, secret));
+        return Err(error_from(&head, body, &limits, secret));
     }
     let body = read_to_end(body).await?;
-    let answer = TokenAnswer::decode(&body, secret).map_err(|error| no_token(&head, &body, &error, secret))?;
+    let answer = TokenResponse::decode(&body, secret).map_err(|error| no_token(&head, &body, &error, secret))?;
     Ok(IssuedToken {
         authorization: authorization(&answer.access_token),
         lifetime: answer.lifetime,
         sent_at,
         request_id: answer.request_id,
-        shared_as: 0,
+        fleet_generation: 0,
         adopted: false,
     })
 }
 
 /// Reads a body into memory that is zeroised on drop. The body may contain a token, or the secret
 /// if a server quotes it.
-async fn read_to_end(mut body: AnswerBody) -> Result<Zeroizing<Vec<u8>>, TokenError> {
+async fn read_to_end(mut body: ResponseBody) -> Result<Zeroizing<Vec<u8>>, TokenError> {
     // Allocated once, because a vector that grows leaves its old bytes in freed memory.
-    let mut whole = Zeroizing::new(Vec::with_capacity(LARGEST_ANSWER));
-    let mut left = LARGEST_ANSWER;
+    let mut whole = Zeroizing::new(Vec::with_capacity(MAX_BODY));
+    let mut left = MAX_BODY;
     while let Some(frame) = body.frame().await {
         // Trailers are ignored.
         let data = frame.map_err(unreachable)?.into_data().unwrap_or_default();
@@ -364,9 +364,9 @@ fn unreachable(error: BoxError) -> TokenError {
 }
 
 /// Converts a response with an error status into an error.
-fn refusal(head: &Parts, body: &[u8], limits: &StatedLimits, secret: &str) -> TokenError {
+fn error_from(head: &Parts, body: &[u8], limits: &StatedLimits, secret: &str) -> TokenError {
     use TokenErrorKind::{Blocked, InvalidCredentials, Protocol, RateLimited, Unavailable};
-    let answer = ErrorAnswer::decode_without(body, &[secret]);
+    let answer = ErrorResponse::decode_without(body, &[secret]);
     let status = head.status;
     let (kind, reason) = match status {
         StatusCode::UNAUTHORIZED => (InvalidCredentials, "the token endpoint refused the credentials"),
@@ -403,16 +403,16 @@ fn refusal(head: &Parts, body: &[u8], limits: &StatedLimits, secret: &str) -> To
         _ => limits.retry_after,
     };
     TokenError::new(kind, reason)
-        .with_answer(status.as_u16(), answer.request_id, answer.error_type, answer.messages)
+        .with_response(status.as_u16(), answer.request_id, answer.error_type, answer.messages)
         .with_retry_after(wait)
 }
 
 /// Converts a successful response without a usable token into an error.
-fn no_token(head: &Parts, body: &[u8], error: &TokenAnswerError, secret: &str) -> TokenError {
+fn no_token(head: &Parts, body: &[u8], error: &TokenResponseError, secret: &str) -> TokenError {
     let tokens = access_tokens(body);
     let mut secrets: Vec<&str> = tokens.iter().map(|token| token.as_str()).collect();
     secrets.push(secret);
-    let answer = ErrorAnswer::decode_without(body, &secrets);
+    let answer = ErrorResponse::decode_without(body, &secrets);
     let reason = match coding(head) {
         Some(coding) => {
             format!("the coding of the token endpoint's answer is {coding}, though `identity` was asked for")
@@ -420,7 +420,7 @@ fn no_token(head: &Parts, body: &[u8], error: &TokenAnswerError, secret: &str) -
         None if answer.is_error_object() => "the token endpoint's answer is an error in spite of its status".to_owned(),
         None => format!("in the token endpoint's answer, {error}"),
     };
-    TokenError::new(TokenErrorKind::Protocol, reason).with_answer(
+    TokenError::new(TokenErrorKind::Protocol, reason).with_response(
         head.status.as_u16(),
         answer.request_id,
         answer.error_type,

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use tower::{Layer, ServiceExt, util::BoxCloneSyncService};
 use turris_auth::backoff::TurrisBackoffLayer;
 
-use super::servers::{Client, Counting, Quota, Saying, Server};
+use super::servers::{Client, Counting, RateLimit, Saying, Server};
 
 /// The layer's limit for `POST`s before a server states another.
-const DOCUMENTED: Quota = Quota::new(60, 60);
+const DOCUMENTED: RateLimit = RateLimit::new(60, 60);
 
 /// The number of jobs of the whole matrix that have to be good.
 pub(crate) const LEAST_GOOD: usize = 440;
@@ -29,16 +29,16 @@ impl Job {
     /// Returns the whole matrix.
     pub(crate) fn all() -> Vec<Self> {
         let mut jobs = Vec::new();
-        let quotas = [(10, 1, 6), (20, 10, 6), (60, 60, 5), (20, 60, 4), (600, 60, 3)];
-        for (requests, seconds, times) in quotas {
-            let quota = Quota::new(requests, seconds);
+        let rate_limits = [(10, 1, 6), (20, 10, 6), (60, 60, 5), (20, 60, 4), (600, 60, 3)];
+        for (requests, seconds, times) in rate_limits {
+            let rate_limit = RateLimit::new(requests, seconds);
             let bucket = |burst: u64| Counting::Bucket { burst };
             let countings =
                 [Counting::Fixed { phase: 0.0 }, Counting::Sliding, bucket(1), bucket(requests / 4), bucket(requests)];
             for counting in countings {
                 for saying in Saying::ALL {
                     for post in [false, true] {
-                        let server = Server::new(quota, counting, saying);
+                        let server = Server::new(rate_limit, counting, saying);
                         jobs.push(Self { server, post, requests: requests * times });
                     }
                 }
@@ -93,7 +93,7 @@ impl Job {
             refused: running.refused(),
             makespan: start.elapsed(),
             ideal: self.ideal(),
-            window: self.server.quota.window,
+            window: self.server.rate_limit.window,
         }
     }
 }
@@ -101,11 +101,11 @@ impl Job {
 impl fmt::Display for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let method = if self.post { "POST" } else { "GET" };
-        let Server { quota, counting, saying, .. } = self.server;
+        let Server { rate_limit, counting, saying, .. } = self.server;
         write!(
             f,
             "{:<12} {:<13} {:<13} {method:<4} {:>5}",
-            quota.to_string(),
+            rate_limit.to_string(),
             counting.to_string(),
             saying.to_string(),
             self.requests

@@ -21,12 +21,12 @@ pub(crate) type Client = BoxCloneSyncService<Request<Body>, Response<Body>, BoxE
 
 /// A number of requests in a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Quota {
+pub(crate) struct RateLimit {
     pub(crate) requests: u64,
     pub(crate) window: Duration,
 }
 
-impl Quota {
+impl RateLimit {
     pub(crate) const fn new(requests: u64, seconds: u64) -> Self {
         Self { requests, window: Duration::from_secs(seconds) }
     }
@@ -36,7 +36,7 @@ impl Quota {
     }
 }
 
-impl fmt::Display for Quota {
+impl fmt::Display for RateLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} in {} s", self.requests, self.window.as_secs())
     }
@@ -126,7 +126,7 @@ impl fmt::Display for Saying {
 /// A server, with the latency to it and back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Server {
-    pub(crate) quota: Quota,
+    pub(crate) rate_limit: RateLimit,
     pub(crate) counting: Counting,
     pub(crate) saying: Saying,
     pub(crate) there: Duration,
@@ -134,30 +134,31 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) const fn new(quota: Quota, counting: Counting, saying: Saying) -> Self {
+    pub(crate) const fn new(rate_limit: RateLimit, counting: Counting, saying: Saying) -> Self {
         let half = Duration::from_millis(25);
-        Self { quota, counting, saying, there: half, back: half }
+        Self { rate_limit, counting, saying, there: half, back: half }
     }
 
     /// Returns how long `requests` take a client that sends everything as soon as allowed, and
     /// obeys every statement. `at_most` is a limit that the client knows from elsewhere.
-    pub(crate) fn ideal(&self, requests: u64, at_most: Option<Quota>) -> Duration {
+    pub(crate) fn ideal(&self, requests: u64, at_most: Option<RateLimit>) -> Duration {
         let own = self.ideal_alone(requests);
-        let known =
-            at_most.map_or(0.0, |quota| ((requests.div_ceil(quota.requests) - 1) as f64) * quota.window.as_secs_f64());
+        let known = at_most.map_or(0.0, |rate_limit| {
+            ((requests.div_ceil(rate_limit.requests) - 1) as f64) * rate_limit.window.as_secs_f64()
+        });
         Duration::from_secs_f64(own.max(known)) + self.there + self.back
     }
 
     fn ideal_alone(&self, requests: u64) -> f64 {
-        let window = self.quota.window.as_secs_f64();
-        let more_windows = (requests.div_ceil(self.quota.requests) - 1) as f64;
+        let window = self.rate_limit.window.as_secs_f64();
+        let more_windows = (requests.div_ceil(self.rate_limit.requests) - 1) as f64;
         match self.counting {
             Counting::Fixed { phase } if more_windows > 0.0 => (more_windows - phase) * window,
             Counting::Fixed { .. } | Counting::Sliding => more_windows * window,
             Counting::Bucket { burst } => {
                 // The bucket fills while the client waits as long as it was told.
-                let step = self.saying.said(1.0 / self.quota.per_second());
-                let refilled = (step * self.quota.per_second()).min(burst as f64).max(1.0);
+                let step = self.saying.said(1.0 / self.rate_limit.per_second());
+                let refilled = (step * self.rate_limit.per_second()).min(burst as f64).max(1.0);
                 requests.saturating_sub(burst) as f64 / refilled * step
             }
         }
@@ -195,7 +196,7 @@ struct State {
 }
 
 /// The state of the limit after a request has been counted.
-struct Judgement {
+struct Decision {
     accepted: bool,
     remaining: u64,
     /// The time until the allowance grows again.
@@ -225,19 +226,19 @@ impl Running {
 
 impl State {
     fn answer(&mut self) -> Response<Body> {
-        let judgement = self.judge(Instant::now());
-        self.refused += u64::from(!judgement.accepted);
+        let decision = self.decide(Instant::now());
+        self.refused += u64::from(!decision.accepted);
         let mut response = Response::new(Body::from("{}"));
-        if !judgement.accepted {
+        if !decision.accepted {
             *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
         }
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000) + self.began.elapsed();
-        self.say(&judgement, now, response.headers_mut());
+        self.say(&decision, now, response.headers_mut());
         response
     }
 
-    fn judge(&mut self, now: Instant) -> Judgement {
-        let Quota { requests, window } = self.server.quota;
+    fn decide(&mut self, now: Instant) -> Decision {
+        let RateLimit { requests, window } = self.server.rate_limit;
         match self.server.counting {
             Counting::Fixed { phase } => {
                 let passed = now - self.began + window.mul_f64(phase);
@@ -248,7 +249,7 @@ impl State {
                 let accepted = self.count < requests;
                 self.count += u64::from(accepted);
                 let ends = window * (number as u32 + 1);
-                Judgement { accepted, remaining: requests - self.count, reset: ends - passed }
+                Decision { accepted, remaining: requests - self.count, reset: ends - passed }
             }
             Counting::Sliding => {
                 while self.log.front().is_some_and(|time| now - *time >= window) {
@@ -259,29 +260,29 @@ impl State {
                     self.log.push_back(now);
                 }
                 let oldest = self.log.front().map_or(now, |time| *time);
-                Judgement { accepted, remaining: requests - self.log.len() as u64, reset: oldest + window - now }
+                Decision { accepted, remaining: requests - self.log.len() as u64, reset: oldest + window - now }
             }
             Counting::Bucket { burst } => {
-                let refill = (now - self.filled).as_secs_f64() * self.server.quota.per_second();
+                let refill = (now - self.filled).as_secs_f64() * self.server.rate_limit.per_second();
                 (self.level, self.filled) = ((self.level + refill).min(burst as f64), now);
                 // Slightly less than one, because floating point rounds.
                 let accepted = self.level >= 1.0 - 1e-9;
                 if accepted {
                     self.level = (self.level - 1.0).max(0.0);
                 }
-                let missing = (1.0 - self.level).max(0.0) / self.server.quota.per_second();
-                Judgement { accepted, remaining: self.level as u64, reset: Duration::from_secs_f64(missing) }
+                let missing = (1.0 - self.level).max(0.0) / self.server.rate_limit.per_second();
+                Decision { accepted, remaining: self.level as u64, reset: Duration::from_secs_f64(missing) }
             }
         }
     }
 
-    fn say(&self, judgement: &Judgement, now: SystemTime, headers: &mut HeaderMap) {
+    fn say(&self, decision: &Decision, now: SystemTime, headers: &mut HeaderMap) {
         let saying = self.server.saying;
-        if judgement.accepted && !saying.is_always_said() {
+        if decision.accepted && !saying.is_always_said() {
             return;
         }
-        let limit = self.server.quota.requests;
-        let Judgement { remaining, reset, .. } = *judgement;
+        let limit = self.server.rate_limit.requests;
+        let Decision { remaining, reset, .. } = *decision;
         let whole = reset.as_secs() + u64::from(reset.subsec_nanos() > 0);
         let ends = now + reset;
         let epoch = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -310,7 +311,10 @@ impl State {
                 counts(["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"], whole.to_string());
             }
             Saying::Draft8 => {
-                put("ratelimit-policy", format!(r#""default";q={limit};w={}"#, self.server.quota.window.as_secs()));
+                put(
+                    "ratelimit-policy",
+                    format!(r#""default";q={limit};w={}"#, self.server.rate_limit.window.as_secs()),
+                );
                 put("ratelimit", format!(r#""default";r={remaining};t={whole}"#));
             }
         }

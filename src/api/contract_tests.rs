@@ -8,9 +8,9 @@ use tower::ServiceExt;
 use turris_emulator::{Emulator, EmulatorBody, Limits, RateLimitHeaders};
 
 use super::{
-    error::ErrorAnswer,
+    error::ErrorResponse,
     limits::StatedLimits,
-    token::{TokenAnswer, encode_token_request},
+    token::{TokenResponse, encode_token_request},
 };
 
 const TOKEN_PATH: &str = "/v1/auth/jwt";
@@ -35,7 +35,7 @@ async fn the_crates_token_request_is_accepted_and_its_answer_understood() {
         .unwrap();
     let response = emulator.service().oneshot(request("client \"one\"", AWKWARD_SECRET)).await.unwrap();
     assert_eq!(response.status(), StatusCode::CREATED);
-    let answer = TokenAnswer::decode(&body_of(response).await, AWKWARD_SECRET).unwrap();
+    let answer = TokenResponse::decode(&body_of(response).await, AWKWARD_SECRET).unwrap();
     assert_eq!(answer.lifetime, Duration::from_secs(1_234));
     assert!(answer.request_id.is_some_and(|id| id.starts_with("dev-")));
 
@@ -59,7 +59,7 @@ async fn error_objects_and_rate_limit_headers_are_understood() {
     let limits = StatedLimits::read(refused.headers(), SystemTime::now());
     assert_eq!((limits.limit, limits.remaining), (Some(2), Some(1)));
     assert_eq!(limits.reset_after, Some(Duration::from_secs(60)));
-    let error = ErrorAnswer::decode_without(&body_of(refused).await, &[]);
+    let error = ErrorResponse::decode_without(&body_of(refused).await, &[]);
     assert_eq!(error.error_type.as_deref(), Some("unauthorized"));
     assert_eq!(error.messages.len(), 1);
     assert!(error.request_id.is_some());

@@ -8,7 +8,12 @@ use zeroize::Zeroizing;
 use super::limits::{X_RATE_LIMIT_LIMIT, X_RATE_LIMIT_REMAINING, X_RATE_LIMIT_RESET};
 
 /// Returns the body of a `201` of the token endpoint.
-pub(crate) fn token_answer(access_token: &str, expires_in_seconds: u64, request_id: &str, timestamp: &str) -> Vec<u8> {
+pub(crate) fn token_response(
+    access_token: &str,
+    expires_in_seconds: u64,
+    request_id: &str,
+    timestamp: &str,
+) -> Vec<u8> {
     let body = json!({
         "data": { "accessToken": access_token, "expiresIn": expires_in_seconds, "tokenType": "Bearer" },
         "requestId": request_id,
@@ -18,7 +23,7 @@ pub(crate) fn token_answer(access_token: &str, expires_in_seconds: u64, request_
 }
 
 /// Returns the error object, which is the body of every response that is not 2xx.
-pub(crate) fn error_answer(
+pub(crate) fn error_response(
     status: u16,
     request_id: &str,
     error_type: &str,

@@ -9,11 +9,11 @@ use super::{cut, redact::redact};
 use crate::secret_text::{object, text};
 
 /// The largest number of messages that is kept. Further messages add nothing.
-const MOST_MESSAGES: usize = 8;
+const MAX_MESSAGES: usize = 8;
 
 /// The content of an error response. It is bounded, and has no control characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ErrorAnswer {
+pub(crate) struct ErrorResponse {
     pub(crate) request_id: Option<Box<str>>,
     pub(crate) error_type: Option<Box<str>>,
     pub(crate) messages: Box<[Box<str>]>,
@@ -22,7 +22,7 @@ pub(crate) struct ErrorAnswer {
 /// The fields that are read. If a field is repeated, its last value counts.
 #[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(field_identifier, rename_all = "camelCase")]
-enum Key {
+enum ErrorField {
     RequestId,
     ErrorType,
     ErrorMessage,
@@ -30,7 +30,7 @@ enum Key {
     Unknown,
 }
 
-impl ErrorAnswer {
+impl ErrorResponse {
     /// Reads an error response and removes `secrets`, because some servers quote the values that
     /// they refuse.
     ///
@@ -40,19 +40,19 @@ impl ErrorAnswer {
     /// - A response that is not an error may have a `requestId` too.
     pub(crate) fn decode_without(body: &[u8], secrets: &[&str]) -> Self {
         // Any value may contain the secret, so the values stay raw until they are read one by one.
-        let Some(fields) = object::<BTreeMap<Key, &RawValue>>(body) else { return Self::default() };
+        let Some(fields) = object::<BTreeMap<ErrorField, &RawValue>>(body) else { return Self::default() };
         // The text is redacted before it is cut, because a cut through a secret would leave the
         // beginning of the secret.
         let clean = |value: &RawValue| text(value).and_then(|text| cut(&redact(&text, secrets).text));
         let field = |key| fields.get(&key).copied();
-        let messages = match field(Key::ErrorMessage) {
+        let messages = match field(ErrorField::ErrorMessage) {
             Some(messages) if messages.get().starts_with('[') => {
                 let messages: Vec<&RawValue> = serde_json::from_str(messages.get()).unwrap_or_default();
-                messages.into_iter().filter_map(clean).take(MOST_MESSAGES).collect()
+                messages.into_iter().filter_map(clean).take(MAX_MESSAGES).collect()
             }
             message => message.and_then(clean).into_iter().collect(),
         };
-        let (request_id, error_type) = (field(Key::RequestId), field(Key::ErrorType));
+        let (request_id, error_type) = (field(ErrorField::RequestId), field(ErrorField::ErrorType));
         Self { request_id: request_id.and_then(clean), error_type: error_type.and_then(clean), messages }
     }
 

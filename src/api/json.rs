@@ -43,12 +43,12 @@ pub(super) struct Fields<'de> {
     pub(super) token_type: Option<Node<'de>>,
     pub(super) request_id: Option<Node<'de>>,
     /// A field that occurs more than once, in one spelling or in both.
-    pub(super) repeated: Option<Key>,
+    pub(super) repeated: Option<TokenField>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(field_identifier, rename_all = "camelCase")]
-pub(super) enum Key {
+pub(super) enum TokenField {
     Data,
     #[serde(alias = "access_token")]
     AccessToken,
@@ -63,14 +63,14 @@ pub(super) enum Key {
 }
 
 impl<'de> Fields<'de> {
-    fn insert(&mut self, key: Key, value: Node<'de>) {
+    fn insert(&mut self, key: TokenField, value: Node<'de>) {
         let slot = match key {
-            Key::Data => &mut self.data,
-            Key::AccessToken => &mut self.access_token,
-            Key::ExpiresIn => &mut self.expires_in,
-            Key::TokenType => &mut self.token_type,
-            Key::RequestId => &mut self.request_id,
-            Key::Unknown => return,
+            TokenField::Data => &mut self.data,
+            TokenField::AccessToken => &mut self.access_token,
+            TokenField::ExpiresIn => &mut self.expires_in,
+            TokenField::TokenType => &mut self.token_type,
+            TokenField::RequestId => &mut self.request_id,
+            TokenField::Unknown => return,
         };
         if slot.replace(value).is_some() {
             self.repeated.get_or_insert(key);

@@ -64,7 +64,7 @@ const LONGEST_WITHOUT_DATE: Duration = Duration::from_secs(60 * 60);
 const GRANULARITY: Duration = Duration::from_secs(1);
 
 /// The largest number of policies that are read. Real responses have one to three.
-const MOST_POLICIES: usize = 16;
+const MAX_POLICIES: usize = 16;
 
 /// The rate-limit fields of one response. A field is `None` if it is missing or makes no sense.
 ///
@@ -78,8 +78,8 @@ pub(crate) struct StatedLimits {
     pub(crate) remaining: Option<u64>,
     /// The time until the window ends.
     pub(crate) reset_after: Option<Duration>,
-    /// How much later than `reset_after` the window may end, because the server's clock counts whole
-    /// seconds.
+    /// How much later than `reset_after` the window may end, because the server's clock counts
+    /// whole seconds.
     pub(crate) reset_margin: Duration,
     /// The length of a window.
     pub(crate) window: Option<Duration>,
@@ -191,7 +191,7 @@ fn add_structured<'a>(headers: &'a HeaderMap, clock: &Clock, policies: &mut Vec<
         // Before draft 8 the item was the quota in place of a name.
         let limit = parameter("q").and_then(whole_number).or_else(|| whole_number(name));
         let policy = Policy { limit, window: parameter("w").and_then(window), ..Policy::default() };
-        if policy != Policy::default() && policies.len() < MOST_POLICIES {
+        if policy != Policy::default() && policies.len() < MAX_POLICIES {
             policies.push(Named { name, policy });
         }
     }
@@ -233,7 +233,7 @@ fn add_service_limit<'a>(
     let known = by_name.or_else(by_position);
     if let Some(known) = known.and_then(|known| policies.get_mut(known)) {
         (known.policy.remaining, known.policy.reset) = (remaining, reset);
-    } else if policies.len() < MOST_POLICIES {
+    } else if policies.len() < MAX_POLICIES {
         policies.push(Named { name, policy: Policy { remaining, reset, ..Policy::default() } });
     }
 }
@@ -245,7 +245,7 @@ fn complete(policies: &mut Vec<Named<'_>>, present: Policy) {
     if let Some(Named { policy, .. }) = policies.iter_mut().find(|known| is_open(known) && is_same(known)) {
         let (limit, window) = (policy.limit.or(present.limit), policy.window.or(present.window));
         *policy = Policy { limit, window, ..present };
-    } else if policies.len() < MOST_POLICIES {
+    } else if policies.len() < MAX_POLICIES {
         policies.push(Named { name: "", policy: present });
     }
 }
@@ -256,7 +256,7 @@ fn add_triple(headers: &HeaderMap, names: &[HeaderName; 3], clock: &Clock, polic
     let [limits, remaining, resets] = names;
     let (mut limits, mut remaining) = (items(headers, limits), items(headers, remaining));
     let mut resets = resets_of(headers, resets, clock);
-    for _ in 0..MOST_POLICIES {
+    for _ in 0..MAX_POLICIES {
         let (limit, remaining, reset) = (limits.next(), remaining.next(), resets.next());
         if limit.is_none() && remaining.is_none() && reset.is_none() {
             return;

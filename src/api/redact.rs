@@ -14,7 +14,7 @@ const HIDDEN: &str = "[secret]";
 const LAYERS: u32 = 3;
 
 /// The largest number of interpretations of a text that the search follows at once.
-const MOST_READINGS: usize = 64;
+const MAX_READINGS: usize = 64;
 
 /// HTML's names of the ASCII characters that are neither letters nor digits.
 const NAMED: &[(&str, u8)] = &[
@@ -131,8 +131,8 @@ fn quoted_at_start(text: &str, secret: &str) -> Option<usize> {
         // Only a row of backslashes has so many interpretations. The first and the last
         // interpretation treat all backslashes alike, so an interpretation in the middle is
         // dropped.
-        if followed.len() > MOST_READINGS {
-            let middle = followed.iter().nth(MOST_READINGS / 2).copied();
+        if followed.len() > MAX_READINGS {
+            let middle = followed.iter().nth(MAX_READINGS / 2).copied();
             followed.retain(|reading| Some(*reading) != middle);
         }
     }

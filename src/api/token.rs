@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::{
     cut,
-    json::{Fields, Key, Node},
+    json::{Fields, Node, TokenField},
     jwt,
     redact::redact,
     saturating_seconds,
@@ -64,7 +64,7 @@ pub(crate) fn encode_token_request(client_id: &str, client_secret: &str) -> Zero
 }
 
 /// A token as the endpoint issued it.
-pub(crate) struct TokenAnswer {
+pub(crate) struct TokenResponse {
     /// Never empty. All its characters are valid in a bearer token (`b64token` in RFC 6750).
     pub(crate) access_token: Zeroizing<String>,
     /// The lifetime that the server states. It saturates, and is not checked otherwise.
@@ -72,31 +72,31 @@ pub(crate) struct TokenAnswer {
     pub(crate) request_id: Option<Box<str>>,
 }
 
-impl fmt::Debug for TokenAnswer {
+impl fmt::Debug for TokenResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenAnswer").field("lifetime", &self.lifetime).finish_non_exhaustive()
+        f.debug_struct("TokenResponse").field("lifetime", &self.lifetime).finish_non_exhaustive()
     }
 }
 
 /// Error of a response without a usable token. It never quotes the response, which may contain a
 /// token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TokenAnswerError {
+pub(crate) struct TokenResponseError {
     /// The documented name of the faulty field (such as `data.accessToken`), or `body`.
     pub(crate) field: &'static str,
     /// The problem and the expected value.
     pub(crate) problem: &'static str,
 }
 
-impl fmt::Display for TokenAnswerError {
+impl fmt::Display for TokenResponseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` {}", self.field, self.problem)
     }
 }
 
-impl std::error::Error for TokenAnswerError {}
+impl std::error::Error for TokenResponseError {}
 
-impl TokenAnswer {
+impl TokenResponse {
     /// Reads the body of a successful response.
     ///
     /// The token's fields are in the object `data`, as in the schema, or in the top object. If
@@ -104,7 +104,7 @@ impl TokenAnswer {
     ///
     /// `secret` is the client secret that was sent. A `requestId` that contains the secret or the
     /// token is dropped.
-    pub(crate) fn decode(body: &[u8], secret: &str) -> Result<Self, TokenAnswerError> {
+    pub(crate) fn decode(body: &[u8], secret: &str) -> Result<Self, TokenResponseError> {
         let top = match serde_json::from_slice(body) {
             Ok(Node::Object(top)) => top,
             Ok(_) => return Err(error("body", "is JSON, but not an object; expected one with `data.accessToken`")),
@@ -123,14 +123,14 @@ impl TokenAnswer {
         if let Some(key) = fields.repeated {
             return Err(error(key.name(place), REPEATED));
         }
-        token_type(fields).map_err(|problem| error(Key::TokenType.name(place), problem))?;
+        token_type(fields).map_err(|problem| error(TokenField::TokenType.name(place), problem))?;
         // If there is no access token in either place, the error names the place that the schema
         // prescribes.
         let token_place = if fields.access_token.is_none() { FieldPath::Data } else { place };
         let access_token =
-            access_token(fields).map_err(|problem| error(Key::AccessToken.name(token_place), problem))?;
+            access_token(fields).map_err(|problem| error(TokenField::AccessToken.name(token_place), problem))?;
         let lifetime = expires_in(fields)
-            .map_err(|problem| error(Key::ExpiresIn.name(place), problem))?
+            .map_err(|problem| error(TokenField::ExpiresIn.name(place), problem))?
             .or_else(|| jwt::lifetime(access_token))
             .unwrap_or(DOCUMENTED_LIFETIME);
         Ok(Self {
@@ -161,8 +161,8 @@ pub(crate) fn access_tokens(body: &[u8]) -> Vec<Zeroizing<String>> {
 
 const REPEATED: &str = "is there more than once, in one spelling or in two; expected it once";
 
-fn error(field: &'static str, problem: &'static str) -> TokenAnswerError {
-    TokenAnswerError { field, problem }
+fn error(field: &'static str, problem: &'static str) -> TokenResponseError {
+    TokenResponseError { field, problem }
 }
 
 /// The object that contains the token's fields.
@@ -172,7 +172,7 @@ enum FieldPath {
     Top,
 }
 
-impl Key {
+impl TokenField {
     fn name(self, place: FieldPath) -> &'static str {
         match (self, place) {
             (Self::AccessToken, FieldPath::Data) => "data.accessToken",

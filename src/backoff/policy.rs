@@ -16,7 +16,7 @@ use crate::{
     BoxError, ResponseClass, TokenError,
     engine::{Admit, FailedPart, History, NotAdmitted, Policy},
     gate::{self, GateRegistry, InFlightGuard, LimitSettings, QueueGuard, WaiterStatus, cooldown},
-    observe::{self, LimitTreatment},
+    observe::{self, RateLimitedAction},
     timer::{NoTimers, Timer},
 };
 
@@ -104,7 +104,7 @@ pub(crate) fn refused(
     let settings = refusal.queue.settings();
     let may_retry = !refusal.uses_retry || has_retry(settings, history);
     let is_retried = may_retry && !refusal.too_long && can_wait(settings, repeatable);
-    observe::rate_limited(if is_retried { LimitTreatment::Retried } else { LimitTreatment::Returned });
+    observe::rate_limited(if is_retried { RateLimitedAction::Retried } else { RateLimitedAction::Returned });
     if !is_retried {
         return None;
     }

@@ -20,7 +20,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Bounds of each call.
 #[derive(Clone, Debug)]
-pub(super) struct Limits {
+pub(super) struct CallSettings {
     pub(super) timeout: Duration,
     pub(super) max_response_size: usize,
     pub(super) user_agent: HeaderValue,
@@ -159,7 +159,7 @@ impl TurrisClientBuilder {
             handle: stack.handle(),
             stack,
             environment: self.environment,
-            limits: Limits { timeout: self.timeout, max_response_size: self.max_response_size, user_agent },
+            settings: CallSettings { timeout: self.timeout, max_response_size: self.max_response_size, user_agent },
         })
     }
 }

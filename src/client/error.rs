@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use tower::timeout::error::Elapsed;
 
-use crate::{BoxError, TokenError, TokenHandle, api::error::ErrorAnswer, turris};
+use crate::{BoxError, TokenError, TokenHandle, api::error::ErrorResponse, turris};
 
 /// Why a call of a [`TurrisClient`](super::TurrisClient) failed.
 ///
@@ -29,7 +29,7 @@ struct Details {
     request: Failed,
     reason: Cow<'static, str>,
     status: Option<StatusCode>,
-    answer: ErrorAnswer,
+    answer: ErrorResponse,
     body: Bytes,
     source: Option<BoxError>,
 }
@@ -105,7 +105,7 @@ impl Failed {
             request: self,
             reason: reason.into(),
             status: None,
-            answer: ErrorAnswer::default(),
+            answer: ErrorResponse::default(),
             body: Bytes::new(),
             source,
         }))
@@ -130,8 +130,8 @@ impl Failed {
         // A server may quote the refused token in its response.
         let token = handle.current();
         error.0.answer = match &token {
-            Some(token) => ErrorAnswer::decode_without(&body, &[token.as_str()]),
-            None => ErrorAnswer::decode_without(&body, &[]),
+            Some(token) => ErrorResponse::decode_without(&body, &[token.as_str()]),
+            None => ErrorResponse::decode_without(&body, &[]),
         };
         error.with_body(body)
     }

@@ -100,7 +100,7 @@ mod transport;
 use http::Method;
 use serde::Serialize;
 
-use self::{builder::Limits, transport::Stack};
+use self::{builder::CallSettings, transport::Stack};
 pub use self::{
     builder::TurrisClientBuilder,
     error::{ClientError, ClientErrorKind},
@@ -136,7 +136,7 @@ pub struct TurrisClient {
     stack: Stack,
     handle: TokenHandle,
     environment: Environment,
-    limits: Limits,
+    settings: CallSettings,
 }
 
 impl TurrisClient {
@@ -299,11 +299,11 @@ impl TurrisClient {
 
 impl std::fmt::Debug for TurrisClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { environment, limits, handle, .. } = self;
+        let Self { environment, settings, handle, .. } = self;
         f.debug_struct("TurrisClient")
             .field("environment", &environment.to_string())
-            .field("timeout", &limits.timeout)
-            .field("max_response_size", &limits.max_response_size)
+            .field("timeout", &settings.timeout)
+            .field("max_response_size", &settings.max_response_size)
             .field("token", &handle.status().to_string())
             .finish_non_exhaustive()
     }

@@ -57,7 +57,7 @@ impl RequestBuilder {
     pub(super) fn new(client: TurrisClient, method: Method, path: String) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(USER_AGENT, client.limits.user_agent.clone());
+        headers.insert(USER_AGENT, client.settings.user_agent.clone());
         Self { client, method, path, headers, body: Bytes::new(), any_status: false, refused: None }
     }
 
@@ -136,18 +136,18 @@ impl RequestBuilder {
         *request.uri_mut() = url;
         *request.headers_mut() = self.headers;
 
-        let limits = self.client.limits;
-        let deadline = Instant::now() + limits.timeout;
+        let settings = self.client.settings;
+        let deadline = Instant::now() + settings.timeout;
         let answer = match timeout_at(deadline, self.client.stack.oneshot(request)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => return Err(context.sending(error)),
             Err(_) => {
-                let reason = format!("there was no answer within {:?}", limits.timeout);
+                let reason = format!("there was no answer within {:?}", settings.timeout);
                 return Err(context.error(ClientErrorKind::Timeout, reason, None));
             }
         };
         let is_error = !self.any_status && !answer.status().is_success();
-        let response = Response::new(answer, context, deadline, limits);
+        let response = Response::new(answer, context, deadline, settings);
         if is_error { Err(response.into_error(&self.client.handle).await) } else { Ok(response) }
     }
 

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
-use super::{ClientError, ClientErrorKind, builder::Limits, error::Failed};
+use super::{ClientError, ClientErrorKind, builder::CallSettings, error::Failed};
 use crate::TokenHandle;
 
 /// Largest body of an error that is read. Error objects and the pages of gateways are far smaller.
@@ -37,12 +37,17 @@ pub struct Response {
     answer: http::Response<Incoming>,
     request: Failed,
     deadline: Instant,
-    limits: Limits,
+    settings: CallSettings,
 }
 
 impl Response {
-    pub(super) fn new(answer: http::Response<Incoming>, request: Failed, deadline: Instant, limits: Limits) -> Self {
-        Self { answer, request, deadline, limits }
+    pub(super) fn new(
+        answer: http::Response<Incoming>,
+        request: Failed,
+        deadline: Instant,
+        settings: CallSettings,
+    ) -> Self {
+        Self { answer, request, deadline, settings }
     }
 
     /// The status.
@@ -99,14 +104,16 @@ impl Response {
     ///
     /// Dropping the future gives the rest of the body up.
     pub async fn bytes(self) -> Result<Bytes, ClientError> {
-        let Self { answer, request, deadline, limits } = self;
+        let Self { answer, request, deadline, settings } = self;
         let status = answer.status();
-        let body = Limited::new(answer.into_body(), limits.max_response_size).collect();
+        let body = Limited::new(answer.into_body(), settings.max_response_size).collect();
         match timeout_at(deadline, body).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                let reason =
-                    format!("the answer is larger than {} bytes; raise `max_response_size`", limits.max_response_size);
+                let reason = format!(
+                    "the answer is larger than {} bytes; raise `max_response_size`",
+                    settings.max_response_size
+                );
                 Err(request.error(ClientErrorKind::Body, reason, None).with_status(status))
             }
             Ok(Err(error)) => {
@@ -114,7 +121,7 @@ impl Response {
                 Err(request.error(ClientErrorKind::Body, reason, Some(error)).with_status(status))
             }
             Err(_) => {
-                let reason = format!("the answer was not complete within {:?}", limits.timeout);
+                let reason = format!("the answer was not complete within {:?}", settings.timeout);
                 Err(request.error(ClientErrorKind::Timeout, reason, None).with_status(status))
             }
         }
@@ -131,7 +138,7 @@ impl Response {
     pub(super) async fn into_error(mut self, handle: &TokenHandle) -> ClientError {
         let (request, status) = (self.request.clone(), self.status());
         self.deadline = self.deadline.min(Instant::now() + LONGEST_ERROR_READ);
-        self.limits.max_response_size = self.limits.max_response_size.min(LARGEST_ERROR);
+        self.settings.max_response_size = self.settings.max_response_size.min(LARGEST_ERROR);
         let body = self.bytes().await.unwrap_or_default();
         request.status(status, body, handle)
     }

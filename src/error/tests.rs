@@ -5,7 +5,7 @@ use super::*;
 fn rate_limited() -> TokenError {
     TokenError::new(TokenErrorKind::RateLimited, "the token endpoint refused the request")
         .with_source(io::Error::other("the cause"))
-        .with_answer(
+        .with_response(
             429,
             Some("dev-1".into()),
             Some("rate_limit_exceeded".into()),
@@ -120,7 +120,7 @@ impl Error for Transparent {
 fn it_is_found_where_a_wrapper_shows_its_source_alone() {
     let wait = Some(Duration::from_secs(7));
     let without_cause = TokenError::new(TokenErrorKind::RateLimited, "used up")
-        .with_answer(429, Some("dev-1".into()), None, Box::default())
+        .with_response(429, Some("dev-1".into()), None, Box::default())
         .with_retry_after(wait);
     for error in [without_cause, rate_limited().with_retry_after(wait)] {
         let boxed = || -> BoxError { error.clone().into() };

@@ -13,7 +13,7 @@ const PROBE_GRACE: Duration = Duration::from_secs(1);
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(30);
 /// After so many doublings the pause has certainly reached [`LONGEST`].
-const MOST_DOUBLINGS: u32 = 16;
+const MAX_DOUBLINGS: u32 = 16;
 
 /// Circuit breaker around the calls to the store.
 ///
@@ -61,7 +61,7 @@ pub(super) enum Change {
 
 /// Permission for one call.
 #[derive(Debug)]
-pub(super) struct Pass<'a> {
+pub(super) struct CallPermit<'a> {
     breaker: &'a Breaker,
     probe: bool,
 }
@@ -72,8 +72,8 @@ impl Breaker {
         Self { state: Mutex::default(), deadline }
     }
 
-    /// Returns a pass if a call may go through now.
-    pub(super) fn enter(&self, now: Instant) -> Option<Pass<'_>> {
+    /// Returns a permit if a call may go through now.
+    pub(super) fn try_acquire(&self, now: Instant) -> Option<CallPermit<'_>> {
         let mut state = self.lock();
         let probe = match *state {
             State::Closed => false,
@@ -83,7 +83,7 @@ impl Breaker {
             }
             State::Open { .. } | State::Probing { .. } => return None,
         };
-        Some(Pass { breaker: self, probe })
+        Some(CallPermit { breaker: self, probe })
     }
 
     /// Whether the breaker is closed, so that calls go through without being probes.
@@ -97,7 +97,7 @@ impl Breaker {
     }
 }
 
-impl Pass<'_> {
+impl CallPermit<'_> {
     /// The store answered.
     pub(super) fn succeeded(mut self) -> Change {
         self.probe = false;
@@ -114,14 +114,14 @@ impl Pass<'_> {
             State::Probing { failures, .. } if probe => (failures, Change::None),
             State::Probing { .. } | State::Open { .. } => return Change::None,
         };
-        let pause = SHORTEST.saturating_mul(1 << failures.min(MOST_DOUBLINGS)).min(LONGEST);
+        let pause = SHORTEST.saturating_mul(1 << failures.min(MAX_DOUBLINGS)).min(LONGEST);
         let until = now + pause.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0);
-        *state = State::Open { until, failures: (failures + 1).min(MOST_DOUBLINGS) };
+        *state = State::Open { until, failures: (failures + 1).min(MAX_DOUBLINGS) };
         change
     }
 }
 
-impl Drop for Pass<'_> {
+impl Drop for CallPermit<'_> {
     fn drop(&mut self) {
         if self.probe {
             let mut state = self.breaker.lock();

@@ -18,17 +18,17 @@ use tokio::{
 };
 
 use super::{
-    seal::{About, SealKey},
+    seal::{AssociatedData, SealKey},
     state::{SharedState, random_number},
     store::{
-        AcquireAsk, Acquired, Answer, FailAsk, Failure, Fetched, InvalidateAsk, JudgeAsk, PublishAsk, Record, RenewAsk,
-        Renewed, Slot, Stated,
+        AcquireAsk, Acquired, Answer, FailAsk, Failure, InvalidateAsk, PublishAsk, Record, RenewAsk, Renewed,
+        ReportRetryAsk, SentTokenRequest, Slot, Stated,
     },
 };
 use crate::{Credentials, TokenError, TokenErrorKind, api::limits::StatedLimits, observe, token::IssuedToken};
 
 /// A token in the store is adopted only if it is valid for at least this long.
-const LEAST_REMAINING: Duration = Duration::from_secs(2);
+const MIN_REMAINING: Duration = Duration::from_secs(2);
 /// While another process fetches, this process asks the store again after this time. The time
 /// doubles up to [`LONGEST_POLL`].
 const FIRST_POLL: Duration = Duration::from_millis(20);
@@ -49,8 +49,8 @@ const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
 ///    it to the store.
 /// 2. `is_alone` is set while the layer uses a token that it fetched without the store. A refusal
 ///    of that token says nothing about `newest`.
-/// 3. `fetched` has every fetch of the last window, so that the process can report them to a store
-///    that has lost its contents.
+/// 3. `requests` has every token request of the last window, so that the process can report them to
+///    a store that has lost its contents.
 /// 4. The process reports every invalidation to the store before it asks for a token, so that the
 ///    store cannot return an invalidated token.
 pub(crate) struct Member {
@@ -73,14 +73,14 @@ struct Known {
     slot: Option<Slot>,
     epoch: u64,
     processes: u32,
-    fetched: VecDeque<Fetch>,
+    requests: VecDeque<SentRequest>,
     fetches_alone: u64,
     /// The token of `newest`. It stays in use while forced refreshes are paused.
-    token: Option<Kept>,
+    token: Option<KnownToken>,
     unreadable_until: Option<Instant>,
     /// Number of invalidations, and how many of them were reported to the store.
     invalidations: u64,
-    invalidations_told: u64,
+    invalidations_reported: u64,
     /// Set while the store denies every fetch.
     denied: Option<Denied>,
 }
@@ -91,7 +91,7 @@ struct Denied {
     until: Instant,
 }
 
-struct Fetch {
+struct SentRequest {
     fence: u64,
     number: u32,
     /// The last moment at which its request can arrive at the server.
@@ -99,14 +99,14 @@ struct Fetch {
 }
 
 #[derive(Clone)]
-struct Kept {
+struct KnownToken {
     authorization: HeaderValue,
     lifetime: Duration,
     sent_at: Instant,
 }
 
 /// What a flight is to do next.
-pub(super) enum Turn {
+pub(super) enum Acquisition {
     /// Use this token, and send no token request.
     Adopt(IssuedToken),
     /// Send a token request under this lease.
@@ -145,12 +145,12 @@ impl Member {
         self: &Arc<Self>,
         credentials: &Credentials,
         forced: bool,
-        patience_ends: Instant,
-    ) -> Result<Turn, TokenError> {
+        wait_ends: Instant,
+    ) -> Result<Acquisition, TokenError> {
         let key = Arc::new(self.fleet.seal_key(credentials.expose_client_secret()));
         let slot = Slot::new(self.fleet.client(), key.name());
-        if !self.tell_invalidations(&slot).await {
-            return self.alone().map(Turn::Alone);
+        if !self.report_invalidations(&slot).await {
+            return self.alone().map(Acquisition::Alone);
         }
         let mut poll = FIRST_POLL;
         // Generation of a record that this secret does not open. The next ask passes it over.
@@ -162,44 +162,44 @@ impl Member {
             let asked_at = Instant::now();
             let acquired = self.fleet.call("acquire", |store| store.acquire(&slot, &ask)).await;
             let Some(Acquired { answer, epoch, processes }) = acquired else {
-                return self.alone().map(Turn::Alone);
+                return self.alone().map(Acquisition::Alone);
             };
             {
                 let mut known = self.known();
                 (known.epoch, known.processes) = (epoch, processes);
             }
             if self.is_denied_too_long(&answer) {
-                return self.alone().map(Turn::Alone);
+                return self.alone().map(Acquisition::Alone);
             }
             match answer {
                 // A store that works returns neither an old record nor an old fence.
                 Answer::Token(Record { generation: old, .. }) | Answer::Lease { fence: old, .. } if old <= ask.have => {
-                    return self.alone().map(Turn::Alone);
+                    return self.alone().map(Acquisition::Alone);
                 }
                 Answer::Token(record) => match self.adopt(&key, &record, asked_at) {
-                    Some(token) => return Ok(Turn::Adopt(token)),
+                    Some(token) => return Ok(Acquisition::Adopt(token)),
                     // A store with two unreadable records is not worth another ask.
-                    None if unreadable != 0 => return self.alone().map(Turn::Alone),
+                    None if unreadable != 0 => return self.alone().map(Acquisition::Alone),
                     None => unreadable = record.generation,
                 },
                 Answer::Lease { fence, forced } => {
-                    return Ok(Turn::Fetch(Lease::new(Arc::clone(self), slot, key, ask, fence, forced)));
+                    return Ok(Acquisition::Fetch(Lease::new(Arc::clone(self), slot, key, ask, fence, forced)));
                 }
-                Answer::Busy(left) if Instant::now() >= patience_ends => {
-                    return self.alone_among_many(left.min(self.fleet.lease())).map(Turn::Alone);
+                Answer::Busy(left) if Instant::now() >= wait_ends => {
+                    return self.alone_among_many(left.min(self.fleet.lease())).map(Acquisition::Alone);
                 }
                 Answer::Busy(left) => {
                     // Jitter, so that the waiting processes do not all ask at the same moment.
                     sleep(poll.min(left.max(FIRST_POLL)).mul_f64(0.5 + fastrand::f64() / 2.0)).await;
                     poll = (poll * 2).min(LONGEST_POLL);
                 }
-                Answer::NoQuota(wait) => {
+                Answer::AllowanceUsedUp(wait) => {
                     let reason = "the fleet's allowance of the token endpoint is used up";
                     return Err(TokenError::new(TokenErrorKind::RateLimited, reason)
                         .with_retry_after(Some(wait.min(LONGEST_WAIT))));
                 }
                 Answer::CoolingDown(wait, failure) => return Err(error_of(&failure, wait.min(LONGEST_WAIT))),
-                Answer::Paused(wait) => return self.keep(wait.min(LONGEST_WAIT)).map(Turn::Adopt),
+                Answer::Paused(wait) => return self.keep_token(wait.min(LONGEST_WAIT)).map(Acquisition::Adopt),
             }
         }
     }
@@ -208,32 +208,32 @@ impl Member {
         let now = Instant::now();
         let mut known = self.known();
         known.slot = Some(slot.clone());
-        self.forget_fetches(&mut known, now);
+        self.forget_requests(&mut known, now);
         let mut ask = AcquireAsk::new(self.process);
         ask.within = self.fleet.deadline();
         ask.lease = self.fleet.lease();
         ask.have = known.newest.max(unreadable);
         ask.refused = forced && !known.is_alone;
-        ask.remaining = LEAST_REMAINING;
-        ask.attempt = self.token_timeout;
+        ask.remaining = MIN_REMAINING;
+        ask.token_timeout = self.token_timeout;
         ask.limit = self.limit;
         ask.window = self.window;
         ask.epoch = known.epoch;
-        ask.fetched = known
-            .fetched
+        ask.requests = known
+            .requests
             .iter()
-            .map(|fetch| Fetched {
-                fence: fetch.fence,
-                fetch: fetch.number,
-                age: now.saturating_duration_since(fetch.last_arrival),
-                may_arrive_for: fetch.last_arrival.saturating_duration_since(now),
+            .map(|request| SentTokenRequest {
+                fence: request.fence,
+                number: request.number,
+                age: now.saturating_duration_since(request.last_arrival),
+                may_arrive_for: request.last_arrival.saturating_duration_since(now),
             })
             .collect();
         ask
     }
 
-    fn forget_fetches(&self, known: &mut Known, now: Instant) {
-        known.fetched.retain(|fetch| now.saturating_duration_since(fetch.last_arrival) < self.window);
+    fn forget_requests(&self, known: &mut Known, now: Instant) {
+        known.requests.retain(|request| now.saturating_duration_since(request.last_arrival) < self.window);
     }
 
     /// Whether the store has denied every fetch for longer than any server asks for. Such a store
@@ -241,7 +241,9 @@ impl Member {
     fn is_denied_too_long(&self, answer: &Answer) -> bool {
         match answer {
             Answer::Paused(_) if self.known().token.is_some() => {}
-            Answer::NoQuota(wait) | Answer::CoolingDown(wait, _) | Answer::Paused(wait) => return self.deny(*wait),
+            Answer::AllowanceUsedUp(wait) | Answer::CoolingDown(wait, _) | Answer::Paused(wait) => {
+                return self.deny(*wait);
+            }
             // Neither ends a denial: the token may be unreadable, and the other process may fail to
             // fetch.
             Answer::Token(_) | Answer::Busy(_) => return false,
@@ -265,7 +267,7 @@ impl Member {
     /// Opens a record that the process asked for at `now`. Returns `None` if this secret does not
     /// open it.
     fn adopt(&self, key: &SealKey, record: &Record, now: Instant) -> Option<IssuedToken> {
-        let authorization = key.open(&record.sealed, about(record)).and_then(|text| {
+        let authorization = key.open(&record.sealed, associated_data(record)).and_then(|text| {
             let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(text)).ok()?;
             value.set_sensitive(true);
             Some(value)
@@ -284,12 +286,12 @@ impl Member {
         // `now`.
         let (sent_at, lifetime) =
             now.checked_sub(age).map_or((now, record.remaining), |sent_at| (sent_at, record.lifetime));
-        let kept = Kept { authorization, lifetime, sent_at };
-        self.advance(record.generation, kept.clone());
-        Some(kept.issued(record.generation))
+        let token = KnownToken { authorization, lifetime, sent_at };
+        self.advance(record.generation, token.clone());
+        Some(token.issued(record.generation))
     }
 
-    fn advance(&self, generation: u64, token: Kept) {
+    fn advance(&self, generation: u64, token: KnownToken) {
         let mut known = self.known();
         if generation > known.newest {
             known.newest = generation;
@@ -301,7 +303,7 @@ impl Member {
 
     /// Returns the current token while forced refreshes are paused for the whole fleet. The refused
     /// token stays in use, and its 401s reach the callers.
-    fn keep(&self, wait: Duration) -> Result<IssuedToken, TokenError> {
+    fn keep_token(&self, wait: Duration) -> Result<IssuedToken, TokenError> {
         let (token, generation) = {
             let known = self.known();
             (known.token.clone(), known.newest)
@@ -320,7 +322,7 @@ impl Member {
 
     /// Returns the right to fetch without the store, for a flight whose wait for the fetch of
     /// another process took too long. All processes wait for that fetch at the same time. If they
-    /// are more than the allowance has fetches, most of them go on waiting.
+    /// are more than the allowance has token requests, most of them go on waiting.
     ///
     /// # Errors
     ///
@@ -342,10 +344,10 @@ impl Member {
     fn alone(self: &Arc<Self>) -> Result<AloneFetch, TokenError> {
         let now = Instant::now();
         let mut known = self.known();
-        self.forget_fetches(&mut known, now);
+        self.forget_requests(&mut known, now);
         let share = usize::try_from((self.limit / self.processes(&known)).max(1)).unwrap_or(usize::MAX);
-        if let Some(excess) = known.fetched.len().checked_sub(share) {
-            let mut arrivals: Vec<_> = known.fetched.iter().map(|fetch| fetch.last_arrival).collect();
+        if let Some(excess) = known.requests.len().checked_sub(share) {
+            let mut arrivals: Vec<_> = known.requests.iter().map(|request| request.last_arrival).collect();
             arrivals.sort_unstable();
             let last_arrival = arrivals.get(excess).copied().unwrap_or(now);
             let wait = (last_arrival + self.window).saturating_duration_since(now);
@@ -371,25 +373,25 @@ impl Member {
         self.known().is_alone = true;
     }
 
-    fn record_fetch(&self, fence: u64, number: u32, progress: Progress) {
+    fn record_request(&self, fence: u64, number: u32, progress: Progress) {
         let last_arrival = Instant::now() + progress.may_arrive_for(self.token_timeout);
         let mut known = self.known();
-        match known.fetched.iter_mut().find(|fetch| (fetch.fence, fetch.number) == (fence, number)) {
-            Some(fetch) => fetch.last_arrival = last_arrival,
-            None => known.fetched.push_back(Fetch { fence, number, last_arrival }),
+        match known.requests.iter_mut().find(|request| (request.fence, request.number) == (fence, number)) {
+            Some(request) => request.last_arrival = last_arrival,
+            None => known.requests.push_back(SentRequest { fence, number, last_arrival }),
         }
     }
 
     /// Reports to the store whether a retry with the fleet's token `generation` was accepted
-    /// (`effective`) or refused. A `generation` of zero is a token that the fleet does not have, and
-    /// is not reported.
+    /// (`effective`) or refused. A `generation` of zero is a token that the fleet does not have,
+    /// and is not reported.
     pub(crate) fn report_retry(self: &Arc<Self>, generation: u64, effective: bool) {
         let Some(slot) = self.known().slot.clone().filter(|_| generation > 0) else { return };
-        let mut ask = JudgeAsk::new(generation, effective);
+        let mut ask = ReportRetryAsk::new(generation, effective);
         ask.within = self.fleet.deadline();
         let fleet = self.fleet.clone();
         detach(async move {
-            fleet.call("judge", |store| store.judge(&slot, &ask)).await;
+            fleet.call("report_retry", |store| store.report_retry(&slot, &ask)).await;
         });
     }
 
@@ -403,29 +405,29 @@ impl Member {
         drop(known);
         let member = Arc::clone(self);
         detach(async move {
-            member.tell_invalidations(&slot).await;
+            member.report_invalidations(&slot).await;
         });
     }
 
     /// Reports the invalidations that the store does not know. Returns whether it now knows all.
-    async fn tell_invalidations(&self, slot: &Slot) -> bool {
-        let untold = || {
+    async fn report_invalidations(&self, slot: &Slot) -> bool {
+        let unreported = || {
             let known = self.known();
-            (known.invalidations > known.invalidations_told).then_some((known.invalidations, known.newest))
+            (known.invalidations > known.invalidations_reported).then_some((known.invalidations, known.newest))
         };
-        if untold().is_none() {
+        if unreported().is_none() {
             return true;
         }
         // Another report may be under way. It ends within the deadline if its runtime is driven.
-        let Ok(_telling) = timeout(self.fleet.deadline(), self.invalidating.lock()).await else { return false };
-        let Some((invalidations, newest)) = untold() else { return true };
+        let Ok(_reporting) = timeout(self.fleet.deadline(), self.invalidating.lock()).await else { return false };
+        let Some((invalidations, newest)) = unreported() else { return true };
         let mut ask = InvalidateAsk::new(newest);
         ask.within = self.fleet.deadline();
-        let told = self.fleet.call("invalidate", |store| store.invalidate(slot, &ask)).await;
-        if told.is_some() {
-            self.known().invalidations_told = invalidations;
+        let reported = self.fleet.call("invalidate", |store| store.invalidate(slot, &ask)).await;
+        if reported.is_some() {
+            self.known().invalidations_reported = invalidations;
         }
-        told.is_some()
+        reported.is_some()
     }
 }
 
@@ -435,14 +437,14 @@ impl fmt::Debug for Member {
     }
 }
 
-impl Kept {
+impl KnownToken {
     fn issued(self, generation: u64) -> IssuedToken {
         IssuedToken {
             authorization: self.authorization,
             lifetime: self.lifetime,
             sent_at: self.sent_at,
             request_id: None,
-            shared_as: generation,
+            fleet_generation: generation,
             adopted: true,
         }
     }
@@ -492,7 +494,7 @@ impl AloneFetch {
         self.record(Progress::Sent);
     }
 
-    pub(super) fn record_answer(&mut self) {
+    pub(super) fn record_response(&mut self) {
         self.record(Progress::Answered);
     }
 
@@ -503,7 +505,7 @@ impl AloneFetch {
     fn record(&mut self, progress: Progress) {
         self.progress = progress;
         // Fetches under a lease are numbered from 1, so zero cannot collide with them.
-        self.member.record_fetch(self.number, 0, progress);
+        self.member.record_request(self.number, 0, progress);
     }
 }
 
@@ -571,10 +573,10 @@ impl Lease {
             return Ok(true);
         }
         let mut ask = RenewAsk::of(&self.ask, self.fence);
-        ask.fetch = self.sent + 1;
+        ask.request_number = self.sent + 1;
         let fleet = &self.member.fleet;
         match fleet.call("renew", |store| store.renew(&self.slot, &ask)).await {
-            Some(Renewed::NoQuota(wait)) => {
+            Some(Renewed::AllowanceUsedUp(wait)) => {
                 let reason = "the fleet's allowance of the token endpoint is used up";
                 Err(TokenError::new(TokenErrorKind::RateLimited, reason).with_retry_after(Some(wait.min(LONGEST_WAIT))))
             }
@@ -588,13 +590,13 @@ impl Lease {
         self.sent += 1;
         (self.progress, self.sent_at) = (Progress::Sent, Instant::now());
         self.failure = Some(TokenError::new(TokenErrorKind::Timeout, "the token endpoint did not answer in time"));
-        self.member.record_fetch(self.fence, self.sent, self.progress);
+        self.member.record_request(self.fence, self.sent, self.progress);
     }
 
     /// Records that the head of the response has arrived.
-    pub(super) fn record_answer(&mut self, limits: &StatedLimits) {
+    pub(super) fn record_response(&mut self, limits: &StatedLimits) {
         self.progress = Progress::Answered;
-        self.member.record_fetch(self.fence, self.sent, self.progress);
+        self.member.record_request(self.fence, self.sent, self.progress);
         self.stated = limits.remaining.map(|remaining| Stated {
             remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
             reset: limits.reset_after.unwrap_or(self.member.window),
@@ -605,7 +607,7 @@ impl Lease {
     pub(super) fn record_failure(&mut self, error: &TokenError) {
         self.progress = self.progress.failed(self.sent_at);
         if self.sent > 0 {
-            self.member.record_fetch(self.fence, self.sent, self.progress);
+            self.member.record_request(self.fence, self.sent, self.progress);
         }
         self.failure = Some(error.clone());
     }
@@ -614,12 +616,12 @@ impl Lease {
     /// waits for it.
     pub(super) fn publish(mut self, issued: &mut IssuedToken) {
         self.published = true;
-        issued.shared_as = self.fence;
+        issued.fleet_generation = self.fence;
         // The cache clamps the lifetime too. A longer lifetime would exceed the store's bound, and
         // the record would not open.
         let lifetime = issued.bounded_lifetime();
-        let kept = Kept { authorization: issued.authorization.clone(), lifetime, sent_at: issued.sent_at };
-        self.member.advance(self.fence, kept);
+        let token = KnownToken { authorization: issued.authorization.clone(), lifetime, sent_at: issued.sent_at };
+        self.member.advance(self.fence, token);
         let mut record = Record {
             generation: self.fence,
             sealed: Vec::new(),
@@ -627,7 +629,7 @@ impl Lease {
             remaining: lifetime.saturating_sub(issued.sent_at.elapsed()),
             forced: self.forced,
         };
-        let Some(sealed) = self.key.seal(issued.authorization.as_bytes(), about(&record)) else {
+        let Some(sealed) = self.key.seal(issued.authorization.as_bytes(), associated_data(&record)) else {
             // The lease ends without a token for the other processes, and without a cool-down.
             self.failure = None;
             self.published = false;
@@ -635,7 +637,7 @@ impl Lease {
         };
         record.sealed = sealed;
         let mut ask = PublishAsk::of(&self.ask, record);
-        ask.fetch = self.sent.max(1);
+        ask.request_number = self.sent.max(1);
         ask.stated = self.stated;
         detach(async move {
             let fleet = &self.member.fleet;
@@ -655,7 +657,7 @@ impl Drop for Lease {
             return;
         }
         let mut ask = FailAsk::of(&self.ask, self.fence);
-        ask.fetch = self.sent;
+        ask.request_number = self.sent;
         ask.may_arrive_for = self.progress.may_arrive_for(self.member.token_timeout);
         ask.stated = self.stated;
         ask.jitter = fastrand::u32(..=1000);
@@ -672,8 +674,8 @@ impl Drop for Lease {
     }
 }
 
-fn about(record: &Record) -> About {
-    About {
+fn associated_data(record: &Record) -> AssociatedData {
+    AssociatedData {
         generation: record.generation,
         // Both are bounded to a day, so they fit.
         lifetime_millis: record.lifetime.as_millis() as u64,
@@ -700,7 +702,7 @@ fn error_of(failure: &Failure, wait: Duration) -> TokenError {
     let kind = kinds.into_iter().find(|kind| kind.name() == failure.kind).unwrap_or(TokenErrorKind::Unavailable);
     let error = TokenError::new(kind, "the fleet's last token request failed");
     let error = match failure.status {
-        Some(status) => error.with_answer(status, failure.request_id.as_deref().map(Box::from), None, Box::default()),
+        Some(status) => error.with_response(status, failure.request_id.as_deref().map(Box::from), None, Box::default()),
         None => error,
     };
     error.with_retry_after(Some(wait))

@@ -1,4 +1,5 @@
-//! State that processes share: one token, one allowance of fetches and one pace for a whole fleet.
+//! State that processes share: one token, one allowance of token requests and one pace for a whole
+//! fleet.
 //!
 //! The Turris API counts per API client, not per process: fifty pods that start at once make fifty
 //! token requests, of which forty are refused. With a store that all processes reach, they act as
@@ -63,7 +64,8 @@ pub use self::{
     memory::MemoryStore,
     state::{SharedState, SharedStateBuilder},
     store::{
-        AcquireAsk, Acquired, Answer, ExchangeAsk, Exchanged, FailAsk, Failure, Fetched, Gate, InvalidateAsk, JudgeAsk,
-        LARGEST_RECORD, PublishAsk, Record, RenewAsk, Renewed, SharedStore, Slot, Stated, StoreFuture, Used,
+        AcquireAsk, Acquired, Answer, ExchangeAsk, Exchanged, FailAsk, Failure, Gate, InvalidateAsk, LARGEST_RECORD,
+        PublishAsk, Record, RenewAsk, Renewed, ReportRetryAsk, SentTokenRequest, SharedStore, Slot, Stated,
+        StoreFuture, Used,
     },
 };

@@ -35,18 +35,18 @@ use super::store::{ExchangeAsk, Exchanged, Stated, Used};
 
 /// Permits live at least this long, so that a store may be slower than a short window. The store
 /// keeps the account of a process for longer.
-const SHORTEST_AGE: Duration = Duration::from_secs(5);
+const MIN_LIFETIME: Duration = Duration::from_secs(5);
 /// Responses are reported to the store within this time.
-const SETTLE: Duration = Duration::from_millis(500);
+const REPORT_WITHIN: Duration = Duration::from_millis(500);
 /// How soon the process asks again after the store did not answer. While the breaker is open, the
 /// ask costs nothing.
-const RETRY: Duration = Duration::from_millis(250);
+const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// Bound of the time for which a process keeps to its share after an outage. The time is twice the
 /// outage, since the breaker of another process cannot stay open longer than that, up to the
-/// longest pause of a breaker. [`REPORT`] is added, in which the other process reports what it
-/// sent.
+/// longest pause of a breaker. [`REPORT_MARGIN`] is added, in which the other process reports what
+/// it sent.
 const LONGEST_RECOVERY: Duration = Duration::from_secs(30);
-const REPORT: Duration = Duration::from_secs(1);
+const REPORT_MARGIN: Duration = Duration::from_secs(1);
 /// Longest wait that is accepted from the store. No server asks for a longer wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(5 * 60);
 /// Responses that are this close together, as a part of the window, are one group.
@@ -75,12 +75,12 @@ pub(crate) struct Permits {
     /// When the requests in flight were sent, oldest first.
     in_flight: VecDeque<Instant>,
     /// Responses that the store may not know.
-    untold: VecDeque<Group>,
+    unreported: VecDeque<Group>,
     /// All responses of the last window.
     recent: VecDeque<Group>,
     /// Since when there is something to report.
-    tell_since: Option<Instant>,
-    news: News,
+    report_since: Option<Instant>,
+    pending: PendingReport,
     epoch: u64,
     /// Whether the store's last answer changed the epoch.
     epoch_changed: bool,
@@ -142,7 +142,7 @@ impl Starvation {
 }
 
 #[derive(Debug, Default)]
-struct News {
+struct PendingReport {
     urgent: bool,
     limit: Option<(u32, Duration)>,
     stated: Option<(Stated, Instant)>,
@@ -182,10 +182,10 @@ impl Permits {
             stated_until: None,
             stock: 0,
             in_flight: VecDeque::new(),
-            untold: VecDeque::new(),
+            unreported: VecDeque::new(),
             recent: VecDeque::new(),
-            tell_since: None,
-            news: News::default(),
+            report_since: None,
+            pending: PendingReport::default(),
             epoch: 0,
             epoch_changed: false,
             under_way: false,
@@ -205,7 +205,7 @@ impl Permits {
 
     /// Number of permits that are left.
     pub(crate) fn stock(&mut self, now: Instant) -> u32 {
-        let longest = self.window.max(SHORTEST_AGE);
+        let longest = self.window.max(MIN_LIFETIME);
         if self.confirmed_at.is_some_and(|at| now.saturating_duration_since(at) >= longest) {
             self.stock = 0;
         }
@@ -233,13 +233,13 @@ impl Permits {
             PermitUse::NotSent => self.stock += 1,
             PermitUse::Counted => self.count(now),
         }
-        self.tell_since.get_or_insert(now);
+        self.report_since.get_or_insert(now);
     }
 
     fn count(&mut self, now: Instant) {
         let gap = self.window / GROUPS_PER_WINDOW;
         add(&mut self.recent, now, gap);
-        add(&mut self.untold, now, gap);
+        add(&mut self.unreported, now, gap);
         self.forget(now);
     }
 
@@ -248,7 +248,7 @@ impl Permits {
         while self.in_flight.front().is_some_and(|sent| *sent + self.window / UNANSWERED_DIVISOR <= now) {
             self.in_flight.pop_front();
             self.count(now);
-            self.tell_since.get_or_insert(now);
+            self.report_since.get_or_insert(now);
         }
     }
 
@@ -256,24 +256,24 @@ impl Permits {
     pub(crate) fn refused(&mut self, wait: Duration, now: Instant) {
         let until = now + wait;
         self.closed_until = self.closed_until.max(Some(until));
-        self.news.closed_until = self.news.closed_until.max(Some(until));
-        self.news.urgent = true;
+        self.pending.closed_until = self.pending.closed_until.max(Some(until));
+        self.pending.urgent = true;
     }
 
     /// Records the limit, and perhaps the window, that the server stated. The store gets a new
     /// limit at once.
     pub(crate) fn limit_stated(&mut self, limit: u32, window: Option<Duration>, now: Instant) {
         let window = window.unwrap_or(self.window);
-        self.news.urgent |= (limit, window) != (self.limit, self.window);
+        self.pending.urgent |= (limit, window) != (self.limit, self.window);
         (self.limit, self.window) = (limit, window);
         self.stated_until = now.checked_add(window.saturating_mul(STATEMENT_WINDOWS));
-        self.news.limit = Some((limit, window));
+        self.pending.limit = Some((limit, window));
     }
 
     /// Records the rest of the window that the server stated. The store gets it with the next
     /// exchange.
     pub(crate) fn window_stated(&mut self, stated: Stated, now: Instant) {
-        self.news.stated = Some((stated, now));
+        self.pending.stated = Some((stated, now));
     }
 
     /// Whether the store answered the last exchange. If not, the process is alone.
@@ -329,7 +329,7 @@ impl Permits {
         self.stock == 0
             && self.in_flight.is_empty()
             && self.recent.is_empty()
-            && self.untold.is_empty()
+            && self.unreported.is_empty()
             && self.closed_until(now).is_none()
     }
 
@@ -342,61 +342,61 @@ impl Permits {
         self.closed_until.max(self.store_closed_until).filter(|until| *until > now)
     }
 
-    /// When there is something to ask or to report, if `line` requests wait for a permit. `None` if
-    /// there is nothing, or if an exchange is under way.
-    pub(crate) fn due(&mut self, line: u32, now: Instant) -> Option<Instant> {
+    /// When there is something to ask or to report, if `waiting` requests wait for a permit. `None`
+    /// if there is nothing, or if an exchange is under way.
+    pub(crate) fn due(&mut self, waiting: u32, now: Instant) -> Option<Instant> {
         self.settle(now);
-        // Otherwise the line waits for something else, such as a found rate.
-        let store_holds_line =
-            line > self.stock || line > 0 && self.store_closed_until.is_some_and(|until| until > now);
-        if store_holds_line && self.connected {
+        // Otherwise the requests wait for something else, such as a found rate.
+        let store_holds_requests =
+            waiting > self.stock || waiting > 0 && self.store_closed_until.is_some_and(|until| until > now);
+        if store_holds_requests && self.connected {
             self.starvation.begin(now);
         } else {
             self.starvation.pause(now);
         }
-        if self.stock > line {
-            self.tell_since.get_or_insert(now);
+        if self.stock > waiting {
+            self.report_since.get_or_insert(now);
         }
         if self.under_way {
             return None;
         }
-        let tell_at = self.tell_since.map(|since| since + SETTLE);
-        let wants = line > self.stock(now) || line > 0 && !self.connected;
+        let report_at = self.report_since.map(|since| since + REPORT_WITHIN);
+        let wants = waiting > self.stock(now) || waiting > 0 && !self.connected;
         let ask_at = wants.then(|| self.ask_at.map_or(now, |at| at.max(now)));
-        let urgent_at = self.news.urgent.then_some(now);
+        let urgent_at = self.pending.urgent.then_some(now);
         let settle_at = self.in_flight.front().map(|sent| *sent + self.window / UNANSWERED_DIVISOR);
-        let at = [tell_at, ask_at, urgent_at, settle_at].into_iter().flatten().min()?;
+        let at = [report_at, ask_at, urgent_at, settle_at].into_iter().flatten().min()?;
         Some(if self.connected { at } else { at.max(self.ask_at.unwrap_or(now)) })
     }
 
-    /// What is to be done now, if `line` requests wait for a permit. `number` gives the exchange
+    /// What is to be done now, if `waiting` requests wait for a permit. `number` gives the exchange
     /// its number, if there is one.
-    pub(crate) fn next(&mut self, line: u32, process: u64, number: impl FnOnce() -> u64, now: Instant) -> NextStep {
-        match self.due(line, now) {
+    pub(crate) fn next(&mut self, waiting: u32, process: u64, number: impl FnOnce() -> u64, now: Instant) -> NextStep {
+        match self.due(waiting, now) {
             None => NextStep::Idle,
             Some(at) if at > now => NextStep::At(at),
-            Some(_) => NextStep::Exchange(self.exchange(line, process, number(), now)),
+            Some(_) => NextStep::Exchange(self.exchange(waiting, process, number(), now)),
         }
     }
 
     /// How long requests wait before a store that grants nothing counts as lost: see the
     /// invariants.
-    fn patience(&self) -> Duration {
+    fn starvation_limit(&self) -> Duration {
         let windows = self.expected_processes.div_ceil(self.limit.max(1));
         LONGEST_WAIT.saturating_add(self.window.saturating_mul(windows))
     }
 
-    fn exchange(&mut self, line: u32, process: u64, number: u64, now: Instant) -> ExchangeAsk {
+    fn exchange(&mut self, waiting: u32, process: u64, number: u64, now: Instant) -> ExchangeAsk {
         self.under_way = true;
         self.asked_at = Some(now);
-        self.tell_since = None;
+        self.report_since = None;
         if self.stated_until.is_some_and(|until| until <= now) {
             self.stated_until = None;
             (self.limit, self.window) = self.configured;
         }
         // No request waits for the surplus permits, so they go back.
-        self.stock = self.stock.min(line);
-        let news = mem::take(&mut self.news);
+        self.stock = self.stock.min(waiting);
+        let pending = mem::take(&mut self.pending);
         let mut ask = ExchangeAsk::new(process, number);
         ask.epoch = self.epoch;
         let (others, until) = self.others;
@@ -404,10 +404,10 @@ impl Permits {
         ask.others_for = until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         ask.limit = self.limit;
         ask.window = self.window;
-        ask.want = line - self.stock;
+        ask.want = waiting - self.stock;
         ask.held = self.stock.saturating_add(self.count_in_flight());
         ask.used = self
-            .untold
+            .unreported
             .iter_mut()
             .map(|group| Used {
                 count: group.count,
@@ -415,12 +415,12 @@ impl Permits {
                 since: *group.since.get_or_insert(number),
             })
             .collect();
-        ask.limit_stated = news.limit;
-        ask.stated = news.stated.map(|(stated, at)| Stated {
+        ask.limit_stated = pending.limit;
+        ask.stated = pending.stated.map(|(stated, at)| Stated {
             reset: stated.reset.saturating_sub(now.saturating_duration_since(at)),
             ..stated
         });
-        ask.closed = news.closed_until.filter(|until| *until > now).map(|until| until - now);
+        ask.closed = pending.closed_until.filter(|until| *until > now).map(|until| until - now);
         ask
     }
 
@@ -430,19 +430,19 @@ impl Permits {
         if mem::take(&mut self.connected) {
             self.lost_at = Some(now);
         }
-        self.ask_at = Some(now + RETRY);
+        self.ask_at = Some(now + RETRY_AFTER);
         // An idle process stops asking after a window: there is nothing left to report then.
         self.forget(now);
-        if !self.untold.is_empty() {
-            self.tell_since.get_or_insert(now);
+        if !self.unreported.is_empty() {
+            self.report_since.get_or_insert(now);
         }
         if let Some(ask) = ask {
-            self.news.limit = self.news.limit.or(ask.limit_stated);
+            self.pending.limit = self.pending.limit.or(ask.limit_stated);
             if ask.closed.is_some() {
-                self.news.closed_until = self.news.closed_until.max(self.closed_until);
+                self.pending.closed_until = self.pending.closed_until.max(self.closed_until);
             }
         }
-        self.news.urgent = self.news.closed_until.is_some_and(|until| until > now);
+        self.pending.urgent = self.pending.closed_until.is_some_and(|until| until > now);
     }
 
     /// Records that an exchange has ended, with the store's answer if there is one.
@@ -453,7 +453,7 @@ impl Permits {
         self.connected = true;
         if let Some(lost_at) = self.lost_at.take() {
             let outage = now.saturating_duration_since(lost_at);
-            self.recovers_until = Some(now + outage.saturating_mul(2).min(LONGEST_RECOVERY) + REPORT);
+            self.recovers_until = Some(now + outage.saturating_mul(2).min(LONGEST_RECOVERY) + REPORT_MARGIN);
         }
         // All values from the store are bounded, since they may be garbage.
         self.stock = self.stock.saturating_add(answer.granted.min(ask.want));
@@ -463,36 +463,36 @@ impl Permits {
         if answer.granted > 0 && ask.want > 0 && answer.closed.is_zero() {
             self.starvation = Starvation::default();
         }
-        let patience_left = self.patience().saturating_sub(self.starvation.total(now));
+        let starvation_left = self.starvation_limit().saturating_sub(self.starvation.total(now));
         // A store that grants nothing is not asked again at once, even if it says so.
-        let least = if answer.granted == 0 && ask.want > 0 { RETRY } else { Duration::ZERO };
-        let ask_again = answer.ask_again.max(least).min(LONGEST_WAIT).min(patience_left);
+        let least = if answer.granted == 0 && ask.want > 0 { RETRY_AFTER } else { Duration::ZERO };
+        let ask_again = answer.ask_again.max(least).min(LONGEST_WAIT).min(starvation_left);
         self.ask_at = (!ask_again.is_zero()).then(|| now + ask_again);
-        self.store_closed_until = Some(now + answer.closed.min(LONGEST_WAIT).min(patience_left));
-        self.untold.retain(|group| group.since.is_none());
+        self.store_closed_until = Some(now + answer.closed.min(LONGEST_WAIT).min(starvation_left));
+        self.unreported.retain(|group| group.since.is_none());
         let epoch_changed = self.epoch != 0 && answer.epoch != self.epoch;
         if epoch_changed {
             self.forget(now);
-            self.untold = self.recent.clone();
-            if !self.untold.is_empty() {
+            self.unreported = self.recent.clone();
+            if !self.unreported.is_empty() {
                 // A store whose epoch changes each time is broken, and gets no urgent report.
-                self.news.urgent |= !self.epoch_changed;
-                self.tell_since.get_or_insert(now);
+                self.pending.urgent |= !self.epoch_changed;
+                self.report_since.get_or_insert(now);
             }
         }
         (self.epoch, self.epoch_changed) = (answer.epoch, epoch_changed);
-        if patience_left.is_zero() {
-            self.doubt(now);
+        if starvation_left.is_zero() {
+            self.count_as_lost(now);
         }
     }
 
     /// Counts the store as lost for a while, whatever it answers.
-    fn doubt(&mut self, now: Instant) {
+    fn count_as_lost(&mut self, now: Instant) {
         self.unanswered(None, now);
         self.ask_at = Some(now + LONGEST_WAIT);
         self.others = (0, None);
         // The next doubt comes sooner, unless the store grants a permit.
-        self.starvation = Starvation { since: None, before: self.patience() / 2 };
+        self.starvation = Starvation { since: None, before: self.starvation_limit() / 2 };
     }
 
     fn forget(&mut self, now: Instant) {
@@ -501,8 +501,8 @@ impl Permits {
         while self.recent.front().is_some_and(is_over) {
             self.recent.pop_front();
         }
-        while self.untold.front().is_some_and(is_over) {
-            self.untold.pop_front();
+        while self.unreported.front().is_some_and(is_over) {
+            self.unreported.pop_front();
         }
     }
 }

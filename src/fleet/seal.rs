@@ -21,7 +21,7 @@ const NONCE: usize = 24;
 /// Data that is authenticated with the token, so that a store cannot pass one record off as
 /// another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct About {
+pub(super) struct AssociatedData {
     pub(super) generation: u64,
     pub(super) lifetime_millis: u64,
     pub(super) forced: bool,
@@ -54,27 +54,27 @@ impl SealKey {
 
     /// Encrypts `token`. Returns `None` if the operating system has no random bytes, or if the
     /// token is too long for a record.
-    pub(super) fn seal(&self, token: &[u8], about: About) -> Option<Vec<u8>> {
+    pub(super) fn seal(&self, token: &[u8], data: AssociatedData) -> Option<Vec<u8>> {
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce).ok()?;
         // Enough capacity for all additions: a reallocation would leave plain text in freed memory.
         let mut text = Zeroizing::new(Vec::with_capacity(token.len() + 16));
         text.extend_from_slice(token);
-        self.cipher().encrypt_in_place(&XNonce::from(nonce), &self.associated(about), &mut *text).ok()?;
+        self.cipher().encrypt_in_place(&XNonce::from(nonce), &self.encode(data), &mut *text).ok()?;
         let sealed = [nonce.as_slice(), &text].concat();
         (sealed.len() <= LARGEST_RECORD).then_some(sealed)
     }
 
-    /// Decrypts a record that [`seal`](Self::seal) has made with the same key and the same `about`.
+    /// Decrypts a record that [`seal`](Self::seal) has made with the same key and the same `data`.
     /// Returns `None` for anything else.
-    pub(super) fn open(&self, sealed: &[u8], about: About) -> Option<Zeroizing<Vec<u8>>> {
+    pub(super) fn open(&self, sealed: &[u8], data: AssociatedData) -> Option<Zeroizing<Vec<u8>>> {
         if sealed.len() > LARGEST_RECORD {
             return None;
         }
         let (nonce, text) = sealed.split_first_chunk::<NONCE>()?;
         let mut text = Zeroizing::new(text.to_vec());
         let nonce: Nonce<XChaCha20Poly1305> = (*nonce).into();
-        self.cipher().decrypt_in_place(&nonce, &self.associated(about), &mut *text).ok()?;
+        self.cipher().decrypt_in_place(&nonce, &self.encode(data), &mut *text).ok()?;
         Some(text)
     }
 
@@ -83,11 +83,11 @@ impl SealKey {
     }
 
     /// Joins parts of fixed lengths, so that different values always give different bytes.
-    fn associated(&self, about: About) -> [u8; 34] {
+    fn encode(&self, data: AssociatedData) -> [u8; 34] {
         let mut bytes = [0; 34];
         let parts = [SCHEMA].into_iter().chain(self.client);
-        let parts = parts.chain(about.generation.to_be_bytes()).chain(about.lifetime_millis.to_be_bytes());
-        for (byte, part) in bytes.iter_mut().zip(parts.chain([u8::from(about.forced)])) {
+        let parts = parts.chain(data.generation.to_be_bytes()).chain(data.lifetime_millis.to_be_bytes());
+        for (byte, part) in bytes.iter_mut().zip(parts.chain([u8::from(data.forced)])) {
             *byte = part;
         }
         bytes

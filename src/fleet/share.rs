@@ -7,24 +7,24 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::member::{AloneFetch, Lease, Member, Turn};
+use super::member::{Acquisition, AloneFetch, Lease, Member};
 use crate::{Credentials, TokenError, api::limits::StatedLimits, observe, token::IssuedToken};
 
 /// The part of `token_timeout` that a flight waits for the fetch of another process.
-const PATIENCE: f64 = 0.75;
+const WAIT_SHARE: f64 = 0.75;
 
 /// The lease of one flight, or its fetch without the store. All token requests of the flight share
 /// it.
 pub(crate) struct FlightShare {
     member: Arc<Member>,
-    held: Arc<Mutex<Held>>,
+    right: Arc<Mutex<FetchRight>>,
     /// Until then a flight waits for other processes. After that it goes on alone, since the
     /// process that holds the lease may be gone.
-    patience_ends: Instant,
+    wait_ends: Instant,
 }
 
 #[derive(Default)]
-enum Held {
+enum FetchRight {
     #[default]
     Nothing,
     Lease(Box<Lease>),
@@ -33,12 +33,12 @@ enum Held {
 
 impl FlightShare {
     pub(crate) fn new(member: &Arc<Member>) -> Self {
-        let patience_ends = Instant::now() + member.token_timeout().mul_f64(PATIENCE);
-        Self { member: Arc::clone(member), held: Arc::default(), patience_ends }
+        let wait_ends = Instant::now() + member.token_timeout().mul_f64(WAIT_SHARE);
+        Self { member: Arc::clone(member), right: Arc::default(), wait_ends }
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn right(&self) -> MutexGuard<'_, FetchRight> {
+        self.right.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the fleet's token, or `None` if this flight is to send a token request. `forced`
@@ -53,26 +53,26 @@ impl FlightShare {
         forced: bool,
     ) -> Result<Option<IssuedToken>, TokenError> {
         // The lease is taken out during the call, so that it ends if this future is dropped.
-        let held = mem::take(&mut *self.held());
-        if let Held::Lease(lease) = held
+        let right = mem::take(&mut *self.right());
+        if let FetchRight::Lease(lease) = right
             && lease.is_for(&self.member, credentials)
             && lease.renew().await?
         {
-            *self.held() = Held::Lease(lease);
+            *self.right() = FetchRight::Lease(lease);
             return Ok(None);
         }
-        match self.member.acquire(credentials, forced, self.patience_ends).await? {
-            Turn::Adopt(token) => {
+        match self.member.acquire(credentials, forced, self.wait_ends).await? {
+            Acquisition::Adopt(token) => {
                 observe::token_source("store");
                 return Ok(Some(token));
             }
-            Turn::Fetch(lease) => {
+            Acquisition::Fetch(lease) => {
                 observe::token_source("endpoint");
-                *self.held() = Held::Lease(Box::new(lease));
+                *self.right() = FetchRight::Lease(Box::new(lease));
             }
-            Turn::Alone(fetch) => {
+            Acquisition::Alone(fetch) => {
                 observe::token_source("alone");
-                *self.held() = Held::Alone(fetch);
+                *self.right() = FetchRight::Alone(fetch);
             }
         }
         Ok(None)
@@ -80,44 +80,44 @@ impl FlightShare {
 
     /// Records that a token request is sent now.
     pub(crate) fn record_sent(&self) {
-        match &mut *self.held() {
-            Held::Lease(lease) => lease.record_sent(),
-            Held::Alone(fetch) => fetch.record_sent(),
-            Held::Nothing => {}
+        match &mut *self.right() {
+            FetchRight::Lease(lease) => lease.record_sent(),
+            FetchRight::Alone(fetch) => fetch.record_sent(),
+            FetchRight::Nothing => {}
         }
     }
 
     /// Records that the head of the response has arrived.
-    pub(crate) fn record_answer(&self, limits: &StatedLimits) {
-        match &mut *self.held() {
-            Held::Lease(lease) => lease.record_answer(limits),
-            Held::Alone(fetch) => fetch.record_answer(),
-            Held::Nothing => {}
+    pub(crate) fn record_response(&self, limits: &StatedLimits) {
+        match &mut *self.right() {
+            FetchRight::Lease(lease) => lease.record_response(limits),
+            FetchRight::Alone(fetch) => fetch.record_response(),
+            FetchRight::Nothing => {}
         }
     }
 
     /// Records that the token request has failed. The flight may send another.
     pub(crate) fn record_failure(&self, error: &TokenError) {
-        match &mut *self.held() {
-            Held::Lease(lease) => lease.record_failure(error),
-            Held::Alone(fetch) => fetch.record_failure(),
-            Held::Nothing => {}
+        match &mut *self.right() {
+            FetchRight::Lease(lease) => lease.record_failure(error),
+            FetchRight::Alone(fetch) => fetch.record_failure(),
+            FetchRight::Nothing => {}
         }
     }
 
     /// Records that the token request has brought a token.
     pub(crate) fn record_token(&self, issued: &mut IssuedToken) {
-        let held = mem::take(&mut *self.held());
-        match held {
-            Held::Lease(lease) => lease.publish(issued),
-            Held::Alone(_) => self.member.record_alone(),
-            Held::Nothing => {}
+        let right = mem::take(&mut *self.right());
+        match right {
+            FetchRight::Lease(lease) => lease.publish(issued),
+            FetchRight::Alone(_) => self.member.record_alone(),
+            FetchRight::Nothing => {}
         }
     }
 }
 
 impl Clone for FlightShare {
     fn clone(&self) -> Self {
-        Self { held: Arc::clone(&self.held), member: Arc::clone(&self.member), ..*self }
+        Self { right: Arc::clone(&self.right), member: Arc::clone(&self.member), ..*self }
     }
 }

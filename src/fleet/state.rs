@@ -20,15 +20,15 @@ const LONGEST_DEADLINE: Duration = Duration::from_secs(5);
 const SHORTEST_LEASE: Duration = Duration::from_secs(1);
 const LONGEST_LEASE: Duration = Duration::from_secs(30);
 const LONGEST_NAMESPACE: usize = 64;
-const MOST_PROCESSES: u32 = 100_000;
+const MAX_PROCESSES: u32 = 100_000;
 /// Size of process numbers: a script's floating-point numbers represent them exactly.
 const PROCESS_BITS: u32 = 53;
 
 /// One process's share in a fleet: the processes with one client id and one store.
 ///
-/// Layers with clones of it share one token, one allowance of fetches and one pace, with each other
-/// and with the other processes. Make one for each API client. The module [`fleet`](crate::fleet)
-/// explains it and has an example.
+/// Layers with clones of it share one token, one allowance of token requests and one pace, with
+/// each other and with the other processes. Make one for each API client. The module
+/// [`fleet`](crate::fleet) explains it and has an example.
 #[derive(Clone)]
 pub struct SharedState {
     shared: Arc<Shared>,
@@ -139,7 +139,7 @@ impl SharedState {
     ) -> Option<T> {
         let Shared { store, breaker, deadline, .. } = &*self.shared;
         let started = Instant::now();
-        let Some(pass) = breaker.enter(started) else {
+        let Some(permit) = breaker.try_acquire(started) else {
             observe::store_called(name, "skipped", Duration::ZERO);
             return None;
         };
@@ -150,7 +150,7 @@ impl SharedState {
             Ok(Err(error)) => ("failed", None, Some(error)),
             Err(_) => ("timeout", None, None),
         };
-        let change = if answer.is_some() { pass.succeeded() } else { pass.failed(ended, fastrand::f64()) };
+        let change = if answer.is_some() { permit.succeeded() } else { permit.failed(ended, fastrand::f64()) };
         observe::store_called(name, outcome, ended - started);
         match change {
             Change::Opened => observe::store_lost(error.as_deref()),
@@ -228,7 +228,7 @@ impl SharedStateBuilder {
         if !(SHORTEST_LEASE..=LONGEST_LEASE).contains(&lease) {
             return Err(ConfigError::new("lease", format_args!("{lease:?}"), "from 1 s to 30 s"));
         }
-        if let Some(processes) = expected_processes.filter(|processes| !(1..=MOST_PROCESSES).contains(processes)) {
+        if let Some(processes) = expected_processes.filter(|processes| !(1..=MAX_PROCESSES).contains(processes)) {
             return Err(ConfigError::new("expected_processes", processes, "from 1 to 100000"));
         }
         Ok(SharedState {

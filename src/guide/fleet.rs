@@ -1,4 +1,5 @@
-//! A fleet: one token, one allowance of fetches and one pace for all processes with one client id.
+//! A fleet: one token, one allowance of token requests and one pace for all processes with one
+//! client id.
 //!
 //! Use it if several processes (pods, workers, cron jobs) share one client id. The API limits the
 //! client, not each process:
@@ -38,7 +39,7 @@
 //! | shared | not shared |
 //! | --- | --- |
 //! | the token of each client secret | the token's early refresh: each process looks for a newer token at its own time |
-//! | the allowance of fetches, of all secrets of a client together | limits of requests that are not paced, such as `GET` |
+//! | the allowance of token requests, of all secrets of a client together | limits of requests that are not paced, such as `GET` |
 //! | the cool-down after a failed fetch | requests and their retries |
 //! | the pause after forced refreshes that cured no 401 | the queue: requests of one process are in order, and processes are served in the order in which they came |
 //! | the pace of requests that change something, for each authority and [class](crate::backoff::RequestClass): a request leaves with a permit from the store | a rate that was found because the server states no window |
@@ -54,9 +55,9 @@
 //! * a valid token stays in use, and no request waits for the store;
 //! * a process that needs a token fetches it for itself;
 //! * a process sends its share of the pace: the limit divided by the number of processes;
-//! * the allowance of fetches is divided in the same way. The early refresh ignores the number of
-//!   processes: if the store is lost just before a refresh, all processes fetch within about a
-//!   minute, and some of the first fetches may be refused.
+//! * the allowance of token requests is divided in the same way. The early refresh ignores the
+//!   number of processes: if the store is lost just before a refresh, all processes fetch within
+//!   about a minute, and some of the first fetches may be refused.
 //!
 //! A process also goes on alone if the store answers but denies everything, since such a store may
 //! be hostile or broken:

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 /// The reaction to a 429.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LimitTreatment {
+pub(crate) enum RateLimitedAction {
     Retried,
     Returned,
 }
 
-pub(crate) fn rate_limited(treatment: LimitTreatment) {
-    let action = match treatment {
-        LimitTreatment::Retried => "retried",
-        LimitTreatment::Returned => "returned",
+pub(crate) fn rate_limited(action: RateLimitedAction) {
+    let action = match action {
+        RateLimitedAction::Retried => "retried",
+        RateLimitedAction::Returned => "returned",
     };
     metric!(counter!("turris_auth_rate_limited_total", "action" => action).increment(1));
     let _ = action;
@@ -42,7 +42,7 @@ pub(crate) fn gate_waited(waited: Duration) {
     let _ = waited;
 }
 
-pub(crate) fn body_not_kept(bound: usize) {
-    event!(DEBUG, bound, "a request body is too long to be kept, the request will not be sent again");
-    let _ = bound;
+pub(crate) fn body_not_kept(limit: usize) {
+    event!(DEBUG, limit, "a request body is too long to be kept, the request will not be sent again");
+    let _ = limit;
 }

@@ -6,7 +6,7 @@ use crate::TokenError;
 
 /// The reason of a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reason {
+pub(crate) enum FetchReason {
     NoToken,
     Refresh,
     Unauthorized,
@@ -14,17 +14,17 @@ pub(crate) enum Reason {
 
 /// The reaction to a 401.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Treatment {
+pub(crate) enum UnauthorizedAction {
     TokenReplaced,
     NewerToken,
     OlderToken,
-    InVain { pause: Duration },
+    Ineffective { pause: Duration },
     Paused,
     NoFetchPossible,
 }
 
 #[cfg(feature = "tracing")]
-impl Reason {
+impl FetchReason {
     fn name(self) -> &'static str {
         match self {
             Self::NoToken => "no_token",
@@ -37,7 +37,7 @@ impl Reason {
 /// Runs a fetch in its own span, which follows from the caller's span. The empty fields are
 /// recorded when they are known.
 #[cfg(feature = "tracing")]
-pub(crate) fn token_fetch<F: Future>(reason: Reason, fetch: F) -> impl Future<Output = F::Output> + use<F> {
+pub(crate) fn token_fetch<F: Future>(reason: FetchReason, fetch: F) -> impl Future<Output = F::Output> + use<F> {
     use tracing::{Instrument, field::Empty};
     let span = tracing::info_span!(
         target: "turris_auth",
@@ -61,7 +61,7 @@ pub(crate) fn token_fetch<F: Future>(reason: Reason, fetch: F) -> impl Future<Ou
 }
 
 #[cfg(not(feature = "tracing"))]
-pub(crate) fn token_fetch<F: Future>(_: Reason, fetch: F) -> F {
+pub(crate) fn token_fetch<F: Future>(_: FetchReason, fetch: F) -> F {
     fetch
 }
 
@@ -196,34 +196,38 @@ pub(crate) fn token_invalidated_by_handle(generation: Option<u64>) {
     let _ = generation;
 }
 
-pub(crate) fn unauthorized(generation: u64, treatment: Treatment) {
-    match treatment {
-        Treatment::TokenReplaced => event!(INFO, reason = "unauthorized", generation, "access token invalidated"),
-        Treatment::OlderToken => {
+pub(crate) fn unauthorized(generation: u64, action: UnauthorizedAction) {
+    match action {
+        UnauthorizedAction::TokenReplaced => {
+            event!(INFO, reason = "unauthorized", generation, "access token invalidated")
+        }
+        UnauthorizedAction::OlderToken => {
             event!(INFO, generation, "a new access token is refused, the one before it is used for another minute");
         }
-        Treatment::InVain { pause } => {
+        UnauthorizedAction::Ineffective { pause } => {
             event!(WARN, generation, pause = pause.as_secs(), "a new token did not cure a 401, replacing it is paused");
             let _ = pause;
         }
-        Treatment::Paused => event!(DEBUG, reason = "paused", generation, "a 401 is returned, the token stays in use"),
-        Treatment::NoFetchPossible => {
+        UnauthorizedAction::Paused => {
+            event!(DEBUG, reason = "paused", generation, "a 401 is returned, the token stays in use")
+        }
+        UnauthorizedAction::NoFetchPossible => {
             event!(DEBUG, reason = "no_fetch_possible", generation, "a 401 is returned, the token stays in use");
         }
-        Treatment::NewerToken => {}
+        UnauthorizedAction::NewerToken => {}
     }
-    metric!(counter!("turris_auth_unauthorized_total", "action" => treatment.action()).increment(1));
-    let _ = (generation, treatment);
+    metric!(counter!("turris_auth_unauthorized_total", "action" => action.name()).increment(1));
+    let _ = (generation, action);
 }
 
 #[cfg(feature = "metrics")]
-impl Treatment {
-    fn action(self) -> &'static str {
+impl UnauthorizedAction {
+    fn name(self) -> &'static str {
         match self {
             Self::TokenReplaced => "token_replaced",
             Self::NewerToken => "newer_token",
             Self::OlderToken => "older_token",
-            Self::InVain { .. } => "in_vain",
+            Self::Ineffective { .. } => "ineffective",
             Self::Paused => "paused",
             Self::NoFetchPossible => "no_fetch_possible",
         }

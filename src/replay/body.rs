@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::{DEFAULT_LIMIT, TryCloneBody, attempt::Attempt};
+use super::{DEFAULT_LIMIT, TryCloneBody, reader::BodyReader};
 use crate::BoxError;
 
 /// Request body that can be sent again. Its source can be any body, including a stream.
@@ -97,7 +97,7 @@ enum Inner<B> {
     /// The whole body is in memory.
     Buffered { data: Bytes, is_read: bool },
     /// The body is read from a source that all copies share.
-    Shared(Attempt<B>),
+    Shared(BodyReader<B>),
 }
 
 impl<B: Body> ReplayBody<B> {
@@ -111,7 +111,7 @@ impl<B: Body> ReplayBody<B> {
         if body.is_end_stream() {
             return Self::default();
         }
-        Self { inner: Inner::Shared(Attempt::new(body, limit)) }
+        Self { inner: Inner::Shared(BodyReader::new(body, limit)) }
     }
 }
 

@@ -13,22 +13,22 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::{
     ReplayBodyError,
-    kept::{Kept, NotKept},
+    kept_frames::{KeptFrames, NotKept},
 };
 
 /// The number of an attempt among those that have begun.
-pub(super) type Turn = u64;
+pub(super) type AttemptNumber = u64;
 
 /// The start of an attempt.
 pub(super) struct Begun {
-    pub(super) turn: Turn,
+    pub(super) number: AttemptNumber,
     /// How many kept frames the attempt reads before it goes on with the source.
     pub(super) kept_frames: usize,
 }
 
 /// The state that all copies of a [`ReplayBody`](super::ReplayBody) share.
 ///
-/// 1. The attempt whose turn is `newest` owns the source: no other attempt gets frames. After an
+/// 1. The attempt whose number is `newest` owns the source: no other attempt gets frames. After an
 ///    exclusive begin the source has no owner until the next attempt begins.
 /// 2. While `kept` is `Some`, it holds every frame that the source has yielded.
 /// 3. Once `kept` is `None`, it stays `None`. A source that has finished or failed is not polled
@@ -36,9 +36,9 @@ pub(super) struct Begun {
 /// 4. `waker` belongs to the attempt that owns the source.
 pub(super) struct ReplayBuffer<B> {
     source: Source<B>,
-    kept: Option<Kept>,
+    kept: Option<KeptFrames>,
     limit: usize,
-    newest: Turn,
+    newest: AttemptNumber,
     waker: Option<Waker>,
 }
 
@@ -56,11 +56,11 @@ enum Source<B> {
 /// as a failure of the source.
 pub(super) fn lock<B>(buffer: &Mutex<ReplayBuffer<B>>) -> MutexGuard<'_, ReplayBuffer<B>> {
     buffer.lock().unwrap_or_else(|poisoned| {
-        let mut leftovers = Leftovers::default();
+        let mut deferred = DeferredDrops::default();
         let mut guard = poisoned.into_inner();
-        guard.fail(&mut leftovers);
+        guard.fail(&mut deferred);
         drop(guard);
-        drop(leftovers);
+        drop(deferred);
         // The first lock has cleared the buffer, so nothing is dropped under this lock.
         buffer.lock().unwrap_or_else(PoisonError::into_inner)
     })
@@ -69,13 +69,13 @@ pub(super) fn lock<B>(buffer: &Mutex<ReplayBuffer<B>>) -> MutexGuard<'_, ReplayB
 /// Values that a buffer no longer needs. They are dropped after the lock is released, because
 /// dropping a source, a waker, or bytes with an owner runs foreign code, which may use a copy of
 /// the same body.
-pub(super) struct Leftovers<B> {
+pub(super) struct DeferredDrops<B> {
     source: Option<Source<B>>,
-    kept: Option<Kept>,
+    kept: Option<KeptFrames>,
     waker: Option<Waker>,
 }
 
-impl<B> Default for Leftovers<B> {
+impl<B> Default for DeferredDrops<B> {
     fn default() -> Self {
         Self { source: None, kept: None, waker: None }
     }
@@ -120,26 +120,26 @@ impl<B> ReplayBuffer<B> {
             kept.len()
         });
         self.newest += 1;
-        Ok((Begun { turn: self.newest, kept_frames }, self.waker.take()))
+        Ok((Begun { number: self.newest, kept_frames }, self.waker.take()))
     }
 
     /// Returns the limit, if the body has exceeded it.
-    pub(super) fn outgrown(&self) -> Option<usize> {
+    pub(super) fn exceeded_limit(&self) -> Option<usize> {
         (self.kept.is_none() && !matches!(self.source, Source::Failed)).then_some(self.limit)
     }
 
-    pub(super) fn is_newest(&self, turn: Turn) -> bool {
-        self.newest == turn
+    pub(super) fn is_newest(&self, number: AttemptNumber) -> bool {
+        self.newest == number
     }
 
     pub(super) fn kept_frame(&self, position: usize) -> Option<Frame<Bytes>> {
         self.kept.as_ref()?.frame(position)
     }
 
-    fn fail(&mut self, leftovers: &mut Leftovers<B>) {
-        leftovers.source = Some(mem::replace(&mut self.source, Source::Failed));
-        leftovers.kept = self.kept.take();
-        leftovers.waker = self.waker.take();
+    fn fail(&mut self, deferred: &mut DeferredDrops<B>) {
+        deferred.source = Some(mem::replace(&mut self.source, Source::Failed));
+        deferred.kept = self.kept.take();
+        deferred.waker = self.waker.take();
     }
 }
 
@@ -147,7 +147,13 @@ impl<B: Body> ReplayBuffer<B> {
     pub(super) fn new(body: B, limit: usize) -> Self {
         // If a body states that it is longer than the limit, no part of it is kept.
         let fits = usize::try_from(body.size_hint().lower()).is_ok_and(|lower| lower <= limit);
-        Self { source: Source::Open(Box::pin(body)), kept: fits.then(Kept::default), limit, newest: 0, waker: None }
+        Self {
+            source: Source::Open(Box::pin(body)),
+            kept: fits.then(KeptFrames::default),
+            limit,
+            newest: 0,
+            waker: None,
+        }
     }
 
     pub(super) fn source_has_ended(&self) -> bool {
@@ -170,7 +176,7 @@ impl<B: Body> ReplayBuffer<B> {
     pub(super) fn poll_source(
         &mut self,
         cx: &mut Context<'_>,
-        leftovers: &mut Leftovers<B>,
+        deferred: &mut DeferredDrops<B>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let body = match &mut self.source {
             Source::Open(body) => body,
@@ -179,17 +185,17 @@ impl<B: Body> ReplayBuffer<B> {
         match body.as_mut().poll_frame(cx) {
             Poll::Pending => {
                 if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                    leftovers.waker = self.waker.replace(cx.waker().clone());
+                    deferred.waker = self.waker.replace(cx.waker().clone());
                 }
                 Poll::Pending
             }
             Poll::Ready(None) => {
-                leftovers.source = Some(mem::replace(&mut self.source, Source::Finished));
-                leftovers.waker = self.waker.take();
+                deferred.source = Some(mem::replace(&mut self.source, Source::Finished));
+                deferred.waker = self.waker.take();
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
-                self.fail(leftovers);
+                self.fail(deferred);
                 Poll::Ready(Some(Err(error)))
             }
             Poll::Ready(Some(Ok(frame))) => {
@@ -198,7 +204,7 @@ impl<B: Body> ReplayBuffer<B> {
                 if let Some(kept) = &mut self.kept
                     && let Err(NotKept) = kept.push(&frame, self.limit)
                 {
-                    leftovers.kept = self.kept.take();
+                    deferred.kept = self.kept.take();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }

@@ -60,13 +60,13 @@
 //! # let _ = layer;
 //! ```
 
-mod attempt;
 mod body;
 mod buffer;
 mod error;
 mod foreign;
-mod kept;
+mod kept_frames;
 mod layer;
+mod reader;
 mod service;
 mod try_clone;
 

@@ -21,21 +21,21 @@ use crate::{TokenError, TokenErrorKind, observe::Stopwatch};
 
 /// How long a caller on another runtime waits beyond the flight's deadline, since the flight's
 /// runtime may be busy.
-const GRACE: Duration = Duration::from_secs(1);
+const SUPERSEDE_AFTER: Duration = Duration::from_secs(1);
 
 pin_project! {
     /// Future that waits for a token. Dropping it affects neither the flight nor the other waiters.
     #[derive(Default)]
     pub(crate) struct Acquire {
         #[pin]
-        waiting: Option<Waiting>,
+        waiting: Option<FlightWaiter>,
         // The deadline of the first flight that ended without a usable token.
         deadline: Option<Instant>,
     }
 }
 
 pin_project! {
-    struct Waiting {
+    struct FlightWaiter {
         flight: Arc<Flight>,
         #[pin]
         arrival: Arrival,
@@ -97,7 +97,7 @@ impl Acquire {
             let Some(wait) = waiting.as_mut().as_pin_mut() else {
                 let flight = match cache.join() {
                     Joined::Token(token) => return Poll::Ready(Ok(token)),
-                    Joined::Refused(error) => return Poll::Ready(Err(error)),
+                    Joined::Failed(error) => return Poll::Ready(Err(error)),
                     Joined::Flight(flight) => flight,
                     Joined::Start(pending) => {
                         let flight = Arc::clone(&pending.flight);
@@ -105,7 +105,7 @@ impl Acquire {
                         flight
                     }
                 };
-                waiting.set(Some(Waiting::new(flight)));
+                waiting.set(Some(FlightWaiter::new(flight)));
                 continue;
             };
             let flight = Arc::clone(&wait.flight);
@@ -143,7 +143,7 @@ impl Acquire {
     }
 }
 
-impl Waiting {
+impl FlightWaiter {
     fn new(flight: Arc<Flight>) -> Self {
         flight.waiters.increment();
         Self { arrival: flight.outcome.arrival(), flight, patience: Timer::default(), stopwatch: Stopwatch::start() }
@@ -162,7 +162,7 @@ impl Waiting {
         if Runtime::current().is_some_and(|here| here.id() == this.flight.runtime) {
             return Poll::Pending;
         }
-        match ready!(this.patience.poll_until(this.flight.deadline + GRACE, cx)) {
+        match ready!(this.patience.poll_until(this.flight.deadline + SUPERSEDE_AFTER, cx)) {
             Ok(()) => {
                 cache.supersede(this.flight);
                 Poll::Ready(Ok(FetchOutcome::Discarded))

@@ -4,15 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     flight::{FetchOutcome, Flight},
-    source::FetchPermit,
-    state::{Refusal, State, TokenSettings, UnderWay, allowance_used_up},
+    source::TokenRequestPermit,
+    state::{CacheState, Replacement, TokenSettings, UnderWay, allowance_used_up},
     sync::{Instant, Loaded, Lock, Published, Runtime},
     value::{IssuedToken, Token},
 };
 use crate::{
     TokenError, TokenErrorKind,
     api::limits::StatedLimits,
-    observe::{self, Reason, Treatment, Unused},
+    observe::{self, FetchReason, UnauthorizedAction, Unused},
 };
 
 /// How long a refresh is put off if it cannot be started.
@@ -29,7 +29,7 @@ const REFRESH_RETRY: Duration = Duration::from_secs(1);
 /// 5. A flight that is taken out of `under_way` receives its outcome, so its waiters always wake.
 pub(crate) struct TokenCache {
     current: Published<Token>,
-    state: Lock<State>,
+    state: Lock<CacheState>,
     settings: TokenSettings,
 }
 
@@ -39,7 +39,7 @@ pub(super) enum Joined {
     Flight(Arc<Flight>),
     /// The caller starts this flight.
     Start(PendingSpawn),
-    Refused(TokenError),
+    Failed(TokenError),
 }
 
 /// A flight that the cache has recorded and whose task is not spawned yet. The task is spawned
@@ -51,7 +51,7 @@ pub(super) struct PendingSpawn {
     /// The last flight has failed. This flight then makes one token request, which may take the
     /// whole time.
     pub(super) probing: bool,
-    pub(super) reason: Reason,
+    pub(super) reason: FetchReason,
 }
 
 /// How a request goes on whose first attempt got a 401.
@@ -78,7 +78,7 @@ pub(crate) struct Snapshot {
 
 impl TokenCache {
     pub(crate) fn new(settings: TokenSettings) -> Arc<Self> {
-        Arc::new(Self { current: Published::empty(), state: Lock::new(State::new(&settings)), settings })
+        Arc::new(Self { current: Published::empty(), state: Lock::new(CacheState::new(&settings)), settings })
     }
 
     /// Returns the current token, which may have expired: see [`usable`](Self::usable).
@@ -135,18 +135,18 @@ impl TokenCache {
             return Joined::Token(newer);
         }
         let Some(runtime) = Runtime::current() else {
-            return Joined::Refused(TokenError::new(TokenErrorKind::Runtime, "there is no tokio runtime here"));
+            return Joined::Failed(TokenError::new(TokenErrorKind::Runtime, "there is no tokio runtime here"));
         };
         if let Some(under_way) = &state.under_way {
             return Joined::Flight(Arc::clone(&under_way.flight));
         }
-        match state.refusal(now) {
-            Some(error) => Joined::Refused(error),
+        match state.start_error(now) {
+            Some(error) => Joined::Failed(error),
             None => Joined::Start(self.begin_flight(&mut state, runtime, now, false)),
         }
     }
 
-    fn begin_flight(&self, state: &mut State, runtime: Runtime, now: Instant, refresh: bool) -> PendingSpawn {
+    fn begin_flight(&self, state: &mut CacheState, runtime: Runtime, now: Instant, refresh: bool) -> PendingSpawn {
         let flight = Flight::new(now + self.settings.token_timeout, runtime.id());
         state.under_way = Some(UnderWay::new(Arc::clone(&flight)));
         PendingSpawn {
@@ -174,29 +174,29 @@ impl TokenCache {
     /// # Errors
     ///
     /// If no place is free, or if the flight has been superseded.
-    pub(super) fn acquire_permit(&self, flight: &Arc<Flight>) -> Result<FetchPermit, TokenError> {
+    pub(super) fn acquire_permit(&self, flight: &Arc<Flight>) -> Result<TokenRequestPermit, TokenError> {
         let now = Instant::now();
         let mut state = self.state.lock();
         let purpose = state.purpose();
-        let wait = state.quota.wait(now, purpose);
+        let wait = state.allowance.wait(now, purpose);
         let Some(under_way) = state.of(flight) else { return Err(superseded()) };
         if !wait.is_zero() {
             return Err(allowance_used_up(wait));
         }
         under_way.begin_request(now);
-        state.quota.begin(now);
-        let places = state.quota.free(now);
+        state.allowance.begin(now);
+        let places = state.allowance.free(now);
         drop(state);
         observe::allowance(places);
-        Ok(FetchPermit::new(now))
+        Ok(TokenRequestPermit::new(now))
     }
 
     /// Records the limits in the head of a response. The limits of a superseded flight count too.
-    pub(super) fn record_answer(&self, flight: &Arc<Flight>, limits: &StatedLimits) {
+    pub(super) fn record_response(&self, flight: &Arc<Flight>, limits: &StatedLimits) {
         let mut state = self.state.lock();
-        state.quota.learn(Instant::now(), limits);
+        state.allowance.learn(Instant::now(), limits);
         if let Some(under_way) = state.of(flight) {
-            under_way.request_was_answered();
+            under_way.request_got_response();
         }
     }
 
@@ -218,10 +218,10 @@ impl TokenCache {
     }
 
     /// Returns whether the allowance has a place for another token request of `flight`.
-    pub(super) fn may_fetch_again(&self, flight: &Arc<Flight>) -> bool {
+    pub(super) fn may_request_again(&self, flight: &Arc<Flight>) -> bool {
         let mut state = self.state.lock();
         let purpose = state.purpose();
-        state.of(flight).is_some() && state.quota.wait(Instant::now(), purpose).is_zero()
+        state.of(flight).is_some() && state.allowance.wait(Instant::now(), purpose).is_zero()
     }
 
     /// Ends a flight, and publishes its token unless the token was refused or invalidated
@@ -265,7 +265,7 @@ impl TokenCache {
                 FetchOutcome::Failed(error.with_retry_after(Some(wait)))
             }
         };
-        let places = state.quota.free(now);
+        let places = state.allowance.free(now);
         drop(state);
         let waiters = flight.waiters.get();
         // The outcome is set before the telemetry calls, so waiters wake even if a subscriber or
@@ -286,7 +286,7 @@ impl TokenCache {
         }
     }
 
-    fn publish(&self, state: &mut State, issued: IssuedToken, now: Instant) -> Arc<Token> {
+    fn publish(&self, state: &mut CacheState, issued: IssuedToken, now: Instant) -> Arc<Token> {
         state.generation += 1;
         let generation = state.generation;
         let forced = state.refusals.publish(generation);
@@ -341,39 +341,39 @@ impl TokenCache {
         let now = Instant::now();
         let mut state = self.state.lock();
         let current = self.current.load();
-        let (after, treatment) = match &*current {
+        let (after, action) = match &*current {
             Some(token) if token.generation() == generation => match state.handover.step_back(token, now) {
                 Some(older) => {
                     self.current.store(Some(older));
-                    (AfterRefusal::UseOlderToken, Treatment::OlderToken)
+                    (AfterRefusal::UseOlderToken, UnauthorizedAction::OlderToken)
                 }
                 None => match state.refuse(token, repeatable, now) {
-                    Refusal::Replace => {
+                    Replacement::Started => {
                         token.refused.set(true);
                         state.handover.end();
                         self.current.store(None);
-                        (AfterRefusal::UseNewerToken, Treatment::TokenReplaced)
+                        (AfterRefusal::UseNewerToken, UnauthorizedAction::TokenReplaced)
                     }
-                    Refusal::Ineffective => {
+                    Replacement::Ineffective => {
                         let pause = state.refusals.pause_left(now);
-                        (AfterRefusal::ReturnResponse, Treatment::InVain { pause })
+                        (AfterRefusal::ReturnResponse, UnauthorizedAction::Ineffective { pause })
                     }
-                    Refusal::Paused => (AfterRefusal::ReturnResponse, Treatment::Paused),
-                    Refusal::NoFetchPossible => (AfterRefusal::ReturnResponse, Treatment::NoFetchPossible),
+                    Replacement::Paused => (AfterRefusal::ReturnResponse, UnauthorizedAction::Paused),
+                    Replacement::NoFetchPossible => (AfterRefusal::ReturnResponse, UnauthorizedAction::NoFetchPossible),
                 },
             },
             // The 401 of another request has already brought the older token back.
             Some(_) if state.handover.has_stepped_back(generation) => {
-                (AfterRefusal::UseOlderToken, Treatment::OlderToken)
+                (AfterRefusal::UseOlderToken, UnauthorizedAction::OlderToken)
             }
             // A newer token has been published, or the token has already been dropped.
             _ => {
                 state.handover.refuse_older(generation);
-                (AfterRefusal::UseNewerToken, Treatment::NewerToken)
+                (AfterRefusal::UseNewerToken, UnauthorizedAction::NewerToken)
             }
         };
         drop(state);
-        observe::unauthorized(generation, treatment);
+        observe::unauthorized(generation, action);
         after
     }
 
@@ -384,7 +384,10 @@ impl TokenCache {
         let ineffective = state.refusals.record_retry_failed(generation, now);
         let pause = state.refusals.pause_left(now);
         drop(state);
-        observe::unauthorized(generation, if ineffective { Treatment::InVain { pause } } else { Treatment::Paused });
+        observe::unauthorized(
+            generation,
+            if ineffective { UnauthorizedAction::Ineffective { pause } } else { UnauthorizedAction::Paused },
+        );
     }
 
     /// Records that a retry, which carried `generation`, was accepted.

@@ -6,12 +6,12 @@ use super::sync::Instant;
 use crate::TokenError;
 
 /// The cool-down after the first failure. Each further failure doubles it.
-const SHORTEST: Duration = Duration::from_secs(1);
+const MIN_COOLDOWN: Duration = Duration::from_secs(1);
 /// The longest cool-down, unless the server asks for a longer one. It is the length of the
 /// endpoint's window, after which the endpoint starts a new count.
-const LONGEST: Duration = Duration::from_secs(60);
+const MAX_COOLDOWN: Duration = Duration::from_secs(60);
 /// The longest cool-down that a server can ask for.
-const LONGEST_ASKED_FOR: Duration = Duration::from_secs(5 * 60);
+const MAX_ASKED_WAIT: Duration = Duration::from_secs(5 * 60);
 
 /// The failures since the last success.
 ///
@@ -31,10 +31,11 @@ impl Cooldown {
     /// Starts the next cool-down, and returns the error with its wait. `jitter` is a random number
     /// from 0 to 1.
     pub(super) fn start(&mut self, now: Instant, error: TokenError, jitter: f64) -> TokenError {
-        let doubled = SHORTEST.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(LONGEST);
+        let doubled =
+            MIN_COOLDOWN.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(MAX_COOLDOWN);
         self.failures = self.failures.saturating_add(1).min(30);
         let jittered = doubled.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0);
-        let asked_for = error.asked_wait().unwrap_or_default().min(LONGEST_ASKED_FOR);
+        let asked_for = error.asked_wait().unwrap_or_default().min(MAX_ASKED_WAIT);
         let wait = jittered.max(asked_for);
         let error = error.with_retry_after(Some(wait));
         self.last = Some(Failure { error: error.clone(), until: now + wait });

@@ -24,10 +24,10 @@ use crate::{
 };
 
 /// The largest number of token requests in one flight.
-const FETCHES: u32 = 3;
+const MAX_REQUESTS: u32 = 3;
 /// The pause before the second attempt. The pause before the third attempt is twice as long. Jitter
 /// shortens each pause by up to half.
-const PAUSE: Duration = Duration::from_millis(400);
+const RETRY_PAUSE: Duration = Duration::from_millis(400);
 
 /// The reaction of a flight to a failed token request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl PendingSpawn {
         // The task is created before the source, because the creation of the source may panic. The
         // drop of the task then ends the flight.
         let task = FetchTask { cache: Arc::downgrade(cache), flight: Arc::clone(&self.flight), completed: false };
-        let attempts = if self.probing { 1 } else { FETCHES };
+        let attempts = if self.probing { 1 } else { MAX_REQUESTS };
         let running = task.run(source(), self.token_timeout, attempts);
         let task = self.runtime.spawn(observe::token_fetch(self.reason, running));
         self.flight.started(task);
@@ -79,8 +79,8 @@ impl FetchTask {
         self.complete(result);
     }
 
-    /// Makes up to `attempts` attempts, and one more if the credentials have changed. [`FETCHES`]
-    /// bounds the total.
+    /// Makes up to `attempts` attempts, and one more if the credentials have changed.
+    /// [`MAX_REQUESTS`] bounds the total.
     async fn fetch(
         &self,
         source: &mut dyn TokenSource,
@@ -88,17 +88,17 @@ impl FetchTask {
         attempts: u32,
     ) -> Result<IssuedToken, TokenError> {
         let deadline = self.flight.deadline;
-        let (mut attempt, mut fetches, mut credentials_changed) = (1, 0, false);
+        let (mut attempt, mut requests, mut credentials_changed) = (1, 0, false);
         loop {
-            let is_last = attempt == attempts || fetches + 1 == FETCHES;
+            let is_last = attempt == attempts || requests + 1 == MAX_REQUESTS;
             let attempt_ends = if is_last { deadline } else { deadline.min(Instant::now() + token_timeout / attempts) };
             let error = match until(attempt_ends, self.attempt(source)).await {
                 Ok(Ok(issued)) => return Ok(issued),
                 Ok(Err(error)) | Err(error) => error,
             };
             self.end_request();
-            fetches += 1;
-            if fetches == FETCHES || !self.may_fetch_again() {
+            requests += 1;
+            if requests == MAX_REQUESTS || !self.may_request_again() {
                 return Err(error);
             }
             match Retry::after(&error) {
@@ -111,7 +111,7 @@ impl FetchTask {
                     }
                 }
                 Retry::AfterPause if attempt < attempts => {
-                    let pause = PAUSE.saturating_mul(1 << (attempt - 1)).mul_f64(0.5 + fastrand::f64() / 2.0);
+                    let pause = RETRY_PAUSE.saturating_mul(1 << (attempt - 1)).mul_f64(0.5 + fastrand::f64() / 2.0);
                     let resume = Instant::now() + pause;
                     if resume >= deadline || sleep_until(resume).await.is_err() {
                         return Err(error);
@@ -120,7 +120,7 @@ impl FetchTask {
                 }
                 _ => return Err(error),
             }
-            observe::attempt_failed(fetches, &error);
+            observe::attempt_failed(requests, &error);
         }
     }
 
@@ -140,7 +140,7 @@ impl FetchTask {
             }
         };
         // The limits are recorded before the body is read, because the body may never end.
-        self.cache()?.record_answer(&self.flight, &answer.limits);
+        self.cache()?.record_response(&self.flight, &answer.limits);
         answer.token.await
     }
 
@@ -158,8 +158,8 @@ impl FetchTask {
 
     /// Returns whether the allowance has a place for another attempt. Without a place, the pause
     /// before the attempt would be a waste of time.
-    fn may_fetch_again(&self) -> bool {
-        self.cache.upgrade().is_some_and(|cache| cache.may_fetch_again(&self.flight))
+    fn may_request_again(&self) -> bool {
+        self.cache.upgrade().is_some_and(|cache| cache.may_request_again(&self.flight))
     }
 
     fn complete(&mut self, result: Result<IssuedToken, TokenError>) {

@@ -10,7 +10,7 @@
 //! | [`fetch`] | the task that makes the token requests of one flight |
 //! | [`cache`] | the current token; only this file publishes tokens, drops tokens, and gives permits to send token requests |
 //! | [`state`] | the rest of the cache's state, behind one lock |
-//! | [`quota`], [`cooldown`], [`refusals`], [`handover`] | the parts of that state: the allowance of token requests, the cool-down after a failure, the 401s, the previous token |
+//! | [`allowance`], [`cooldown`], [`refusals`], [`handover`] | the parts of that state: the allowance of token requests, the cool-down after a failure, the 401s, the previous token |
 //! | [`flight`] | the state that a fetch task and its waiters share |
 //! | [`source`] | the trait between the cache and the sender of token requests |
 //! | [`value`] | one token and its lifetime |
@@ -23,12 +23,12 @@
 //! 3. It gives the cache the two results of the source: the limits first, then the token.
 
 mod acquire;
+mod allowance;
 mod cache;
 mod cooldown;
 mod fetch;
 mod flight;
 mod handover;
-mod quota;
 mod refusals;
 mod source;
 mod state;
@@ -37,10 +37,10 @@ mod value;
 
 pub(crate) use self::{
     acquire::Acquire,
+    allowance::{DOCUMENTED_LIMIT, DOCUMENTED_WINDOW},
     cache::{AfterRefusal, TokenCache},
     fetch::until,
-    quota::{DOCUMENTED_LIMIT, DOCUMENTED_WINDOW},
-    source::{Answer, FetchPermit, SourceFuture, TokenSource},
+    source::{ResponseHead, SourceFuture, TokenRequestPermit, TokenSource},
     state::TokenSettings,
     sync::Instant,
     value::{IssuedToken, Token},

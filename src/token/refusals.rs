@@ -6,19 +6,19 @@ use http::HeaderValue;
 
 use super::sync::Instant;
 
-const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// The state of refused tokens.
 ///
 /// 1. `refused` is the header value of the latest generation, from its 401 until a newer generation
 ///    is published.
 /// 2. A generation is *forced* if its predecessor was refused when it was published.
-/// 3. A forced generation is judged `Ineffective` at most once. `Effective` is final, and replaces
+/// 3. A forced generation becomes `Ineffective` at most once. `Effective` is final, and replaces
 ///    `Ineffective`.
-/// 4. Only the verdict `Effective` shortens the pause between forced refreshes.
-/// 5. After the verdict `Ineffective`, the next pause begins with the next forced refresh, before
-///    that refresh has a verdict.
+/// 4. Only `Effective` shortens the pause between forced refreshes.
+/// 5. After `Ineffective`, the next pause begins with the next forced refresh, before the effect of
+///    that refresh is known.
 #[derive(Default)]
 pub(super) struct Refusals {
     refused: Option<HeaderValue>,
@@ -29,11 +29,12 @@ pub(super) struct Refusals {
 
 struct Forced {
     generation: u64,
-    verdict: Verdict,
+    effect: Effect,
 }
 
+/// Whether a forced refresh has ended the 401s.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+enum Effect {
     Pending,
     Ineffective,
     Effective,
@@ -62,17 +63,17 @@ impl Refusals {
     pub(super) fn publish(&mut self, generation: u64) -> bool {
         let forced = self.refused.take().is_some();
         if forced {
-            self.forced = Some(Forced { generation, verdict: Verdict::Pending });
+            self.forced = Some(Forced { generation, effect: Effect::Pending });
         }
         forced
     }
 
-    /// Records that a request with this generation got a 401. Returns whether this is the verdict
-    /// `Ineffective` on a forced generation.
+    /// Records that a request with this generation got a 401. Returns whether this makes a forced
+    /// generation `Ineffective`.
     pub(super) fn record_retry_failed(&mut self, generation: u64, now: Instant) -> bool {
         match &mut self.forced {
-            Some(forced) if forced.generation == generation && forced.verdict == Verdict::Pending => {
-                forced.verdict = Verdict::Ineffective;
+            Some(forced) if forced.generation == generation && forced.effect == Effect::Pending => {
+                forced.effect = Effect::Ineffective;
                 self.pause(now);
                 true
             }
@@ -84,16 +85,16 @@ impl Refusals {
     ///
     /// If a forced generation gets a 401, there are two possible reasons: the token was revoked
     /// again, or the path of the request refuses every token. For the second reason the refreshes
-    /// need pauses. Otherwise every request would cause a fetch until a verdict comes, and no
-    /// verdict may ever come.
+    /// need pauses. Otherwise every request would cause a fetch until the effect is known, and it
+    /// may never be known.
     pub(super) fn start_forced_refresh(&mut self, generation: u64, repeatable: bool, now: Instant) {
         match &self.forced {
-            Some(forced) if forced.generation == generation => match forced.verdict {
-                Verdict::Effective if repeatable => {}
-                Verdict::Pending | Verdict::Effective => self.pause(now),
-                // The pause of this generation is over. The next pause begins now. The verdict on
+            Some(forced) if forced.generation == generation => match forced.effect {
+                Effect::Effective if repeatable => {}
+                Effect::Pending | Effect::Effective => self.pause(now),
+                // The pause of this generation is over. The next pause begins now. The effect of
                 // the next generation sets its final length.
-                Verdict::Ineffective => self.paused_until = Some(now + pause_after(self.ineffective.saturating_sub(1))),
+                Effect::Ineffective => self.paused_until = Some(now + pause_after(self.ineffective.saturating_sub(1))),
             },
             _ => {}
         }
@@ -104,7 +105,7 @@ impl Refusals {
         if let Some(forced) = &mut self.forced
             && forced.generation == generation
         {
-            forced.verdict = Verdict::Effective;
+            forced.effect = Effect::Effective;
             self.ineffective = 0;
             self.paused_until = None;
         }
@@ -122,7 +123,7 @@ impl Refusals {
 }
 
 fn pause_after(ineffective: u32) -> Duration {
-    SHORTEST_PAUSE.saturating_mul(1_u32.checked_shl(ineffective).unwrap_or(u32::MAX)).min(LONGEST_PAUSE)
+    MIN_PAUSE.saturating_mul(1_u32.checked_shl(ineffective).unwrap_or(u32::MAX)).min(MAX_PAUSE)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub(crate) trait TokenSource: Send + 'static {
 
     /// Sends the one token request that `permit` allows. Call [`prepare`](Self::prepare) first. The
     /// future completes when the head of the response has arrived.
-    fn send(&mut self, permit: FetchPermit) -> SourceFuture<'_, Result<Answer, TokenError>>;
+    fn send(&mut self, permit: TokenRequestPermit) -> SourceFuture<'_, Result<ResponseHead, TokenError>>;
 
     /// Returns whether the credentials have changed since the last request was sent with them.
     fn credentials_changed(&mut self) -> SourceFuture<'_, bool>;
@@ -34,11 +34,11 @@ pub(crate) trait TokenSource: Send + 'static {
 /// The right of one flight to send one token request now. The request already has a place in the
 /// allowance.
 #[must_use]
-pub(crate) struct FetchPermit {
+pub(crate) struct TokenRequestPermit {
     sent_at: Instant,
 }
 
-impl FetchPermit {
+impl TokenRequestPermit {
     /// Only the cache counts token requests, so only the cache creates permits.
     pub(super) fn new(now: Instant) -> Self {
         Self { sent_at: now }
@@ -52,7 +52,7 @@ impl FetchPermit {
 }
 
 /// The response to a token request, whose head has arrived.
-pub(crate) struct Answer {
+pub(crate) struct ResponseHead {
     /// The limits in the head.
     pub(crate) limits: StatedLimits,
     /// Reads the token from the body, which may never end.

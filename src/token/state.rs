@@ -1,17 +1,17 @@
-//! [`State`]: the cache's state except the current token. One lock protects it.
+//! [`CacheState`]: the cache's state except the current token. One lock protects it.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    allowance::{Allowance, Purpose},
     cooldown::Cooldown,
     flight::Flight,
     handover::Handover,
-    quota::{Purpose, Quota},
-    refusals::{LONGEST_PAUSE, Refusals},
+    refusals::{MAX_PAUSE, Refusals},
     sync::Instant,
     value::Token,
 };
-use crate::{TokenError, TokenErrorKind, observe::Reason};
+use crate::{TokenError, TokenErrorKind, observe::FetchReason};
 
 /// The durations and numbers of one cache.
 #[derive(Clone, Copy, Debug)]
@@ -23,10 +23,10 @@ pub(crate) struct TokenSettings {
     pub(crate) window: Duration,
 }
 
-pub(super) struct State {
+pub(super) struct CacheState {
     pub(super) generation: u64,
     pub(super) under_way: Option<UnderWay>,
-    pub(super) quota: Quota,
+    pub(super) allowance: Allowance,
     pub(super) cooldown: Cooldown,
     pub(super) refusals: Refusals,
     pub(super) handover: Handover,
@@ -75,7 +75,7 @@ impl UnderWay {
         self.request = Some(Request { sent_at: now, progress: Progress::Sent });
     }
 
-    pub(super) fn request_was_answered(&mut self) {
+    pub(super) fn request_got_response(&mut self) {
         self.set_progress(Progress::Answered);
     }
 
@@ -90,11 +90,11 @@ impl UnderWay {
     }
 }
 
-/// The reaction to a 401 that the current token got.
+/// Whether a 401 to the current token starts its replacement, and if not, why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum Replacement {
     /// A newer token replaces this token.
-    Replace,
+    Started,
     /// A 401 made this token necessary, and a request with it got a 401 too.
     Ineffective,
     /// Replacing the token is paused.
@@ -103,12 +103,12 @@ pub(super) enum Refusal {
     NoFetchPossible,
 }
 
-impl State {
+impl CacheState {
     pub(super) fn new(settings: &TokenSettings) -> Self {
         Self {
             generation: 0,
             under_way: None,
-            quota: Quota::new(settings.limit, settings.window),
+            allowance: Allowance::new(settings.limit, settings.window),
             cooldown: Cooldown::default(),
             refusals: Refusals::default(),
             handover: Handover::default(),
@@ -117,39 +117,39 @@ impl State {
     }
 
     /// Records that a first attempt with `token`, the current token, got a 401.
-    pub(super) fn refuse(&mut self, token: &Token, repeatable: bool, now: Instant) -> Refusal {
+    pub(super) fn refuse(&mut self, token: &Token, repeatable: bool, now: Instant) -> Replacement {
         let generation = token.generation();
         // Any request, not only a retry, can show that the new token is ineffective. A token older
         // than the longest pause is an exception: it may have been revoked since. Replacing such a
         // token costs at most one fetch in each pause.
-        let is_new = token.age(now) < LONGEST_PAUSE;
+        let is_new = token.age(now) < MAX_PAUSE;
         if is_new && token.is_unconfirmed() && self.refusals.record_retry_failed(generation, now) {
-            return Refusal::Ineffective;
+            return Replacement::Ineffective;
         }
         if !self.refusals.pause_left(now).is_zero() {
-            return Refusal::Paused;
+            return Replacement::Paused;
         }
         // A token that cannot be replaced yet stays in use, because other paths may accept it.
         let replaceable = self.under_way.is_some()
-            || (self.cooldown.wait(now).is_zero() && self.quota.wait(now, Purpose::Recovery).is_zero());
+            || (self.cooldown.wait(now).is_zero() && self.allowance.wait(now, Purpose::Recovery).is_zero());
         if !replaceable {
-            return Refusal::NoFetchPossible;
+            return Replacement::NoFetchPossible;
         }
         self.refusals.start_forced_refresh(generation, repeatable, now);
         self.refusals.refuse(token.authorization().clone());
         if let Some(under_way) = &mut self.under_way {
             under_way.changes.refused = true;
         }
-        Refusal::Replace
+        Replacement::Started
     }
 
     /// Returns the reason of a flight that begins now. `refresh` says that the current token is
     /// still valid.
-    pub(super) fn reason(&self, refresh: bool) -> Reason {
+    pub(super) fn reason(&self, refresh: bool) -> FetchReason {
         match self.purpose() {
-            Purpose::Recovery => Reason::Unauthorized,
-            Purpose::Supply if refresh => Reason::Refresh,
-            Purpose::Supply => Reason::NoToken,
+            Purpose::Recovery => FetchReason::Unauthorized,
+            Purpose::Supply if refresh => FetchReason::Refresh,
+            Purpose::Supply => FetchReason::NoToken,
         }
     }
 
@@ -159,11 +159,11 @@ impl State {
 
     pub(super) fn wait(&mut self, now: Instant) -> Duration {
         let purpose = self.purpose();
-        self.cooldown.wait(now).max(self.quota.wait(now, purpose))
+        self.cooldown.wait(now).max(self.allowance.wait(now, purpose))
     }
 
     /// Returns the error that prevents a flight from starting now, if there is one.
-    pub(super) fn refusal(&mut self, now: Instant) -> Option<TokenError> {
+    pub(super) fn start_error(&mut self, now: Instant) -> Option<TokenError> {
         let wait = self.wait(now);
         if wait.is_zero() {
             return None;
@@ -187,7 +187,7 @@ impl State {
             Progress::Failed => now + now.saturating_duration_since(request.sent_at),
             Progress::Sent => now + self.token_timeout,
         };
-        self.quota.end(last_arrival);
+        self.allowance.end(last_arrival);
     }
 
     pub(super) fn finish(&mut self, now: Instant) -> Changes {

@@ -8,13 +8,13 @@ use super::sync::{Due, Flag, Instant};
 
 /// The lower bound of a lifetime. A token with a shorter lifetime would be useless, and a server's
 /// mistake would cost a fetch for every request.
-const SHORTEST_LIFETIME: Duration = Duration::from_secs(1);
+const MIN_LIFETIME: Duration = Duration::from_secs(1);
 /// The upper bound of a lifetime, so that a change of the server's rules reaches every client
 /// within a day.
-const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long before its expiry a token is no longer sent, because it could expire in transit.
-const LONGEST_LAST_MOMENTS: Duration = Duration::from_secs(5);
-const LAST_MOMENTS_SHARE: u32 = 20;
+const MAX_EXPIRY_MARGIN: Duration = Duration::from_secs(5);
+const EXPIRY_MARGIN_SHARE: u32 = 20;
 /// The largest share of a lifetime that the early refresh takes, so that a short-lived token is
 /// used for most of its life.
 const REFRESH_SHARE: u32 = 3;
@@ -33,7 +33,7 @@ pub(crate) struct IssuedToken {
     pub(crate) request_id: Option<Box<str>>,
     /// The generation of the token in the store of the fleet. Zero if the store does not know the
     /// token.
-    pub(crate) shared_as: u64,
+    pub(crate) fleet_generation: u64,
     /// Whether another process of the fleet fetched the token.
     pub(crate) adopted: bool,
 }
@@ -41,7 +41,7 @@ pub(crate) struct IssuedToken {
 impl IssuedToken {
     /// Returns the lifetime, clamped to the accepted bounds.
     pub(crate) fn bounded_lifetime(&self) -> Duration {
-        self.lifetime.clamp(SHORTEST_LIFETIME, LONGEST_LIFETIME)
+        self.lifetime.clamp(MIN_LIFETIME, MAX_LIFETIME)
     }
 }
 
@@ -49,7 +49,7 @@ impl IssuedToken {
 pub(crate) struct Token {
     authorization: HeaderValue,
     generation: u64,
-    shared_as: u64,
+    fleet_generation: u64,
     sent_at: Instant,
     /// Until this moment the token is sent without further checks, so the hot path needs one
     /// comparison.
@@ -74,16 +74,16 @@ impl Token {
         jitter: f64,
     ) -> Self {
         let lifetime = issued.bounded_lifetime();
-        // No subtraction underflows: the last moments are at most a twentieth of the lifetime, and
+        // No subtraction underflows: the expiry margin is at most a twentieth of the lifetime, and
         // the margin is at most five twelfths of it.
-        let valid_for = lifetime.saturating_sub(LONGEST_LAST_MOMENTS.min(lifetime / LAST_MOMENTS_SHARE));
+        let valid_for = lifetime.saturating_sub(MAX_EXPIRY_MARGIN.min(lifetime / EXPIRY_MARGIN_SHARE));
         let margin =
             refresh_before.min(lifetime / REFRESH_SHARE).mul_f64(1.0 + REFRESH_JITTER * jitter.clamp(0.0, 1.0));
         let refresh_after = valid_for.min(lifetime.saturating_sub(margin));
         Self {
             authorization: issued.authorization,
             generation,
-            shared_as: issued.shared_as,
+            fleet_generation: issued.fleet_generation,
             sent_at: issued.sent_at,
             // Both are at most 24 hours, so no sum overflows.
             fresh_until: issued.sent_at + refresh_after,
@@ -108,8 +108,8 @@ impl Token {
     }
 
     /// Returns the generation of the token in the store of the fleet, or zero.
-    pub(crate) fn shared_as(&self) -> u64 {
-        self.shared_as
+    pub(crate) fn fleet_generation(&self) -> u64 {
+        self.fleet_generation
     }
 
     /// Returns whether the caller should tell the cache when a request with this token succeeds.

@@ -198,7 +198,7 @@ impl Replicas {
         (replicas, script)
     }
 
-    fn judge(&self, seen: &Seen) -> Response<Body> {
+    fn respond(&self, seen: &Seen) -> Response<Body> {
         let number: usize = seen.token().unwrap().strip_prefix("token-").unwrap().parse().unwrap();
         let age = self.issued.lock().unwrap()[number - 1].elapsed();
         let good =
@@ -211,7 +211,7 @@ impl Replicas {
 async fn a_new_token_that_is_not_known_everywhere_yet_costs_no_caller_a_401() {
     for delay in [1, 2, 5, 10, 45] {
         let (replicas, script) = Replicas::new(Duration::from_secs(delay));
-        let service = layer(&script).layer(Recorder::new(move |seen| replicas.judge(seen)));
+        let service = layer(&script).layer(Recorder::new(move |seen| replicas.respond(seen)));
         let begun = Instant::now();
         let mut warm = 0;
         while begun.elapsed() < Duration::from_secs(2 * 3_600) {
@@ -244,7 +244,7 @@ async fn after_a_refresh(recorder: &Recorder, script: &Script) -> turris_auth::T
 async fn a_request_goes_on_with_the_older_token_and_with_a_third_if_both_are_revoked() {
     let (replicas, script) = Replicas::new(Duration::ZERO);
     let revoked = Arc::clone(&replicas.revoked);
-    let recorder = Recorder::new(move |seen| replicas.judge(seen));
+    let recorder = Recorder::new(move |seen| replicas.respond(seen));
     let service = after_a_refresh(&recorder, &script).await;
     revoked.store(2, Ordering::SeqCst);
     let before = recorder.seen().len();
@@ -258,7 +258,7 @@ async fn a_request_goes_on_with_the_older_token_and_with_a_third_if_both_are_rev
 async fn after_its_first_minute_a_refused_token_is_replaced_as_ever() {
     let (replicas, script) = Replicas::new(Duration::ZERO);
     let revoked = Arc::clone(&replicas.revoked);
-    let recorder = Recorder::new(move |seen| replicas.judge(seen));
+    let recorder = Recorder::new(move |seen| replicas.respond(seen));
     let service = after_a_refresh(&recorder, &script).await;
     sleep(Duration::from_secs(61)).await;
     revoked.store(2, Ordering::SeqCst);

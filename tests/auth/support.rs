@@ -204,13 +204,13 @@ impl Seen {
     }
 }
 
-type Judge<R> = dyn Fn(&Seen) -> Response<R> + Send + Sync;
+type Respond<R> = dyn Fn(&Seen) -> Response<R> + Send + Sync;
 
 /// A service that records every request, answers as configured, and holds its caller to Tower's
 /// contract. A service may be called only after it was itself polled ready, and only once. Its
 /// clones are not ready.
 pub struct Recorder<R = Body> {
-    answer: Arc<Judge<R>>,
+    answer: Arc<Respond<R>>,
     seen: Arc<Mutex<Vec<Seen>>>,
     /// The number of clones that are ready and have not been called.
     held: Arc<AtomicUsize>,

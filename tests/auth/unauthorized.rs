@@ -70,19 +70,19 @@ async fn the_second_attempt_is_the_first_one_but_for_the_token() {
 
 /// The user's closure may count or log.
 #[tokio::test(start_paused = true)]
-async fn each_response_is_judged_once() {
-    let judged = Arc::new(AtomicUsize::new(0));
+async fn each_response_is_classified_once() {
+    let classified = Arc::new(AtomicUsize::new(0));
     let layer = {
-        let (script, judged) = (Script::issuing(Duration::ZERO), Arc::clone(&judged));
+        let (script, classified) = (Script::issuing(Duration::ZERO), Arc::clone(&classified));
         builder().token_service(script).classify_responses(move |status, headers| {
-            judged.fetch_add(1, Ordering::Relaxed);
+            classified.fetch_add(1, Ordering::Relaxed);
             ResponseClass::of(status, headers)
         })
     };
     let service = layer.build().unwrap().layer(refusing_the_first());
     for responses in [2, 3, 4] {
         assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 200);
-        assert_eq!(judged.load(Ordering::Relaxed), responses);
+        assert_eq!(classified.load(Ordering::Relaxed), responses);
     }
 }
 

@@ -4,8 +4,8 @@
 mod config;
 mod contract;
 mod delay;
-mod line;
 mod pacing;
+mod queue;
 mod retry;
 mod simulation;
 mod stacked;

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use scenarios::{Client, Outcome, Scenario};
-use servers::{Counting, Quota, Saying, Server};
+use servers::{Counting, RateLimit, Saying, Server};
 use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceExt, util::BoxCloneSyncService};
 use turris_auth::backoff::TurrisBackoffLayer;
@@ -75,7 +75,7 @@ async fn a_limit_that_is_lowered_is_followed() {
     assert_makespan(Scenario::LowerLimit, &outcome, 1.10);
 }
 
-const A_MINUTE: Quota = Quota::new(60, 60);
+const A_MINUTE: RateLimit = RateLimit::new(60, 60);
 
 fn post() -> Request<servers::Body> {
     Request::post("https://public.api.live.turrisfi.com/v1/agents").body(Full::from("{}")).unwrap()

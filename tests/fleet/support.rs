@@ -19,8 +19,8 @@ use tower::{BoxError, Layer, ServiceExt};
 use turris_auth::{
     Credentials, SharedState, TokenHandle, TokenService, TurrisAuth, TurrisAuthLayer,
     fleet::{
-        AcquireAsk, Acquired, Answer, ExchangeAsk, Exchanged, FailAsk, Gate, InvalidateAsk, JudgeAsk, MemoryStore,
-        PublishAsk, RenewAsk, Renewed, SharedStateBuilder, SharedStore, Slot, StoreFuture,
+        AcquireAsk, Acquired, Answer, ExchangeAsk, Exchanged, FailAsk, Gate, InvalidateAsk, MemoryStore, PublishAsk,
+        RenewAsk, Renewed, ReportRetryAsk, SharedStateBuilder, SharedStore, Slot, StoreFuture,
     },
 };
 use turris_emulator::{Emulator, EmulatorService};
@@ -41,7 +41,7 @@ pub struct Network {
     exchanges: Arc<AtomicU64>,
     invalidation_delay: Arc<Mutex<Duration>>,
     pause: Arc<Mutex<Duration>>,
-    judged: Arc<Mutex<Vec<u64>>>,
+    retry_reports: Arc<Mutex<Vec<u64>>>,
     published: Arc<Mutex<Vec<u64>>>,
 }
 
@@ -57,7 +57,7 @@ impl Network {
             exchanges: Arc::default(),
             invalidation_delay: Arc::default(),
             pause: Arc::default(),
-            judged: Arc::default(),
+            retry_reports: Arc::default(),
             published: Arc::default(),
         }
     }
@@ -102,9 +102,9 @@ impl Network {
         *self.pause.lock().unwrap() = pause;
     }
 
-    /// Returns the generations for which the process has reported whether they cured a 401.
-    pub fn judged(&self) -> Vec<u64> {
-        self.judged.lock().unwrap().clone()
+    /// Returns the generations for which the process has reported whether they ended a 401.
+    pub fn retry_reports(&self) -> Vec<u64> {
+        self.retry_reports.lock().unwrap().clone()
     }
 
     /// Returns the generations of the tokens that the process has published.
@@ -157,9 +157,9 @@ impl SharedStore for Network {
     fn fail<'a>(&'a self, slot: &'a Slot, ask: &'a FailAsk) -> StoreFuture<'a, Duration> {
         self.carry(self.store.fail(slot, ask))
     }
-    fn judge<'a>(&'a self, slot: &'a Slot, ask: &'a JudgeAsk) -> StoreFuture<'a, Duration> {
-        self.judged.lock().unwrap().push(ask.generation);
-        self.carry(self.store.judge(slot, ask))
+    fn report_retry<'a>(&'a self, slot: &'a Slot, ask: &'a ReportRetryAsk) -> StoreFuture<'a, Duration> {
+        self.retry_reports.lock().unwrap().push(ask.generation);
+        self.carry(self.store.report_retry(slot, ask))
     }
     fn invalidate<'a>(&'a self, slot: &'a Slot, ask: &'a InvalidateAsk) -> StoreFuture<'a, ()> {
         let delay = *self.invalidation_delay.lock().unwrap();

@@ -236,7 +236,7 @@ async fn a_planted_record_is_passed_over() {
     let lifetime = Duration::from_secs(3600);
     let planted = Record { generation: 5, sealed: vec![7; 500], lifetime, remaining: lifetime, forced: false };
     // A first request, with a used-up allowance, gives the process the name of its slot.
-    process.network.answer_always(Some(Answer::NoQuota(Duration::from_millis(1))));
+    process.network.answer_always(Some(Answer::AllowanceUsedUp(Duration::from_millis(1))));
     assert!(process.get("/v1/agencies").await.is_err());
     process.network.answer_always(None);
     advance(Duration::from_secs(2)).await;
@@ -355,7 +355,7 @@ async fn fetches_that_were_given_up_keep_their_places_while_they_may_still_arriv
     let mut ask = AcquireAsk::new(1);
     ask.limit = 1;
     let answer = store.acquire(&process.network.slot(), &ask).await.unwrap().answer;
-    let Answer::NoQuota(wait) = answer else { panic!("{answer:?}") };
+    let Answer::AllowanceUsedUp(wait) = answer else { panic!("{answer:?}") };
     assert!(wait > Duration::from_secs(20), "{wait:?}");
     // The store has forgotten the fetches. The process reports how long they may still take to
     // arrive.
@@ -363,11 +363,11 @@ async fn fetches_that_were_given_up_keep_their_places_while_they_may_still_arriv
     process.get("/v1/agencies").await.unwrap_err();
     advance(Duration::from_secs(70)).await;
     let answer = store.acquire(&process.network.slot(), &ask).await.unwrap().answer;
-    assert!(matches!(answer, Answer::NoQuota(_)), "{answer:?}");
+    assert!(matches!(answer, Answer::AllowanceUsedUp(_)), "{answer:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_verdict_is_about_the_token_of_the_retry_and_not_about_a_newer_one() {
+async fn a_report_is_about_the_token_of_the_retry_and_not_about_a_newer_one() {
     let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
     let (one, other) = (Process::start(&turris, &store), Process::start(&turris, &store));
     one.works().await;
@@ -392,11 +392,11 @@ async fn a_verdict_is_about_the_token_of_the_retry_and_not_about_a_newer_one() {
     assert_eq!(one.get("/v1/other").await.unwrap(), StatusCode::NOT_FOUND);
     assert_eq!(turris.counters().token_requests, 3);
     sleep(Duration::from_secs(1)).await;
-    let before = one.network.judged();
-    assert_eq!(before.len(), 1, "the retry of the other path has cured its 401");
+    let before = one.network.retry_reports();
+    assert_eq!(before.len(), 1, "the retry of the other path has ended its 401");
     assert_eq!(sick.await.unwrap(), StatusCode::UNAUTHORIZED);
     sleep(Duration::from_secs(1)).await;
-    assert_eq!(one.network.judged(), before, "a newer token is judged by the retry of an older one");
+    assert_eq!(one.network.retry_reports(), before, "the retry of an older token is reported for a newer one");
 }
 
 #[tokio::test(start_paused = true)]
@@ -440,10 +440,10 @@ async fn a_store_with_one_unreadable_record_after_another_is_left_alone() {
 async fn a_store_that_denies_every_fetch_is_believed_for_five_minutes() {
     let endless = Duration::from_secs(1_000_000);
     let denials = [
-        Answer::NoQuota(endless),
+        Answer::AllowanceUsedUp(endless),
         Answer::CoolingDown(endless, Failure::default()),
         Answer::Paused(endless),
-        Answer::NoQuota(Duration::ZERO),
+        Answer::AllowanceUsedUp(Duration::ZERO),
     ];
     for denial in denials {
         let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
@@ -568,7 +568,7 @@ async fn a_process_that_is_paused_while_the_store_answers_takes_no_token_for_you
 async fn two_denials_that_are_far_apart_are_no_endless_denial() {
     let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
     let process = Process::start(&turris, &store);
-    process.network.answer_always(Some(Answer::NoQuota(Duration::from_secs(1))));
+    process.network.answer_always(Some(Answer::AllowanceUsedUp(Duration::from_secs(1))));
     for _ in 0..3 {
         let error = process.get("/v1/agencies").await.unwrap_err();
         assert_eq!(TokenError::find_in(&*error).unwrap().kind(), TokenErrorKind::RateLimited);

@@ -253,7 +253,7 @@ impl Watch {
         self.books().tokens.push(token.to_owned());
     }
 
-    /// Records that the body of a request has arrived complete, by the server's judgement.
+    /// Records that the body of a request has arrived complete, as the server saw it.
     pub fn body_arrived(&self, headers: &HeaderMap, body: &[u8]) {
         let mut books = self.books();
         let call = call_of(headers);

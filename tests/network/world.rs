@@ -38,7 +38,7 @@ pub fn run(seed: u64) -> Run {
     runtime.block_on(async {
         let mut world = World::new(seed);
         world.run().await;
-        world.judge()
+        world.finish()
     })
 }
 
@@ -212,7 +212,7 @@ impl World {
         (0..self.processes.len()).for_each(|process| self.adopt(process));
     }
 
-    fn judge(self) -> Run {
+    fn finish(self) -> Run {
         let retries = self.plan.processes.iter().map(|process| process.max_retries).max().unwrap_or_default();
         self.watch.finish(self.plan.honest, self.plan.forgets, retries as usize)
     }

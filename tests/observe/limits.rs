@@ -156,5 +156,5 @@ async fn a_body_that_is_or_grows_too_long_is_told_once_at_debug() {
     assert_eq!(told(&capture), [""; 0]);
     send(Full::from("123456789")).await;
     assert_eq!(told(&capture), [TOO_LONG]);
-    assert_eq!(capture.event(&TOO_LONG["DEBUG ".len()..]).fields.listed(), ["bound=8"]);
+    assert_eq!(capture.event(&TOO_LONG["DEBUG ".len()..]).fields.listed(), ["limit=8"]);
 }

@@ -106,14 +106,14 @@ async fn a_401_is_counted_by_what_was_done_about_it() {
             .collect()
     };
 
-    let cured = layer(&Script::issuing(Duration::ZERO)).layer(Api::accepting(|token| token != "token-1"));
-    carried(&cured).await.unwrap();
+    let effective = layer(&Script::issuing(Duration::ZERO)).layer(Api::accepting(|token| token != "token-1"));
+    carried(&effective).await.unwrap();
     assert_eq!(only(&snapshotter), ["token_replaced"]);
 
-    let in_vain = layer(&Script::issuing(Duration::ZERO)).layer(Api::accepting(|_| false));
-    carried(&in_vain).await.unwrap_err();
-    assert_eq!(only(&snapshotter), ["in_vain", "token_replaced"]);
-    carried(&in_vain).await.unwrap_err();
+    let ineffective = layer(&Script::issuing(Duration::ZERO)).layer(Api::accepting(|_| false));
+    carried(&ineffective).await.unwrap_err();
+    assert_eq!(only(&snapshotter), ["ineffective", "token_replaced"]);
+    carried(&ineffective).await.unwrap_err();
     assert_eq!(only(&snapshotter), ["paused"]);
 
     let one = builder()

@@ -14,8 +14,8 @@ use tracing::{Instrument, Level};
 use turris_auth::{
     Credentials, CredentialsFuture, CredentialsProvider, Environment, SharedState, TurrisAuthLayer,
     fleet::{
-        AcquireAsk, Acquired, ExchangeAsk, Exchanged, FailAsk, Gate, InvalidateAsk, JudgeAsk, MemoryStore, PublishAsk,
-        RenewAsk, Renewed, SharedStore, Slot, StoreFuture,
+        AcquireAsk, Acquired, ExchangeAsk, Exchanged, FailAsk, Gate, InvalidateAsk, MemoryStore, PublishAsk, RenewAsk,
+        Renewed, ReportRetryAsk, SharedStore, Slot, StoreFuture,
     },
 };
 
@@ -193,7 +193,7 @@ impl SharedStore for Gone {
     fn fail<'a>(&'a self, _: &'a Slot, _: &'a FailAsk) -> StoreFuture<'a, Duration> {
         gone()
     }
-    fn judge<'a>(&'a self, _: &'a Slot, _: &'a JudgeAsk) -> StoreFuture<'a, Duration> {
+    fn report_retry<'a>(&'a self, _: &'a Slot, _: &'a ReportRetryAsk) -> StoreFuture<'a, Duration> {
         gone()
     }
     fn invalidate<'a>(&'a self, _: &'a Slot, _: &'a InvalidateAsk) -> StoreFuture<'a, ()> {

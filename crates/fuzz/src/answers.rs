@@ -13,7 +13,7 @@ use turris_auth::fuzz_bridge;
 /// Checks the body of a successful response of the token endpoint.
 pub fn token_answer(body: &[u8]) {
     let document: Option<Value> = serde_json::from_slice(body).ok();
-    let fuzz_bridge::Token { text: token, lifetime, request_id, shown } = match fuzz_bridge::token_answer(body) {
+    let fuzz_bridge::Token { text: token, lifetime, request_id, shown } = match fuzz_bridge::token_response(body) {
         Ok(answer) => answer,
         Err(problem) => {
             assert_eq!(document.is_none(), problem.starts_with("is not JSON"), "{problem}");
@@ -95,10 +95,10 @@ pub fn jwt_lifetime(data: &[u8]) {
 pub fn error_object(data: &[u8]) {
     const HIDDEN: &str = "[secret]";
     let (secret, body) = super::split_at_first(data, b'\n').unwrap_or((b"", data));
-    let plain = fuzz_bridge::error_answer(body, None);
+    let plain = fuzz_bridge::error_response(body, None);
     assert_is_bounded(&plain);
     let Ok(secret) = str::from_utf8(secret) else { return };
-    let answer = fuzz_bridge::error_answer(body, Some(secret));
+    let answer = fuzz_bridge::error_response(body, Some(secret));
     assert_is_bounded(&answer);
     if secret.is_empty() {
         assert_eq!(answer, plain);

@@ -9,8 +9,8 @@ use tower::{BoxError, Layer, ServiceExt, service_fn};
 use turris_auth::{
     Credentials, Environment, SharedState, TurrisAuthLayer,
     fleet::{
-        AcquireAsk, Answer, ExchangeAsk, FailAsk, Gate, InvalidateAsk, JudgeAsk, LARGEST_RECORD, PublishAsk, Record,
-        RedisStore, RenewAsk, RunScript, Script, ScriptReply, SharedStore, Slot, StoreFuture,
+        AcquireAsk, Answer, ExchangeAsk, FailAsk, Gate, InvalidateAsk, LARGEST_RECORD, PublishAsk, Record, RedisStore,
+        RenewAsk, ReportRetryAsk, RunScript, Script, ScriptReply, SharedStore, Slot, StoreFuture,
     },
 };
 
@@ -51,7 +51,7 @@ async fn calls(store: RedisStore) {
     let _ = store.renew(&slot, &RenewAsk::of(&ask, 1)).await;
     let _ = store.publish(&slot, &PublishAsk::of(&ask, record)).await;
     let _ = store.fail(&slot, &FailAsk::of(&ask, 1)).await;
-    let _ = store.judge(&slot, &JudgeAsk::new(1, true)).await;
+    let _ = store.report_retry(&slot, &ReportRetryAsk::new(1, true)).await;
     let _ = store.invalidate(&slot, &InvalidateAsk::new(1)).await;
     let _ = store.exchange(&gate, &ExchangeAsk::new(1, 1)).await;
 }
@@ -69,7 +69,8 @@ async fn whole_layer(store: RedisStore) {
     });
     let service = layer.unwrap().layer(api);
     let request = Request::get(Environment::Sandbox.url("/v1/agencies").unwrap()).body(Full::default()).unwrap();
-    // A store may deny a fetch for a while. It may not hold a request up for longer than a fetch may take.
+    // A store may deny a fetch for a while. It may not hold a request up for longer than a fetch
+    // may take.
     let answered = tokio::time::timeout(Duration::from_secs(31), service.oneshot(request)).await;
     let _ = answered.expect("it ends within `token_timeout`");
 }

@@ -7,8 +7,8 @@
 //! reports a lost wake-up, a waiter without an outcome and an endless task as a deadlock.
 
 mod callers;
+mod completions;
 mod invalidations;
-mod landings;
 mod time;
 
-pub use self::{callers::*, invalidations::*, landings::*, time::*};
+pub use self::{callers::*, completions::*, invalidations::*, time::*};

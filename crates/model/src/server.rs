@@ -18,8 +18,8 @@ use crate::{
     history::{History, Strike},
     runtime::block_on,
     token::{
-        Acquire, AfterRefusal, Answer as Response, FetchPermit, Instant, IssuedToken, SourceFuture, Token, TokenCache,
-        TokenSettings, TokenSource,
+        Acquire, AfterRefusal, Instant, IssuedToken, ResponseHead as Response, SourceFuture, Token, TokenCache,
+        TokenRequestPermit, TokenSettings, TokenSource,
     },
 };
 
@@ -166,7 +166,7 @@ impl TokenSource for Server {
         Box::pin(async { Ok(None) })
     }
 
-    fn send(&mut self, permit: FetchPermit) -> SourceFuture<'_, Result<Response, TokenError>> {
+    fn send(&mut self, permit: TokenRequestPermit) -> SourceFuture<'_, Result<Response, TokenError>> {
         Box::pin(async move {
             let sent_at = permit.sent_at();
             let server = &*self.inner;
@@ -187,7 +187,7 @@ impl TokenSource for Server {
                 lifetime: LIFETIME,
                 sent_at,
                 request_id: None,
-                shared_as: 0,
+                fleet_generation: 0,
                 adopted: false,
             };
             Ok(Response { limits: StatedLimits::default(), token: Box::pin(async { Ok(token) }) })

@@ -18,7 +18,7 @@ use turris_auth::{BoxError, Environment};
 
 use crate::{
     client::{Body, Stack},
-    judgement::{self, Kind, MARK},
+    outcome::{self, Kind, MARK},
     stage::Stage,
     tally::Tally,
 };
@@ -145,11 +145,11 @@ impl Caller {
             None => (Kind::TooLate, Duration::ZERO, call.describe()),
             Some(Err(error)) => {
                 let wait = turris_auth::TokenError::find_in(&*error).and_then(turris_auth::TokenError::retry_after);
-                (judgement::of_error(&error), wait.unwrap_or_default(), error.to_string())
+                (outcome::of_error(&error), wait.unwrap_or_default(), error.to_string())
             }
             Some(Ok(response)) => {
                 let details = format!("{} {:?}", response.status(), response.headers());
-                (self.judge(&call, response, true).await, Duration::ZERO, details)
+                (self.classify(&call, response, true).await, Duration::ZERO, details)
             }
         };
         (kind, wait, format!("{} after {:.1?}: {details}", kind.name(), started.elapsed()))
@@ -172,7 +172,7 @@ impl Caller {
             None if gives_up => Kind::Dropped,
             None => Kind::TooLate,
             Some(Err(error)) => {
-                let kind = judgement::of_error(&error);
+                let kind = outcome::of_error(&error);
                 if !kind.is_expected() {
                     tally.add(kind, || format!("{error:?}"));
                 }
@@ -180,7 +180,7 @@ impl Caller {
             }
             Some(Ok(response)) => {
                 let reads = self.random.u32(..10) != 0;
-                self.judge(call, response, reads).await
+                self.classify(call, response, reads).await
             }
         }
     }
@@ -194,9 +194,9 @@ impl Caller {
         timeout(patience, self.stack.clone().oneshot(request)).await.ok()
     }
 
-    async fn judge(&mut self, call: &Call, response: Response<Incoming>, reads: bool) -> Kind {
+    async fn classify(&mut self, call: &Call, response: Response<Incoming>, reads: bool) -> Kind {
         let (head, body) = response.into_parts();
-        let decided = judgement::of_status(head.status, &head.headers, call.asks_for_403());
+        let decided = outcome::of_status(head.status, &head.headers, call.asks_for_403());
         if !reads {
             if self.random.bool() {
                 sleep(Duration::from_millis(self.random.u64(..4_000))).await;

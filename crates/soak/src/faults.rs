@@ -11,7 +11,7 @@ use turris_emulator::{Endpoint, Fault};
 
 use crate::{
     client::ApiClient,
-    judgement::MARK,
+    outcome::MARK,
     server::{self, CLIENT_ID, Seen, Server},
 };
 

@@ -15,7 +15,7 @@ use crate::{
     caller::Caller,
     client::{ApiClient, Stack},
     faults::{Chosen, Faults},
-    judgement::Kind,
+    outcome::Kind,
     server::{Seen, Server},
     tally::Tally,
 };

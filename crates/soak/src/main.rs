@@ -18,11 +18,11 @@ mod allowance;
 mod caller;
 mod client;
 mod faults;
-mod judgement;
 mod lane;
 mod latency;
 mod leftovers;
 mod options;
+mod outcome;
 mod report;
 mod server;
 mod stage;
@@ -39,7 +39,7 @@ use crate::{lane::Lane, leftovers::Leftovers, options::Options, report::Report};
 #[global_allocator]
 static HEAP: Cap<System> = Cap::new(System, usize::MAX);
 
-/// The smallest number of rounds for a judgement of the heap. A round with a slow recovery can take
+/// The smallest number of rounds for a check of the heap. A round with a slow recovery can take
 /// much longer than planned.
 const FEWEST_ROUNDS: usize = 4;
 

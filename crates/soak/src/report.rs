@@ -1,13 +1,13 @@
-//! The printed report and the verdict.
+//! The printed report and the result of the check.
 
 use std::time::Duration;
 
 use crate::{
     caller::LONGEST_WAIT,
     faults::Chosen,
-    judgement::Kind,
     lane::{CALLERS, Lane},
     leftovers::{self, Leftovers},
+    outcome::Kind,
     tally::Tally,
 };
 
@@ -101,8 +101,8 @@ impl Report {
         println!("\n{} requests of {} callers in {:.0} s:", total.total(), 2 * CALLERS, took.as_secs_f64());
         for kind in Kind::ALL.iter().filter(|kind| kind.is_expected() || total.count(**kind) > 0) {
             let share = 100.0 * total.count(*kind) as f64 / total.total().max(1) as f64;
-            let verdict = if kind.is_expected() { "expected" } else { "NOT EXPECTED" };
-            println!("  {:<30} {:>9}  {share:>5.1} %  {verdict}: {}", kind.name(), total.count(*kind), kind.why());
+            let expectation = if kind.is_expected() { "expected" } else { "NOT EXPECTED" };
+            println!("  {:<30} {:>9}  {share:>5.1} %  {expectation}: {}", kind.name(), total.count(*kind), kind.why());
         }
         self.problems.extend(total.samples().iter().cloned());
         println!(
@@ -128,7 +128,7 @@ impl Report {
             );
         }
         println!("What went wrong, how often: {}.", listed(lanes));
-        self.judge_heap();
+        self.check_heap();
         self.problems
     }
 
@@ -137,11 +137,11 @@ impl Report {
     /// Buffers, tables and logs reach their final size in the first third, which is left out. The
     /// rest is split in two halves, and their medians are compared, so that one unusual round
     /// decides nothing.
-    fn judge_heap(&mut self) {
+    fn check_heap(&mut self) {
         let settled = self.heap.get(self.heap.len().div_ceil(3)..).unwrap_or_default();
         let (early, late) = settled.split_at(settled.len() / 2);
         let (Some(early), Some(late)) = (median(early), median(late)) else {
-            self.problems.push("too few rounds to judge the heap by: a longer run is needed".to_owned());
+            self.problems.push("too few rounds to check the heap: a longer run is needed".to_owned());
             return;
         };
         let kib = |bytes: usize| bytes as f64 / 1024.0;

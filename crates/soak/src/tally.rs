@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{judgement::Kind, latency::Latency};
+use crate::{latency::Latency, outcome::Kind};
 
 /// The number of samples of unexpected outcomes. A few show as much as all.
 const SAMPLES: usize = 5;

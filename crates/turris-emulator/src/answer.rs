@@ -10,7 +10,7 @@ use http::{
 use serde_json::{Value, json};
 
 use crate::wire;
-use crate::{clock::epoch_seconds_up, limits::Allowance, state::State, tokens::random_uuid};
+use crate::{clock::epoch_seconds_up, limits::LimitCheck, state::State, tokens::random_uuid};
 
 pub(crate) type Answer = Response<Bytes>;
 
@@ -67,12 +67,12 @@ fn error_type(status: StatusCode) -> &'static str {
 }
 
 /// Adds the rate-limit headers, if the settings require them for this response.
-pub(crate) fn add_rate_limit_headers(answer: &mut Answer, allowance: &Allowance, state: &State) {
-    if state.rate_limit_headers.apply_to(allowance) {
+pub(crate) fn add_rate_limit_headers(answer: &mut Answer, limit_check: &LimitCheck, state: &State) {
+    if state.rate_limit_headers.apply_to(limit_check) {
         let now = state.clock.now();
         // Rounded up, so that a client that returns at that second gets a new window.
-        let resets = epoch_seconds_up(now.checked_add(allowance.resets_in).unwrap_or(now));
-        let (limit, remaining) = (u64::from(allowance.limit), u64::from(allowance.remaining));
+        let resets = epoch_seconds_up(now.checked_add(limit_check.resets_in).unwrap_or(now));
+        let (limit, remaining) = (u64::from(limit_check.limit), u64::from(limit_check.remaining));
         wire::rate_limit_headers(answer.headers_mut(), limit, remaining, resets);
     }
 }

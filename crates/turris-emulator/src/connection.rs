@@ -24,7 +24,7 @@ use tower_service::Service;
 use crate::{
     EmulatorError, EmulatorService,
     state::Shared,
-    unread::{self, Answering},
+    unread::{self, ResponseBody},
 };
 
 /// Messages from the service of a connection to the task that drives the connection.
@@ -95,10 +95,10 @@ async fn answer(
     mut service: EmulatorService,
     mut request: Request<Incoming>,
     signals: Arc<Signals>,
-) -> Result<http::Response<Answering>, EmulatorError> {
+) -> Result<http::Response<ResponseBody>, EmulatorError> {
     let upgraded = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
     let (head, body) = request.into_parts();
-    let body = unread::Shared::new(body);
+    let body = unread::RequestBody::new(body);
     let answer = service.call(Request::from_parts(head, body.clone())).await;
     match &answer {
         Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -110,7 +110,7 @@ async fn answer(
         }
         _ => {}
     }
-    answer.map(|answer| answer.map(|answer| Answering::new(answer, body)))
+    answer.map(|answer| answer.map(|answer| ResponseBody::new(answer, body)))
 }
 
 /// Echoes every byte of an upgraded connection until the client closes its side.

@@ -36,12 +36,12 @@ struct Id {
 
 /// The stored responses.
 #[derive(Debug, Default)]
-pub(crate) struct Answers {
+pub(crate) struct StoredResponses {
     kept: HashMap<Id, (Instant, StatusCode, Bytes)>,
     sweep_at: usize,
 }
 
-impl Answers {
+impl StoredResponses {
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.kept.len()

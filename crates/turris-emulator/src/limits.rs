@@ -105,12 +105,12 @@ impl Default for RateLimitHeaders {
 }
 
 impl RateLimitHeaders {
-    pub(crate) fn apply_to(self, allowance: &Allowance) -> bool {
+    pub(crate) fn apply_to(self, limit_check: &LimitCheck) -> bool {
         match self {
             Self::Always => true,
             Self::Near { remaining_percent } => {
-                let left = u64::from(allowance.remaining) * 100;
-                left <= u64::from(allowance.limit) * u64::from(remaining_percent)
+                let left = u64::from(limit_check.remaining) * 100;
+                left <= u64::from(limit_check.limit) * u64::from(remaining_percent)
             }
             Self::Never => false,
         }
@@ -125,7 +125,7 @@ pub(crate) enum Kind {
 
 /// The result of the limit for one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Allowance {
+pub(crate) struct LimitCheck {
     pub(crate) admitted: bool,
     pub(crate) limit: u32,
     pub(crate) remaining: u32,
@@ -154,7 +154,7 @@ impl Windows {
     /// many windows.
     const SWEEP_AT: usize = 1024;
 
-    pub(crate) fn admit(&mut self, kind: Kind, client: &str, limits: &Limits, now: Instant) -> Allowance {
+    pub(crate) fn admit(&mut self, kind: Kind, client: &str, limits: &Limits, now: Instant) -> LimitCheck {
         let age = |window: &Window| now.saturating_duration_since(window.started);
         if self.running.len() >= Self::SWEEP_AT {
             self.running.retain(|_, window| age(window) < limits.window);
@@ -168,7 +168,7 @@ impl Windows {
         if admitted {
             window.admitted += 1;
         }
-        Allowance {
+        LimitCheck {
             admitted,
             limit,
             remaining: limit.saturating_sub(window.admitted),

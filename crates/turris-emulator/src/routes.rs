@@ -16,7 +16,7 @@ use crate::{
     TOKEN_PATH,
     answer::{self, Answer},
     fixtures, idempotency,
-    limits::{Allowance, Kind},
+    limits::{Kind, LimitCheck},
     state::State,
     tokens::random_uuid,
 };
@@ -36,7 +36,7 @@ pub(crate) enum Admission {
 
 pub(crate) struct Admitted {
     client_id: Arc<str>,
-    allowance: Option<Allowance>,
+    limit_check: Option<LimitCheck>,
 }
 
 /// Applies authentication and rate limits to a request.
@@ -60,7 +60,7 @@ pub(crate) fn admit(state: &mut State, request: &Parts) -> Admission {
         Some(_) => {}
     }
     let checked = bearer_token(&request.headers)
-        .and_then(|token| state.tokens.check(token, now).map_err(crate::tokens::Refusal::message));
+        .and_then(|token| state.tokens.check(token, now).map_err(crate::tokens::InvalidToken::message));
     let client_id = match checked {
         Ok(client_id) => client_id,
         Err(message) => return Admission::Answered(answer::error(StatusCode::UNAUTHORIZED, &[message], now)),
@@ -70,13 +70,13 @@ pub(crate) fn admit(state: &mut State, request: &Parts) -> Admission {
         return Admission::Answered(answer::error(StatusCode::FORBIDDEN, &[message], now));
     }
     if matches!(request.method, Method::GET | Method::HEAD) {
-        return Admission::Api(Admitted { client_id, allowance: None });
+        return Admission::Api(Admitted { client_id, limit_check: None });
     }
-    let allowance = state.windows.admit(Kind::Mutating, &client_id, &state.limits, Instant::now());
-    if allowance.admitted {
-        Admission::Api(Admitted { client_id, allowance: Some(allowance) })
+    let limit_check = state.windows.admit(Kind::Mutating, &client_id, &state.limits, Instant::now());
+    if limit_check.admitted {
+        Admission::Api(Admitted { client_id, limit_check: Some(limit_check) })
     } else {
-        Admission::Answered(rate_limited(state, &allowance))
+        Admission::Answered(rate_limited(state, &limit_check))
     }
 }
 
@@ -90,9 +90,9 @@ pub(crate) fn token(state: &mut State, headers: &HeaderMap, body: &[u8]) -> Answ
         Ok(request) => request,
         Err(refusal) => return answer::error(StatusCode::UNPROCESSABLE_ENTITY, &refusal.messages, now),
     };
-    let allowance = state.windows.admit(Kind::Token, &client_id, &state.limits, Instant::now());
-    if !allowance.admitted {
-        return rate_limited(state, &allowance);
+    let limit_check = state.windows.admit(Kind::Token, &client_id, &state.limits, Instant::now());
+    if !limit_check.admitted {
+        return rate_limited(state, &limit_check);
     }
     let mut answer = if state.clients.accept(&client_id, &client_secret) {
         let issued = state.tokens.issue(&client_id, now);
@@ -103,15 +103,15 @@ pub(crate) fn token(state: &mut State, headers: &HeaderMap, body: &[u8]) -> Answ
     } else {
         answer::error(StatusCode::UNAUTHORIZED, &["invalid client credentials"], now)
     };
-    answer::add_rate_limit_headers(&mut answer, &allowance, state);
+    answer::add_rate_limit_headers(&mut answer, &limit_check, state);
     answer
 }
 
 /// Returns the response to an admitted request.
 pub(crate) fn api(state: &mut State, request: &Parts, admitted: &Admitted, body: Bytes) -> Answer {
     let mut answer = process(state, request, &admitted.client_id, body);
-    if let Some(allowance) = &admitted.allowance {
-        answer::add_rate_limit_headers(&mut answer, allowance, state);
+    if let Some(limit_check) = &admitted.limit_check {
+        answer::add_rate_limit_headers(&mut answer, limit_check, state);
     }
     answer
 }
@@ -183,10 +183,10 @@ fn upgrade(request: &Parts) -> Option<Answer> {
     Some(answer)
 }
 
-fn rate_limited(state: &State, allowance: &Allowance) -> Answer {
+fn rate_limited(state: &State, limit_check: &LimitCheck) -> Answer {
     let message = "rate limit exceeded";
     let mut answer = answer::error(StatusCode::TOO_MANY_REQUESTS, &[message], state.clock.now());
-    answer::add_rate_limit_headers(&mut answer, allowance, state);
+    answer::add_rate_limit_headers(&mut answer, limit_check, state);
     answer
 }
 

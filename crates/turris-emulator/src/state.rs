@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     Counters, Limits, RateLimitHeaders, clients::Clients, clock::Clock, counters::Recorder, faults::Faults,
-    idempotency::Answers, limits::Windows, tokens::Tokens,
+    idempotency::StoredResponses, limits::Windows, tokens::Tokens,
 };
 
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct State {
     pub(crate) limits: Limits,
     pub(crate) rate_limit_headers: RateLimitHeaders,
     pub(crate) windows: Windows,
-    pub(crate) answers: Answers,
+    pub(crate) answers: StoredResponses,
     pub(crate) faults: Faults,
     pub(crate) recorder: Recorder,
 }
@@ -34,7 +34,7 @@ impl State {
             limits,
             rate_limit_headers: RateLimitHeaders::default(),
             windows: Windows::default(),
-            answers: Answers::default(),
+            answers: StoredResponses::default(),
             faults: Faults::default(),
             recorder: Recorder::default(),
         }

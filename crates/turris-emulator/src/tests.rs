@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use crate::{
     Limits,
-    idempotency::Answers,
+    idempotency::StoredResponses,
     limits::{Kind, Windows},
-    tokens::{Refusal, Tokens, random_uuid},
+    tokens::{InvalidToken, Tokens, random_uuid},
 };
 
 #[test]
@@ -24,7 +24,7 @@ fn windows_that_are_over_are_swept() {
 
 #[test]
 fn answers_that_are_too_old_are_swept() {
-    let (mut answers, start) = (Answers::default(), Instant::now());
+    let (mut answers, start) = (StoredResponses::default(), Instant::now());
     for number in 0..10_000_u64 {
         let now = start + Duration::from_secs(10 * number);
         answers.keep("client", "/path", random_uuid(), now, (StatusCode::CREATED, bytes::Bytes::new()));
@@ -42,9 +42,9 @@ fn tokens_that_have_expired_are_swept_and_still_told_from_revoked_ones() {
         tokens.issue("client", at(second));
         assert!(tokens.len() <= 1_025, "{}", tokens.len());
     }
-    assert_eq!(tokens.check(&first, at(3_000)), Err(Refusal::Expired));
+    assert_eq!(tokens.check(&first, at(3_000)), Err(InvalidToken::Expired));
     let last = tokens.issue("client", at(3_000)).access_token;
     assert!(tokens.revoke(&last));
-    assert_eq!(tokens.check(&last, at(3_000)), Err(Refusal::Revoked));
-    assert_eq!(tokens.check("a.b.c", at(3_000)), Err(Refusal::Malformed));
+    assert_eq!(tokens.check(&last, at(3_000)), Err(InvalidToken::Revoked));
+    assert_eq!(tokens.check("a.b.c", at(3_000)), Err(InvalidToken::Malformed));
 }

@@ -34,13 +34,13 @@ pub(crate) struct Issued {
 
 /// The reason why a bearer token is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum InvalidToken {
     Malformed,
     Expired,
     Revoked,
 }
 
-impl Refusal {
+impl InvalidToken {
     pub(crate) fn message(self) -> &'static str {
         match self {
             Self::Malformed => "the access token is malformed or was not issued here",
@@ -88,16 +88,16 @@ impl Tokens {
     }
 
     /// Returns the client id to which `token` was issued, if the token is valid at `now`.
-    pub(crate) fn check(&self, token: &str, now: SystemTime) -> Result<Arc<str>, Refusal> {
+    pub(crate) fn check(&self, token: &str, now: SystemTime) -> Result<Arc<str>, InvalidToken> {
         if let Some(live) = self.live.get(token) {
-            return if now < live.expires { Ok(Arc::clone(&live.client_id)) } else { Err(Refusal::Expired) };
+            return if now < live.expires { Ok(Arc::clone(&live.client_id)) } else { Err(InvalidToken::Expired) };
         }
         // The token is not live, so it is not valid. The signature only decides which reason the
         // response states.
         match self.signer.verify(token).and_then(|claims| claims.get("exp")?.as_u64()) {
-            Some(exp) if epoch_seconds(now) < exp => Err(Refusal::Revoked),
-            Some(_) => Err(Refusal::Expired),
-            None => Err(Refusal::Malformed),
+            Some(exp) if epoch_seconds(now) < exp => Err(InvalidToken::Revoked),
+            Some(_) => Err(InvalidToken::Expired),
+            None => Err(InvalidToken::Malformed),
         }
     }
 

@@ -19,9 +19,9 @@ use crate::{EmulatorBody, EmulatorError};
 
 /// The body of a request. Its handler may drop it before its end.
 #[derive(Clone)]
-pub(crate) struct Shared(Arc<Mutex<Incoming>>);
+pub(crate) struct RequestBody(Arc<Mutex<Incoming>>);
 
-impl Shared {
+impl RequestBody {
     pub(crate) fn new(body: Incoming) -> Self {
         Self(Arc::new(Mutex::new(body)))
     }
@@ -32,7 +32,7 @@ impl Shared {
     }
 }
 
-impl Body for Shared {
+impl Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -50,13 +50,13 @@ impl Body for Shared {
 }
 
 /// The body of a response. While it stalls, it reads the rest of the request.
-pub(crate) struct Answering {
+pub(crate) struct ResponseBody {
     body: EmulatorBody,
-    unread: Option<Shared>,
+    unread: Option<RequestBody>,
 }
 
-impl Answering {
-    pub(crate) fn new(body: EmulatorBody, request: Shared) -> Self {
+impl ResponseBody {
+    pub(crate) fn new(body: EmulatorBody, request: RequestBody) -> Self {
         let unread = body.is_stalled().then_some(request);
         Self { body, unread }
     }
@@ -75,7 +75,7 @@ impl Answering {
     }
 }
 
-impl Body for Answering {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = EmulatorError;
 

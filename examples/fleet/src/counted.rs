@@ -10,8 +10,8 @@ use std::{
 
 use tokio::time::Instant;
 use turris_auth::fleet::{
-    AcquireAsk, Acquired, ExchangeAsk, Exchanged, FailAsk, Gate, InvalidateAsk, JudgeAsk, PublishAsk, RenewAsk,
-    Renewed, SharedStore, Slot, StoreFuture,
+    AcquireAsk, Acquired, ExchangeAsk, Exchanged, FailAsk, Gate, InvalidateAsk, PublishAsk, RenewAsk, Renewed,
+    ReportRetryAsk, SharedStore, Slot, StoreFuture,
 };
 
 /// The counts. All clones share them.
@@ -72,8 +72,8 @@ impl<S: SharedStore> SharedStore for Counted<S> {
     fn fail<'a>(&'a self, slot: &'a Slot, ask: &'a FailAsk) -> StoreFuture<'a, Duration> {
         self.calls.count(&self.calls.0.token, self.store.fail(slot, ask))
     }
-    fn judge<'a>(&'a self, slot: &'a Slot, ask: &'a JudgeAsk) -> StoreFuture<'a, Duration> {
-        self.calls.count(&self.calls.0.token, self.store.judge(slot, ask))
+    fn report_retry<'a>(&'a self, slot: &'a Slot, ask: &'a ReportRetryAsk) -> StoreFuture<'a, Duration> {
+        self.calls.count(&self.calls.0.token, self.store.report_retry(slot, ask))
     }
     fn invalidate<'a>(&'a self, slot: &'a Slot, ask: &'a InvalidateAsk) -> StoreFuture<'a, ()> {
         self.calls.count(&self.calls.0.token, self.store.invalidate(slot, ask))

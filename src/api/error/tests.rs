@@ -5,8 +5,8 @@ use crate::api::encode;
 
 const TIMESTAMP: &str = "2025-11-12T20:49:03.293Z";
 
-fn expected(request_id: Option<&str>, error_type: Option<&str>, messages: &[&str]) -> ErrorAnswer {
-    ErrorAnswer {
+fn expected(request_id: Option<&str>, error_type: Option<&str>, messages: &[&str]) -> ErrorResponse {
+    ErrorResponse {
         request_id: request_id.map(Into::into),
         error_type: error_type.map(Into::into),
         messages: messages.iter().map(|&message| message.into()).collect(),
@@ -28,7 +28,7 @@ fn the_object_may_be_whole_or_partial() {
         ("{}", expected(None, None, &[])),
     ];
     for (body, expected) in cases {
-        assert_eq!(ErrorAnswer::decode_without(body.as_bytes(), &[]), expected, "{body}");
+        assert_eq!(ErrorResponse::decode_without(body.as_bytes(), &[]), expected, "{body}");
     }
 }
 
@@ -46,7 +46,7 @@ fn a_field_of_another_type_does_not_spoil_the_others() {
         ),
     ];
     for (body, expected) in cases {
-        assert_eq!(ErrorAnswer::decode_without(body.as_bytes(), &[]), expected, "{body}");
+        assert_eq!(ErrorResponse::decode_without(body.as_bytes(), &[]), expected, "{body}");
     }
 }
 
@@ -64,7 +64,12 @@ fn what_is_not_the_object_says_nothing() {
         unclosed.as_bytes(),
     ];
     for body in bodies {
-        assert_eq!(ErrorAnswer::decode_without(body, &[]), ErrorAnswer::default(), "{}", String::from_utf8_lossy(body));
+        assert_eq!(
+            ErrorResponse::decode_without(body, &[]),
+            ErrorResponse::default(),
+            "{}",
+            String::from_utf8_lossy(body)
+        );
     }
 }
 
@@ -74,24 +79,24 @@ fn ten_thousand_levels_of_nesting_do_not_spoil_the_other_fields() {
     for nested in nested {
         let body =
             format!(r#"{{"requestId": "r", "details": {nested}, "errorType": {nested}, "errorMessage": {nested}}}"#);
-        assert_eq!(ErrorAnswer::decode_without(body.as_bytes(), &[]), expected(Some("r"), None, &[]));
+        assert_eq!(ErrorResponse::decode_without(body.as_bytes(), &[]), expected(Some("r"), None, &[]));
         let body = format!(r#"{{"errorMessage": ["a", {nested}, "b"]}}"#);
-        assert_eq!(ErrorAnswer::decode_without(body.as_bytes(), &[]), expected(None, None, &["a", "b"]));
+        assert_eq!(ErrorResponse::decode_without(body.as_bytes(), &[]), expected(None, None, &["a", "b"]));
     }
 }
 
 #[test]
 fn of_a_field_that_is_there_twice_the_last_one_counts() {
     let body = br#"{"requestId": "a", "errorMessage": ["a"], "requestId": "b", "errorMessage": "b"}"#;
-    assert_eq!(ErrorAnswer::decode_without(body, &[]), expected(Some("b"), None, &["b"]));
+    assert_eq!(ErrorResponse::decode_without(body, &[]), expected(Some("b"), None, &["b"]));
 }
 
 #[test]
 fn texts_are_bounded_and_without_control_characters() {
     let long = "x".repeat(2_000);
     let messages: Vec<_> = (0..100).map(|_| &*long).collect();
-    let answer = ErrorAnswer::decode_without(
-        &encode::error_answer(400, "a\r\nset-cookie: b", "\u{1b}[31mred", &messages, TIMESTAMP),
+    let answer = ErrorResponse::decode_without(
+        &encode::error_response(400, "a\r\nset-cookie: b", "\u{1b}[31mred", &messages, TIMESTAMP),
         &[],
     );
     assert_eq!(answer.request_id.as_deref(), Some("aset-cookie: b"));
@@ -102,28 +107,28 @@ fn texts_are_bounded_and_without_control_characters() {
 
 #[test]
 fn an_answer_that_is_no_error_has_its_request_id() {
-    let body = encode::token_answer("a.b.c", 3600, "dev-1", TIMESTAMP);
-    assert_eq!(ErrorAnswer::decode_without(&body, &[]), expected(Some("dev-1"), None, &[]));
+    let body = encode::token_response("a.b.c", 3600, "dev-1", TIMESTAMP);
+    assert_eq!(ErrorResponse::decode_without(&body, &[]), expected(Some("dev-1"), None, &[]));
 }
 
 #[test]
 fn a_secret_that_the_server_quotes_is_left_out() {
     let cut = format!("{}s3cret", "x".repeat(509));
     let messages = ["clientSecret 's3cret' is too short, s3cret", &cut, "harmless"];
-    let body = encode::error_answer(400, "s3cret", "s3cret_refused", &messages, TIMESTAMP);
-    let answer = ErrorAnswer::decode_without(&body, &["s3cret"]);
+    let body = encode::error_response(400, "s3cret", "s3cret_refused", &messages, TIMESTAMP);
+    let answer = ErrorResponse::decode_without(&body, &["s3cret"]);
     assert_eq!(answer.request_id.as_deref(), Some("[secret]"));
     assert_eq!(answer.error_type.as_deref(), Some("[secret]_refused"));
     assert_eq!(&*answer.messages[0], "clientSecret '[secret]' is too short, [secret]");
     assert!(answer.messages[1].ends_with("x[se"), "{}", answer.messages[1]);
     assert_eq!(&*answer.messages[2], "harmless");
-    assert_eq!(ErrorAnswer::decode_without(&body, &[""]), ErrorAnswer::decode_without(&body, &[]));
+    assert_eq!(ErrorResponse::decode_without(&body, &[""]), ErrorResponse::decode_without(&body, &[]));
 }
 
 #[test]
 fn a_secret_is_left_out_whatever_unprintable_characters_are_in_it() {
     let read = |message: &str, secret: &str| {
-        ErrorAnswer::decode_without(&encode::error_answer(400, "r", "t", &[message], TIMESTAMP), &[secret]).messages
+        ErrorResponse::decode_without(&encode::error_response(400, "r", "t", &[message], TIMESTAMP), &[secret]).messages
     };
     // The secret has line breaks and invisible characters inside.
     assert_eq!(&*read("s3c\r\nret or s3\u{200b}cr\u{202e}et", "s3cret")[0], "[secret] or [secret]");
@@ -136,7 +141,7 @@ fn a_secret_is_left_out_whatever_unprintable_characters_are_in_it() {
 proptest! {
     #[test]
     fn no_body_panics(body in any::<Vec<u8>>()) {
-        ErrorAnswer::decode_without(&body, &[]);
+        ErrorResponse::decode_without(&body, &[]);
     }
 
     #[test]
@@ -147,13 +152,13 @@ proptest! {
         messages in prop::collection::vec("[!-~]([ -~é🦀]{0,100}[!-~])?", 0..8),
     ) {
         let messages: Vec<_> = messages.iter().map(|message| &**message).collect();
-        let body = encode::error_answer(status, &request_id, &error_type, &messages, TIMESTAMP);
-        prop_assert_eq!(ErrorAnswer::decode_without(&body, &[]), expected(Some(&request_id), Some(&error_type), &messages));
+        let body = encode::error_response(status, &request_id, &error_type, &messages, TIMESTAMP);
+        prop_assert_eq!(ErrorResponse::decode_without(&body, &[]), expected(Some(&request_id), Some(&error_type), &messages));
     }
 
     #[test]
     fn whatever_the_texts_are_they_come_out_bounded_and_clean(text in any::<String>()) {
-        let answer = ErrorAnswer::decode_without(&encode::error_answer(500, &text, &text, &[&*text; 12], TIMESTAMP), &[]);
+        let answer = ErrorResponse::decode_without(&encode::error_response(500, &text, &text, &[&*text; 12], TIMESTAMP), &[]);
         prop_assert!(answer.messages.len() <= 8);
         for text in answer.messages.iter().chain(&answer.request_id).chain(&answer.error_type) {
             prop_assert!(!text.is_empty() && text.chars().count() <= 512 && !text.contains(char::is_control));

@@ -6,13 +6,13 @@ use crate::api::encode;
 
 const TIMESTAMP: &str = "2025-11-12T20:49:03.293Z";
 
-fn decode(body: &str) -> TokenAnswer {
-    TokenAnswer::decode(body.as_bytes(), "").unwrap_or_else(|error| panic!("{error} in {body}"))
+fn decode(body: &str) -> TokenResponse {
+    TokenResponse::decode(body.as_bytes(), "").unwrap_or_else(|error| panic!("{error} in {body}"))
 }
 
 /// Returns the faulty field. Asserts that the error does not show `secret`.
 fn fault(body: &str, secret: &str) -> &'static str {
-    let Err(error) = TokenAnswer::decode(body.as_bytes(), "") else { panic!("this is no token answer: {body}") };
+    let Err(error) = TokenResponse::decode(body.as_bytes(), "") else { panic!("this is no token answer: {body}") };
     let shown = format!("{error} {error:?}");
     assert!(shown.starts_with(&format!("`{}` {}", error.field, error.problem)), "{shown}");
     assert!(secret.is_empty() || !shown.contains(secret), "{shown}");
@@ -232,7 +232,7 @@ fn what_is_not_an_object_is_an_error_of_the_body() {
     let truncated = r#"{"data": {"accessToken": "s3cret", "expiresIn": 3600"#;
     assert_eq!(fault(truncated, "s3cret"), "body");
     assert_eq!(fault(r#"{"access_token": "s3cret"} and more"#, "s3cret"), "body");
-    assert!(TokenAnswer::decode(b"{\"access_token\": \"\xff\"}", "").is_err_and(|error| error.field == "body"));
+    assert!(TokenResponse::decode(b"{\"access_token\": \"\xff\"}", "").is_err_and(|error| error.field == "body"));
 }
 
 #[test]
@@ -319,12 +319,12 @@ fn any_json() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn no_body_panics(body in any::<Vec<u8>>()) {
-        let _ = TokenAnswer::decode(&body, "");
+        let _ = TokenResponse::decode(&body, "");
     }
 
     #[test]
     fn no_json_panics_and_every_token_is_fit_for_a_header(body in any_json()) {
-        if let Ok(answer) = TokenAnswer::decode(body.as_bytes(), "") {
+        if let Ok(answer) = TokenResponse::decode(body.as_bytes(), "") {
             prop_assert!(is_b64token(&answer.access_token));
             let header = http::HeaderValue::try_from(format!("Bearer {}", *answer.access_token));
             prop_assert!(header.is_ok());
@@ -337,7 +337,7 @@ proptest! {
         expires_in in any::<u64>(),
         request_id in "[!-~]{1,64}",
     ) {
-        let answer = TokenAnswer::decode(&encode::token_answer(&access_token, expires_in, &request_id, TIMESTAMP), "");
+        let answer = TokenResponse::decode(&encode::token_response(&access_token, expires_in, &request_id, TIMESTAMP), "");
         let answer = answer.map_err(|error| TestCaseError::fail(error.to_string()))?;
         prop_assert_eq!(&**answer.access_token, &*access_token);
         prop_assert_eq!(answer.lifetime, Duration::from_secs(expires_in));

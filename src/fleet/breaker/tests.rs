@@ -8,7 +8,7 @@ fn millis(millis: u64) -> Duration {
 
 /// Fails one call at `now`, without jitter.
 fn fail(breaker: &Breaker, now: Instant) -> Change {
-    breaker.enter(now).expect("the call goes through").failed(now, 0.0)
+    breaker.try_acquire(now).expect("the call goes through").failed(now, 0.0)
 }
 
 #[test]
@@ -16,7 +16,7 @@ fn a_failure_opens_it_and_each_failed_probe_doubles_the_pause_up_to_half_a_minut
     let (breaker, mut now) = (Breaker::default(), Instant::now());
     assert_eq!(fail(&breaker, now), Change::Opened);
     for pause in [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000] {
-        assert!(breaker.enter(now + millis(pause - 1)).is_none());
+        assert!(breaker.try_acquire(now + millis(pause - 1)).is_none());
         now += millis(pause);
         assert_eq!(fail(&breaker, now), Change::None);
     }
@@ -26,50 +26,50 @@ fn a_failure_opens_it_and_each_failed_probe_doubles_the_pause_up_to_half_a_minut
 fn one_probe_goes_through_and_its_success_closes_it() {
     let (breaker, now) = (Breaker::default(), Instant::now());
     fail(&breaker, now);
-    let probe = breaker.enter(now + millis(100)).expect("a probe");
-    assert!(breaker.enter(now + millis(1099)).is_none(), "a second probe");
+    let probe = breaker.try_acquire(now + millis(100)).expect("a probe");
+    assert!(breaker.try_acquire(now + millis(1099)).is_none(), "a second probe");
     assert!(!breaker.is_closed());
     assert_eq!(probe.succeeded(), Change::Closed);
-    let (one, other) = (breaker.enter(now), breaker.enter(now));
+    let (one, other) = (breaker.try_acquire(now), breaker.try_acquire(now));
     assert!(one.is_some() && other.is_some() && breaker.is_closed());
     // The next loss begins with the shortest pause again.
     assert_eq!(fail(&breaker, now), Change::Opened);
-    assert!(breaker.enter(now + millis(100)).is_some());
+    assert!(breaker.try_acquire(now + millis(100)).is_some());
 }
 
 #[test]
 fn a_probe_that_is_dropped_leaves_the_way_to_the_next_one() {
     let (breaker, now) = (Breaker::default(), Instant::now());
     fail(&breaker, now);
-    drop(breaker.enter(now + millis(100)).expect("a probe"));
-    assert!(breaker.enter(Instant::now() + millis(1)).is_some());
+    drop(breaker.try_acquire(now + millis(100)).expect("a probe"));
+    assert!(breaker.try_acquire(Instant::now() + millis(1)).is_some());
 }
 
 #[test]
 fn a_probe_on_a_runtime_that_is_not_driven_leaves_the_way_to_the_next_one() {
     let (breaker, now) = (Breaker::new(millis(250)), Instant::now());
     fail(&breaker, now);
-    let stuck = breaker.enter(now + millis(100)).expect("a probe");
-    assert!(breaker.enter(now + millis(100 + 1249)).is_none(), "a second probe");
-    let next = breaker.enter(now + millis(100 + 1250)).expect("the first probe should have ended");
-    assert!(breaker.enter(now + millis(100 + 1251)).is_none(), "a third probe");
+    let stuck = breaker.try_acquire(now + millis(100)).expect("a probe");
+    assert!(breaker.try_acquire(now + millis(100 + 1249)).is_none(), "a second probe");
+    let next = breaker.try_acquire(now + millis(100 + 1250)).expect("the first probe should have ended");
+    assert!(breaker.try_acquire(now + millis(100 + 1251)).is_none(), "a third probe");
     // The breaker has failed once before, so the pause doubles once. The late end of the first
     // probe changes nothing.
     assert_eq!(next.failed(now + millis(1400), 0.0), Change::None);
     assert_eq!(stuck.failed(now + millis(1500), 0.0), Change::None);
-    assert!(breaker.enter(now + millis(1599)).is_none());
-    assert!(breaker.enter(now + millis(1600)).is_some());
+    assert!(breaker.try_acquire(now + millis(1599)).is_none());
+    assert!(breaker.try_acquire(now + millis(1600)).is_some());
 }
 
 #[test]
 fn calls_that_were_under_way_together_count_once_and_one_that_succeeds_closes_it() {
     let (breaker, now) = (Breaker::default(), Instant::now());
-    let calls: Vec<_> = (0..10).filter_map(|_| breaker.enter(now)).collect();
+    let calls: Vec<_> = (0..10).filter_map(|_| breaker.try_acquire(now)).collect();
     let mut changes: Vec<_> = calls.into_iter().map(|call| call.failed(now, 0.0)).collect();
     assert_eq!((changes.remove(0), changes), (Change::Opened, vec![Change::None; 9]));
-    assert!(breaker.enter(now + millis(99)).is_none());
+    assert!(breaker.try_acquire(now + millis(99)).is_none());
 
-    let late = Pass { breaker: &breaker, probe: false };
+    let late = CallPermit { breaker: &breaker, probe: false };
     assert_eq!(late.succeeded(), Change::Closed);
 }
 
@@ -77,8 +77,8 @@ proptest! {
     #[test]
     fn jitter_shortens_a_pause_by_a_half_at_most(jitter in -1.0..2.0_f64) {
         let (breaker, now) = (Breaker::default(), Instant::now());
-        breaker.enter(now).expect("a call").failed(now, jitter);
-        prop_assert!(breaker.enter(now + millis(49)).is_none());
-        prop_assert!(breaker.enter(now + millis(100)).is_some());
+        breaker.try_acquire(now).expect("a call").failed(now, jitter);
+        prop_assert!(breaker.try_acquire(now + millis(49)).is_none());
+        prop_assert!(breaker.try_acquire(now + millis(100)).is_some());
     }
 }

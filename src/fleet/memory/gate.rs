@@ -42,7 +42,7 @@ const MEMORY: u64 = 5;
 const LONGEST_CLOSED: u64 = 5 * 60 * 1000;
 
 #[derive(Debug, Default)]
-pub(super) struct Gate {
+pub(super) struct GateState {
     epoch: u64,
     hold_until: u64,
     closed_until: u64,
@@ -82,7 +82,7 @@ struct Account {
     arrival: u64,
 }
 
-impl Gate {
+impl GateState {
     pub(super) fn exchange(&mut self, ask: &ExchangeAsk, now: u64) -> Option<Exchanged> {
         self.accounts.retain(|_, account| account.until > now);
         let (number, held) = self.accounts.get(&ask.process).map_or((0, 0), |account| (account.number, account.held));

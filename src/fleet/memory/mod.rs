@@ -14,8 +14,8 @@ use std::{
 use tokio::time::Instant;
 
 use super::store::{
-    AcquireAsk, Acquired, ExchangeAsk, Exchanged, FailAsk, Gate, InvalidateAsk, JudgeAsk, PublishAsk, RenewAsk,
-    Renewed, SharedStore, Slot, StoreFuture,
+    AcquireAsk, Acquired, ExchangeAsk, Exchanged, FailAsk, Gate, InvalidateAsk, PublishAsk, RenewAsk, Renewed,
+    ReportRetryAsk, SharedStore, Slot, StoreFuture,
 };
 
 /// Longest duration that a store counts with: 25 hours, which is longer than any lifetime or
@@ -49,9 +49,9 @@ pub struct MemoryStore {
 
 #[derive(Default)]
 struct Contents {
-    quotas: HashMap<Box<str>, slot::Quota>,
-    slots: HashMap<Slot, slot::Slot>,
-    gates: HashMap<Gate, gate::Gate>,
+    allowances: HashMap<Box<str>, slot::Allowance>,
+    slots: HashMap<Slot, slot::SlotState>,
+    gates: HashMap<Gate, gate::GateState>,
 }
 
 impl MemoryStore {
@@ -78,33 +78,33 @@ impl MemoryStore {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn at_slot<T>(&self, slot: &Slot, step: impl FnOnce(&mut slot::Slot, &mut slot::Quota, u64) -> T) -> T {
+    fn at_slot<T>(&self, slot: &Slot, step: impl FnOnce(&mut slot::SlotState, &mut slot::Allowance, u64) -> T) -> T {
         let now = self.now();
         let contents = &mut *self.lock();
-        let quota = contents.quotas.entry(slot.client().into()).or_default();
-        step(contents.slots.entry(slot.clone()).or_default(), quota, now)
+        let allowance = contents.allowances.entry(slot.client().into()).or_default();
+        step(contents.slots.entry(slot.clone()).or_default(), allowance, now)
     }
 }
 
 impl SharedStore for MemoryStore {
     fn acquire<'a>(&'a self, slot: &'a Slot, ask: &'a AcquireAsk) -> StoreFuture<'a, Acquired> {
-        Box::pin(async move { Ok(self.at_slot(slot, |slot, quota, now| slot.acquire(quota, ask, now))) })
+        Box::pin(async move { Ok(self.at_slot(slot, |slot, allowance, now| slot.acquire(allowance, ask, now))) })
     }
 
     fn renew<'a>(&'a self, slot: &'a Slot, ask: &'a RenewAsk) -> StoreFuture<'a, Renewed> {
-        Box::pin(async move { Ok(self.at_slot(slot, |slot, quota, now| slot.renew(quota, ask, now))) })
+        Box::pin(async move { Ok(self.at_slot(slot, |slot, allowance, now| slot.renew(allowance, ask, now))) })
     }
 
     fn publish<'a>(&'a self, slot: &'a Slot, ask: &'a PublishAsk) -> StoreFuture<'a, bool> {
-        Box::pin(async move { Ok(self.at_slot(slot, |slot, quota, now| slot.publish(quota, ask, now))) })
+        Box::pin(async move { Ok(self.at_slot(slot, |slot, allowance, now| slot.publish(allowance, ask, now))) })
     }
 
     fn fail<'a>(&'a self, slot: &'a Slot, ask: &'a FailAsk) -> StoreFuture<'a, Duration> {
-        Box::pin(async move { Ok(duration(self.at_slot(slot, |slot, quota, now| slot.fail(quota, ask, now)))) })
+        Box::pin(async move { Ok(duration(self.at_slot(slot, |slot, allowance, now| slot.fail(allowance, ask, now)))) })
     }
 
-    fn judge<'a>(&'a self, slot: &'a Slot, ask: &'a JudgeAsk) -> StoreFuture<'a, Duration> {
-        Box::pin(async move { Ok(duration(self.at_slot(slot, |slot, _, now| slot.judge(ask, now)))) })
+    fn report_retry<'a>(&'a self, slot: &'a Slot, ask: &'a ReportRetryAsk) -> StoreFuture<'a, Duration> {
+        Box::pin(async move { Ok(duration(self.at_slot(slot, |slot, _, now| slot.report_retry(ask, now)))) })
     }
 
     fn invalidate<'a>(&'a self, slot: &'a Slot, ask: &'a InvalidateAsk) -> StoreFuture<'a, ()> {

@@ -1,4 +1,4 @@
-//! The token of one client secret and the allowance of fetches, as one state machine.
+//! The token of one client secret and the allowance of token requests, as one state machine.
 //!
 //! Pure: the store's clock comes in as an argument, in milliseconds. The scripts in `redis/*.lua`
 //! are the same machine, and a test compares the two step by step.
@@ -6,24 +6,24 @@
 //! 1. A fence is larger than every fence and generation that the slot or the caller knows, and at
 //!    least the present time. So fences always rise, even if the store has lost its contents.
 //! 2. At most one process holds the lease. After it has ended, the next process that asks gets it.
-//! 3. A fetch occupies its place as long as the server may count it: until one window after it
-//!    ended, or, if it was not answered, after the last moment at which it can arrive.
+//! 3. A token request occupies its place as long as the server may count it: until one window after
+//!    it ended, or, if it was not answered, after the last moment at which it can arrive.
 //! 4. The slot never returns a record that was refused, or that is older than an invalidation.
-//! 5. A record from a forced refresh gets one verdict: `Cured` or `Vain`. `Cured` is final, and
-//!    replaces `Vain`.
+//! 5. A record from a forced refresh becomes `Ineffective` at most once. `Effective` is final, and
+//!    replaces `Ineffective`.
 
 use std::collections::BTreeMap;
 
 use super::super::store::{
-    AcquireAsk, Acquired, Answer, FailAsk, Failure, InvalidateAsk, JudgeAsk, LARGEST_RECORD, PublishAsk, Record,
-    RenewAsk, Renewed, Stated,
+    AcquireAsk, Acquired, Answer, FailAsk, Failure, InvalidateAsk, LARGEST_RECORD, PublishAsk, Record, RenewAsk,
+    Renewed, ReportRetryAsk, Stated,
 };
 use super::{duration, millis};
 
 /// How long a process counts as a member of the fleet after its last ask for a token. That is
 /// longer than the lifetime of a token of the Turris API, one hour.
 const SEEN: u64 = 65 * 60 * 1000;
-/// One place in this many is reserved for fetches that a 401 made necessary.
+/// One place in this many is reserved for token requests that a 401 made necessary.
 const PLACES_PER_RESERVED: u64 = 5;
 /// First cool-down, and first pause of forced refreshes. Each further one is twice as long, up to
 /// [`LONGEST`].
@@ -32,15 +32,15 @@ const LONGEST: u64 = 60 * 1000;
 /// Longest wait that is accepted from a server.
 const LONGEST_ASKED_FOR: u64 = 5 * 60 * 1000;
 /// After so many doublings a cool-down has certainly reached [`LONGEST`].
-const MOST_DOUBLINGS: u64 = 16;
+const MAX_DOUBLINGS: u64 = 16;
 /// After the store has lost its contents, it grants nothing for this part of a window, so that all
 /// processes can report.
 pub(super) const HOLD_SHARE: u64 = 60;
 
-/// The allowance of fetches. All secrets of a client share it.
+/// The allowance of token requests. All secrets of a client share it.
 #[derive(Debug, Default)]
 #[cfg_attr(test, derive(Clone))]
-pub(super) struct Quota {
+pub(super) struct Allowance {
     epoch: u64,
     hold_until: u64,
     /// When each place becomes free.
@@ -52,12 +52,12 @@ pub(super) struct Quota {
     left_until: u64,
 }
 
-/// The fetch that occupies a place: process, fence, number of the fetch under that lease.
+/// The token request that occupies a place: process, fence, number of the request under that lease.
 type Place = (u64, u64, u32);
 
 #[derive(Debug, Default)]
 #[cfg_attr(test, derive(Clone))]
-pub(super) struct Slot {
+pub(super) struct SlotState {
     record: Option<Stored>,
     fence: u64,
     /// Generations up to this one were invalidated.
@@ -66,7 +66,7 @@ pub(super) struct Slot {
     cooling_until: u64,
     failures: u64,
     failure: Failure,
-    vain: u64,
+    ineffective: u64,
     paused_until: u64,
 }
 
@@ -80,14 +80,15 @@ struct Stored {
     lifetime: u64,
     forced: bool,
     refused: bool,
-    verdict: Verdict,
+    effect: Effect,
 }
 
+/// Whether a forced refresh has ended the 401s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Open,
-    Vain,
-    Cured,
+enum Effect {
+    Pending,
+    Ineffective,
+    Effective,
 }
 
 #[derive(Debug)]
@@ -98,23 +99,23 @@ struct Lease {
     until: u64,
 }
 
-impl Quota {
+impl Allowance {
     fn arrive(&mut self, ask: &AcquireAsk, now: u64) {
         if self.epoch == 0 {
             self.epoch = now.max(ask.epoch + 1);
         }
         let window = millis(ask.window);
-        // The first process that remembers starts the hold. A process that reports fetches extends
-        // it: other processes may have fetches to report, too.
+        // The first process that remembers starts the hold. A process that reports token
+        // requests extends it: other processes may have requests to report, too.
         let remembers = ask.epoch != 0 && ask.epoch != self.epoch;
-        if remembers && (self.hold_until == 0 || !ask.fetched.is_empty()) {
+        if remembers && (self.hold_until == 0 || !ask.requests.is_empty()) {
             self.hold_until = self.hold_until.max(now + window / HOLD_SHARE);
         }
         self.processes.insert(ask.process, now);
         self.processes.retain(|_, seen| *seen + SEEN > now);
-        for fetched in &ask.fetched {
-            let free_at = now + millis(fetched.may_arrive_for) + window.saturating_sub(millis(fetched.age));
-            self.places.insert((ask.process, fetched.fence, fetched.fetch), free_at);
+        for request in &ask.requests {
+            let free_at = now + millis(request.may_arrive_for) + window.saturating_sub(millis(request.age));
+            self.places.insert((ask.process, request.fence, request.number), free_at);
         }
         self.places.retain(|_, free_at| *free_at > now);
     }
@@ -146,15 +147,15 @@ impl Quota {
     }
 }
 
-impl Slot {
-    pub(super) fn acquire(&mut self, quota: &mut Quota, ask: &AcquireAsk, now: u64) -> Acquired {
-        quota.arrive(ask, now);
-        let answer = self.answer(quota, ask, now);
-        let processes = u32::try_from(quota.processes.len()).unwrap_or(u32::MAX);
-        Acquired { answer, epoch: quota.epoch, processes }
+impl SlotState {
+    pub(super) fn acquire(&mut self, allowance: &mut Allowance, ask: &AcquireAsk, now: u64) -> Acquired {
+        allowance.arrive(ask, now);
+        let answer = self.answer(allowance, ask, now);
+        let processes = u32::try_from(allowance.processes.len()).unwrap_or(u32::MAX);
+        Acquired { answer, epoch: allowance.epoch, processes }
     }
 
-    fn answer(&mut self, quota: &mut Quota, ask: &AcquireAsk, now: u64) -> Answer {
+    fn answer(&mut self, allowance: &mut Allowance, ask: &AcquireAsk, now: u64) -> Answer {
         if ask.refused
             && let Some(wait) = self.refuse(ask, now)
         {
@@ -182,19 +183,19 @@ impl Slot {
         if self.cooling_until > now {
             return Answer::CoolingDown(duration(self.cooling_until - now), self.failure.clone());
         }
-        if quota.hold_until > now {
-            return Answer::Busy(duration(quota.hold_until - now));
+        if allowance.hold_until > now {
+            return Answer::Busy(duration(allowance.hold_until - now));
         }
         let forced = self.record.as_ref().map_or(ask.refused, |record| record.refused || ask.refused);
-        let wait = quota.wait(ask.limit, forced, now);
+        let wait = allowance.wait(ask.limit, forced, now);
         if wait > 0 {
-            return Answer::NoQuota(duration(wait));
+            return Answer::AllowanceUsedUp(duration(wait));
         }
         let generation = self.record.as_ref().map_or(0, |record| record.generation);
         let fence = now.max(self.fence + 1).max(generation + 1).max(ask.have + 1);
         self.fence = fence;
         self.lease = Some(Lease { process: ask.process, fence, until: now + millis(ask.lease) });
-        quota.take((ask.process, fence, 1), now + millis(ask.attempt) + millis(ask.window));
+        allowance.take((ask.process, fence, 1), now + millis(ask.token_timeout) + millis(ask.window));
         Answer::Lease { fence, forced }
     }
 
@@ -207,12 +208,12 @@ impl Slot {
         }
         record.refused = true;
         if record.forced {
-            match record.verdict {
-                Verdict::Cured if ask.repeatable => {}
-                Verdict::Open | Verdict::Cured => self.pause(now),
-                // The pause of this record is over. The next pause begins now, without waiting for
-                // the verdict on the next generation.
-                Verdict::Vain => self.paused_until = now + doubled(self.vain.saturating_sub(1)),
+            match record.effect {
+                Effect::Effective if ask.repeatable => {}
+                Effect::Pending | Effect::Effective => self.pause(now),
+                // The pause of this record is over. The next pause begins now, before the effect
+                // of the next generation is known.
+                Effect::Ineffective => self.paused_until = now + doubled(self.ineffective.saturating_sub(1)),
             }
         }
         None
@@ -226,28 +227,31 @@ impl Slot {
         self.lease.as_ref().is_some_and(|lease| lease.process == process && lease.fence == fence)
     }
 
-    pub(super) fn renew(&mut self, quota: &mut Quota, ask: &RenewAsk, now: u64) -> Renewed {
+    pub(super) fn renew(&mut self, allowance: &mut Allowance, ask: &RenewAsk, now: u64) -> Renewed {
         let Some(lease) = self.lease.as_mut().filter(|lease| lease.process == ask.process && lease.fence == ask.fence)
         else {
             return Renewed::Lost;
         };
         lease.until = now + millis(ask.lease);
-        if ask.fetch > 0 {
-            quota.places.retain(|_, free_at| *free_at > now);
+        if ask.request_number > 0 {
+            allowance.places.retain(|_, free_at| *free_at > now);
             let forced = self.record.as_ref().is_some_and(|record| record.refused);
-            let wait = quota.wait(ask.limit, forced, now);
+            let wait = allowance.wait(ask.limit, forced, now);
             if wait > 0 {
-                return Renewed::NoQuota(duration(wait));
+                return Renewed::AllowanceUsedUp(duration(wait));
             }
-            quota.take((ask.process, ask.fence, ask.fetch), now + millis(ask.attempt) + millis(ask.window));
+            allowance.take(
+                (ask.process, ask.fence, ask.request_number),
+                now + millis(ask.token_timeout) + millis(ask.window),
+            );
         }
         Renewed::Held
     }
 
-    pub(super) fn publish(&mut self, quota: &mut Quota, ask: &PublishAsk, now: u64) -> bool {
+    pub(super) fn publish(&mut self, allowance: &mut Allowance, ask: &PublishAsk, now: u64) -> bool {
         let record = &ask.record;
-        quota.places.insert((ask.process, record.generation, ask.fetch), now + millis(ask.window));
-        quota.learn(ask.stated, now);
+        allowance.places.insert((ask.process, record.generation, ask.request_number), now + millis(ask.window));
+        allowance.learn(ask.stated, now);
         if self.is_held_by(ask.process, record.generation) {
             self.lease = None;
         }
@@ -266,25 +270,25 @@ impl Slot {
             lifetime,
             forced: record.forced,
             refused: false,
-            verdict: Verdict::Open,
+            effect: Effect::Pending,
         });
         true
     }
 
-    pub(super) fn fail(&mut self, quota: &mut Quota, ask: &FailAsk, now: u64) -> u64 {
-        let place = (ask.process, ask.fence, ask.fetch.max(1));
-        if ask.fetch == 0 {
-            quota.places.remove(&place);
+    pub(super) fn fail(&mut self, allowance: &mut Allowance, ask: &FailAsk, now: u64) -> u64 {
+        let place = (ask.process, ask.fence, ask.request_number.max(1));
+        if ask.request_number == 0 {
+            allowance.places.remove(&place);
         } else {
-            quota.places.insert(place, now + millis(ask.may_arrive_for) + millis(ask.window));
+            allowance.places.insert(place, now + millis(ask.may_arrive_for) + millis(ask.window));
         }
-        quota.learn(ask.stated, now);
+        allowance.learn(ask.stated, now);
         if self.is_held_by(ask.process, ask.fence) {
             self.lease = None;
             if let Some(failure) = &ask.failure {
                 let longest = doubled(self.failures);
                 let jittered = longest - longest * u64::from(ask.jitter.min(1000)) / 2000;
-                self.failures = (self.failures + 1).min(MOST_DOUBLINGS);
+                self.failures = (self.failures + 1).min(MAX_DOUBLINGS);
                 self.cooling_until = now + jittered.max(millis(ask.at_least).min(LONGEST_ASKED_FOR));
                 self.failure = failure.clone();
             }
@@ -292,15 +296,15 @@ impl Slot {
         self.cooling_until.saturating_sub(now)
     }
 
-    pub(super) fn judge(&mut self, ask: &JudgeAsk, now: u64) -> u64 {
+    pub(super) fn report_retry(&mut self, ask: &ReportRetryAsk, now: u64) -> u64 {
         if let Some(record) = self.record.as_mut().filter(|record| record.generation == ask.generation && record.forced)
         {
-            if ask.cured {
-                record.verdict = Verdict::Cured;
-                self.vain = 0;
+            if ask.effective {
+                record.effect = Effect::Effective;
+                self.ineffective = 0;
                 self.paused_until = 0;
-            } else if record.verdict == Verdict::Open {
-                record.verdict = Verdict::Vain;
+            } else if record.effect == Effect::Pending {
+                record.effect = Effect::Ineffective;
                 self.pause(now);
             }
         }
@@ -315,8 +319,8 @@ impl Slot {
     }
 
     fn pause(&mut self, now: u64) {
-        self.paused_until = now + doubled(self.vain);
-        self.vain = (self.vain + 1).min(MOST_DOUBLINGS);
+        self.paused_until = now + doubled(self.ineffective);
+        self.ineffective = (self.ineffective + 1).min(MAX_DOUBLINGS);
     }
 }
 
@@ -329,7 +333,7 @@ impl Stored {
 }
 
 fn doubled(times: u64) -> u64 {
-    (SHORTEST << times.min(MOST_DOUBLINGS)).min(LONGEST)
+    (SHORTEST << times.min(MAX_DOUBLINGS)).min(LONGEST)
 }
 
 #[cfg(test)]

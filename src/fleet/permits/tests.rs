@@ -255,7 +255,7 @@ async fn nothing_is_asked_while_nothing_happens() {
     let mut processes = [Process::new(1, 3)];
     run(&store, &mut server, &mut processes, seconds(5.0), healthy).await;
     let Process { permits, .. } = &mut processes[0];
-    let settle = permits.next(0, 1, || 3, Instant::now() + SETTLE);
+    let settle = permits.next(0, 1, || 3, Instant::now() + REPORT_WITHIN);
     let NextStep::Exchange(ask) = settle else { panic!("{settle:?}") };
     assert_eq!((ask.held, ask.want, ask.used.len()), (0, 0, 1));
     let answer = store.exchange(&Gate::new("test:1:{client}", "writes"), &ask).await.unwrap();
@@ -288,7 +288,9 @@ async fn a_permit_of_a_request_that_was_not_sent_goes_back() {
     permits.exchanged(&ask, store.exchange(&gate, &ask).await.ok(), now);
     assert!(permits.sent(now));
     permits.returned(now, PermitUse::NotSent, now);
-    let NextStep::Exchange(ask) = permits.next(0, 1, || 2, now + SETTLE) else { panic!("a permit is left over") };
+    let NextStep::Exchange(ask) = permits.next(0, 1, || 2, now + REPORT_WITHIN) else {
+        panic!("a permit is left over")
+    };
     assert_eq!((ask.held, ask.want, ask.used.len()), (0, 0, 0));
 }
 
@@ -343,8 +345,10 @@ async fn permits_of_requests_that_gave_up_go_back() {
     permits.exchanged(&ask, store.exchange(&gate, &ask).await.ok(), now);
     assert_eq!(permits.stock(now), 3);
     // Two of the three are gone.
-    assert!(matches!(permits.next(1, 1, || 2, now), NextStep::At(at) if at == now + SETTLE));
-    let NextStep::Exchange(ask) = permits.next(1, 1, || 2, now + SETTLE) else { panic!("two permits are left over") };
+    assert!(matches!(permits.next(1, 1, || 2, now), NextStep::At(at) if at == now + REPORT_WITHIN));
+    let NextStep::Exchange(ask) = permits.next(1, 1, || 2, now + REPORT_WITHIN) else {
+        panic!("two permits are left over")
+    };
     assert_eq!((ask.held, ask.want), (1, 0));
 }
 
@@ -359,10 +363,12 @@ async fn a_request_that_is_never_answered_holds_its_permit_for_a_quarter_of_a_wi
     assert!(permits.sent(now));
     let late = now + WINDOW / 4;
     assert!(matches!(permits.next(0, 1, || 2, now), NextStep::At(at) if at == late));
-    assert!(matches!(permits.next(0, 1, || 2, late), NextStep::At(at) if at == late + SETTLE));
-    let NextStep::Exchange(ask) = permits.next(0, 1, || 2, late + SETTLE) else { panic!("it counts as answered") };
+    assert!(matches!(permits.next(0, 1, || 2, late), NextStep::At(at) if at == late + REPORT_WITHIN));
+    let NextStep::Exchange(ask) = permits.next(0, 1, || 2, late + REPORT_WITHIN) else {
+        panic!("it counts as answered")
+    };
     assert_eq!((ask.held, ask.used.len()), (0, 1));
-    permits.exchanged(&ask, store.exchange(&gate, &ask).await.ok(), late + SETTLE);
+    permits.exchanged(&ask, store.exchange(&gate, &ask).await.ok(), late + REPORT_WITHIN);
     // The late response changes nothing.
     permits.returned(now, PermitUse::Counted, late + WINDOW);
     assert!(permits.is_idle(late + WINDOW));
@@ -385,7 +391,7 @@ async fn an_idle_process_stops_asking_a_store_that_is_gone() {
             NextStep::At(at) => now = at,
             NextStep::Idle => break,
         }
-        assert!(now - start <= WINDOW + SETTLE, "{exchanges} exchanges");
+        assert!(now - start <= WINDOW + REPORT_WITHIN, "{exchanges} exchanges");
     }
     assert!(exchanges > 10);
 }
@@ -403,11 +409,11 @@ async fn a_process_that_is_alone_keeps_to_its_share() {
         assert!(!permits.sent(now));
     }
     assert_eq!(permits.share_used_until(now), Some(now + WINDOW / 4));
-    permits.returned(now, PermitUse::Counted, now + SETTLE);
-    assert_eq!(permits.share_used_until(now + SETTLE), Some(now + SETTLE + WINDOW));
+    permits.returned(now, PermitUse::Counted, now + REPORT_WITHIN);
+    assert_eq!(permits.share_used_until(now + REPORT_WITHIN), Some(now + REPORT_WITHIN + WINDOW));
     // More processes than a window carries have one request each.
     assert_eq!(Permits::new(3, WINDOW, 8).share_used_until(now), None);
-    assert_eq!(permits.share_used_until(now + SETTLE + WINDOW), None);
+    assert_eq!(permits.share_used_until(now + REPORT_WITHIN + WINDOW), None);
 }
 
 proptest::proptest! {
@@ -478,7 +484,7 @@ fn a_process_that_was_alone_keeps_to_its_share_until_the_breakers_of_all_have_cl
     for (outage, recovery) in [(0.5, 2.0), (10.0, 21.0), (100.0, 31.0)] {
         let (mut permits, start) = (Permits::new(60, WINDOW, 1), Instant::now());
         exchange(&mut permits, None, start);
-        assert!(!permits.is_connected() && !permits.is_retry_due(start) && permits.is_retry_due(start + RETRY));
+        assert!(!permits.is_connected() && !permits.is_retry_due(start) && permits.is_retry_due(start + RETRY_AFTER));
         let back = start + seconds(outage);
         exchange(&mut permits, Some(answer(0, Duration::ZERO)), back);
         assert!(permits.is_connected() && permits.is_recovering(back + seconds(recovery - 0.01)));
@@ -490,7 +496,7 @@ fn a_process_that_was_alone_keeps_to_its_share_until_the_breakers_of_all_have_cl
 fn a_process_that_loses_the_store_leaves_the_others_what_they_had_taken() {
     let (mut permits, now) = (Permits::new(60, WINDOW, 1), Instant::now());
     exchange(&mut permits, Some(answer(59, seconds(40.0))), now);
-    let lost = now + RETRY;
+    let lost = now + RETRY_AFTER;
     exchange(&mut permits, None, lost);
     assert_eq!(permits.share_used_until(lost), None);
     permits.sent(lost);
@@ -590,7 +596,7 @@ fn a_process_that_is_alone_takes_the_larger_of_the_count_and_of_what_is_expected
     for (expected, share) in [(1, 15), (4, 15), (20, 3)] {
         let (mut permits, mut now) = (Permits::new(60, WINDOW, expected), Instant::now());
         exchange(&mut permits, Some(answer(0, Duration::ZERO)), now);
-        now += RETRY;
+        now += RETRY_AFTER;
         exchange(&mut permits, None, now);
         let mut left = 0;
         while permits.share_used_until(now).is_none() {

@@ -1,15 +1,16 @@
--- ARGV: process, have, refused, repeatable, remaining, lease, attempt, limit, window, epoch. Then
--- for each fetch: fence, fetch, age, and how long it may still take to arrive.
+-- ARGV: process, have, refused, repeatable, remaining, lease, token timeout, limit, window, epoch.
+-- Then for each token request: fence, number, age, and how long it may still take to arrive.
 local process, have, refused, repeatable = ARGV[3], num(ARGV[4]), ARGV[5] == '1', ARGV[6] == '1'
 local limit, window, asked_epoch = num(ARGV[10]), num(ARGV[11]), num(ARGV[12])
 
-local quota = redis.call('HMGET', e, 'epoch', 'hold')
-local epoch, hold = exact(quota[1]), num(quota[2])
+local state = redis.call('HMGET', e, 'epoch', 'hold')
+local epoch, hold = exact(state[1]), num(state[2])
 if epoch == 0 then
   epoch = math.max(now, asked_epoch + 1)
   redis.call('HSET', e, 'epoch', text(epoch))
 end
--- The first process that remembers starts the hold. A process that reports fetches extends it.
+-- The first process that remembers starts the hold. A process that reports token requests extends
+-- it.
 if asked_epoch ~= 0 and asked_epoch ~= epoch and (hold == 0 or #ARGV > 12) then
   hold = math.max(hold, now + math.floor(window / 60))
   redis.call('HSET', e, 'hold', text(hold))
@@ -36,9 +37,9 @@ if refused and generation == have and generation > 0 and slot.refused ~= '1' the
   if paused > now then return answer('paused', text(paused - now)) end
   set('refused', '1')
   if slot.forced == '1' then
-    if slot.verdict == 'vain' then
-      set('paused', now + doubled(math.max(0, num(slot.vain) - 1)))
-    elseif not (slot.verdict == 'cured' and repeatable) then
+    if slot.effect == 'ineffective' then
+      set('paused', now + doubled(math.max(0, num(slot.ineffective) - 1)))
+    elseif not (slot.effect == 'effective' and repeatable) then
       pause()
     end
   end
@@ -53,8 +54,8 @@ end
 if num(slot.cooling) > now then return answer('cooling', text(num(slot.cooling) - now), failure()) end
 if hold > now then return answer('busy', text(hold - now)) end
 local forced = refused or (generation > 0 and slot.refused == '1')
-local wait = quota_wait(limit, forced)
-if wait > 0 then return answer('quota', text(wait)) end
+local wait = allowance_wait(limit, forced)
+if wait > 0 then return answer('allowance', text(wait)) end
 fence = math.max(now, fence + 1, generation + 1, have + 1)
 set('fence', fence)
 set('lease_process', process)

@@ -23,7 +23,7 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(2);
 const USER_TIMEOUT: Duration = Duration::from_secs(5);
 /// After this many calls in a row without an answer the connection is dropped. The manager notices
 /// a broken connection, but not a connection whose packets vanish.
-const MOST_TIMEOUTS: u32 = 3;
+const MAX_TIMEOUTS: u32 = 3;
 
 const NO_SCRIPT: ErrorKind = ErrorKind::Server(ServerErrorKind::NoScript);
 
@@ -115,7 +115,7 @@ impl Call<'_> {
 impl Drop for Call<'_> {
     fn drop(&mut self) {
         // Relaxed: a count that is off by one replaces the connection one call sooner or later.
-        if !self.answered && self.connection.timeouts.fetch_add(1, Ordering::Relaxed) + 1 >= MOST_TIMEOUTS {
+        if !self.answered && self.connection.timeouts.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_TIMEOUTS {
             self.connection.timeouts.store(0, Ordering::Relaxed);
             let lost = self.connection.manager.lock().unwrap_or_else(PoisonError::into_inner).take();
             // Outside the lock, since dropping the manager ends a task.

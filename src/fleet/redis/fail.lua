@@ -1,10 +1,10 @@
--- ARGV: process, fence, fetch, window, failure, shortest cool-down, jitter, what is left of the
--- allowance, its reset, how long the fetch may still take to arrive.
-local process, lease, fetch, failure = ARGV[3], ARGV[4], ARGV[5], ARGV[7]
-if fetch == '0' then
+-- ARGV: process, fence, request, window, failure, shortest cool-down, jitter, what is left of the
+-- allowance, its reset, how long the request may still take to arrive.
+local process, lease, request, failure = ARGV[3], ARGV[4], ARGV[5], ARGV[7]
+if request == '0' then
   redis.call('ZREM', q, process .. ':' .. lease .. ':1')
 else
-  redis.call('ZADD', q, text(now + num(ARGV[12]) + num(ARGV[6])), process .. ':' .. lease .. ':' .. fetch)
+  redis.call('ZADD', q, text(now + num(ARGV[12]) + num(ARGV[6])), process .. ':' .. lease .. ':' .. request)
 end
 learn(ARGV[10], ARGV[11])
 if is_mine(process, lease) then

@@ -15,13 +15,14 @@ use tokio::time::{Instant, timeout};
 pub use self::script::{RunScript, Script, ScriptReply};
 use self::{
     connection::Connection,
-    script::{ACQUIRE, EXCHANGE, FAIL, INVALIDATE, JUDGE, PUBLISH, RENEW, Reply},
+    script::{ACQUIRE, EXCHANGE, FAIL, INVALIDATE, PUBLISH, RENEW, REPORT_RETRY, Reply},
 };
 use super::{
     memory::millis,
     store::{
-        AcquireAsk, Acquired, Answer, ExchangeAsk, Exchanged, FailAsk, Failure, Fetched, Gate, InvalidateAsk, JudgeAsk,
-        OVERTAKEN, PublishAsk, Record, RenewAsk, Renewed, SharedStore, Slot, Stated, StoreFuture,
+        AcquireAsk, Acquired, Answer, ExchangeAsk, Exchanged, FailAsk, Failure, Gate, InvalidateAsk, OVERTAKEN,
+        PublishAsk, Record, RenewAsk, Renewed, ReportRetryAsk, SentTokenRequest, SharedStore, Slot, Stated,
+        StoreFuture,
     },
 };
 use crate::{BoxError, ConfigError};
@@ -186,13 +187,13 @@ impl SharedStore for RedisStore {
             .flag(ask.repeatable)
             .time(ask.remaining)
             .time(ask.lease)
-            .time(ask.attempt)
+            .time(ask.token_timeout)
             .number(ask.limit)
             .time(ask.window)
             .number(ask.epoch);
-        for fetched in &ask.fetched {
-            let Fetched { fence, fetch, age, may_arrive_for } = *fetched;
-            args = args.number(fence).number(fetch).time(age).time(may_arrive_for);
+        for request in &ask.requests {
+            let SentTokenRequest { fence, number, age, may_arrive_for } = *request;
+            args = args.number(fence).number(number).time(age).time(may_arrive_for);
         }
         let reply = self.token(&ACQUIRE, slot, args.0, ask.within);
         Box::pin(async move {
@@ -212,7 +213,7 @@ impl SharedStore for RedisStore {
                 }
                 "lease" => Answer::Lease { fence: reply.number()?, forced: reply.number()? == 1 },
                 "busy" => Answer::Busy(reply.time()?),
-                "quota" => Answer::NoQuota(reply.time()?),
+                "allowance" => Answer::AllowanceUsedUp(reply.time()?),
                 "cooling" => Answer::CoolingDown(reply.time()?, decode_failure(&reply.bytes()?)),
                 "paused" => Answer::Paused(reply.time()?),
                 _ => return Err("the store's answer is of an unknown kind".into()),
@@ -226,8 +227,8 @@ impl SharedStore for RedisStore {
             .number(ask.process)
             .number(ask.fence)
             .time(ask.lease)
-            .number(ask.fetch)
-            .time(ask.attempt)
+            .number(ask.request_number)
+            .time(ask.token_timeout)
             .number(ask.limit)
             .time(ask.window);
         let reply = self.token(&RENEW, slot, args.0, ask.within);
@@ -236,7 +237,7 @@ impl SharedStore for RedisStore {
             match reply.text()?.as_str() {
                 "held" => Ok(Renewed::Held),
                 "lost" => Ok(Renewed::Lost),
-                "quota" => Ok(Renewed::NoQuota(reply.time()?)),
+                "allowance" => Ok(Renewed::AllowanceUsedUp(reply.time()?)),
                 _ => Err("the store's answer is of an unknown kind".into()),
             }
         })
@@ -247,7 +248,7 @@ impl SharedStore for RedisStore {
         let args = Args::default()
             .number(ask.process)
             .number(record.generation)
-            .number(ask.fetch)
+            .number(ask.request_number)
             .time(ask.window)
             .time(record.lifetime)
             .time(record.remaining)
@@ -262,7 +263,7 @@ impl SharedStore for RedisStore {
         let args = Args::default()
             .number(ask.process)
             .number(ask.fence)
-            .number(ask.fetch)
+            .number(ask.request_number)
             .time(ask.window)
             .bytes(ask.failure.as_ref().map(encode_failure).unwrap_or_default())
             .time(ask.at_least)
@@ -273,9 +274,9 @@ impl SharedStore for RedisStore {
         Box::pin(async move { reply.await?.time() })
     }
 
-    fn judge<'a>(&'a self, slot: &'a Slot, ask: &'a JudgeAsk) -> StoreFuture<'a, Duration> {
-        let args = Args::default().number(ask.generation).flag(ask.cured);
-        let reply = self.token(&JUDGE, slot, args.0, ask.within);
+    fn report_retry<'a>(&'a self, slot: &'a Slot, ask: &'a ReportRetryAsk) -> StoreFuture<'a, Duration> {
+        let args = Args::default().number(ask.generation).flag(ask.effective);
+        let reply = self.token(&REPORT_RETRY, slot, args.0, ask.within);
         Box::pin(async move { reply.await?.time() })
     }
 

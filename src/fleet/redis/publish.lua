@@ -1,4 +1,4 @@
--- ARGV: process, generation, fetch, window, lifetime, remaining, forced, sealed, what is left of
+-- ARGV: process, generation, request, window, lifetime, remaining, forced, sealed, what is left of
 -- the allowance, its reset.
 local process, published, lifetime = ARGV[3], num(ARGV[4]), num(ARGV[7])
 redis.call('ZADD', q, text(now + num(ARGV[6])), process .. ':' .. ARGV[4] .. ':' .. ARGV[5])
@@ -15,5 +15,5 @@ set('issued', now - math.max(0, lifetime - num(ARGV[8])))
 set('lifetime', lifetime)
 set('forced', ARGV[9])
 set('refused', '0')
-set('verdict', 'open')
+set('effect', 'pending')
 return { 'ok', text(time), '1' }

@@ -116,7 +116,7 @@ scripts! {
     RENEW = "prelude.lua" "token.lua" "renew.lua";
     PUBLISH = "prelude.lua" "token.lua" "publish.lua";
     FAIL = "prelude.lua" "token.lua" "fail.lua";
-    JUDGE = "prelude.lua" "token.lua" "judge.lua";
+    REPORT_RETRY = "prelude.lua" "token.lua" "report_retry.lua";
     INVALIDATE = "prelude.lua" "token.lua" "invalidate.lua";
     EXCHANGE = "prelude.lua" "exchange.lua";
 }

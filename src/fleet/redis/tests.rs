@@ -43,11 +43,11 @@ async fn the_last_moment_is_told_in_the_servers_time_and_a_late_call_is_made_onc
         reply(&["late", "9000000"]),
     ];
     let store = RedisStore::with(listed.clone());
-    let ask = JudgeAsk::new(1, true);
-    store.judge(&slot(), &ask).await.unwrap();
+    let ask = ReportRetryAsk::new(1, true);
+    store.report_retry(&slot(), &ask).await.unwrap();
     tokio::time::advance(Duration::from_millis(100)).await;
-    store.judge(&slot(), &ask).await.unwrap();
-    assert!(store.judge(&slot(), &ask).await.is_err(), "a clock that jumps with every call");
+    store.report_retry(&slot(), &ask).await.unwrap();
+    assert!(store.report_retry(&slot(), &ask).await.is_err(), "a clock that jumps with every call");
     let asked = listed.asked.lock().unwrap();
     let last_moments: Vec<_> = asked.iter().map(|args| String::from_utf8(args[1].clone()).unwrap()).collect();
     assert_eq!(last_moments, ["0", "5250", "5351", "5351", "251"]);

@@ -3,8 +3,8 @@ local t, q, n, e = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 be_steady(e)
 local slot = {}
 do
-  local fields = { 'generation', 'issued', 'lifetime', 'forced', 'refused', 'verdict', 'fence', 'invalid', 'lease_process',
-    'lease_fence', 'lease_until', 'cooling', 'failures', 'vain', 'paused' }
+  local fields = { 'generation', 'issued', 'lifetime', 'forced', 'refused', 'effect', 'fence', 'invalid', 'lease_process',
+    'lease_fence', 'lease_until', 'cooling', 'failures', 'ineffective', 'paused' }
   local values = redis.call('HMGET', t, unpack(fields))
   for i, field in ipairs(fields) do slot[field] = values[i] or '' end
 end
@@ -20,11 +20,11 @@ local function remaining()
 end
 local function doubled(times) return math.min(1000 * 2 ^ math.min(times, 16), 60000) end
 local function pause()
-  set('paused', now + doubled(num(slot.vain)))
-  set('vain', math.min(num(slot.vain) + 1, 16))
+  set('paused', now + doubled(num(slot.ineffective)))
+  set('ineffective', math.min(num(slot.ineffective) + 1, 16))
 end
 local function is_mine(process, lease) return slot.lease_process == process and slot.lease_fence == lease end
-local function quota_wait(limit, recovery)
+local function allowance_wait(limit, recovery)
   local reserved = 0
   if not recovery then reserved = math.floor(limit / 5) end
   local excess = redis.call('ZCARD', q) - math.max(1, limit - reserved)
@@ -37,8 +37,8 @@ local function quota_wait(limit, recovery)
   if num(left[1]) == 0 then wait = math.max(wait, num(left[2]) - now) end
   return wait
 end
-local function take(process, lease, fetch, free_at)
-  redis.call('ZADD', q, text(free_at), process .. ':' .. lease .. ':' .. fetch)
+local function take(process, lease, request, free_at)
+  redis.call('ZADD', q, text(free_at), process .. ':' .. lease .. ':' .. request)
   local left = num(redis.call('HGET', e, 'left'))
   if left > 0 then redis.call('HSET', e, 'left', text(left - 1)) end
 end

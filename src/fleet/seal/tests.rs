@@ -3,7 +3,8 @@ use proptest::prelude::*;
 use super::*;
 
 const CLIENT: [u8; 16] = [7; 16];
-const ABOUT: About = About { generation: 1_700_000_000_000, lifetime_millis: 3_600_000, forced: false };
+const DATA: AssociatedData =
+    AssociatedData { generation: 1_700_000_000_000, lifetime_millis: 3_600_000, forced: false };
 
 fn key(secret: &str) -> SealKey {
     SealKey::derive(CLIENT, secret, None)
@@ -11,27 +12,27 @@ fn key(secret: &str) -> SealKey {
 
 #[test]
 fn what_is_sealed_opens_with_the_same_secret_and_hides_the_token() {
-    let sealed = key("secret").seal(b"the token", ABOUT).unwrap();
-    assert_eq!(key("secret").open(&sealed, ABOUT).unwrap().as_slice(), b"the token");
+    let sealed = key("secret").seal(b"the token", DATA).unwrap();
+    assert_eq!(key("secret").open(&sealed, DATA).unwrap().as_slice(), b"the token");
     assert!(!sealed.windows(9).any(|window| window == b"the token"));
-    assert_ne!(sealed, key("secret").seal(b"the token", ABOUT).unwrap(), "a nonce is used twice");
+    assert_ne!(sealed, key("secret").seal(b"the token", DATA).unwrap(), "a nonce is used twice");
 }
 
 #[test]
 fn every_other_secret_key_client_and_meaning_is_refused() {
-    let sealed = key("secret").seal(b"the token", ABOUT).unwrap();
+    let sealed = key("secret").seal(b"the token", DATA).unwrap();
     let others =
         [key("Secret"), SealKey::derive(CLIENT, "secret", Some(&[1; 32])), SealKey::derive([8; 16], "secret", None)];
     for other in others {
-        assert!(other.open(&sealed, ABOUT).is_none());
+        assert!(other.open(&sealed, DATA).is_none());
         assert_ne!(other.name(), key("secret").name());
     }
-    for about in [
-        About { generation: ABOUT.generation + 1, ..ABOUT },
-        About { lifetime_millis: ABOUT.lifetime_millis + 1, ..ABOUT },
-        About { forced: true, ..ABOUT },
+    for data in [
+        AssociatedData { generation: DATA.generation + 1, ..DATA },
+        AssociatedData { lifetime_millis: DATA.lifetime_millis + 1, ..DATA },
+        AssociatedData { forced: true, ..DATA },
     ] {
-        assert!(key("secret").open(&sealed, about).is_none(), "{about:?}");
+        assert!(key("secret").open(&sealed, data).is_none(), "{data:?}");
     }
 }
 
@@ -46,11 +47,11 @@ fn the_name_of_a_key_is_short_and_reveals_neither_key_nor_secret() {
 #[test]
 fn a_token_too_long_for_a_record_is_not_sealed_and_one_too_long_is_not_opened() {
     let longest = LARGEST_RECORD - NONCE - 16;
-    let sealed = key("secret").seal(&vec![b'a'; longest], ABOUT).unwrap();
+    let sealed = key("secret").seal(&vec![b'a'; longest], DATA).unwrap();
     assert_eq!(sealed.len(), LARGEST_RECORD);
-    assert!(key("secret").open(&sealed, ABOUT).is_some());
-    assert!(key("secret").seal(&vec![b'a'; longest + 1], ABOUT).is_none());
-    assert!(key("secret").open(&[sealed, vec![0]].concat(), ABOUT).is_none());
+    assert!(key("secret").open(&sealed, DATA).is_some());
+    assert!(key("secret").seal(&vec![b'a'; longest + 1], DATA).is_none());
+    assert!(key("secret").open(&[sealed, vec![0]].concat(), DATA).is_none());
 }
 
 #[test]
@@ -69,14 +70,14 @@ fn two_clients_have_one_tag_only_if_both_parts_are_equal() {
 proptest! {
     #[test]
     fn no_bytes_panic_and_none_but_ours_open(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        prop_assert!(key("secret").open(&bytes, ABOUT).is_none());
+        prop_assert!(key("secret").open(&bytes, DATA).is_none());
     }
 
     #[test]
     fn a_changed_bit_is_noticed(byte in 0..49_usize, bit in 0..8_u8) {
-        let mut sealed = key("secret").seal(b"the token", ABOUT).unwrap();
+        let mut sealed = key("secret").seal(b"the token", DATA).unwrap();
         prop_assert_eq!(sealed.len(), 49);
         sealed[byte] ^= 1 << bit;
-        prop_assert!(key("secret").open(&sealed, ABOUT).is_none());
+        prop_assert!(key("secret").open(&sealed, DATA).is_none());
     }
 }

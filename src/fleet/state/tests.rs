@@ -9,8 +9,8 @@ use super::*;
 use crate::{
     BoxError,
     fleet::{
-        AcquireAsk, Acquired, Answer, ExchangeAsk, Exchanged, FailAsk, Gate, InvalidateAsk, JudgeAsk, MemoryStore,
-        PublishAsk, RenewAsk, Renewed, Slot,
+        AcquireAsk, Acquired, Answer, ExchangeAsk, Exchanged, FailAsk, Gate, InvalidateAsk, MemoryStore, PublishAsk,
+        RenewAsk, Renewed, ReportRetryAsk, Slot,
     },
 };
 
@@ -69,7 +69,7 @@ impl SharedStore for Scripted {
     fn fail<'a>(&'a self, _: &'a Slot, _: &'a FailAsk) -> StoreFuture<'a, Duration> {
         self.answer(Duration::ZERO)
     }
-    fn judge<'a>(&'a self, _: &'a Slot, _: &'a JudgeAsk) -> StoreFuture<'a, Duration> {
+    fn report_retry<'a>(&'a self, _: &'a Slot, _: &'a ReportRetryAsk) -> StoreFuture<'a, Duration> {
         self.answer(Duration::ZERO)
     }
     fn invalidate<'a>(&'a self, _: &'a Slot, _: &'a InvalidateAsk) -> StoreFuture<'a, ()> {

@@ -12,8 +12,8 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 pub use self::{
     permits::{ExchangeAsk, Exchanged, Used},
     token::{
-        AcquireAsk, Acquired, Answer, FailAsk, Failure, Fetched, InvalidateAsk, JudgeAsk, PublishAsk, Record, RenewAsk,
-        Renewed,
+        AcquireAsk, Acquired, Answer, FailAsk, Failure, InvalidateAsk, PublishAsk, Record, RenewAsk, Renewed,
+        ReportRetryAsk, SentTokenRequest,
     },
 };
 use crate::BoxError;
@@ -39,8 +39,8 @@ pub(super) const OVERTAKEN: &str = "a later exchange of the same process came fi
 /// ```
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send + 'a>>;
 
-/// Store that the processes of one fleet share: one token, one allowance of fetches, one allowance
-/// of requests.
+/// Store that the processes of one fleet share: one token, one allowance of token requests, one
+/// allowance of requests.
 ///
 /// [`MemoryStore`](super::MemoryStore) and [`RedisStore`](super::RedisStore) implement it.
 /// Implement it for another database if that database can run each method as one atomic step.
@@ -70,9 +70,9 @@ pub trait SharedStore: Send + Sync + 'static {
     /// Ends a lease that brought no token. Returns for how long the fleet makes no fetch.
     fn fail<'a>(&'a self, slot: &'a Slot, ask: &'a FailAsk) -> StoreFuture<'a, Duration>;
 
-    /// Records whether a forced refresh cured its 401. Returns for how long the fleet makes no
-    /// further forced refresh.
-    fn judge<'a>(&'a self, slot: &'a Slot, ask: &'a JudgeAsk) -> StoreFuture<'a, Duration>;
+    /// Records whether a retry with the token of a forced refresh was accepted. Returns for how
+    /// long the fleet makes no further forced refresh.
+    fn report_retry<'a>(&'a self, slot: &'a Slot, ask: &'a ReportRetryAsk) -> StoreFuture<'a, Duration>;
 
     /// Removes the fleet's token, and refuses every token whose fetch has begun already.
     fn invalidate<'a>(&'a self, slot: &'a Slot, ask: &'a InvalidateAsk) -> StoreFuture<'a, ()>;
@@ -98,8 +98,8 @@ impl<S: SharedStore + ?Sized> SharedStore for Arc<S> {
         (**self).fail(slot, ask)
     }
 
-    fn judge<'a>(&'a self, slot: &'a Slot, ask: &'a JudgeAsk) -> StoreFuture<'a, Duration> {
-        (**self).judge(slot, ask)
+    fn report_retry<'a>(&'a self, slot: &'a Slot, ask: &'a ReportRetryAsk) -> StoreFuture<'a, Duration> {
+        (**self).report_retry(slot, ask)
     }
 
     fn invalidate<'a>(&'a self, slot: &'a Slot, ask: &'a InvalidateAsk) -> StoreFuture<'a, ()> {

@@ -36,17 +36,17 @@ pub struct AcquireAsk {
     pub remaining: Duration,
     /// How long a lease lasts if it is not renewed.
     pub lease: Duration,
-    /// How long one fetch may take.
-    pub attempt: Duration,
+    /// How long one flight may take: the `token_timeout` of the layer.
+    pub token_timeout: Duration,
     /// Token requests that the endpoint allows in one [`window`](Self::window), for the whole
     /// fleet.
     pub limit: u32,
-    /// Window of the allowance of fetches.
+    /// Window of the allowance of token requests.
     pub window: Duration,
     /// Last epoch from the store. Zero if the store has never answered.
     pub epoch: u64,
     /// All token requests of the process that ended less than one window ago.
-    pub fetched: Vec<Fetched>,
+    pub requests: Vec<SentTokenRequest>,
 }
 
 impl AcquireAsk {
@@ -60,11 +60,11 @@ impl AcquireAsk {
             repeatable: true,
             remaining: Duration::from_secs(5),
             lease: Duration::from_secs(3),
-            attempt: Duration::from_secs(30),
+            token_timeout: Duration::from_secs(30),
             limit: 10,
             window: Duration::from_secs(60),
             epoch: 0,
-            fetched: Vec::new(),
+            requests: Vec::new(),
         }
     }
 }
@@ -76,19 +76,19 @@ impl AcquireAsk {
 ///
 /// ```
 /// use std::time::Duration;
-/// use turris_auth::fleet::{AcquireAsk, Fetched};
+/// use turris_auth::fleet::{AcquireAsk, SentTokenRequest};
 ///
 /// let mut ask = AcquireAsk::new(7);
 /// let age = Duration::from_secs(5);
-/// ask.fetched.push(Fetched { fence: 9, fetch: 1, age, may_arrive_for: Duration::ZERO });
+/// ask.requests.push(SentTokenRequest { fence: 9, number: 1, age, may_arrive_for: Duration::ZERO });
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fetched {
+pub struct SentTokenRequest {
     /// The fence of its lease. A token request without a lease has any number that is unique within
     /// its process.
     pub fence: u64,
     /// Number of the token request under that lease: 1 for the first.
-    pub fetch: u32,
+    pub number: u32,
     /// How long ago it ended.
     pub age: Duration,
     /// How much longer it may take to arrive at the server. Zero if it was answered.
@@ -103,7 +103,7 @@ pub struct Fetched {
 /// use std::time::Duration;
 /// use turris_auth::fleet::{Acquired, Answer};
 ///
-/// let wait = Answer::NoQuota(Duration::from_secs(20));
+/// let wait = Answer::AllowanceUsedUp(Duration::from_secs(20));
 /// let acquired = Acquired { answer: wait, epoch: 1, processes: 4 };
 /// assert_eq!(acquired.processes, 4);
 /// ```
@@ -127,7 +127,7 @@ pub struct Acquired {
 ///
 /// fn wait(answer: &Answer) -> Option<Duration> {
 ///     match answer {
-///         Answer::Busy(wait) | Answer::NoQuota(wait) | Answer::Paused(wait) => Some(*wait),
+///         Answer::Busy(wait) | Answer::AllowanceUsedUp(wait) | Answer::Paused(wait) => Some(*wait),
 ///         _ => None,
 ///     }
 /// }
@@ -148,11 +148,11 @@ pub enum Answer {
     /// Ask again. Another process holds the lease, which ends after this time unless it is renewed;
     /// or the store has lost its contents, and waits for reports for this time.
     Busy(Duration),
-    /// The allowance of fetches is used up for this time.
-    NoQuota(Duration),
+    /// The allowance of token requests is used up for this time.
+    AllowanceUsedUp(Duration),
     /// The last fetch failed, and no process may fetch for this time.
     CoolingDown(Duration, Failure),
-    /// Forced refreshes have not cured a 401, and no process may force another for this time. The
+    /// Forced refreshes have not ended a 401, and no process may force another for this time. The
     /// token stays in use.
     Paused(Duration),
 }
@@ -236,20 +236,20 @@ pub struct RenewAsk {
     pub lease: Duration,
     /// Number of the token request that is about to be sent: 2 for the lease's second, 3 for its
     /// third. Zero if no further request is to be sent.
-    pub fetch: u32,
-    /// How long one fetch may take.
-    pub attempt: Duration,
+    pub request_number: u32,
+    /// How long one flight may take: the `token_timeout` of the layer.
+    pub token_timeout: Duration,
     /// Token requests that the endpoint allows in one window, for the whole fleet.
     pub limit: u32,
-    /// Window of the allowance of fetches.
+    /// Window of the allowance of token requests.
     pub window: Duration,
 }
 
 impl RenewAsk {
     /// Returns the renewal of the lease `fence` that was given in answer to `ask`.
     pub fn of(ask: &AcquireAsk, fence: u64) -> Self {
-        let AcquireAsk { process, within, lease, attempt, limit, window, .. } = *ask;
-        Self { process, within, fence, lease, fetch: 0, attempt, limit, window }
+        let AcquireAsk { process, within, lease, token_timeout, limit, window, .. } = *ask;
+        Self { process, within, fence, lease, request_number: 0, token_timeout, limit, window }
     }
 }
 
@@ -273,7 +273,7 @@ pub enum Renewed {
     Lost,
     /// The caller holds the lease, but the allowance has no place for another token request for
     /// this time.
-    NoQuota(Duration),
+    AllowanceUsedUp(Duration),
 }
 
 /// Token that was fetched under a lease. See [`SharedStore::publish`].
@@ -299,10 +299,10 @@ pub struct PublishAsk {
     /// The record. Its generation is the fence of the lease.
     pub record: Record,
     /// Number of the lease's token request that brought the token: 1 for the first.
-    pub fetch: u32,
-    /// Window of the allowance of fetches.
+    pub request_number: u32,
+    /// Window of the allowance of token requests.
     pub window: Duration,
-    /// What the answer said of the allowance of fetches.
+    /// What the answer said of the allowance of token requests.
     pub stated: Option<Stated>,
 }
 
@@ -310,7 +310,7 @@ impl PublishAsk {
     /// Returns the publication of `record`, fetched under a lease that was given in answer to
     /// `ask`.
     pub fn of(ask: &AcquireAsk, record: Record) -> Self {
-        Self { process: ask.process, within: ask.within, record, fetch: 1, window: ask.window, stated: None }
+        Self { process: ask.process, within: ask.within, record, request_number: 1, window: ask.window, stated: None }
     }
 }
 
@@ -335,7 +335,7 @@ pub struct FailAsk {
     pub fence: u64,
     /// Number of the lease's last token request. Zero if no request was sent. The place is then
     /// free again.
-    pub fetch: u32,
+    pub request_number: u32,
     /// How much longer that request may take to arrive at the server. Zero if it was answered.
     pub may_arrive_for: Duration,
     /// Why the fetch failed. `None` ends the lease without a cool-down, for a cause within this
@@ -345,9 +345,9 @@ pub struct FailAsk {
     pub at_least: Duration,
     /// Random number from 0 to 1000. It shortens the cool-down by up to a half.
     pub jitter: u32,
-    /// Window of the allowance of fetches.
+    /// Window of the allowance of token requests.
     pub window: Duration,
-    /// What the answer said of the allowance of fetches.
+    /// What the answer said of the allowance of token requests.
     pub stated: Option<Stated>,
 }
 
@@ -359,7 +359,7 @@ impl FailAsk {
             process,
             within,
             fence,
-            fetch: 0,
+            request_number: 0,
             may_arrive_for: Duration::ZERO,
             failure: None,
             at_least: Duration::ZERO,
@@ -370,31 +370,31 @@ impl FailAsk {
     }
 }
 
-/// Verdict on a forced refresh. See [`SharedStore::judge`].
+/// Report on a retry with the token of a forced refresh. See [`SharedStore::report_retry`].
 ///
 /// # Examples
 ///
 /// ```
-/// use turris_auth::fleet::JudgeAsk;
+/// use turris_auth::fleet::ReportRetryAsk;
 ///
-/// let ask = JudgeAsk::new(9, true);
-/// assert!(ask.cured);
+/// let ask = ReportRetryAsk::new(9, true);
+/// assert!(ask.effective);
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct JudgeAsk {
+pub struct ReportRetryAsk {
     /// How long the caller waits for the answer.
     pub within: Duration,
     /// The generation that the forced refresh brought.
     pub generation: u64,
     /// `true` if a request succeeded with that generation, `false` if a retry with it was refused.
-    pub cured: bool,
+    pub effective: bool,
 }
 
-impl JudgeAsk {
-    /// Returns the verdict on `generation`.
-    pub fn new(generation: u64, cured: bool) -> Self {
-        Self { within: Duration::from_millis(250), generation, cured }
+impl ReportRetryAsk {
+    /// Returns the report on a retry with `generation`.
+    pub fn new(generation: u64, effective: bool) -> Self {
+        Self { within: Duration::from_millis(250), generation, effective }
     }
 }
 

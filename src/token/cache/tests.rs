@@ -12,8 +12,8 @@ use tokio::{runtime::Builder, time::advance};
 
 use super::*;
 use crate::token::{
-    Acquire, quota,
-    source::{Answer, SourceFuture, TokenSource},
+    Acquire, allowance,
+    source::{ResponseHead, SourceFuture, TokenSource},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -53,13 +53,13 @@ impl TokenSource for Scripted {
             lifetime: LIFETIME,
             sent_at: Instant::now(),
             request_id: None,
-            shared_as: 0,
+            fleet_generation: 0,
             adopted: false,
         });
         Box::pin(ready(Ok(token)))
     }
 
-    fn send(&mut self, permit: FetchPermit) -> SourceFuture<'_, Result<Answer, TokenError>> {
+    fn send(&mut self, permit: TokenRequestPermit) -> SourceFuture<'_, Result<ResponseHead, TokenError>> {
         let number = self.fetches.fetch_add(1, Ordering::SeqCst) + 1;
         let token = match *self.fails.lock().unwrap() {
             Some(kind) => Err(TokenError::new(kind, "as scripted")),
@@ -68,11 +68,11 @@ impl TokenSource for Scripted {
                 lifetime: LIFETIME,
                 sent_at: permit.sent_at(),
                 request_id: None,
-                shared_as: 0,
+                fleet_generation: 0,
                 adopted: false,
             }),
         };
-        Box::pin(ready(Ok(Answer { limits: StatedLimits::default(), token: Box::pin(ready(token)) })))
+        Box::pin(ready(Ok(ResponseHead { limits: StatedLimits::default(), token: Box::pin(ready(token)) })))
     }
 
     fn credentials_changed(&mut self) -> SourceFuture<'_, bool> {
@@ -85,7 +85,7 @@ fn cache(limit: u32) -> Arc<TokenCache> {
         refresh_before: 10 * SECOND,
         token_timeout: 30 * SECOND,
         limit,
-        window: quota::DOCUMENTED_WINDOW,
+        window: allowance::DOCUMENTED_WINDOW,
     })
 }
 
@@ -122,8 +122,8 @@ async fn a_refresh_without_a_place_in_the_allowance_is_put_off_until_there_is_on
     assert!(cache.usable(&token, Instant::now(), script.source()));
     settle().await;
     assert_eq!(script.fetches(), 1);
-    assert!(!token.claim_refresh(begun + quota::DOCUMENTED_WINDOW - Duration::from_nanos(1)));
-    assert!(token.claim_refresh(begun + quota::DOCUMENTED_WINDOW));
+    assert!(!token.claim_refresh(begun + allowance::DOCUMENTED_WINDOW - Duration::from_nanos(1)));
+    assert!(token.claim_refresh(begun + allowance::DOCUMENTED_WINDOW));
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,8 +18,8 @@ proptest! {
             let wait = cooldown.start(now, error(asked_for), jitter).retry_after().unwrap_or_default();
             prop_assert_eq!(cooldown.wait(now), wait);
             let believed = asked_for.unwrap_or_default().min(Duration::from_secs(5 * 60));
-            prop_assert!(wait >= SHORTEST / 2 && wait >= believed);
-            prop_assert!(wait <= LONGEST.max(believed));
+            prop_assert!(wait >= MIN_COOLDOWN / 2 && wait >= believed);
+            prop_assert!(wait <= MAX_COOLDOWN.max(believed));
             prop_assert!(cooldown.wait(now + wait).is_zero());
             prop_assert!(cooldown.is_failing() && cooldown.error().is_some());
         }
@@ -36,6 +36,6 @@ fn it_doubles_up_to_a_minute() {
         assert_eq!(cooldown.start(now, error(None), 0.0).retry_after(), Some(Duration::from_secs(seconds)));
     }
     for _ in 0..100 {
-        assert_eq!(cooldown.start(now, error(None), 1.0).retry_after(), Some(LONGEST / 2));
+        assert_eq!(cooldown.start(now, error(None), 1.0).retry_after(), Some(MAX_COOLDOWN / 2));
     }
 }

@@ -23,7 +23,7 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 #[test]
-fn a_generation_is_judged_vain_once() {
+fn a_generation_becomes_ineffective_once() {
     let now = Instant::now();
     let mut refusals = forced(2);
     assert!(refusals.record_retry_failed(2, now));
@@ -51,7 +51,7 @@ fn a_cure_is_final_and_ends_the_pause() {
 }
 
 #[test]
-fn a_token_that_was_not_forced_cannot_be_in_vain() {
+fn a_token_that_was_not_forced_cannot_be_ineffective() {
     let now = Instant::now();
     let mut refusals = Refusals::default();
     assert!(!refusals.publish(1));
@@ -85,11 +85,11 @@ fn replacing_a_forced_generation_pauses_from_then_on() {
         refusals.start_forced_refresh(2, repeatable, now);
         refusals.pause_left(now)
     };
-    // The generation has no verdict yet.
+    // The effect of the generation is not known yet.
     assert_eq!(left(&mut forced(2), true), seconds(1));
     assert_eq!(left(&mut forced(2), false), seconds(1));
-    // After `Effective` there is no pause if a retry can judge the next token. If no retry can,
-    // there is a pause.
+    // After `Effective` there is no pause if a retry can show the effect of the next token. If no
+    // retry can, there is a pause.
     let mut refusals = forced(2);
     refusals.record_retry_succeeded(2);
     assert_eq!(left(&mut refusals, true), Duration::ZERO);
@@ -114,15 +114,15 @@ proptest! {
         let mut generation = 1;
         let mut now = Instant::now();
         let mut last = Duration::ZERO;
-        for (repeatable, judged, delay) in steps {
+        for (repeatable, is_tried, delay) in steps {
             now += refusals.pause_left(now);
             refusals.start_forced_refresh(generation, repeatable, now);
             let pause = refusals.pause_left(now);
-            prop_assert!(pause >= last && pause >= SHORTEST_PAUSE && pause <= LONGEST_PAUSE);
+            prop_assert!(pause >= last && pause >= MIN_PAUSE && pause <= MAX_PAUSE);
             last = pause;
             generation += 1;
             force(&mut refusals, generation);
-            if judged {
+            if is_tried {
                 now += seconds(delay);
                 prop_assert!(refusals.record_retry_failed(generation, now));
                 last = refusals.pause_left(now);

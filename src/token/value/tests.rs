@@ -8,7 +8,7 @@ fn token(sent_at: Instant, lifetime: Duration, margin: Duration, jitter: f64) ->
         lifetime,
         sent_at,
         request_id: None,
-        shared_as: 0,
+        fleet_generation: 0,
         adopted: false,
     };
     Token::new(issued, 7, false, margin, jitter)

@@ -6,8 +6,8 @@ use std::{sync::atomic::Ordering, time::Duration};
 use fleet_tests::{KINDS, Server};
 use proptest::prelude::*;
 use turris_auth::fleet::{
-    AcquireAsk, Answer, ExchangeAsk, FailAsk, Failure, Fetched, InvalidateAsk, JudgeAsk, MemoryStore, PublishAsk,
-    Record, RedisStore, RenewAsk, SharedStore, Stated, Used,
+    AcquireAsk, Answer, ExchangeAsk, FailAsk, Failure, InvalidateAsk, MemoryStore, PublishAsk, Record, RedisStore,
+    RenewAsk, ReportRetryAsk, SentTokenRequest, SharedStore, Stated, Used,
 };
 
 use super::{blocking::Blocking, gate, slot};
@@ -22,7 +22,7 @@ enum Call {
     Renew { lease: usize, fetch: u32 },
     Publish { lease: usize, fetch: u32, lifetime: u64, age: u64, forced: bool, stated: Option<(u32, u64)>, large: bool },
     Fail { lease: usize, fetch: u32, why: bool, at_least: u64, jitter: u32, stated: Option<(u32, u64)> },
-    Judge { generation: usize, cured: bool },
+    ReportRetry { generation: usize, effective: bool },
     Invalidate { have: usize },
     Forget,
 }
@@ -47,7 +47,7 @@ fn call() -> impl Strategy<Value = Call> {
         3 => (index.clone(), 0..4_u32, any::<bool>(), 0..400_000_u64, 0..1200_u32, stated()).prop_map(
             |(lease, fetch, why, at_least, jitter, stated)| Call::Fail { lease, fetch, why, at_least, jitter, stated }
         ),
-        3 => (index.clone(), any::<bool>()).prop_map(|(generation, cured)| Call::Judge { generation, cured }),
+        3 => (index.clone(), any::<bool>()).prop_map(|(generation, effective)| Call::ReportRetry { generation, effective }),
         1 => index.prop_map(|have| Call::Invalidate { have }),
         1 => Just(Call::Forget),
     ]
@@ -102,7 +102,7 @@ impl Both {
 
     /// Makes two calls that change only what the scripts know of the clock.
     async fn notice_time(&self) {
-        self.redis.judge(&slot(), &JudgeAsk::new(0, true)).await.unwrap();
+        self.redis.report_retry(&slot(), &ReportRetryAsk::new(0, true)).await.unwrap();
         // Every other exchange overtakes number 0.
         self.redis.exchange(&gate(), &ExchangeAsk::new(1, 0)).await.unwrap_err();
     }
@@ -143,11 +143,11 @@ async fn compare_tokens(both: &Both, calls: Vec<(u64, u64, Call)>) -> Result<(),
                 ask.remaining = Duration::from_millis(remaining);
                 ask.limit = 4;
                 ask.epoch = newest(&epochs, epoch.saturating_sub(4).into()).unwrap_or(0);
-                ask.fetched = (0..fetched)
+                ask.requests = (0..fetched)
                     .filter_map(|index| {
                         let (_, fence): (u64, u64) = newest(&leases, index.into())?;
                         let time = |most| Duration::from_millis(fence % most);
-                        Some(Fetched { fence, fetch: 1, age: time(70_000), may_arrive_for: time(7_000) })
+                        Some(SentTokenRequest { fence, number: 1, age: time(70_000), may_arrive_for: time(7_000) })
                     })
                     .collect();
                 let answer = both.memory.acquire(&slot, &ask).await.unwrap();
@@ -172,7 +172,7 @@ async fn compare_tokens(both: &Both, calls: Vec<(u64, u64, Call)>) -> Result<(),
                 ask.within = LONG;
                 ask.limit = 4;
                 let mut ask = RenewAsk::of(&ask, fence);
-                ask.fetch = fetch;
+                ask.request_number = fetch;
                 prop_assert_eq!(
                     both.memory.renew(&slot, &ask).await.unwrap(),
                     both.redis.renew(&slot, &ask).await.unwrap()
@@ -185,7 +185,7 @@ async fn compare_tokens(both: &Both, calls: Vec<(u64, u64, Call)>) -> Result<(),
                 let record = Record { generation, sealed, lifetime, remaining: lifetime.saturating_sub(age), forced };
                 let mut ask = PublishAsk::of(&AcquireAsk::new(process), record);
                 ask.within = LONG;
-                ask.fetch = fetch;
+                ask.request_number = fetch;
                 ask.stated = stated.map(|(remaining, reset)| Stated { remaining, reset: Duration::from_millis(reset) });
                 let stored = both.memory.publish(&slot, &ask).await.unwrap();
                 prop_assert_eq!(stored, both.redis.publish(&slot, &ask).await.unwrap(), "{:?}", ask);
@@ -197,7 +197,7 @@ async fn compare_tokens(both: &Both, calls: Vec<(u64, u64, Call)>) -> Result<(),
                 let Some((process, fence)) = newest(&leases, lease) else { continue };
                 let mut ask = FailAsk::of(&AcquireAsk::new(process), fence);
                 ask.within = LONG;
-                ask.fetch = fetch;
+                ask.request_number = fetch;
                 ask.failure = why.then(|| Failure {
                     kind: "unavailable".to_owned(),
                     status: (fetch > 1).then_some(503),
@@ -212,12 +212,12 @@ async fn compare_tokens(both: &Both, calls: Vec<(u64, u64, Call)>) -> Result<(),
                     both.redis.fail(&slot, &ask).await.unwrap()
                 );
             }
-            Call::Judge { generation, cured } => {
-                let mut ask = JudgeAsk::new(newest(&generations, generation).unwrap_or(0), cured);
+            Call::ReportRetry { generation, effective } => {
+                let mut ask = ReportRetryAsk::new(newest(&generations, generation).unwrap_or(0), effective);
                 ask.within = LONG;
                 prop_assert_eq!(
-                    both.memory.judge(&slot, &ask).await.unwrap(),
-                    both.redis.judge(&slot, &ask).await.unwrap()
+                    both.memory.report_retry(&slot, &ask).await.unwrap(),
+                    both.redis.report_retry(&slot, &ask).await.unwrap()
                 );
             }
             Call::Invalidate { have } => {

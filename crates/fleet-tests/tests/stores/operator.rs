@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use fleet_tests::{KINDS, Server};
 use turris_auth::fleet::{
-    AcquireAsk, Answer, ExchangeAsk, FailAsk, InvalidateAsk, JudgeAsk, PublishAsk, Record, RedisStore, RenewAsk,
-    Renewed, SharedStore,
+    AcquireAsk, Answer, ExchangeAsk, FailAsk, InvalidateAsk, PublishAsk, Record, RedisStore, RenewAsk, Renewed,
+    ReportRetryAsk, SharedStore,
 };
 
 use super::{blocking::Blocking, gate, slot};
@@ -37,7 +37,7 @@ async fn the_user_of_the_guide_may_do_what_a_store_needs_and_nothing_else() {
             panic!("no lease")
         };
         let mut renewal = RenewAsk::of(&ask, fence);
-        renewal.fetch = 2;
+        renewal.request_number = 2;
         assert_eq!(store.renew(&slot(), &renewal).await.unwrap(), Renewed::Held);
         let lifetime = Duration::from_secs(60);
         let record = Record { generation: fence, sealed: vec![1], lifetime, remaining: lifetime, forced: true };
@@ -45,7 +45,7 @@ async fn the_user_of_the_guide_may_do_what_a_store_needs_and_nothing_else() {
         let mut other = ask.clone();
         (other.process, other.remaining) = (2, Duration::ZERO);
         assert!(matches!(store.acquire(&slot(), &other).await.unwrap().answer, Answer::Token(_)));
-        store.judge(&slot(), &JudgeAsk::new(fence, false)).await.unwrap();
+        store.report_retry(&slot(), &ReportRetryAsk::new(fence, false)).await.unwrap();
         store.fail(&slot(), &FailAsk::of(&ask, fence)).await.unwrap();
         store.invalidate(&slot(), &InvalidateAsk::new(fence)).await.unwrap();
         let mut exchange = ExchangeAsk::new(1, 1);

@@ -33,7 +33,7 @@ enum Action {
     Fail,
     Die,
     Invalidate,
-    Judge { cured: bool },
+    ReportRetry { effective: bool },
 }
 
 const ACTIONS: [Action; 9] = [
@@ -44,15 +44,15 @@ const ACTIONS: [Action; 9] = [
     Action::Fail,
     Action::Die,
     Action::Invalidate,
-    Action::Judge { cured: true },
-    Action::Judge { cured: false },
+    Action::ReportRetry { effective: true },
+    Action::ReportRetry { effective: false },
 ];
 
 #[derive(Clone, Debug)]
 struct World {
     limit: u32,
-    slot: Slot,
-    quota: Quota,
+    slot: SlotState,
+    allowance: Allowance,
     now: u64,
     processes: [Process; 2],
     /// The last lease, as its process and its end. `None` after it was given back, or after an
@@ -72,7 +72,7 @@ impl World {
     fn fingerprint(&self) -> String {
         format!(
             "{:?}",
-            (&self.slot, &self.quota, self.now, &self.processes, self.lease, self.invalidated, &self.refused)
+            (&self.slot, &self.allowance, self.now, &self.processes, self.lease, self.invalidated, &self.refused)
         )
     }
 
@@ -88,7 +88,7 @@ impl World {
                     return false;
                 }
                 ask.refused = refused;
-                let answer = self.slot.acquire(&mut self.quota, &ask, self.now).answer;
+                let answer = self.slot.acquire(&mut self.allowance, &ask, self.now).answer;
                 if refused && !matches!(answer, Answer::Paused(_)) {
                     self.refused.insert(process.have);
                 }
@@ -105,16 +105,16 @@ impl World {
                 let record =
                     Record { generation: fence, sealed: vec![1], lifetime, remaining: lifetime, forced: false };
                 let newest = self.slot.record.as_ref().map_or(0, |record| record.generation);
-                let is_stored = self.slot.publish(&mut self.quota, &PublishAsk::of(&ask, record), self.now);
+                let is_stored = self.slot.publish(&mut self.allowance, &PublishAsk::of(&ask, record), self.now);
                 assert_eq!(is_stored, fence > newest.max(self.invalidated), "{self:#?}");
                 self.gave_back(who);
                 self.processes[who] = Process { have: fence, lease: None, uses: Some(fence) };
             }
             (Action::Fail, Some((fence, sent))) => {
                 let mut fail = FailAsk::of(&ask, fence);
-                fail.fetch = u32::from(sent);
+                fail.request_number = u32::from(sent);
                 fail.failure = Some(Failure::default());
-                self.slot.fail(&mut self.quota, &fail, self.now);
+                self.slot.fail(&mut self.allowance, &fail, self.now);
                 self.gave_back(who);
                 self.processes[who].lease = None;
             }
@@ -127,9 +127,9 @@ impl World {
                 self.lease = None;
                 assert!(self.slot.record.is_none() && self.slot.lease.is_none(), "{self:#?}");
             }
-            (Action::Judge { cured }, None) => {
+            (Action::ReportRetry { effective }, None) => {
                 let Some(generation) = process.uses else { return false };
-                self.slot.judge(&JudgeAsk::new(generation, cured), self.now);
+                self.slot.report_retry(&ReportRetryAsk::new(generation, effective), self.now);
             }
             _ => return false,
         }
@@ -159,7 +159,7 @@ impl World {
             }
             Answer::Busy(wait) => assert!(wait <= Duration::from_secs(3), "{wait:?}"),
             Answer::CoolingDown(wait, _) | Answer::Paused(wait) => assert!(wait <= WINDOW, "{wait:?}"),
-            Answer::NoQuota(wait) => assert!(wait <= WINDOW + Duration::from_secs(30), "{wait:?}"),
+            Answer::AllowanceUsedUp(wait) => assert!(wait <= WINDOW + Duration::from_secs(30), "{wait:?}"),
         }
     }
 }
@@ -174,8 +174,8 @@ fn no_order_of_the_calls_of_two_processes_breaks_the_allowance_or_returns_an_inv
 fn states(limit: u32) -> usize {
     let start = World {
         limit,
-        slot: Slot::default(),
-        quota: Quota::default(),
+        slot: SlotState::default(),
+        allowance: Allowance::default(),
         now: 1_000_000,
         processes: Default::default(),
         lease: None,

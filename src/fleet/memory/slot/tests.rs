@@ -1,15 +1,15 @@
 use std::time::Duration;
 
 use super::*;
-use crate::fleet::Fetched;
+use crate::fleet::SentTokenRequest;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A slot and its quota, at a time that the test moves.
+/// A slot and its allowance, at a time that the test moves.
 #[derive(Default)]
 struct At {
-    slot: Slot,
-    quota: Quota,
+    slot: SlotState,
+    allowance: Allowance,
     now: u64,
 }
 
@@ -19,7 +19,7 @@ impl At {
     }
 
     fn acquire(&mut self, ask: &AcquireAsk) -> Answer {
-        self.slot.acquire(&mut self.quota, ask, self.now).answer
+        self.slot.acquire(&mut self.allowance, ask, self.now).answer
     }
 
     fn lease(&mut self, ask: &AcquireAsk) -> u64 {
@@ -31,14 +31,14 @@ impl At {
 
     fn publish(&mut self, ask: &AcquireAsk, generation: u64, forced: bool) -> bool {
         let record = Record { generation, sealed: vec![1], lifetime: HOUR, remaining: HOUR, forced };
-        self.slot.publish(&mut self.quota, &PublishAsk::of(ask, record), self.now)
+        self.slot.publish(&mut self.allowance, &PublishAsk::of(ask, record), self.now)
     }
 
     fn fail(&mut self, ask: &AcquireAsk, fence: u64) -> u64 {
         let mut fail = FailAsk::of(ask, fence);
-        fail.fetch = 1;
+        fail.request_number = 1;
         fail.failure = Some(Failure { kind: "unavailable".to_owned(), ..Failure::default() });
-        self.slot.fail(&mut self.quota, &fail, self.now)
+        self.slot.fail(&mut self.allowance, &fail, self.now)
     }
 
     /// A refusal of `generation`, and the forced refresh that follows it.
@@ -76,12 +76,12 @@ fn a_renewed_lease_lasts_and_a_lost_one_cannot_be_renewed() {
     let renewal = RenewAsk::of(&one, fence);
     for _ in 0..20 {
         at.now += 1000;
-        assert_eq!(at.slot.renew(&mut at.quota, &renewal, at.now), Renewed::Held);
+        assert_eq!(at.slot.renew(&mut at.allowance, &renewal, at.now), Renewed::Held);
         assert!(matches!(at.acquire(&other), Answer::Busy(_)));
     }
     at.now += 3000;
     at.lease(&other);
-    assert_eq!(at.slot.renew(&mut at.quota, &renewal, at.now), Renewed::Lost);
+    assert_eq!(at.slot.renew(&mut at.allowance, &renewal, at.now), Renewed::Lost);
 }
 
 #[test]
@@ -105,16 +105,16 @@ fn the_allowance_is_never_exceeded_and_a_fifth_is_kept_for_recovery() {
         ask.have = fence;
         at.now += 1;
     }
-    assert!(matches!(at.acquire(&ask), Answer::NoQuota(_)));
+    assert!(matches!(at.acquire(&ask), Answer::AllowanceUsedUp(_)));
     ask.refused = true;
     for _ in 0..2 {
         let Answer::Lease { fence, forced: true } = at.acquire(&ask) else { panic!("places are kept for recovery") };
         at.publish(&ask, fence, false);
         ask.have = fence;
     }
-    let Answer::NoQuota(wait) = at.acquire(&ask) else { panic!("an eleventh fetch in a minute") };
+    let Answer::AllowanceUsedUp(wait) = at.acquire(&ask) else { panic!("an eleventh fetch in a minute") };
     at.now += millis(wait) - 1;
-    assert!(matches!(at.acquire(&ask), Answer::NoQuota(_)));
+    assert!(matches!(at.acquire(&ask), Answer::AllowanceUsedUp(_)));
     at.now += 1;
     at.lease(&ask);
 }
@@ -125,7 +125,7 @@ fn a_dead_holders_place_stays_taken_until_its_fetch_can_no_longer_be_counted() {
     ask.limit = 1;
     at.lease(&ask);
     at.now += 89_999;
-    assert_eq!(at.acquire(&ask), Answer::NoQuota(Duration::from_millis(1)));
+    assert_eq!(at.acquire(&ask), Answer::AllowanceUsedUp(Duration::from_millis(1)));
     at.now += 1;
     at.lease(&ask);
 }
@@ -136,12 +136,13 @@ fn a_store_that_forgot_waits_for_reports_before_it_grants_and_counts_them() {
     let (mut at, mut ask) = (At::new(), AcquireAsk::new(1));
     ask.epoch = 17;
     ask.limit = 1;
-    ask.fetched = vec![Fetched { fence: 3, fetch: 1, age: Duration::from_secs(50), may_arrive_for: Duration::ZERO }];
+    ask.requests =
+        vec![SentTokenRequest { fence: 3, number: 1, age: Duration::from_secs(50), may_arrive_for: Duration::ZERO }];
     assert_eq!(at.acquire(&ask), Answer::Busy(Duration::from_secs(1)));
     at.now += 1000;
     assert_eq!(
-        at.acquire(&AcquireAsk { epoch: 0, process: 2, fetched: vec![], ..ask }),
-        Answer::NoQuota(Duration::from_secs(9))
+        at.acquire(&AcquireAsk { epoch: 0, process: 2, requests: vec![], ..ask }),
+        Answer::AllowanceUsedUp(Duration::from_secs(9))
     );
 }
 
@@ -197,18 +198,18 @@ fn a_401_costs_one_fetch_for_all_and_a_late_one_none() {
 }
 
 #[test]
-fn refreshes_in_vain_are_paused_for_all_and_a_cure_ends_the_pause() {
+fn ineffective_refreshes_are_paused_for_all_and_an_effective_one_ends_the_pause() {
     let (mut at, one) = (At::new(), AcquireAsk { limit: 100, ..AcquireAsk::new(1) });
     let mut generation = at.lease(&one);
     at.publish(&one, generation, false);
     for pause in [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000] {
         at.now += 60_000;
         generation = at.force(1, generation).expect("a forced refresh");
-        assert_eq!(at.slot.judge(&JudgeAsk::new(generation, false), at.now), pause);
-        assert_eq!(at.slot.judge(&JudgeAsk::new(generation, false), at.now), pause, "one verdict a record");
+        assert_eq!(at.slot.report_retry(&ReportRetryAsk::new(generation, false), at.now), pause);
+        assert_eq!(at.slot.report_retry(&ReportRetryAsk::new(generation, false), at.now), pause, "one report a record");
         assert_eq!(at.force(2, generation), Err(Answer::Paused(duration(pause))));
     }
-    assert_eq!(at.slot.judge(&JudgeAsk::new(generation, true), at.now), 0);
+    assert_eq!(at.slot.report_retry(&ReportRetryAsk::new(generation, true), at.now), 0);
     assert!(at.force(2, generation).is_ok());
 }
 
@@ -233,9 +234,9 @@ fn what_the_server_says_of_the_allowance_holds_for_all() {
     let record = Record { generation: fence, sealed: vec![1], lifetime: HOUR, remaining: HOUR, forced: false };
     let mut ask = PublishAsk::of(&one, record);
     ask.stated = Some(Stated { remaining: 0, reset: Duration::from_secs(30) });
-    assert!(at.slot.publish(&mut at.quota, &ask, at.now));
+    assert!(at.slot.publish(&mut at.allowance, &ask, at.now));
     let other = AcquireAsk { have: fence, ..AcquireAsk::new(2) };
-    assert_eq!(at.acquire(&other), Answer::NoQuota(Duration::from_secs(30)));
+    assert_eq!(at.acquire(&other), Answer::AllowanceUsedUp(Duration::from_secs(30)));
 }
 
 #[test]

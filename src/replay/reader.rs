@@ -1,4 +1,4 @@
-//! [`Attempt`]: one reading of a shared body, from its beginning.
+//! [`BodyReader`]: one reading of a shared body, from its beginning.
 
 use std::{
     fmt,
@@ -11,12 +11,12 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::{
     ReplayBodyError,
-    buffer::{Begun, Leftovers, ReplayBuffer, Turn, lock},
+    buffer::{AttemptNumber, Begun, DeferredDrops, ReplayBuffer, lock},
 };
 use crate::{BoxError, observe};
 
 /// One reading of a shared body. It may have begun or not.
-pub(super) struct Attempt<B> {
+pub(super) struct BodyReader<B> {
     buffer: Arc<Mutex<ReplayBuffer<B>>>,
     stage: Stage,
     /// The length that the source stated before anything was read.
@@ -28,22 +28,22 @@ pub(super) struct Attempt<B> {
 #[derive(Clone, Copy, Debug)]
 enum Stage {
     /// Nothing has been read.
-    Waiting,
+    NotBegun,
     /// The attempt owns the source, unless a newer attempt has begun. `position` is the number of
     /// kept frames that the attempt has read. It equals `kept_frames` while the attempt reads the
     /// source.
-    Begun { turn: Turn, position: usize, kept_frames: usize },
+    Begun { number: AttemptNumber, position: usize, kept_frames: usize },
     /// The end has been returned.
     Ended,
 }
 
-impl<B> Attempt<B> {
+impl<B> BodyReader<B> {
     /// Returns another attempt, which has not begun. `None` if it could no longer read the
     /// beginning of the body.
     pub(super) fn another(&self) -> Option<Self> {
         lock(&self.buffer).is_replayable().then(|| Self {
             buffer: Arc::clone(&self.buffer),
-            stage: Stage::Waiting,
+            stage: Stage::NotBegun,
             whole: self.whole,
             read: 0,
         })
@@ -52,7 +52,7 @@ impl<B> Attempt<B> {
     /// Returns whether this attempt has not begun and can begin. If so, it takes the source from
     /// every other attempt.
     pub(super) fn begin_exclusive(&self) -> bool {
-        if !matches!(self.stage, Stage::Waiting) {
+        if !matches!(self.stage, Stage::NotBegun) {
             return false;
         }
         let claimed = lock(&self.buffer).begin_exclusive();
@@ -65,7 +65,7 @@ impl<B> Attempt<B> {
 
     /// Whether this attempt has not begun and can begin.
     pub(super) fn can_begin(&self) -> bool {
-        matches!(self.stage, Stage::Waiting) && lock(&self.buffer).can_begin().is_ok()
+        matches!(self.stage, Stage::NotBegun) && lock(&self.buffer).can_begin().is_ok()
     }
 
     fn rest_of_whole(&self) -> SizeHint {
@@ -80,25 +80,25 @@ impl<B> Attempt<B> {
     }
 }
 
-impl<B: Body> Attempt<B> {
+impl<B: Body> BodyReader<B> {
     /// Creates the first attempt to read a body.
     pub(super) fn new(body: B, limit: usize) -> Self {
         let whole = body.size_hint();
         let buffer = ReplayBuffer::new(body, limit);
-        if let Some(limit) = buffer.outgrown() {
+        if let Some(limit) = buffer.exceeded_limit() {
             observe::body_not_kept(limit);
         }
         let buffer = Arc::new(Mutex::new(buffer));
-        Self { buffer, stage: Stage::Waiting, whole, read: 0 }
+        Self { buffer, stage: Stage::NotBegun, whole, read: 0 }
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
         match self.stage {
-            Stage::Waiting => false,
+            Stage::NotBegun => false,
             // A superseded attempt must be polled again, so that it returns its error.
-            Stage::Begun { turn, position, kept_frames } => {
+            Stage::Begun { number, position, kept_frames } => {
                 let buffer = lock(&self.buffer);
-                position == kept_frames && buffer.is_newest(turn) && buffer.source_has_ended()
+                position == kept_frames && buffer.is_newest(number) && buffer.source_has_ended()
             }
             Stage::Ended => true,
         }
@@ -106,15 +106,15 @@ impl<B: Body> Attempt<B> {
 
     pub(super) fn size_hint(&self) -> SizeHint {
         match self.stage {
-            Stage::Begun { turn, position, kept_frames } if position == kept_frames => {
+            Stage::Begun { number, position, kept_frames } if position == kept_frames => {
                 let buffer = lock(&self.buffer);
-                if buffer.is_newest(turn) { buffer.source_size_hint() } else { self.rest_of_whole() }
+                if buffer.is_newest(number) { buffer.source_size_hint() } else { self.rest_of_whole() }
             }
             // The hint is the first hint of the source. The number of kept bytes plus the present
             // hint of the source could become exact for a body of unknown length. Sent again over
             // HTTP/1.1, the body would then have a `content-length` in place of chunks, and lose
             // its trailers.
-            Stage::Waiting | Stage::Begun { .. } => self.rest_of_whole(),
+            Stage::NotBegun | Stage::Begun { .. } => self.rest_of_whole(),
             Stage::Ended => SizeHint::with_exact(0),
         }
     }
@@ -124,17 +124,17 @@ impl<B: Body> Attempt<B> {
         B::Error: Into<BoxError>,
     {
         // Declared before the lock, so that it is dropped after the lock is released.
-        let mut leftovers = Leftovers::default();
+        let mut deferred = DeferredDrops::default();
         let mut buffer = lock(&self.buffer);
-        let kept_before = buffer.outgrown().is_none();
+        let kept_before = buffer.exceeded_limit().is_none();
         let polled = loop {
             match &mut self.stage {
-                Stage::Waiting => {
-                    let (Begun { turn, kept_frames }, superseded) = match buffer.begin() {
+                Stage::NotBegun => {
+                    let (Begun { number, kept_frames }, superseded) = match buffer.begin() {
                         Ok(begun) => begun,
                         Err(error) => return Poll::Ready(Some(Err(error.into()))),
                     };
-                    self.stage = Stage::Begun { turn, position: 0, kept_frames };
+                    self.stage = Stage::Begun { number, position: 0, kept_frames };
                     if let Some(superseded) = superseded {
                         // A waker may run any code, which may poll another attempt to read this
                         // body.
@@ -143,7 +143,7 @@ impl<B: Body> Attempt<B> {
                         buffer = lock(&self.buffer);
                     }
                 }
-                Stage::Begun { turn, .. } if !buffer.is_newest(*turn) => {
+                Stage::Begun { number, .. } if !buffer.is_newest(*number) => {
                     return Poll::Ready(Some(Err(ReplayBodyError::Superseded.into())));
                 }
                 Stage::Begun { position, kept_frames, .. } if *position < *kept_frames => {
@@ -158,14 +158,14 @@ impl<B: Body> Attempt<B> {
                 Stage::Begun { .. } if buffer.source_has_failed() => {
                     return Poll::Ready(Some(Err(ReplayBodyError::SourceFailed.into())));
                 }
-                Stage::Begun { .. } => break buffer.poll_source(cx, &mut leftovers),
+                Stage::Begun { .. } => break buffer.poll_source(cx, &mut deferred),
                 Stage::Ended => return Poll::Ready(None),
             }
         };
-        let outgrown = buffer.outgrown().filter(|_| kept_before);
+        let exceeded_limit = buffer.exceeded_limit().filter(|_| kept_before);
         drop(buffer);
-        drop(leftovers);
-        if let Some(limit) = outgrown {
+        drop(deferred);
+        if let Some(limit) = exceeded_limit {
             observe::body_not_kept(limit);
         }
         match &polled {
@@ -180,8 +180,8 @@ impl<B: Body> Attempt<B> {
     }
 }
 
-impl<B> fmt::Debug for Attempt<B> {
+impl<B> fmt::Debug for BodyReader<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Attempt").field("stage", &self.stage).field("read", &self.read).finish_non_exhaustive()
+        f.debug_struct("BodyReader").field("stage", &self.stage).field("read", &self.read).finish_non_exhaustive()
     }
 }

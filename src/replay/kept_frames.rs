@@ -15,7 +15,7 @@ const COPIED_BELOW: usize = 256;
 /// 2. Bytes in `tail` come after all of `frames`.
 /// 3. Entries in `frames` never change, so a position in it always means the same frame.
 #[derive(Default)]
-pub(super) struct Kept {
+pub(super) struct KeptFrames {
     frames: Vec<KeptFrame>,
     tail: BytesMut,
     bytes: usize,
@@ -31,7 +31,7 @@ enum KeptFrame {
 /// Error of a frame that cannot be kept: it would exceed the limit, or its kind is unknown.
 pub(super) struct NotKept;
 
-impl Kept {
+impl KeptFrames {
     /// Appends a copy of `frame`.
     pub(super) fn push(&mut self, frame: &Frame<Bytes>, limit: usize) -> Result<(), NotKept> {
         if let Some(data) = frame.data_ref() {
@@ -60,7 +60,7 @@ impl Kept {
     }
 
     /// Makes one frame of the bytes that were copied together. It has to be called before
-    /// [`Kept::frame`].
+    /// [`KeptFrames::frame`].
     pub(super) fn seal(&mut self) {
         if !self.tail.is_empty() {
             self.frames.push(KeptFrame::Data(self.tail.split().freeze()));

@@ -1,11 +1,11 @@
--- ARGV: generation, cured.
+-- ARGV: generation, effective.
 if generation > 0 and generation == num(ARGV[3]) and slot.forced == '1' then
   if ARGV[4] == '1' then
-    set('verdict', 'cured')
-    set('vain', '0')
+    set('effect', 'effective')
+    set('ineffective', '0')
     set('paused', '0')
-  elseif slot.verdict == 'open' then
-    set('verdict', 'vain')
+  elseif slot.effect == 'pending' then
+    set('effect', 'ineffective')
     pause()
   end
   keep(t)

@@ -33,7 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #[test]
     fn no_window_has_more_fetches_than_the_limit(limit in 1_u32..15, steps in prop::collection::vec(step(), 1..200)) {
-        let mut quota = Quota::new(limit, WINDOW);
+        let mut allowance = Allowance::new(limit, WINDOW);
         let limit = limit as usize;
         let mut now = Instant::now();
         let mut under_way = VecDeque::new();
@@ -43,11 +43,11 @@ proptest! {
             match step {
                 Step::Pass(time) => now += time,
                 Step::Begin(purpose) => {
-                    if !quota.wait(now, purpose).is_zero() {
+                    if !allowance.wait(now, purpose).is_zero() {
                         continue;
                     }
                     prop_assert!(now >= forbidden_until, "the server had none left");
-                    quota.begin(now);
+                    allowance.begin(now);
                     under_way.push_back(now);
                     let taken = under_way.len() + ended.iter().filter(|end| **end + WINDOW > now).count();
                     let usable = match purpose {
@@ -58,12 +58,12 @@ proptest! {
                 }
                 Step::End => {
                     if under_way.pop_front().is_some() {
-                        quota.end(now);
+                        allowance.end(now);
                         ended.push(now);
                     }
                 }
                 Step::Learn { remaining, reset_after } => {
-                    quota.learn(now, &StatedLimits { remaining, reset_after, ..StatedLimits::default() });
+                    allowance.learn(now, &StatedLimits { remaining, reset_after, ..StatedLimits::default() });
                     match remaining {
                         Some(0) => forbidden_until = now + reset_after.unwrap_or(WINDOW).min(LONGEST_WINDOW),
                         Some(_) => forbidden_until = now,
@@ -79,21 +79,21 @@ proptest! {
         limit in 1_u32..15,
         fetches in prop::collection::vec((0_u64..20, 0_u64..20), 1..60),
     ) {
-        let mut quota = Quota::new(limit, WINDOW);
+        let mut allowance = Allowance::new(limit, WINDOW);
         let mut now = Instant::now();
         for (pause, length) in fetches {
             now += Duration::from_secs(pause);
-            let wait = quota.wait(now, Purpose::Supply);
+            let wait = allowance.wait(now, Purpose::Supply);
             prop_assert!(wait <= WINDOW);
             if !wait.is_zero() {
-                prop_assert!(!quota.wait(now + wait - Duration::from_nanos(1), Purpose::Supply).is_zero());
+                prop_assert!(!allowance.wait(now + wait - Duration::from_nanos(1), Purpose::Supply).is_zero());
             }
             now += wait;
-            prop_assert!(quota.wait(now, Purpose::Supply).is_zero());
-            prop_assert!(quota.wait(now, Purpose::Recovery).is_zero());
-            quota.begin(now);
+            prop_assert!(allowance.wait(now, Purpose::Supply).is_zero());
+            prop_assert!(allowance.wait(now, Purpose::Recovery).is_zero());
+            allowance.begin(now);
             now += Duration::from_secs(length);
-            quota.end(now);
+            allowance.end(now);
         }
     }
 }
@@ -101,56 +101,56 @@ proptest! {
 #[test]
 fn recovery_has_places_of_its_own() {
     let now = Instant::now();
-    let mut quota = Quota::new(DOCUMENTED_LIMIT, WINDOW);
+    let mut allowance = Allowance::new(DOCUMENTED_LIMIT, WINDOW);
     for _ in 0..8 {
-        assert!(quota.wait(now, Purpose::Supply).is_zero());
-        quota.begin(now);
-        quota.end(now);
+        assert!(allowance.wait(now, Purpose::Supply).is_zero());
+        allowance.begin(now);
+        allowance.end(now);
     }
-    assert_eq!(quota.wait(now, Purpose::Supply), WINDOW);
+    assert_eq!(allowance.wait(now, Purpose::Supply), WINDOW);
     for _ in 0..2 {
-        assert!(quota.wait(now, Purpose::Recovery).is_zero());
-        quota.begin(now);
-        quota.end(now);
+        assert!(allowance.wait(now, Purpose::Recovery).is_zero());
+        allowance.begin(now);
+        allowance.end(now);
     }
-    assert_eq!(quota.wait(now, Purpose::Recovery), WINDOW);
+    assert_eq!(allowance.wait(now, Purpose::Recovery), WINDOW);
 }
 
 #[test]
 fn a_server_whose_window_is_a_day_is_asked_again_after_five_minutes() {
     let now = Instant::now();
-    let mut quota = Quota::new(DOCUMENTED_LIMIT, WINDOW);
+    let mut allowance = Allowance::new(DOCUMENTED_LIMIT, WINDOW);
     let day = Some(Duration::from_secs(24 * 60 * 60));
-    quota.learn(now, &StatedLimits { remaining: Some(1), reset_after: day, ..StatedLimits::default() });
-    assert!(quota.wait(now, Purpose::Supply).is_zero());
-    quota.learn(now, &StatedLimits { remaining: Some(0), reset_after: day, ..StatedLimits::default() });
-    assert_eq!(quota.wait(now, Purpose::Recovery), Duration::from_secs(5 * 60));
-    assert!(quota.wait(now + Duration::from_secs(5 * 60), Purpose::Recovery).is_zero());
+    allowance.learn(now, &StatedLimits { remaining: Some(1), reset_after: day, ..StatedLimits::default() });
+    assert!(allowance.wait(now, Purpose::Supply).is_zero());
+    allowance.learn(now, &StatedLimits { remaining: Some(0), reset_after: day, ..StatedLimits::default() });
+    assert_eq!(allowance.wait(now, Purpose::Recovery), Duration::from_secs(5 * 60));
+    assert!(allowance.wait(now + Duration::from_secs(5 * 60), Purpose::Recovery).is_zero());
 }
 
 #[test]
 fn what_is_free_is_the_lesser_of_the_own_places_and_the_servers() {
     let now = Instant::now();
-    let mut quota = Quota::new(DOCUMENTED_LIMIT, WINDOW);
-    assert_eq!(quota.free(now), 10);
-    quota.begin(now);
-    quota.end(now);
-    quota.begin(now);
-    assert_eq!(quota.free(now), 8);
+    let mut allowance = Allowance::new(DOCUMENTED_LIMIT, WINDOW);
+    assert_eq!(allowance.free(now), 10);
+    allowance.begin(now);
+    allowance.end(now);
+    allowance.begin(now);
+    assert_eq!(allowance.free(now), 8);
     for (remaining, free) in [(5, 5), (50, 8), (0, 0)] {
-        quota.learn(now, &StatedLimits { remaining: Some(remaining), ..StatedLimits::default() });
-        assert_eq!(quota.free(now), free);
+        allowance.learn(now, &StatedLimits { remaining: Some(remaining), ..StatedLimits::default() });
+        assert_eq!(allowance.free(now), free);
     }
-    assert_eq!(quota.free(now + WINDOW), 9);
+    assert_eq!(allowance.free(now + WINDOW), 9);
 }
 
 #[test]
 fn a_fetch_under_way_has_its_place_for_as_long_as_it_takes() {
     let now = Instant::now();
-    let mut quota = Quota::new(1, WINDOW);
-    quota.begin(now);
+    let mut allowance = Allowance::new(1, WINDOW);
+    allowance.begin(now);
     let hours_later = now + Duration::from_secs(10_000);
-    assert_eq!(quota.wait(hours_later, Purpose::Recovery), WINDOW);
-    quota.end(hours_later);
-    assert_eq!(quota.wait(hours_later + WINDOW / 2, Purpose::Recovery), WINDOW / 2);
+    assert_eq!(allowance.wait(hours_later, Purpose::Recovery), WINDOW);
+    allowance.end(hours_later);
+    assert_eq!(allowance.wait(hours_later + WINDOW / 2, Purpose::Recovery), WINDOW / 2);
 }

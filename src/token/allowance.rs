@@ -1,5 +1,4 @@
-//! [`Quota`]: the allowance of token requests, that is how many may be sent now, and when the next
-//! request may be sent.
+//! [`Allowance`]: how many token requests may be sent now, and when the next request may be sent.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -32,7 +31,7 @@ pub(super) enum Purpose {
 /// 3. The server's statements can only lower the number of requests that may be sent, and only
 ///    until the server's window ends.
 #[derive(Debug)]
-pub(super) struct Quota {
+pub(super) struct Allowance {
     limit: usize,
     window: Duration,
     under_way: usize,
@@ -47,7 +46,7 @@ struct ServerCount {
     until: Instant,
 }
 
-impl Quota {
+impl Allowance {
     pub(super) fn new(limit: u32, window: Duration) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).max(1);
         Self { limit, window, under_way: 0, taken_until: VecDeque::new(), server: None }

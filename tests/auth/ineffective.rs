@@ -123,7 +123,7 @@ async fn the_pause_between_forced_refreshes_doubles_from_one_second_to_a_minute(
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_that_overtake_each_other_do_not_hide_that_a_refresh_was_in_vain() {
+async fn answers_that_overtake_each_other_do_not_hide_that_a_refresh_was_ineffective() {
     for healthy_paths in [false, true] {
         let script = Script::issuing(Duration::from_millis(10));
         // A first attempt may get its 401 before the retry that carried the same token.
@@ -302,7 +302,7 @@ async fn a_401_on_a_forced_token_that_nobody_succeeded_with_keeps_it_for_the_pau
     assert_eq!(script.requests(), 3);
 }
 
-/// A 401 after minutes without requests is no verdict on the refresh that brought the token.
+/// A 401 after minutes without requests says nothing about the refresh that brought the token.
 #[tokio::test(start_paused = true)]
 async fn a_forced_token_that_nobody_used_is_replaced_once_it_is_old() {
     let script = Script::issuing(Duration::ZERO);
