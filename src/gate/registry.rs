@@ -23,8 +23,8 @@ const FIRST_SWEEP: usize = 1024;
 const MAX_GATES: usize = 65_536;
 
 /// The first gates of a layer are found without a lock and without a key. Most layers have two: for
-/// the reads and for the writes of one authority.
-const CACHE_SLOTS: usize = 8;
+/// the reads and for the writes of one authority. Further gates are found under the lock.
+const CACHE_SLOTS: usize = 32;
 
 /// The gates of a layer. A gate is made when it is first needed.
 ///

@@ -5,7 +5,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -132,6 +132,12 @@ where
 /// Usually it takes milliseconds.
 const LONGEST_START: Duration = Duration::from_secs(20);
 
+/// How many requests the client may lose in a run of the tests. Most runs lose none. A fault of this
+/// crate would lose more.
+const MOST_LOST: usize = 20;
+
+static LOST: AtomicUsize = AtomicUsize::new(0);
+
 /// Sends a request, and sends it again if the client has lost it.
 ///
 /// hyper's client can lose a request that it gives to a connection while that connection ends. No
@@ -151,7 +157,13 @@ where
         if is_read.load(Ordering::Relaxed) {
             return answer.await;
         }
-        println!("lost by the client: {} {}", request.method(), request.uri());
+        let lost = LOST.fetch_add(1, Ordering::Relaxed);
+        assert!(
+            lost < MOST_LOST,
+            "the client has lost {lost} requests, and now {} {}",
+            request.method(),
+            request.uri()
+        );
     }
 }
 

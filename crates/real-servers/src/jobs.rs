@@ -21,22 +21,24 @@ pub fn request(method: Method, url: &str, id: &str) -> Request<Body> {
     Request::builder().method(method).uri(url).header(REQUEST_ID, id).body(body).unwrap()
 }
 
-/// The bound on a request that waits. A request that waited for ever would stop the tests without a
-/// word.
+/// The bound on a request. A request that waited for ever would stop the tests without a word.
 const LONGEST: Duration = Duration::from_secs(300);
 
 /// Sends a request and reads its response to the end.
 ///
 /// # Errors
 ///
-/// The error of the client, of the layers or of reading the response; or
-/// [`Elapsed`](tokio::time::error::Elapsed) after five minutes.
+/// The error of the client, of the layers or of reading the response.
+///
+/// # Panics
+///
+/// If the response does not arrive within five minutes.
 pub async fn send(api: &Api, request: Request<Body>) -> Result<Response<Bytes>, BoxError> {
-    timeout(LONGEST, async {
+    let answer = timeout(LONGEST, async {
         let (head, body) = api.clone().oneshot(request).await?.into_parts();
         Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
-    })
-    .await?
+    });
+    answer.await.expect("a response within five minutes")
 }
 
 /// The outcome of a job's requests, by id.

@@ -59,8 +59,8 @@ pub(super) enum Outcome {
     /// The response was not a 429. The value holds the limits that the response states, if it
     /// states any.
     Accepted(Option<StatedLimits>),
-    /// The response was a 429. `is_first_of_epoch` says that it is the first
-    /// refusal among requests that were sent together.
+    /// The response was a 429. `is_first_of_epoch` says that it is the first refusal among requests
+    /// that were sent together.
     Refused { limits: StatedLimits, is_first_of_epoch: bool },
     /// The request was given up or failed. The server may have counted it.
     Lost,
