@@ -30,7 +30,7 @@ fn a_pushback_that_is_no_wait_means_that_no_retry_is_wanted() {
     }
     for none in ["-1", "-250", "soon", "", "1.5"] {
         assert_eq!(of(200, none), ResponseClass::Ordinary, "{none:?}");
-        // `grpc-retry-pushback-ms` belongs to gRPC. A 429 is judged by its own headers.
+        // `grpc-retry-pushback-ms` belongs to gRPC. A 429 is classified by its own headers.
         assert_eq!(of(429, none), ResponseClass::RateLimited, "{none:?}");
     }
 }
@@ -60,7 +60,7 @@ fn several_values_of_a_grpc_header_are_malformed() {
 }
 
 #[test]
-fn http_1_is_judged_by_its_status_alone() {
+fn http_1_is_classified_by_its_status_alone() {
     let mut response = Response::new(());
     response.headers_mut().insert(GRPC_STATUS, "16".parse().unwrap());
     assert_eq!(Classifier::default().classify(&response), ResponseClass::Ordinary);

@@ -41,7 +41,7 @@
 //! | the token of each client secret | the token's early refresh: each process looks for a newer token at its own time |
 //! | the allowance of token requests, of all secrets of a client together | limits of requests that are not paced, such as `GET` |
 //! | the cool-down after a failed fetch | requests and their retries |
-//! | the pause after forced refreshes that cured no 401 | the queue: requests of one process are in order, and processes are served in the order in which they came |
+//! | the pause after forced refreshes that ended no 401 | the queue: requests of one process are in order, and processes are served in the order in which they came |
 //! | the pace of requests that change something, for each authority and [class](crate::backoff::RequestClass): a request leaves with a permit from the store | a rate that was found because the server states no window |
 //! | a 429: it closes the gate of all processes | |
 //! | [`TokenHandle::invalidate`](crate::TokenHandle::invalidate): no process adopts the token any longer; a process that has it already keeps it until its next refresh or 401 | |

@@ -1,4 +1,4 @@
-//! Tests of how the responses of the token endpoint are judged, and of the errors' texts.
+//! Tests of how the responses of the token endpoint are classified, and of the errors' texts.
 
 use bytes::Bytes;
 use http::Response;

@@ -134,7 +134,7 @@ async fn answered(
 async fn an_answer_beyond_64_kib_is_not_read_to_its_end() {
     const BOUND: usize = 64 * 1024;
     for code in [201, 400, 404] {
-        // A response at the limit is read and judged by its content. None of these is a token.
+        // A response at the limit is read and classified by its content. None of these is a token.
         let (error, read) = answered(code, || vec![BOUND], false).await;
         assert_eq!(read, BOUND);
         assert!(!error.unwrap().to_string().contains("64 KiB"));

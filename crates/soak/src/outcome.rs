@@ -61,7 +61,7 @@ kinds! {
     Panicked false "panicked" "nothing may",
 }
 
-/// Judges a response's head. `None` if the body decides.
+/// Classifies a response by its head. `None` if the body decides.
 pub(crate) fn of_status(status: StatusCode, headers: &HeaderMap, asked_for_403: bool) -> Option<Kind> {
     match status {
         _ if headers.contains_key(MARK) => (!status.is_success()).then_some(Kind::FaultStatus),

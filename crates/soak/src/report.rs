@@ -132,7 +132,7 @@ impl Report {
         self.problems
     }
 
-    /// Judges the growth of the heap: after all work has ended, it may not exceed its earlier size.
+    /// Checks the growth of the heap: after all work has ended, it may not exceed its earlier size.
     ///
     /// Buffers, tables and logs reach their final size in the first third, which is left out. The
     /// rest is split in two halves, and their medians are compared, so that one unusual round

@@ -36,12 +36,12 @@ fn a_generation_becomes_ineffective_once() {
 }
 
 #[test]
-fn a_cure_is_final_and_ends_the_pause() {
+fn an_effective_refresh_is_final_and_ends_the_pause() {
     let now = Instant::now();
     let mut refusals = forced(2);
     assert!(refusals.record_retry_failed(2, now));
     refusals.record_retry_succeeded(1);
-    assert_eq!(refusals.pause_left(now), seconds(1), "another generation's cure is none of this one");
+    assert_eq!(refusals.pause_left(now), seconds(1), "the retry of another generation says nothing about this one");
     refusals.record_retry_succeeded(2);
     assert_eq!(refusals.pause_left(now), Duration::ZERO);
     assert!(!refusals.record_retry_failed(2, now));
@@ -107,7 +107,7 @@ fn replacing_a_forced_generation_pauses_from_then_on() {
 
 proptest! {
     #[test]
-    fn without_a_cure_every_forced_refresh_has_a_pause_that_never_shrinks(
+    fn ineffective_forced_refreshes_have_pauses_that_never_shrink(
         steps in prop::collection::vec((any::<bool>(), any::<bool>(), 0_u64..10), 1..60),
     ) {
         let mut refusals = forced(1);

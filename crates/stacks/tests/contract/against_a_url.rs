@@ -192,7 +192,7 @@ async fn a_server_that_breaks_one_part_is_told_that_part() {
                 head.status = StatusCode::OK;
             }
         }),
-        // No token can be obtained, but the other parts are still judged.
+        // No token can be obtained, but the other parts are still checked.
         (TOKEN_PART, "404 Not Found", |answer, head, body| {
             if answer == Answer::Token {
                 head.status = StatusCode::NOT_FOUND;

@@ -5,9 +5,9 @@
 //!     cargo test -p turris-auth-stacks --test contract any_server
 //! ```
 //!
-//! Each test is one part of the contract and judges it independently. A part that does not conform
+//! Each test is one part of the contract and checks it independently. A part that does not conform
 //! fails its own test, with all its differences, and hides no other part. A part that cannot be
-//! judged because an earlier part failed says so.
+//! checked because an earlier part failed says so.
 //!
 //! All tests examine the same few exchanges, which are made once in a run. Three of them are token
 //! requests, one with a wrong secret, so the suite can run three times a minute within the
@@ -203,7 +203,7 @@ async fn a_request_carries_the_token_and_is_accepted() {
     let token = match &observed.handed_out {
         Ok(token) => token,
         Err(error) => {
-            println!("not judged, since there is no token, which the test of its answer tells: {error}");
+            println!("not checked, since there is no token, which the test of its answer tells: {error}");
             return;
         }
     };

@@ -32,7 +32,7 @@ async fn claims_follow_the_servers_clock() {
     assert_eq!(claims["exp"], 1_700_086_495);
     assert_eq!(claims["sub"], ID);
     assert!(claims["jti"].is_string());
-    // A day ahead, and still valid: the token is judged by the clock that issued it.
+    // A day ahead, and still valid: the token is checked by the clock that issued it.
     assert_eq!(status(&emulator, get(TEST_OAUTH, &token)).await, StatusCode::OK);
 }
 
