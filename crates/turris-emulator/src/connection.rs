@@ -1,6 +1,7 @@
 //! One accepted connection.
 
 use std::{
+    future::{pending, poll_fn},
     io,
     pin::{Pin, pin},
     sync::{
@@ -16,7 +17,6 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    select,
     sync::{Notify, watch},
 };
 use tower_service::Service;
@@ -69,14 +69,27 @@ impl Open {
         #[cfg(not(feature = "http2"))]
         let connection = hyper::server::conn::http1::Builder::new().serve_connection(socket, service).with_upgrades();
         let mut connection = pin!(connection);
-        loop {
-            select! {
-                // All endings are treated alike, including a broken client: no response can be sent
-                // any more.
-                _ = connection.as_mut() => break,
-                () = signals.reset_now.notified() => return,
-                Ok(()) = goodbye.changed() => connection.as_mut().graceful_shutdown(),
+        let mut reset = pin!(signals.reset_now.notified());
+        let mut goodbye = pin!(async {
+            if goodbye.changed().await.is_err() {
+                pending().await
             }
+        });
+        let mut said_goodbye = false;
+        let was_reset = poll_fn(|context| {
+            if !said_goodbye && goodbye.as_mut().poll(context).is_ready() {
+                said_goodbye = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            if reset.as_mut().poll(context).is_ready() {
+                return Poll::Ready(true);
+            }
+            // All endings are treated alike, including a broken client: no response can be sent any
+            // more.
+            connection.as_mut().poll(context).map(|_| false)
+        });
+        if was_reset.await {
+            return;
         }
         let upgraded = signals.upgraded.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(upgraded) = upgraded {

@@ -3,6 +3,7 @@
 use std::{error::Error, ffi::OsString, fmt::Display, str::FromStr, time::Duration};
 
 use lexopt::prelude::*;
+use tokio::runtime::Builder;
 use turris_emulator::{Emulator, EmulatorBuilder, Limits, RateLimitHeaders};
 
 const HELP: &str = "\
@@ -25,12 +26,16 @@ Usage: turris-emulator [OPTIONS]
 const CLIENT_ID: &str = "m2m-client-emulator";
 const CLIENT_SECRET: &str = "the-emulators-client-secret";
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
     let Some(settings) = Settings::read()? else {
         print!("{HELP}");
         return Ok(());
     };
+    // `tokio::main` needs tokio's macros, for which the compilation of tokio itself would have to wait.
+    Builder::new_current_thread().enable_all().build()?.block_on(serve(settings))
+}
+
+async fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {
     let emulator = settings.builder.start().await?;
     let base_url = emulator.base_url();
     let body = serde_json::json!({ "clientId": settings.client_id, "clientSecret": settings.client_secret });

@@ -4,6 +4,7 @@ use std::{
     future::poll_fn,
     io,
     net::{Ipv4Addr, SocketAddr},
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     task::Poll,
     time::Duration,
@@ -11,7 +12,6 @@ use std::{
 
 use tokio::{
     net::TcpListener,
-    select,
     sync::watch,
     task::{JoinHandle, JoinSet},
     time::sleep,
@@ -75,25 +75,27 @@ async fn accept(
     mut stop: watch::Receiver<()>,
 ) {
     let mut connections = JoinSet::new();
+    let mut stop = pin!(stop.changed());
     loop {
         let accepted = poll_fn(|context| {
+            if stop.as_mut().poll(context).is_ready() {
+                return Poll::Ready(None);
+            }
+            while let Poll::Ready(Some(_)) = connections.poll_join_next(context) {}
             match &*listener.lock().unwrap_or_else(PoisonError::into_inner) {
-                Some(listener) => listener.poll_accept(context),
+                Some(listener) => listener.poll_accept(context).map(Some),
                 // A closed port does not wake this task. `stop` wakes it.
                 None => Poll::Pending,
             }
         });
-        select! {
-            accepted = accepted => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection::serve(stream, Arc::clone(&shared), goodbye.subscribe()));
-                }
-                // The usual cause is a lack of file descriptors. Connections have to end before the
-                // next one can be accepted.
-                Err(_) => sleep(Duration::from_millis(10)).await,
-            },
-            Some(_) = connections.join_next() => {}
-            _ = stop.changed() => break,
+        match accepted.await {
+            None => break,
+            Some(Ok((stream, _))) => {
+                connections.spawn(connection::serve(stream, Arc::clone(&shared), goodbye.subscribe()));
+            }
+            // The usual cause is a lack of file descriptors. Connections have to end before the
+            // next one can be accepted.
+            Some(Err(_)) => sleep(Duration::from_millis(10)).await,
         }
     }
     connections.shutdown().await;

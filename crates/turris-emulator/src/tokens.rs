@@ -61,7 +61,7 @@ impl Tokens {
     pub(crate) fn new(lifetime: Duration) -> Self {
         let mut key = [0; 32];
         fastrand::Rng::new().fill(&mut key);
-        Self { signer: Signer::new(&key), live: HashMap::new(), sweep_at: Self::FIRST_SWEEP, lifetime }
+        Self { signer: Signer::new(key), live: HashMap::new(), sweep_at: Self::FIRST_SWEEP, lifetime }
     }
 
     pub(crate) fn set_lifetime(&mut self, lifetime: Duration) {

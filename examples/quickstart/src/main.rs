@@ -15,6 +15,7 @@ use std::{process::ExitCode, time::Duration};
 
 use phases::Demo;
 use report::Phase;
+use tokio::{runtime::Runtime, time::timeout};
 use turris_auth::BoxError;
 
 const HELP: &str = "\
@@ -29,8 +30,7 @@ Usage: cargo run -p quickstart [-- OPTIONS]
 /// Several times the usual duration, so that the program ends even if a request hangs.
 const MOST_TIME: Duration = Duration::from_secs(60);
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let json = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
         [] => false,
         [option] if option == "--json" => true,
@@ -43,8 +43,7 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let late = |_| Err(format!("it was not over within {} s", MOST_TIME.as_secs()).into());
-    match tokio::time::timeout(MOST_TIME, demonstrate(json)).await.unwrap_or_else(late) {
+    match in_time(json) {
         Ok(problems) if problems.is_empty() => ExitCode::SUCCESS,
         Ok(problems) => {
             problems.iter().for_each(|problem| eprintln!("not as it should be: {problem}"));
@@ -55,6 +54,15 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs the demonstration for at most [`MOST_TIME`].
+fn in_time(json: bool) -> Result<Vec<String>, BoxError> {
+    // Your program can use `#[tokio::main]`. Here the compilation of tokio would wait for its macros.
+    Runtime::new()?.block_on(async {
+        let late = |_| format!("it was not over within {} s", MOST_TIME.as_secs());
+        timeout(MOST_TIME, demonstrate(json)).await.map_err(late)?
+    })
 }
 
 /// Shows all phases and their numbers, and returns the problems.
