@@ -105,7 +105,7 @@ pub mod client;
 #[cfg(feature = "fleet")]
 #[cfg_attr(docsrs, doc(cfg(feature = "fleet")))]
 pub mod fleet;
-// `crates/stacks` runs the examples of this module, since it has a gRPC client and server.
+// `crates/stack-tests` runs the examples of this module, since it has a gRPC client and server.
 #[cfg(all(feature = "tonic", not(doctest)))]
 pub mod grpc;
 #[cfg(feature = "reqwest")]

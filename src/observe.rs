@@ -182,12 +182,18 @@ pub(crate) use self::{limits::*, tokens::*};
 /// # Examples
 ///
 /// ```
-/// let prometheus = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
+/// use metrics_util::debugging::DebuggingRecorder;
+///
+/// // In the place of the recorder of an exporter, for example `metrics-exporter-prometheus`.
+/// let recorder = DebuggingRecorder::new();
+/// let snapshotter = recorder.snapshotter();
+/// recorder.install()?;
 /// turris_auth::observe::describe_metrics();
 ///
 /// metrics::counter!("turris_auth_rate_limited_total").increment(1);
-/// assert!(prometheus.render().contains("429s, by what was done about them"));
-/// # Ok::<(), metrics_exporter_prometheus::BuildError>(())
+/// let [(_, _, Some(description), _)] = &snapshotter.snapshot().into_vec()[..] else { panic!() };
+/// assert_eq!(&**description, "429s, by what was done about them");
+/// # Ok::<(), metrics::SetRecorderError<DebuggingRecorder>>(())
 /// ```
 #[cfg(feature = "metrics")]
 pub fn describe_metrics() {

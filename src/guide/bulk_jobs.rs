@@ -66,5 +66,5 @@
 //!
 //! All requests come at once, so the longest wait is the time of the whole job. The retries of
 //! `tower::retry` back off exponentially, from 1 s to 60 s, with jitter.
-//! `cargo run --example simulation` measures the numbers in paused time against the emulator, 50 ms
+//! `cargo run -p simulation` measures the numbers in paused time against the emulator, 50 ms
 //! away. It prints more, and varies a little from run to run.

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use tower::Layer;
 use turris_auth::{TokenErrorKind, TokenService, TurrisAuthLayer};
 
-use crate::support::*;
+use super::support::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::Response;
 use turris_auth::{TokenError, TokenErrorKind};
 
-use crate::support::*;
+use super::support::*;
 
 /// Returns the error of a layer whose endpoint gives this response.
 async fn error(code: u16, coding: Option<&'static str>, body: impl Into<Bytes>) -> TokenError {

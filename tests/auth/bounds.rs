@@ -21,7 +21,7 @@ use turris_auth::{
     auth::{AccessToken, ResponseFuture, ThroughInner, TurrisAuthLayerBuilder},
 };
 
-use crate::support::*;
+use super::support::*;
 
 /// `Send`, but not `Sync`.
 #[derive(Clone, Default)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use turris_auth::{ConfigError, auth::TurrisAuthLayerBuilder};
 
-use crate::support::*;
+use super::support::*;
 
 fn refused(change: impl Fn(TurrisAuthLayerBuilder) -> TurrisAuthLayerBuilder) -> ConfigError {
     let error = change(builder()).build().unwrap_err();

@@ -12,7 +12,7 @@ use std::{
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt};
 
-use crate::support::*;
+use super::support::*;
 
 /// An endpoint with several await points, each 10 ms apart.
 fn in_steps() -> Script {

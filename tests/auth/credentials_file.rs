@@ -16,7 +16,7 @@ use turris_auth::{CredentialsFile, CredentialsFileError, TokenErrorKind, TurrisA
 use turris_emulator::{Emulator, Limits};
 use turris_test_support::EmulatorExt;
 
-use crate::support::{SECRET, settle};
+use super::support::{SECRET, settle};
 
 /// Creates a separate folder.
 fn folder(name: &str) -> PathBuf {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use tower::Layer;
 use turris_auth::{TokenError, TokenErrorKind, TokenHandle};
 
-use crate::support::*;
+use super::support::*;
 
 #[tokio::test(start_paused = true)]
 async fn while_cooling_down_callers_get_the_last_error_at_once_with_the_time_that_is_left() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tower::{Layer, ServiceExt};
 
-use crate::support::*;
+use super::support::*;
 
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_cold_callers_cost_one_fetch() {

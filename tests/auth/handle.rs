@@ -5,7 +5,7 @@ use std::time::Duration;
 use tower::{Layer, ServiceExt};
 use turris_auth::{Environment, TokenErrorKind, TokenHandle, TurrisAuthLayer};
 
-use crate::support::*;
+use super::support::*;
 
 fn assert_shows_no_secret(handle: &TokenHandle) {
     let status = handle.status();

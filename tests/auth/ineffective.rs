@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, combinators::BoxBody};
 use tokio::time::{Instant, sleep};
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 
-use crate::support::*;
+use super::support::*;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const MINUTE: Duration = Duration::from_secs(60);

@@ -12,7 +12,7 @@ use http::Request;
 use tokio::time::sleep;
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 
-use crate::support::*;
+use super::support::*;
 
 const DELAY: Duration = Duration::from_millis(100);
 

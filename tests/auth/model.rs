@@ -25,7 +25,7 @@ use tokio::{
 use tower::{BoxError, Layer, Service};
 use turris_auth::{TokenHandle, TokenService, TurrisAuthLayer};
 
-use crate::support::*;
+use super::support::*;
 
 const LIMIT: u32 = 10;
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);

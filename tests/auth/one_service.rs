@@ -17,7 +17,7 @@ use tokio::{
 use tower::{Layer, Service, ServiceExt};
 use turris_auth::TokenErrorKind;
 
-use crate::support::*;
+use super::support::*;
 
 /// The requests of one service in each step.
 const MANY: usize = 10;

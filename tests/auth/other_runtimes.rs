@@ -17,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 use tower::{Layer, ServiceExt};
 use turris_auth::{CredentialsFuture, CredentialsProvider, Environment, TokenErrorKind, TurrisAuthLayer};
 
-use crate::support::*;
+use super::support::*;
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()

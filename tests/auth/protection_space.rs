@@ -11,7 +11,7 @@ use turris_auth::{
 };
 use url::Url;
 
-use crate::support::*;
+use super::support::*;
 
 /// The path of the token URL, unless a test uses another path.
 const TOKEN_PATH: &str = "/v1/auth/jwt";

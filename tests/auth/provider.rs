@@ -13,7 +13,7 @@ use turris_auth::{
     TurrisAuthLayer,
 };
 
-use crate::support::*;
+use super::support::*;
 
 /// A provider that answers the n-th call (from 1) as configured, and counts the calls.
 struct Vault {

@@ -15,7 +15,7 @@ use tower::{BoxError, Layer, Service, ServiceExt, limit::ConcurrencyLimitLayer};
 use tower_test::mock;
 use turris_auth::{TokenErrorKind, TurrisAuthLayer, auth::SkipAuth};
 
-use crate::support::*;
+use super::support::*;
 
 type Mock = mock::Mock<Request<Body>, Response<Body>>;
 

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceExt};
 use turris_auth::{TokenErrorKind, TokenService};
 
-use crate::support::*;
+use super::support::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);

@@ -7,7 +7,7 @@ use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_http::follow_redirect::{FollowRedirectLayer, policy::Limited};
 use turris_auth::{TokenErrorKind, TokenService, TurrisAuthLayer};
 
-use crate::support::*;
+use super::support::*;
 
 const RESTRICTED: &str = "r3stricted-that-must-never-show";
 const HEADER: &str = "x-restricted-access-token";

@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_test::assert_pending;
 use tower::{BoxError, Layer, ServiceExt};
 
-use crate::support::*;
+use super::support::*;
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()

@@ -14,7 +14,7 @@ use tower_http::trace::{DefaultMakeSpan, DefaultOnRequest, DefaultOnResponse, Tr
 use tracing_subscriber::fmt::MakeWriter;
 use turris_auth::{Credentials, Environment, TokenService, TurrisAuthLayer, auth::ThroughInner};
 
-use crate::support::*;
+use super::support::*;
 
 const TOKEN: &str = "t0k3n-that-must-never-show";
 

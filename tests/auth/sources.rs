@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use tower::{BoxError, Layer, Service, ServiceExt};
 use turris_auth::{Credentials, CredentialsFuture, CredentialsProvider, TokenErrorKind};
 
-use crate::support::*;
+use super::support::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_second_attempt_that_works_is_all_that_callers_see() {

@@ -14,7 +14,7 @@ use tower::{
 use tower_http::follow_redirect::{FollowRedirectLayer, policy};
 use turris_auth::{Environment, TokenErrorKind, TurrisAuthLayer};
 
-use crate::support::*;
+use super::support::*;
 
 fn through_inner() -> TurrisAuthLayer {
     TurrisAuthLayer::new(credentials(), Environment::Production)

@@ -15,7 +15,7 @@ use tokio::{runtime::Builder, task::yield_now, time::timeout};
 use tower::{Layer, Service, ServiceExt};
 use turris_auth::{TokenErrorKind, TokenService, TurrisAuthLayer};
 
-use crate::support::*;
+use super::support::*;
 
 /// A caller that waits longer than this hangs.
 const HANG: Duration = Duration::from_secs(120);

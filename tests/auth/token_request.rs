@@ -22,7 +22,7 @@ use turris_auth::{
     TurrisAuthLayer, auth::TurrisAuthLayerBuilder,
 };
 
-use crate::support::*;
+use super::support::*;
 
 /// Returns the token request that an endpoint at `base_url` receives.
 async fn asked(base_url: &str, credentials: Credentials) -> Seen {

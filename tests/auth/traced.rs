@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use crate::support::SECRET;
+use super::support::SECRET;
 
 const LEAKING: &str = "TURRIS_AUTH_LEAKING";
 
@@ -28,7 +28,7 @@ fn what_is_printed_traced_or_panicked_with_is_in_the_output() {
     if env::var_os(LEAKING).is_some() {
         return leak();
     }
-    let this = "traced::what_is_printed_traced_or_panicked_with_is_in_the_output";
+    let this = "auth::traced::what_is_printed_traced_or_panicked_with_is_in_the_output";
     let output = Command::new(env::current_exe().unwrap())
         .args(["--exact", this, "--nocapture"])
         .envs([(LEAKING, "1"), ("TURRIS_AUTH_TRACE", "1")])

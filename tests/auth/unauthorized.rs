@@ -20,7 +20,7 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 use turris_auth::{ResponseClass, TokenError, TokenErrorKind};
 
-use crate::support::*;
+use super::support::*;
 
 /// Answers 401 to `token-1`, and 200 to other tokens.
 fn refusing_the_first() -> Recorder {

@@ -17,7 +17,7 @@ use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, limit::Concurr
 use tower_test::mock;
 use turris_auth::backoff::{ResponseFuture, TurrisBackoff, TurrisBackoffLayer};
 
-use crate::support::*;
+use super::support::*;
 
 type Mock = mock::Mock<Request<Body>, Response<Body>>;
 type Handle = mock::Handle<Request<Body>, Response<Body>>;

@@ -6,7 +6,7 @@ use http::StatusCode;
 use tower::ServiceExt;
 use turris_auth::backoff::TurrisBackoffLayer;
 
-use crate::support::*;
+use super::support::*;
 
 /// Returns how long the second attempt of a refused `GET` waited.
 async fn waited(headers: &[(&'static str, &str)]) -> Duration {

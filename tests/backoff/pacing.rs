@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use http::{Method, StatusCode};
 use turris_auth::backoff::TurrisBackoffLayer;
 
-use crate::support::*;
+use super::support::*;
 
 async fn run(server: &Server, layer: &TurrisBackoffLayer, method: Method, requests: usize) {
     let service = server.layered(layer);

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use tower::{Layer, ServiceExt};
 use turris_auth::backoff::{RequestClass, TurrisBackoffLayer};
 
-use crate::support::*;
+use super::support::*;
 
 #[tokio::test(start_paused = true)]
 async fn nobody_sends_until_the_gate_opens_and_then_they_go_in_order_the_refused_one_first() {

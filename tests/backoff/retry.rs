@@ -25,7 +25,7 @@ use turris_auth::{
     replay::{ReplayBody, ReplayBodyLayer},
 };
 
-use crate::support::*;
+use super::support::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_request_is_sent_again_whole() {

@@ -1,10 +1,10 @@
 //! The simulations of `examples/simulation`, with generous margins.
 
-#[path = "../../examples/simulation/matrix.rs"]
+#[path = "../../examples/simulation/src/matrix.rs"]
 mod matrix;
-#[path = "../../examples/simulation/scenarios.rs"]
+#[path = "../../examples/simulation/src/scenarios.rs"]
 mod scenarios;
-#[path = "../../examples/simulation/servers.rs"]
+#[path = "../../examples/simulation/src/servers.rs"]
 mod servers;
 
 use std::time::Duration;
@@ -143,7 +143,7 @@ async fn a_neighbour_that_has_gone_is_forgotten_within_two_windows() {
     assert!(slow.is_empty(), "{slow:#?}");
 }
 
-/// The quick part of the matrix. `cargo run --example simulation` runs the whole matrix and checks
+/// The quick part of the matrix. `cargo run -p simulation` runs the whole matrix and checks
 /// its bounds.
 #[tokio::test(start_paused = true)]
 async fn bulk_jobs_end_in_time_however_a_server_counts_and_whatever_it_says() {

@@ -14,7 +14,7 @@ use turris_auth::{
 use turris_emulator::{Emulator, Endpoint, Fault};
 use turris_test_support::EmulatorExt;
 
-use crate::support::seconds;
+use super::support::seconds;
 
 fn post() -> Request<Full<Bytes>> {
     Request::post("http://localhost/v1/echo").body(Full::from("{}")).unwrap()

@@ -18,7 +18,7 @@ use turris_auth::{
 use turris_emulator::{Emulator, EmulatorService, Endpoint, Fault};
 use turris_test_support::EmulatorExt;
 
-use crate::support::Network;
+use super::support::Network;
 
 const MINUTE: Duration = Duration::from_secs(60);
 

@@ -9,7 +9,7 @@ use turris_auth::fleet::MemoryStore;
 use turris_emulator::{Emulator, Endpoint, Fault};
 use turris_test_support::EmulatorExt;
 
-use crate::support::{Process, all_work};
+use super::support::{Process, all_work};
 
 const SEEDS: u64 = 150;
 const MINUTE: Duration = Duration::from_secs(60);

@@ -14,7 +14,7 @@ use turris_auth::{
 use turris_emulator::{Emulator, Endpoint, Fault};
 use turris_test_support::EmulatorExt;
 
-use crate::support::{Network, Process, SECOND_SECRET, all_work};
+use super::support::{Network, Process, SECOND_SECRET, all_work};
 
 const MINUTE: Duration = Duration::from_secs(60);
 

@@ -10,7 +10,7 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, Share
 use tower::Layer;
 use turris_auth::TokenHandle;
 
-use crate::{capture::Capture, support::*};
+use super::{capture::Capture, support::*};
 
 /// Asks for the status and invalidates. Under a lock of the cache, either call would deadlock.
 #[derive(Default)]

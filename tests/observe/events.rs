@@ -5,7 +5,7 @@ use std::time::Duration;
 use tower::{Layer, ServiceExt};
 use tracing::Level;
 
-use crate::{capture::*, support::*};
+use super::{capture::*, support::*};
 
 /// Returns the events outside of fetches.
 fn beside_fetches(capture: &Capture) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use http::{Request, Response};
 use tower::{BoxError, util::BoxCloneSyncService};
 
-use crate::support::Body;
+use super::support::Body;
 
 /// Answers 429 with each of these values as `Retry-After`, and then 200.
 pub fn limited(waits: &'static [&'static str]) -> BoxCloneSyncService<Request<Body>, Response<Body>, BoxError> {

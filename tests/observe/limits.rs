@@ -10,7 +10,7 @@ use tower::{Layer, ServiceExt};
 use tracing::Level;
 use turris_auth::{TurrisBackoffLayer, replay::ReplayBodyLayer};
 
-use crate::{capture::*, limited::limited, support::*};
+use super::{capture::*, limited::limited, support::*};
 
 fn told(capture: &Capture) -> Vec<String> {
     let events = capture.events(Level::TRACE).into_iter();

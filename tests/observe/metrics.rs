@@ -7,7 +7,7 @@ use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use tower::{Layer, ServiceExt};
 use turris_auth::TurrisBackoffLayer;
 
-use crate::{capture::Capture, limited::limited, support::*};
+use super::{capture::Capture, limited::limited, support::*};
 
 /// Returns the values since the previous call, by name and label. The values of a histogram are
 /// sorted.

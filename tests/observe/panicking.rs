@@ -15,7 +15,7 @@ use tracing_subscriber::{
 };
 use turris_auth::{TokenErrorKind, TokenHandle, TurrisBackoffLayer};
 
-use crate::{capture::Capture, limited::limited, support::*};
+use super::{capture::Capture, limited::limited, support::*};
 
 /// The kind of calls at which it panics.
 #[derive(Clone, Copy, PartialEq)]

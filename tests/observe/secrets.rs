@@ -6,7 +6,7 @@ use http::Response;
 use tower::{Layer, ServiceExt};
 use turris_auth::Environment;
 
-use crate::{capture::*, support::*};
+use super::{capture::*, support::*};
 
 const TOKEN: &str = "t0k3n-that-must-never-show";
 

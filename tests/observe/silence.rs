@@ -5,7 +5,7 @@ use std::time::Duration;
 use tower::Layer;
 use tracing::Level;
 
-use crate::{capture::*, support::*};
+use super::{capture::*, support::*};
 
 #[tokio::test(start_paused = true)]
 async fn a_day_of_requests_is_one_line_per_token() {

@@ -19,7 +19,7 @@ use turris_auth::{
     },
 };
 
-use crate::{capture::*, support::*};
+use super::{capture::*, support::*};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

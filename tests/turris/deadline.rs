@@ -10,7 +10,7 @@ use turris_auth::{
     turris::{Error, ErrorKind},
 };
 
-use crate::support::*;
+use super::support::*;
 
 type Client = BoxCloneService<Request<Body>, Response<Body>, BoxError>;
 
@@ -36,7 +36,7 @@ fn turris(server: &Server) -> Client {
     boxed(layer().layer(server.clone()))
 }
 
-/// With the feature `tonic`, a status wraps the error: see `crates/stacks/tests/grpc`.
+/// With the feature `tonic`, a status wraps the error: see `crates/stack-tests/tests/grpc`.
 fn is_exceeded(error: &BoxError) -> bool {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(&**error);
     while let Some(error) = next {

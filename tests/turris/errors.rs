@@ -12,7 +12,7 @@ use turris_auth::{
     turris::{Error, ErrorKind},
 };
 
-use crate::support::*;
+use super::support::*;
 
 /// The headers of a response with the API's own error object, as for a wrong secret.
 const NO: &[(&str, &str)] = &[("content-type", "application/json")];

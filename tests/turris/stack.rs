@@ -14,7 +14,7 @@ use turris_auth::{
     backoff::BackoffReport,
 };
 
-use crate::support::*;
+use super::support::*;
 
 const LATER: &[(&str, &str)] = &[("retry-after", "30")];
 

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tower::{BoxError, Layer, Service, ServiceExt, util::BoxCloneService};
 use turris_auth::{Credentials, Environment, TurrisAuthLayer, TurrisBackoffLayer, TurrisLayer};
 
-use crate::support::Body;
+use super::support::Body;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Does {

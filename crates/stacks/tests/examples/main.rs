@@ -9,7 +9,12 @@ mod live;
 #[path = "../../examples/reqwest_middleware.rs"]
 mod reqwest_middleware;
 
+mod axum_proxy;
+mod axum_proxy_failures;
+mod axum_proxy_headers;
 mod axum_service_tests;
 mod live_tests;
 mod prometheus;
 mod reqwest_middleware_tests;
+#[path = "../../../stack-tests/tests/stacks/support.rs"]
+mod support;

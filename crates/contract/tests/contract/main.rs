@@ -14,7 +14,7 @@ mod any_server;
 mod schema;
 mod server;
 #[allow(dead_code, reason = "what the other tests of TLS need besides")]
-#[path = "../stacks/tls.rs"]
+#[path = "../../../stack-tests/tests/stacks/tls.rs"]
 mod tls;
 mod wire;
 

@@ -1,4 +1,5 @@
-//! The layers in common stacks. The content is in the tests and the examples of this package.
+//! Tests of the layers in common stacks. This library has only the examples of the documentation
+//! that need those stacks.
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! TURRIS_BASE_URL=https://... TURRIS_CLIENT_ID=... TURRIS_CLIENT_SECRET=... \
-//!     cargo test -p turris-auth-stacks --test contract any_server
+//!     cargo test -p contract any_server
 //! ```
 //!
 //! Each test is one part of the contract and checks it independently. A part that does not conform

@@ -8,7 +8,7 @@ use tonic_prost::ProstCodec;
 use turris_auth::{ResponseClass, TokenError};
 use turris_test_support::EmulatorExt;
 
-use crate::{
+use super::{
     calls::{check, join},
     server::GrpcServer,
     stack::{builder, layer, plain, replaying, turris},

@@ -8,7 +8,7 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use turris_auth::{ResponseClass, TokenError, TokenErrorKind, backoff::TurrisBackoffLayer};
 use turris_emulator::{Endpoint, Fault};
 
-use crate::{
+use super::{
     calls::{check, join},
     server::GrpcServer,
     stack::{backing_off, layer, replaying, turris},

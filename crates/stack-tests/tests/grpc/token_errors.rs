@@ -11,7 +11,7 @@ use turris_auth::{
 use turris_emulator::{Emulator, Endpoint, Fault, Limits};
 use turris_test_support::EmulatorExt;
 
-use crate::{
+use super::{
     calls::check,
     server::GrpcServer,
     stack::{SECRET, builder, plain, replaying, turris},

@@ -1,7 +1,7 @@
 //! Jobs in paused time: against an emulated Turris, beside alternatives, and against 450 servers of
 //! other kinds.
 //!
-//! `cargo run --release --example simulation` prints two tables. All servers answer after 50 ms.
+//! `cargo run --release -p simulation` prints two tables. All servers answer after 50 ms.
 //! The ideal is the time of a client that knows the server's limit and keeps to it.
 //!
 //! - The first table has the jobs against Turris, whose windows begin with their first request.

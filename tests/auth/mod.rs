@@ -30,7 +30,7 @@ mod secrets;
 mod sources;
 mod stacks;
 mod stress;
-mod support;
+pub(crate) mod support;
 mod token_request;
 mod traced;
 mod unauthorized;

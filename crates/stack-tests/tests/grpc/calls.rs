@@ -13,7 +13,7 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use crate::{
+use super::{
     server::GrpcServer,
     stack::{Stack, layer, replaying, turris},
 };

@@ -2,9 +2,6 @@
 //! tower and tower-http.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod axum_proxy;
-mod axum_proxy_failures;
-mod axum_proxy_headers;
 mod axum_state;
 mod hyper_tls;
 mod neighbours_of_tower;

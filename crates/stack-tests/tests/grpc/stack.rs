@@ -18,7 +18,7 @@ use turris_auth::{
 use turris_emulator::Emulator;
 use turris_test_support::EmulatorExt;
 
-use crate::server::GrpcServer;
+use super::server::GrpcServer;
 
 /// The common type of all stacks, so that a test can use any of them.
 pub type Stack = BoxCloneService<http::Request<Body>, http::Response<Body>, BoxError>;

@@ -26,7 +26,7 @@ use super::{
     ID, SECRET, any_server::TOKEN_REQUESTS, builder, schema::TOKEN_PATH, server::BASE_URL_VARIABLE, tls::TlsFront,
 };
 
-/// The suite, as `cargo test -p turris-auth-stacks --test contract any_server` runs it.
+/// The suite, as `cargo test -p contract any_server` runs it.
 fn suite(base_url: &str) -> Command {
     let mut suite = Command::new(env::current_exe().unwrap());
     suite

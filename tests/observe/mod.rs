@@ -17,6 +17,6 @@ mod metrics;
 mod panicking;
 mod secrets;
 mod silence;
-#[path = "../auth/support.rs"]
-mod support;
 mod token_fetch;
+
+use super::auth::support;
