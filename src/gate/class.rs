@@ -66,6 +66,7 @@ impl RequestClass {
         self.0 & Self::PACED != 0
     }
 
+    #[cfg(feature = "fleet")]
     pub(crate) fn key(self) -> u64 {
         self.0
     }
