@@ -83,6 +83,7 @@ fn has_retry(settings: &LimitSettings, history: &History) -> bool {
 }
 
 /// Records a response that is not a 429 or its equivalent.
+// Always inlined: for a request that is not counted, a call would cost more than its work.
 #[inline(always)]
 pub(crate) fn accepted(in_flight: &mut InFlightGuard, headers: &HeaderMap) {
     if let Some(budget) = &in_flight.settings().budget {

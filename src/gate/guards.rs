@@ -20,6 +20,7 @@ pub(crate) enum Admission {
 
 impl Admission {
     /// Decides on a newcomer at `gate`.
+    // Always inlined: most reads leave after one look at an atomic, and a call would cost as much.
     #[inline(always)]
     pub(crate) fn at(gate: Arc<Gate>) -> Self {
         if let Some(record) = gate.admit_uncounted() {

@@ -1,6 +1,19 @@
 //! Tests of the statements of responses about a window, and of the end of a window.
 
 use super::*;
+use crate::gate::limiter::slots::UsedSlots;
+
+#[test]
+fn slots_are_freed_one_by_one_in_a_window_that_has_turned_out_to_be_short() {
+    let start = Instant::now();
+    let mut slots = UsedSlots::new(seconds(60.0));
+    slots.set_length(seconds(1.0));
+    for sent_at in [start, start + seconds(0.1)] {
+        slots.sent(sent_at);
+        slots.returned(sent_at, true, sent_at);
+    }
+    assert_eq!(slots.first_free_at(), Some(start + seconds(1.0)));
+}
 
 #[test]
 fn an_answer_that_says_nothing_uses_a_slot_of_the_window_that_another_told() {
