@@ -30,15 +30,15 @@ impl<S, P: Policy, B> Attempt<S, P, B> {
     }
 }
 
-/// Whether an HTTP/2 server has said that it did not process the request, so that it can be sent
-/// again, whatever its method. The server says so in two ways:
+/// Whether an HTTP/2 server has said that it did not process the request. Such a request can be
+/// sent again, whatever its method. The server says so in two ways:
 ///
 /// - it resets the stream with `REFUSED_STREAM` (RFC 9113, section 8.7),
 /// - it shuts the connection down with a GOAWAY whose last stream comes before this stream (section
 ///   6.8).
 ///
 /// The error of the HTTP/2 library is searched for in the chain of sources, because clients wrap
-/// it. A stream that the GOAWAY includes goes on and does not end with that error.
+/// it. A stream up to the last stream of the GOAWAY goes on, and does not end with that error.
 #[cfg(feature = "http2")]
 pub(super) fn is_unprocessed(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);

@@ -45,11 +45,11 @@ pin_project! {
     }
 }
 
-/// A response, and its class if the policy has to see it.
+/// A response, and its class if the policy has to see the response.
 type Classified<R> = (Response<R>, Option<ResponseClass>);
 
-/// How a request goes on after an attempt: a wait for the next attempt, or the result for the
-/// caller.
+/// The continuation of a request after an attempt: a wait for the next attempt, or the result for
+/// the caller.
 type AfterAttempt<S, P, B, R> = Result<WaitingRequest<S, P, B, R>, Result<Response<R>, <P as Policy>::Error>>;
 
 impl<S, P, B, R> Engine<S, P, B, R>
@@ -91,7 +91,7 @@ where
     fn wait(inner: &mut S, policy: &P, request: Request<B>, wait: P::Wait) -> WaitingRequest<S, P, B, R> {
         // The readiness of a service may hold a permit. The service that was polled ready is
         // therefore dropped while the request waits. Its clones have never been polled, so they
-        // hold none.
+        // hold no permit.
         let unready = inner.clone();
         drop(std::mem::replace(inner, unready.clone()));
         let history = History { deadline: Deadline::of(&request), ..History::default() };

@@ -39,8 +39,8 @@ pub(crate) enum NotAdmitted<P: Policy> {
 ///
 /// The engine calls the functions in this order:
 ///
-/// 1. [`admit`](Admit::admit) prepares the request, which the engine then sends at once, or makes
-///    it wait.
+/// 1. [`admit`](Admit::admit) decides: the engine sends the prepared request at once, or the
+///    request waits.
 /// 2. While the request waits: [`poll_wait`](Admit::poll_wait), then
 ///    [`admit_after_wait`](Admit::admit_after_wait).
 /// 3. In flight the request holds a [`Permit`](Policy::Permit).
@@ -112,9 +112,9 @@ pub(crate) trait Admit<S, B>: Policy {
         keep: impl FnOnce(&Request<B>),
     ) -> Result<Self::Permit, Box<NotAdmitted<Self>>>;
 
-    /// Completes when the request may be sent, so that its service is worth making ready. It is
-    /// polled before each poll of the service: a request that has to wait again then gives up
-    /// readiness.
+    /// Completes when the request may be sent. Only then does the engine make the service ready.
+    /// The engine calls this before each poll of the service: a request that has to wait again
+    /// gives up readiness.
     fn poll_wait(
         &self,
         wait: Pin<&mut Self::Wait>,
@@ -137,8 +137,8 @@ pub(crate) trait Admit<S, B>: Policy {
     ) -> Option<Result<Self::Permit, Self::Error>>;
 }
 
-/// The history of one request. The engine allocates it only for a request that has a deadline, has
-/// waited, or whose response a policy has to see.
+/// The history of one request. The engine allocates it only if the request has a deadline or has
+/// waited, or if a policy has to see its response.
 #[derive(Default)]
 pub(crate) struct History {
     /// How many times the request was handed to the inner service.

@@ -19,7 +19,7 @@ pub(crate) struct RetryCopy<B> {
 }
 
 impl<B: TryCloneBody> RetryCopy<B> {
-    /// `None` if the body can be sent only once, or if its HTTP version is unknown.
+    /// `None` if the body can be sent only once, or if the HTTP version of the request is unknown.
     #[inline]
     pub(crate) fn of(request: &Request<B>) -> Option<Self> {
         Some(Self {
@@ -73,7 +73,7 @@ struct PackedHead(Vec<u8>);
 /// 5. the length of the URI's path.
 type Start = [u32; 5];
 
-/// Stands in place of the length of a scheme. No scheme is that long.
+/// A value in place of the length of a scheme. No scheme is that long.
 const HTTPS: u32 = u32::MAX;
 const HTTP: u32 = u32::MAX - 1;
 

@@ -24,7 +24,7 @@ pin_project! {
     /// a response future with room for these parts would make all requests dearer.
     ///
     /// 1. The service holds readiness only within one poll, and only while `was_polled` is set. In
-    ///    that poll the request is sent, or it gives readiness up.
+    ///    that poll the request is sent, or the readiness is given up.
     /// 2. `pending` is `Some` until the request is sent. After that the value is not polled again.
     pub(super) struct WaitingRequest<S, P, B, R>
     where
