@@ -68,7 +68,7 @@ type BoxedHttpService = BoxCloneService<Request<Bytes>, Response<ResponseBody>, 
 /// ```
 /// use turris_auth::{TokenService, TurrisAuthLayer};
 ///
-/// /// One layer for services of every kind: each fetches through the same token service.
+/// /// One layer for services of every kind. All of them fetch through the same token service.
 /// struct Layers {
 ///     auth: TurrisAuthLayer<TokenService>,
 /// }
@@ -140,7 +140,7 @@ where
         .boxed_clone()
 }
 
-/// The `User-Agent` of token requests, unless the builder sets another.
+/// The `User-Agent` of token requests, unless the builder sets another value.
 const DEFAULT_USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("turris-auth/", env!("CARGO_PKG_VERSION")));
 
 /// The token endpoint: its URL, its credentials, and the form of its requests.
@@ -174,8 +174,7 @@ impl TokenEndpoint {
         }
     }
 
-    /// Reports to the fleet whether a retry with `token` was accepted (`effective`), or got a 401
-    /// too.
+    /// Reports to the fleet whether a retry with `token` was accepted (`effective`) or got a 401.
     pub(crate) fn report_retry(&self, token: &Token, effective: bool) {
         let generation = token.fleet_generation();
         #[cfg(feature = "fleet")]
@@ -185,7 +184,7 @@ impl TokenEndpoint {
         let _ = (generation, effective);
     }
 
-    /// Tells the fleet to stop using the token in every process.
+    /// Tells the fleet that no process may take the token from the store any longer.
     pub(crate) fn token_invalidated(&self) {
         #[cfg(feature = "fleet")]
         if let Some(fleet) = &self.fleet {
@@ -237,8 +236,8 @@ impl TokenEndpoint {
 /// The source of tokens for one flight.
 struct TokenFetcher {
     service: TokenService,
-    // The service is cloned in the flight's task and not in the request that starts the flight, so
-    // that a panic in `clone` ends only the flight.
+    // The clone is made in the flight's task, not in the request that starts the flight: a panic in
+    // `clone` then ends only the flight.
     clone: Option<BoxedHttpService>,
     /// The credentials of the last token request.
     credentials: Option<Credentials>,

@@ -10,7 +10,9 @@ use crate::{
     token_endpoint::TokenEndpoint,
 };
 
-/// Handle to a layer's token, for use outside of the layer's requests. It can
+/// Handle to a layer's token, for use outside of the layer's requests.
+///
+/// A handle can
 ///
 /// - fetch the token early,
 /// - hand the token out, for instance for a WebSocket,
@@ -206,7 +208,11 @@ impl TokenStatus {
         self.fetching
     }
 
-    /// Returns the error of the last fetch, or `None` if it did not fail.
+    /// Returns the error of the last fetch. `None` if that fetch succeeded, or if there was no
+    /// fetch.
+    ///
+    /// Errors of the kind [`Runtime`](crate::TokenErrorKind::Runtime) are not kept, since a caller
+    /// on another runtime may succeed.
     pub fn failure(&self) -> Option<&TokenError> {
         self.failure.as_ref().map(|(error, _)| error)
     }

@@ -164,7 +164,7 @@ pub struct TurrisAuthLayerBuilder<T = ThroughInner> {
     keep_authorization: bool,
     authorize_relative_uris: bool,
     classifier: Classifier,
-    /// The error of the first invalid value. `build` returns it.
+    /// The error of the first invalid setting. `build` returns it.
     refused: Option<ConfigError>,
     #[cfg(feature = "fleet")]
     fleet: Option<SharedState>,
@@ -232,9 +232,9 @@ impl<T> TurrisAuthLayerBuilder<T> {
     /// Default: they are not shared.
     ///
     /// One process fetches a token, and the other processes take it from the store. If a fetch
-    /// fails, all processes cool down. A forced refresh and [`TokenHandle::invalidate`] replace the
-    /// token of all processes. If the store does not answer, this layer goes on alone: see
-    /// [`fleet`](crate::fleet).
+    /// fails, all processes cool down. After a 401 or a call of [`TokenHandle::invalidate`], no
+    /// process takes the old token from the store any longer. If the store does not answer, this
+    /// layer goes on alone: see [`fleet`](crate::fleet).
     ///
     /// `fleet` has to be made for the same client id and environment as the layer.
     #[cfg(feature = "fleet")]

@@ -130,8 +130,8 @@
 //!   if there are none. The layer catches that panic. The panic hook still sees it, and a program
 //!   with `panic = "abort"` ends there.
 //!
-//! A request waits as long as the inner service does. Put a timeout around these layers, or below
-//! them for each attempt. There are two reasons:
+//! The layers set no time limit for the requests that they send. Put a timeout around the layers
+//! for all attempts together, or below them for each attempt. There are two reasons:
 //!
 //! - A server may be slow.
 //! - hyper's client (as of 1.12) can lose a request that it gives to a connection while that

@@ -14,7 +14,8 @@ use crate::{ConfigError, Environment};
 pub(crate) struct Origin {
     /// The scheme: `https`, or else `http`.
     is_https: bool,
-    /// The authority as nearly every request writes it, so that one comparison of bytes is enough.
+    /// The authority as it was configured. Nearly every request spells it in the same way, so a
+    /// comparison of the bytes is usually enough.
     authority: Box<str>,
     /// In lower case.
     host: Box<str>,

@@ -69,8 +69,8 @@ impl ProtectionSpace {
             observe::passed_without_token(request.uri());
             return if self.is_skipped(request) { Coverage::Skipped } else { Coverage::Foreign };
         }
-        // A token request needs no token. If it passes through this layer, it would wait for
-        // itself.
+        // A token request that passes through this layer must not wait for a token: it would wait
+        // for itself.
         let skipped = *request.uri().path() == *self.token_path || self.is_skipped(request);
         if skipped { Coverage::Skipped } else { Coverage::Covered }
     }

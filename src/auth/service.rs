@@ -54,7 +54,7 @@ impl<S, T> TurrisAuth<S, T> {
         &self.inner
     }
 
-    /// Returns the wrapped service, mutably.
+    /// Returns the wrapped service, mutably. Requests that are made through it get no token.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
