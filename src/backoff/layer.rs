@@ -109,9 +109,9 @@ impl TurrisBackoffLayerBuilder {
     /// Sets how often a request is sent again, after 429s and token errors together. Default: 3, as
     /// the vendor advises.
     ///
-    /// A refused probe uses up no retry, unless the server had stated when the gate opens. With 0
-    /// no request is repeated, and no copies of requests are kept. A 429 still closes the gate for
-    /// the other requests.
+    /// A refused [probe](super#one-gate-for-each-limit) uses up no retry, unless the server had
+    /// stated when the gate opens. With 0 no request is repeated, and no copies of requests are
+    /// kept. A 429 still closes the gate for the other requests.
     pub fn max_retries(mut self, max_retries: u32) -> Self {
         self.settings.max_retries = max_retries;
         self
@@ -210,7 +210,7 @@ impl TurrisBackoffLayerBuilder {
         self.validated().map(TurrisBackoffLayer::from)
     }
 
-    /// Returns the settings, if they can work.
+    /// Returns the settings, or the error of a setting that cannot work.
     pub(crate) fn validated(self) -> Result<LimitSettings, ConfigError> {
         let LimitSettings { max_retries, max_wait, rate_limit, .. } = self.settings;
         if max_retries > MAX_RETRIES {

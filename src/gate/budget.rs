@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-/// Budget that bounds the share of requests that are sent again after a 429. Set it with
-/// [`retry_budget`](crate::backoff::TurrisBackoffLayerBuilder::retry_budget).
+/// Budget that bounds the share of requests that are sent again after a 429 or a token error. Set
+/// it with [`retry_budget`](crate::backoff::TurrisBackoffLayerBuilder::retry_budget).
 ///
 /// Every response that is not a 429 makes a deposit. Every retry makes a withdrawal. If the budget
-/// is empty, the 429 goes to the caller. Both methods are called on the task of the request and
-/// without a lock, so they must not block.
+/// is empty, the 429 or the error goes to the caller. Both methods are called on the task of the
+/// request and without a lock, so they must not block.
 ///
 /// One budget can serve several layers, because an `Arc` of a budget is a budget too.
 ///

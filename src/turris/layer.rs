@@ -135,8 +135,8 @@ impl<T> TurrisLayerBuilder<T> {
 
     /// Sets how long a token fetch takes at most, with all its attempts. Default: 30 seconds.
     ///
-    /// See [`TurrisAuthLayerBuilder::token_timeout`]. After a failed fetch a request
-    /// [waits for the next one](crate::turris#while-no-token-can-be-had), so it can take longer.
+    /// See [`TurrisAuthLayerBuilder::token_timeout`]. After a failed fetch a request [waits for the
+    /// next fetch](crate::turris#while-no-token-can-be-had), so the request can take longer.
     pub fn token_timeout(self, timeout: Duration) -> Self {
         Self { auth: self.auth.token_timeout(timeout), ..self }
     }
@@ -264,7 +264,8 @@ impl<T> TurrisLayerBuilder<T> {
         Self { backoff: self.backoff.classify_responses(classify), ..self }
     }
 
-    /// Bounds the share of requests that are repeated after a 429. Default: no bound.
+    /// Sets a budget that bounds the share of requests that are sent again after a 429 or a token
+    /// error. Default: no bound.
     ///
     /// See [`TurrisBackoffLayerBuilder::retry_budget`].
     pub fn retry_budget(self, budget: impl RetryBudget + 'static) -> Self {

@@ -1,5 +1,5 @@
-//! Middleware that is the whole stack in one layer: [`TurrisLayer`] wraps any client in the service
-//! [`Turris`].
+//! Middleware for tokens and rate limits in one layer: [`TurrisLayer`] wraps any client in the
+//! service [`Turris`].
 //!
 //! - A request waits until the rate limit admits it, gets an access token, and is sent.
 //! - After a 429 the request waits as long as the server asks, and is sent again.
@@ -22,7 +22,7 @@
 //!   too, or
 //! - set [`max_retries(0)`](TurrisLayerBuilder::max_retries), which returns each 429 at once too.
 //!
-//! An error that waiting does not cure, such as wrong credentials, comes back at once.
+//! If waiting cannot help, as with wrong credentials, the error comes back at once.
 //!
 //! # Which layer
 //!
@@ -59,8 +59,8 @@
 //! # }
 //! ```
 //!
-//! Customised, with a separate token service, so that the layer has a handle, with other limits,
-//! and with a token before the first request:
+//! Customised: a separate token service, other limits, and a token before the first request. With a
+//! token service the layer itself has a handle:
 //!
 //! ```
 //! use std::time::Duration;

@@ -120,7 +120,8 @@ impl<T> StackPolicy<T> {
         in_flight.is_some() && limit::keeps_copy(self.0.gates.settings())
     }
 
-    /// Sends a request that has passed its gate, if it needs no token or there is a usable token.
+    /// Decides on a request that has passed its gate. The request is sent if it needs no token, or
+    /// if there is a usable token. Otherwise it waits for a token.
     #[inline]
     fn attach<S, B>(
         &self,
@@ -278,7 +279,8 @@ where
                     let Err(error) = ready!(self.0.auth.poll_wait(token, inner, cx)) else {
                         return Poll::Ready(Ok(()));
                     };
-                    // The request itself was never sent, so it can always be sent later.
+                    // This attempt was not sent, so its request is still at hand and can be sent
+                    // later.
                     let again = reservation
                         .in_flight
                         .take()
