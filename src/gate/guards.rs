@@ -41,7 +41,7 @@ pub(crate) struct RefusedRequest {
     /// The refusal goes to the caller, because the server asks for more than `max_wait`, or has
     /// refused every request for `max_wait`.
     pub(crate) too_long: bool,
-    /// The next attempt uses up a retry. It does not if the refused attempt was a probe of the
+    /// The next attempt uses up a retry, because the refused attempt was not a mere probe of the
     /// gate.
     pub(crate) uses_retry: bool,
 }

@@ -71,7 +71,7 @@ impl DeferredWakers {
 pub(super) struct Queue {
     next_number: u64,
     waiters: BTreeMap<QueuePosition, Waiter>,
-    /// The head, and the time since which, or from which on, it may send.
+    /// The head, and the time from which it may send. The time may be in the future.
     overdue_since: Option<(QueuePosition, Instant)>,
     /// A head has been removed since the last request was sent.
     head_was_evicted: bool,
@@ -153,8 +153,8 @@ impl Queue {
         self.overdue_since = self.waiters.keys().next().map(|head| (*head, until));
     }
 
-    /// Returns since when the head may send. `None` if it was not known before that the head may
-    /// send.
+    /// Returns the time since which the head may send, if an earlier call has recorded it.
+    /// Otherwise records `now` as that time, and returns `None`.
     fn overdue_since(&mut self, now: Instant) -> Option<Instant> {
         let head = *self.waiters.keys().next()?;
         let known = self.overdue_since.filter(|(overdue, since)| *overdue == head && *since <= now);

@@ -72,9 +72,9 @@ struct SentCounts {
 /// The current driver.
 struct Driver {
     number: u64,
-    /// When the driver acts next, unless it is woken earlier.
+    /// The time at which the driver acts next, unless it is woken earlier.
     acts_at: Instant,
-    /// The latest time at which it has done so.
+    /// The time by which the driver has acted, if its runtime is driven.
     due: Instant,
     /// The exchange that is under way.
     exchange: Option<Arc<ExchangeAsk>>,
@@ -160,7 +160,7 @@ impl SharedPace {
         }
     }
 
-    /// Whether it can be dropped without a loss.
+    /// Whether the pace can be dropped without a loss.
     pub(super) fn is_idle(&mut self, now: Instant) -> bool {
         self.driver.is_none() && self.permits.is_idle(now)
     }
@@ -173,8 +173,8 @@ impl SharedPace {
 }
 
 impl Fleet {
-    /// Starts the driver if there is something to do, or wakes it if that is due before it acts
-    /// next.
+    /// Starts a driver if there is something to do. Wakes the current driver if something is due
+    /// before it acts next.
     pub(super) fn drive(&self, gate: &Gate) {
         let now = Instant::now();
         let mut guard = gate.lock();

@@ -25,8 +25,9 @@ pub(super) enum Purpose {
 
 /// The count of the token requests.
 ///
-/// 1. A request holds a place from the moment before it is sent until a whole window after the last
-///    moment at which it can arrive. By then the server's window that counted the request is over.
+/// 1. A request takes a place just before it is sent. The place is free again a whole window after
+///    the last moment at which the request can arrive. By then the server's window that counted the
+///    request is over.
 /// 2. A request begins only if a place is free, so in any window at most `limit` requests arrive.
 /// 3. The server's statements can only lower the number of requests that may be sent, and only
 ///    until the server's window ends.

@@ -54,7 +54,7 @@ pub(super) struct PendingSpawn {
     pub(super) reason: FetchReason,
 }
 
-/// How a request goes on whose first attempt got a 401.
+/// The continuation of a request whose first attempt got a 401.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AfterRefusal {
     /// No other token can be obtained. The response goes to the caller.

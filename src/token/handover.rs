@@ -83,8 +83,8 @@ impl Handover {
         }
     }
 
-    /// Ends the use of both tokens. A request that waits with the token that is not in use gets
-    /// another one.
+    /// Ends the use of both tokens. A waiting request that holds the token not in use gets another
+    /// token.
     pub(super) fn end(&mut self) {
         if let Self::Overlap { older: other } | Self::SteppedBack { newer: other } = mem::take(self) {
             other.refused.set(true);

@@ -12,7 +12,8 @@ const MIN_LIFETIME: Duration = Duration::from_secs(1);
 /// The upper bound of a lifetime, so that a change of the server's rules reaches every client
 /// within a day.
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long before its expiry a token is no longer sent, because it could expire in transit.
+/// The last part of a lifetime, in which a token is no longer sent, because it could expire in
+/// transit.
 const MAX_EXPIRY_MARGIN: Duration = Duration::from_secs(5);
 const EXPIRY_MARGIN_SHARE: u32 = 20;
 /// The largest share of a lifetime that the early refresh takes, so that a short-lived token is

@@ -26,8 +26,9 @@ use tokio::time::Instant;
 
 use crate::gate::cooldown::{self, PROBE_TIMEOUT};
 
-/// The rate is forgotten if, for this many times between pulses, it has held no request back and
-/// the server has refused none.
+/// The rate is forgotten after a time without use, which is this many times as long as the time
+/// between two pulses. In that time the rate has held no request back, and the server has refused
+/// none.
 const MEMORY: u32 = 5;
 const SHORTEST_MEMORY: Duration = Duration::from_secs(10);
 
@@ -40,7 +41,8 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub(super) struct FoundRate {
-    /// When the last request of the earlier pulses that the server may have counted was sent.
+    /// The time of sending of the last request of the earlier pulses. Only requests that the server
+    /// may have counted matter.
     anchor: Instant,
     pulse: Pulse,
     burst: Option<u64>,
@@ -66,7 +68,7 @@ struct Pulse {
     began: Instant,
     sent: u64,
     accepted: u64,
-    /// When the last request of this pulse that was accepted or lost was sent: the server may have
+    /// The time of sending of the last accepted or lost request of this pulse. The server may have
     /// counted it.
     counted_at: Option<Instant>,
     /// The server has refused a request of this pulse, so the next request begins another pulse.

@@ -39,9 +39,9 @@ const MEMORY: u32 = 5;
 const MOST_WINDOW_JITTER: Duration = Duration::from_millis(250);
 const WINDOW_JITTER_DIVISOR: u32 = 16;
 
-/// A stated time is uncertain if the server's clock counts whole seconds. A longer time is
-/// therefore prolonged. In a short window a time below this value is not prolonged. Instead one
-/// request probes whether the window has ended.
+/// A stated time is uncertain if the server's clock counts whole seconds, so it is prolonged. The
+/// exception is a time below this value in a short window: there one request probes whether the
+/// window has ended.
 const SHORT_RESET: Duration = Duration::from_secs(4);
 
 /// A length below the documented length is accepted after this many shorter windows in a row.
