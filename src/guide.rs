@@ -28,7 +28,7 @@
 //! | send one request without the token | [`SkipAuth`](crate::SkipAuth) in its extensions |
 //! | keep a caller's own `Authorization` | `.keep_authorization()` |
 //! | send the token to a second origin | `.allow_origin(url)` |
-//! | share one client id between processes | `.token_rate_limit(3, minute)`: divide the ten among the processes |
+//! | share one client id between processes | `.token_rate_limit(3, minute)`: divide the ten token requests a minute among the processes |
 //! | go through a gateway with another rate limit | `.rate_limit(600, minute)` |
 //! | read the secret from a file | [`CredentialsFile::json(path)`](crate::CredentialsFile::json) in place of the credentials |
 

@@ -36,8 +36,8 @@
 //! ```
 //!
 //! With the feature `tracing`, an event at `INFO` says once for each window how many requests wait
-//! and for how long: see [`observe`](crate::observe). Bound the time of a request from outside,
-//! with tower's `TimeoutLayer`: the time in the queue has no bound of its own.
+//! and for how long: see [`observe`](crate::observe). The time in the queue has no bound of its
+//! own. To bound it, put tower's `TimeoutLayer` around the layer.
 //!
 //! # Compared with other limiters
 //!
@@ -52,9 +52,10 @@
 //! | `tower::limit` 60 a minute, `tower::retry` | 0 | 0 | 240.1 s | 0 |
 //! | `governor` 60 a minute, `tower::retry` | 0 | 59 | 299.1 s | 181 |
 //!
-//! Harder cases. The first two columns have the number of 429s and the longest wait. The ideal wait
-//! for 20 a minute is 840 s. The last column has the longest wait of 300 `GET`s, which are sent
-//! beside the `POST`s. The server does not limit `GET`s:
+//! Harder cases. The first two columns have the number of 429s and the longest wait. In the second
+//! column the server allows 20 requests a minute and does not say so. The ideal longest wait is
+//! then 840 s. The last column has the longest wait of 300 `GET`s, which are sent beside the
+//! `POST`s. The server does not limit `GET`s:
 //!
 //! | | four processes | 20 a minute, not stated | `GET`s beside |
 //! | --- | ---: | ---: | ---: |

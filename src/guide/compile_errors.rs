@@ -2,14 +2,14 @@
 //!
 //! If `.oneshot()` or `.ready()` says that "trait bounds were not satisfied", wrap the stack in
 //! [`check_service`](crate::check_service), or in [`check_spawn`](crate::check_spawn) if its
-//! requests are sent from spawned tasks. The compiler then names the bound that is missing. Six
+//! requests are sent from spawned tasks. The compiler then names the bound that is missing. These
 //! causes are common:
 //!
 //! | the compiler says | cause | remedy |
 //! | --- | --- | --- |
 //! | "a token cannot be fetched through the wrapped service" | the body is [boxed](#a-boxed-body) or [text](#a-string-as-the-body), and a token request cannot be made of it | `ReplayBodyLayer` above, or `.token_service(..)` |
 //! | "`Clone` is not satisfied" | [the client is not `Clone`](#a-client-that-is-not-clone) | tower's `Buffer` around the client |
-//! | "`Client: Service<..>` is not satisfied", "`Service<Request> for Client`" | [reqwest's client](#reqwests-client-under-a-layer) has requests of its own | `ReqwestService` in its place |
+//! | "`Client: Service<..>` is not satisfied", "`Service<Request> for Client`" | [reqwest's client](#reqwests-client-under-a-layer) takes only its own type of request | `ReqwestService` in its place |
 //! | "`Service<..Request<ReplayBody<..>>>` is not implemented" | [the client takes another body](#a-replay-layer-over-a-client-of-plain-bodies) than `ReplayBodyLayer` sends | `ReplayBody<B>` in the client's type |
 //! | "cannot be sent from a spawned task", "is not general enough" | [the body's error is a `BoxError`](#a-boxed-error-in-a-spawned-task) | a concrete error |
 //!

@@ -21,7 +21,7 @@
 //! | [`TokenErrorKind`](crate::TokenErrorKind) | remedy |
 //! | --- | --- |
 //! | `InvalidCredentials`, `CredentialsProvider`, `Protocol`, `Blocked`, `Runtime` | a person: page the operator |
-//! | `RateLimited`, `Unavailable`, `Timeout` | time: [`retry_after`](crate::TokenError::retry_after) says how long; a [`Turris`](crate::Turris) has waited before, as [described there](crate::turris#while-no-token-can-be-had) |
+//! | `RateLimited`, `Unavailable`, `Timeout` | time: [`retry_after`](crate::TokenError::retry_after) says how long. A [`Turris`](crate::Turris) [has already waited](crate::turris#while-no-token-can-be-had) then, unless the time exceeds `max_wait` |
 //!
 //! # BoxError
 //!

@@ -29,10 +29,10 @@
 //! # }
 //! ```
 //!
-//! With the two layers apart, give the same `fleet` to both:
+//! If you use the two separate layers, give the same `fleet` to both:
 //! [`TurrisAuthLayerBuilder::shared`](crate::auth::TurrisAuthLayerBuilder::shared) and
-//! [`TurrisBackoffLayerBuilder::shared`](crate::backoff::TurrisBackoffLayerBuilder::shared).
-//! `cargo run --release -p fleet` shows it with eight processes and a real server.
+//! [`TurrisBackoffLayerBuilder::shared`](crate::backoff::TurrisBackoffLayerBuilder::shared). `cargo
+//! run --release -p fleet` shows it with eight processes and a real Redis or Valkey server.
 //!
 //! # What is shared
 //!
@@ -41,7 +41,7 @@
 //! | the token of each client secret | the token's early refresh: each process looks for a newer token at its own time |
 //! | the allowance of token requests, of all secrets of a client together | limits of requests that are not paced, such as `GET` |
 //! | the cool-down after a failed fetch | requests and their retries |
-//! | the pause after forced refreshes that ended no 401 | the queue: requests of one process are in order, and processes are served in the order in which they came |
+//! | the pause after new tokens that ended no 401 | the queue: requests of one process are in order, and processes are served in the order in which they came |
 //! | the pace of requests that change something, for each authority and [class](crate::backoff::RequestClass): a request leaves with a permit from the store | a rate that was found because the server states no window |
 //! | a 429: it closes the gate of all processes | |
 //! | [`TokenHandle::invalidate`](crate::TokenHandle::invalidate): no process adopts the token any longer; a process that has it already keeps it until its next refresh or 401 | |
@@ -63,13 +63,13 @@
 //! be hostile or broken:
 //!
 //! * If the store denies every fetch for 5 minutes, the process fetches once for itself.
-//! * If the store grants no permit although requests wait, the process waits for 5 minutes and for
-//!   the windows in which `expected_processes` requests fit. It then sends its share for 5 minutes.
-//!   If the store still grants nothing after that, the process waits half as long before it sends
-//!   its share again.
+//! * If the store grants no permit although requests wait, the process waits for 5 minutes, and for
+//!   as many windows as the limit needs for `expected_processes` requests. It then sends its share
+//!   for 5 minutes. If the store still grants nothing after that, the process waits half as long
+//!   before it sends its share again.
 //! * A process waits for the fetch of another process for three quarters of `token_timeout`. It
 //!   then fetches for itself. If the fleet has more processes than the allowance has fetches, only
-//!   about as many processes as the allowance permits do so. In the other processes requests fail
+//!   about as many processes fetch as the allowance permits. In the other processes requests fail
 //!   with [`Timeout`](crate::TokenErrorKind::Timeout), for 5 minutes at most.
 //! * If the store returns a token or a lease that is not newer than the process's own token, the
 //!   process fetches for itself.
@@ -84,12 +84,12 @@
 //!
 //! The number of processes is the store's last count, or
 //! [`expected_processes`](crate::fleet::SharedStateBuilder::expected_processes) if that is larger,
-//! because the store's count is too small while a fleet starts. Set it to the largest number of
-//! processes that you run, including those of a rolling deployment. Each layer counts as a process,
-//! even if several layers of one process use clones of one [`SharedState`](crate::SharedState). If
-//! there are more processes than a window allows requests, each process still sends one request in
-//! a window while the store is gone. The server refuses some of these requests, and the layer sends
-//! them again later.
+//! because the store's count is too small while a fleet starts. Set `expected_processes` to the
+//! largest number of processes that you run, including those of a rolling deployment. Each layer
+//! counts as a process, even if several layers of one program use clones of one
+//! [`SharedState`](crate::SharedState). If there are more processes than a window allows requests,
+//! each process still sends one request in a window while the store is gone. The server refuses
+//! some of these requests, and the layer sends them again later.
 //!
 //! A process calls the store about once for each group of requests that wait together, and once
 //! within half a second after their responses. An idle process makes no calls. A process that is
@@ -106,13 +106,13 @@
 //! * **TLS** outside of a trusted network: a URL with `rediss://`, and the feature `redis-tls`. A
 //!   private authority goes into the file that `SSL_CERT_FILE` names.
 //! * **No eviction of these keys**: `maxmemory-policy noeviction`, or a `volatile-` policy with
-//!   room to spare. An evicted token costs a fetch. If the places of a pace (`…:p:…`) alone are
-//!   evicted, no process notices: the fleet may send up to one window's requests more than the
-//!   limit allows, and the server refuses them.
+//!   room to spare. An evicted token costs a fetch. The keys `…:p:…` hold the requests that count
+//!   at present. If only such a key is evicted, no process notices: the fleet may send up to one
+//!   window's requests more than the limit allows, and the server refuses them.
 //! * **The primary**, never a replica: a replica grants again what the primary has granted already.
-//!   With Sentinel, a cluster or a pool, use the client that follows the primary through
-//!   [`RunScript`](crate::fleet::RunScript). After a failover to a replica that lags behind, the
-//!   processes report their requests.
+//!   With Sentinel, a cluster or a pool, implement [`RunScript`](crate::fleet::RunScript) for a
+//!   client that follows the primary. After a failover to a replica that lags behind, the processes
+//!   report their requests.
 //! * **A clock** that is roughly right is enough, because only differences count. If the clock
 //!   steps back, the store treats it as if it had stood still. A clock that steps forward ends
 //!   leases, waits and counts early, which can cost a fetch and some 429s.
@@ -154,8 +154,8 @@
 //!
 //! | who | can | cannot |
 //! | --- | --- | --- |
-//! | a reader of the store | see hashes, times, counts and how often fetches fail | read a token or a secret; test guesses of the client secret, if an [`encryption_key`](crate::fleet::SharedStateBuilder::encryption_key) is set. Without one, a guess can be tested against the name of a slot: a generated secret cannot be guessed |
-//! | a writer of the store | delay or deny a fetch for up to 5 minutes, and so requests once the current token has expired; hold paced requests back for as long as a store that grants nothing (see above); let more requests leave than the limit allows, which the server then refuses; make processes fetch anew, and so use up the allowance; give an older token of the fleet to a process that has had no newer one | plant a token; make a process send its token elsewhere; make a process panic, or hang for longer than `token_timeout` |
+//! | a reader of the store | see hashes, times, counts and how often fetches fail | read a token or a secret; test guesses of the client secret, if an [`encryption_key`](crate::fleet::SharedStateBuilder::encryption_key) is set. Without a key, guesses can be tested against the name of a slot. A generated secret is too long to guess |
+//! | a writer of the store | delay or deny a fetch for up to 5 minutes, and with it the requests that have no valid token; hold paced requests back for as long as a store that grants nothing (see above); let more requests leave than the limit allows, which the server then refuses; make processes fetch anew, and so use up the allowance; give an older token of the fleet to a process that has had no newer token | plant a token; make a process send its token elsewhere; make a process panic, or hang for longer than `token_timeout` |
 //! | someone on the network between, without TLS | all that a reader and a writer of the store can | the same as those |
 //! | a process of the fleet that misbehaves | use up the allowances, as without a store; keep the token from the other processes for one lease at a time | make another process send its token elsewhere |
-//! | a holder of the client secret | all of it, and fetch tokens anyway | |
+//! | a holder of the client secret | all of the above, and fetch tokens without the store | |

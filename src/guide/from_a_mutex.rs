@@ -38,7 +38,7 @@
 //!    its [`TokenHandle`](crate::TokenHandle) in place of the mutex.
 //! 2. Let the requests go through the layer, and delete the code that sets `Authorization` by hand.
 //!    You can delete it in parts: the layer replaces the header.
-//! 3. Delete your own retry on 401. Two retries would be one too many.
+//! 3. Delete your own retry on 401, because the layer retries.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -48,7 +48,7 @@
 //! use turris_auth::{Credentials, Environment, TokenError, TokenHandle, TurrisAuthLayer};
 //! use turris_emulator::Emulator;
 //!
-//! /// Step 1: what calls `token()` stays as it is.
+//! /// Step 1: the callers of `token()` stay as they are.
 //! struct Turris {
 //!     token: TokenHandle,
 //! }
@@ -99,9 +99,9 @@
 //! * A lifetime that is shorter than the refresh margin asks for tokens in a loop.
 //! * All replicas refresh at the same moment.
 //! * A late 401 evicts the new token.
-//! * A 401 that no token cures mints tokens for ever.
+//! * A 401 that no new token ends causes fetches for ever.
 //! * The request goes out without a token if no token can be obtained.
 //! * The body of a 401 is left unread, and its connection is lost.
 //! * The token follows a redirect to another host.
-//! * A `Retry-After` overflows.
+//! * A huge `Retry-After` overflows.
 //! * All waiting requests wake at the reset, and hit the limit together.

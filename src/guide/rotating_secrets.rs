@@ -1,7 +1,7 @@
 //! Rotating a client secret without a restart.
 //!
-//! The layer asks its [`CredentialsProvider`](crate::CredentialsProvider) before every fetch of a
-//! token, which is once an hour. The provider [`CredentialsFile`](crate::CredentialsFile) reads one
+//! The layer asks its [`CredentialsProvider`](crate::CredentialsProvider) before every token
+//! request, about once an hour. The provider [`CredentialsFile`](crate::CredentialsFile) reads one
 //! JSON file, or the two files of a mounted Kubernetes secret. After you replace the file, the next
 //! fetch uses the new secret:
 //!

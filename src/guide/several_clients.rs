@@ -5,10 +5,10 @@
 //! from one layer share its token, so a layer made per request would fetch a token per request. All
 //! layers can wrap clones of one HTTP client and so share its connections.
 //!
-//! A client needs only a [`TurrisLayer`](crate::TurrisLayer). If you use the two separate layers,
-//! give each client a [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) of its own: the API counts
-//! the requests of each client, and under a shared layer a 429 of one client would hold up the
-//! other clients.
+//! One [`TurrisLayer`](crate::TurrisLayer) for each API client is enough. If you use the two
+//! separate layers, give each client a [`TurrisBackoffLayer`](crate::TurrisBackoffLayer) of its
+//! own: the API counts the requests of each client, and under a shared layer a 429 of one client
+//! would hold up the other clients.
 //!
 //! ```
 //! use std::collections::HashMap;

@@ -31,11 +31,11 @@
 //! # let body = UnsyncBoxBody::default();
 //! let client = Client::builder(TokioExecutor::new()).build_http::<ReplayBody<Body>>();
 //! let turris = ServiceBuilder::new()
-//!     // For everything below together. Rate limits are waited out in it.
+//!     // For everything below together, including the waits for rate limits.
 //!     .layer(TimeoutLayer::new(Duration::from_secs(300)))
 //!     // The vendor answers a repeated key with the first response.
 //!     .layer(SetRequestIdLayer::new(HeaderName::from_static("idempotency-key"), MakeRequestUuid))
-//!     // Keeps up to 64 KiB for a second attempt. Bodies in memory do without this layer.
+//!     // Keeps up to 64 KiB for a second attempt. Bodies in memory need no such layer.
 //!     .layer(ReplayBodyLayer::new())
 //!     .layer(TurrisLayer::new(Credentials::from_env()?, Environment::Production))
 //!     // Each attempt is a span of its own. The token is marked sensitive, so no trace shows it.
@@ -139,7 +139,7 @@
 //! | reqwest-middleware | a middleware of 30 lines, [`reqwest_middleware.rs`](https://github.com/turris-auth/turris-auth/blob/main/crates/stacks/examples/reqwest_middleware.rs) | as reqwest | as reqwest |
 //! | axum, as a service that calls Turris | the client or the stack in the state, [`axum_service.rs`](https://github.com/turris-auth/turris-auth/blob/main/crates/stacks/examples/axum_service.rs) | as above | as above |
 //! | axum, as a proxy | [`axum_proxy`](https://github.com/turris-auth/turris-auth/tree/main/crates/stacks/examples/axum_proxy) | `ReplayBody<axum::body::Body>` | streams up to 64 KiB |
-//! | tonic | [`grpc`](https://docs.rs/turris-auth/latest/turris_auth/grpc/), feature `tonic`; tokens come over an HTTP client of their own | calls of all four kinds, with `ReplayBodyLayer` | and `UNAUTHENTICATED` and `RESOURCE_EXHAUSTED` in place of a response |
+//! | tonic | [`grpc`](https://docs.rs/turris-auth/latest/turris_auth/grpc/), feature `tonic`; a separate HTTP client fetches the tokens | calls of all four kinds, with `ReplayBodyLayer` | with `ReplayBodyLayer`; so is an `UNAUTHENTICATED` that is the whole response |
 //! | tower's `Balance`, `Hedge`, `Reconnect`, `SpawnReady` | `Buffer::new(it, bound)` around them, since the layer clones the service that it wraps | those of the service inside | as above |
 //!
 //! # Versions

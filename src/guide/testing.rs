@@ -50,7 +50,7 @@
 //! let environment = Environment::custom(emulator.base_url())?;
 //! let api = TurrisLayer::new(credentials, environment.clone()).layer(emulator.service());
 //!
-//! // An ordinary day.
+//! // The ordinary case.
 //! assert!(agencies(api.clone(), &environment).await?.starts_with(b"{"));
 //!
 //! // 401: the token is revoked. Your code does not notice.
@@ -67,7 +67,7 @@
 //! emulator.fault(Endpoint::Token, Fault::status(StatusCode::SERVICE_UNAVAILABLE));
 //! tokio::time::advance(Duration::from_secs(2 * 60 * 60)).await;
 //! let error = agencies(api.clone(), &environment).await.unwrap_err();
-//! let token_error = TokenError::find_in(&*error).expect("it is for want of a token");
+//! let token_error = TokenError::find_in(&*error).expect("a token error");
 //! assert_eq!(token_error.kind(), TokenErrorKind::Unavailable);
 //!
 //! // The outage ends. The next request gets a new token.
