@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-/// A probe may take this much longer than its deadline. After that its runtime is not driven.
+/// A probe may take this much longer than its deadline. After that its runtime counts as stopped.
 const PROBE_GRACE: Duration = Duration::from_secs(1);
 /// The pause after the first failure. Each further failure doubles it, up to [`LONGEST`].
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -25,8 +25,8 @@ const MAX_DOUBLINGS: u32 = 16;
 ///    probe.
 /// 4. The success of any call closes it, since the store answers. A probe that is dropped says
 ///    nothing about the store; the next call is the probe.
-/// 5. Two failures make the pause longer: the failure of a probe, and the failure of a call while
-///    the breaker is closed. Calls that were under way at the same time count as one failure.
+/// 5. A failure counts in two cases only: if the call was the probe, or if the breaker is closed.
+///    So the failures of calls that were under way at the same time count as one.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     state: Mutex<State>,

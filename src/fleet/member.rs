@@ -105,7 +105,7 @@ struct KnownToken {
     sent_at: Instant,
 }
 
-/// What a flight is to do next.
+/// The next step of a flight.
 pub(super) enum Acquisition {
     /// Use this token, and send no token request.
     Adopt(IssuedToken),
@@ -153,7 +153,7 @@ impl Member {
             return self.alone().map(Acquisition::Alone);
         }
         let mut poll = FIRST_POLL;
-        // Generation of a record that this secret does not open. The next ask passes it over.
+        // Generation of a record that this secret does not open. The next ask skips that record.
         let mut unreadable = 0;
         loop {
             let ask = self.ask(&slot, forced, unreadable);
@@ -321,8 +321,9 @@ impl Member {
     }
 
     /// Returns the right to fetch without the store, for a flight whose wait for the fetch of
-    /// another process took too long. All processes wait for that fetch at the same time. If they
-    /// are more than the allowance has token requests, most of them go on waiting.
+    /// another process took too long. All processes wait for that fetch at the same time. If there
+    /// are more processes than the allowance has token requests, only some of them fetch, and the
+    /// others go on waiting.
     ///
     /// # Errors
     ///

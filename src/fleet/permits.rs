@@ -7,7 +7,7 @@
 //! 1. A request that leaves takes a permit. While the store does not answer, the request is counted
 //!    as sent without a permit.
 //! 2. At most one exchange is under way. A process asks for as many permits as requests wait, and
-//!    returns permits for which no request waits, so that no process hoards.
+//!    returns permits for which no request waits.
 //! 3. A group of responses is reported in each exchange until the store has confirmed one of these
 //!    exchanges. The group keeps the number of the first of them. If the store carried that
 //!    exchange out and its answer was lost, the store skips the group.
@@ -15,13 +15,13 @@
 //!    contents, and they are all reported again.
 //! 5. Urgent reports (a refusal, a stated limit, a new epoch) go out at once.
 //! 6. A process that has been alone keeps to its share for a while after the store is back. The
-//!    breakers of other processes may still be open, and the store does not know of the requests
-//!    that those send. A process that is alone leaves the other processes the places that they had
-//!    taken.
+//!    breakers of other processes may still be open, and the store does not know which requests
+//!    those processes send. A process that is alone leaves the other processes the places that they
+//!    had taken.
 //! 7. A store that grants nothing while requests wait may be hostile. The patience with it is the
 //!    longest wait that a server asks for, and the windows that the expected processes need. After
-//!    that the store counts as lost for the longest wait of a server. A permit ends the doubt if
-//!    the gate is open.
+//!    that the store counts as lost for the longest wait of a server. A permit that is granted
+//!    while the gate is open resets the patience.
 //! 8. A request without a response counts as answered after a quarter of the window, so that it
 //!    does not hold its permit for ever.
 //! 9. The stock is valid for one window after the last ask. The store forgets a process that no
@@ -41,10 +41,10 @@ const REPORT_WITHIN: Duration = Duration::from_millis(500);
 /// How soon the process asks again after the store did not answer. While the breaker is open, the
 /// ask costs nothing.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
-/// Bound of the time for which a process keeps to its share after an outage. The time is twice the
-/// outage, since the breaker of another process cannot stay open longer than that, up to the
-/// longest pause of a breaker. [`REPORT_MARGIN`] is added, in which the other process reports what
-/// it sent.
+/// Bound of the time for which a process keeps to its share after an outage: the longest pause of a
+/// breaker. Below this bound the time is twice the length of the outage, because the breaker of
+/// another process cannot stay open longer. [`REPORT_MARGIN`] is added, in which the other process
+/// reports its requests.
 const LONGEST_RECOVERY: Duration = Duration::from_secs(30);
 const REPORT_MARGIN: Duration = Duration::from_secs(1);
 /// Longest wait that is accepted from the store. No server asks for a longer wait.
@@ -158,7 +158,7 @@ pub(crate) enum PermitUse {
     NotSent,
 }
 
-/// What the gate is to do next.
+/// The next step of the gate.
 #[derive(Debug)]
 pub(crate) enum NextStep {
     /// Make this exchange now, and pass its answer to [`Permits::exchanged`].
@@ -224,7 +224,7 @@ impl Permits {
         has_permit
     }
 
-    /// Records the fate of the request that left at `sent_at`.
+    /// Records the end of the request that left at `sent_at`.
     pub(crate) fn returned(&mut self, sent_at: Instant, permit_use: PermitUse, now: Instant) {
         // A request whose response was late has been counted already.
         let Ok(at) = self.in_flight.binary_search(&sent_at) else { return };
@@ -346,7 +346,8 @@ impl Permits {
     /// if there is nothing, or if an exchange is under way.
     pub(crate) fn due(&mut self, waiting: u32, now: Instant) -> Option<Instant> {
         self.settle(now);
-        // Otherwise the requests wait for something else, such as a found rate.
+        // If the store does not hold the requests, they wait for something else, such as a found
+        // rate.
         let store_holds_requests =
             waiting > self.stock || waiting > 0 && self.store_closed_until.is_some_and(|until| until > now);
         if store_holds_requests && self.connected {
@@ -369,8 +370,8 @@ impl Permits {
         Some(if self.connected { at } else { at.max(self.ask_at.unwrap_or(now)) })
     }
 
-    /// What is to be done now, if `waiting` requests wait for a permit. `number` gives the exchange
-    /// its number, if there is one.
+    /// Returns the next step, if `waiting` requests wait for a permit. If the step is an exchange,
+    /// `number` gives it its number.
     pub(crate) fn next(&mut self, waiting: u32, process: u64, number: impl FnOnce() -> u64, now: Instant) -> NextStep {
         match self.due(waiting, now) {
             None => NextStep::Idle,

@@ -36,8 +36,8 @@ pub(super) struct SealKey {
 
 impl SealKey {
     /// Derives the key and its name from `client_secret`, by HKDF-SHA256 with a different `info`
-    /// for each. The name reveals neither. An `encryption_key` is the salt: without the salt no
-    /// guess of a secret can be tested.
+    /// for each. The name reveals neither the key nor the secret. An `encryption_key` is the salt:
+    /// without the salt no guess of a secret can be tested.
     pub(super) fn derive(client: [u8; 16], client_secret: &str, encryption_key: Option<&[u8; 32]>) -> Self {
         let derivation = Hkdf::<Sha256>::new(encryption_key.map(<[u8; 32]>::as_slice), client_secret.as_bytes());
         let mut key = Zeroizing::new([0; 32]);

@@ -18,7 +18,7 @@ const WAIT_SHARE: f64 = 0.75;
 pub(crate) struct FlightShare {
     member: Arc<Member>,
     right: Arc<Mutex<FetchRight>>,
-    /// Until then a flight waits for other processes. After that it goes on alone, since the
+    /// Until this time a flight waits for other processes. After that it goes on alone, since the
     /// process that holds the lease may be gone.
     wait_ends: Instant,
 }

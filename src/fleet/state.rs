@@ -24,10 +24,10 @@ const MAX_PROCESSES: u32 = 100_000;
 /// Size of process numbers: a script's floating-point numbers represent them exactly.
 const PROCESS_BITS: u32 = 53;
 
-/// One process's share in a fleet: the processes with one client id and one store.
+/// Membership of one process in a fleet: in the processes with one client id that share one store.
 ///
-/// Layers with clones of it share one token, one allowance of token requests and one pace, with
-/// each other and with the other processes. Make one for each API client. The module
+/// Layers with clones of this value share one token, one allowance of token requests and one pace,
+/// with each other and with the other processes. Make one value for each API client. The module
 /// [`fleet`](crate::fleet) explains it and has an example.
 #[derive(Clone)]
 pub struct SharedState {
@@ -190,8 +190,8 @@ impl SharedStateBuilder {
     }
 
     /// Sets the smallest number of processes by which the allowances are divided while the store
-    /// does not answer. Default: not set. A process that the store has never answered then goes on
-    /// as if it had no store.
+    /// does not answer. Default: not set. Without this setting, a process that the store has never
+    /// answered goes on as if it had no store.
     ///
     /// If the store has counted more processes, its count is used. Accepted: from 1 to 100,000.
     pub fn expected_processes(mut self, processes: u32) -> Self {
@@ -203,8 +203,8 @@ impl SharedStateBuilder {
     /// with the client secret. Default: not set.
     ///
     /// Set it if the client secret may be guessable. The data in the store then reveals nothing
-    /// about it. All processes need the same key. A process with another key shares the allowances,
-    /// but not the token.
+    /// about the client secret. All processes need the same key. A process with another key shares
+    /// the allowances, but not the token.
     pub fn encryption_key(mut self, key: [u8; 32]) -> Self {
         self.encryption_key = Some(Zeroizing::new(key));
         self

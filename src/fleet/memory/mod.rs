@@ -26,8 +26,8 @@ const LONGEST: Duration = Duration::from_secs(25 * 60 * 60);
 ///
 /// It follows the rules of [`SharedStore`] exactly as [`RedisStore`](super::RedisStore) does, and
 /// is always available. Its clock is tokio's, so that tests with paused time need no real minute.
-/// To share it between several [`SharedState`](crate::SharedState)s, give each of them a clone of
-/// an `Arc` of it. Each of them is then one process of the fleet.
+/// To share the store between several [`SharedState`](crate::SharedState)s, put it into an `Arc`,
+/// and give a clone of the `Arc` to each. Each layer is then one process of the fleet.
 ///
 /// # Examples
 ///

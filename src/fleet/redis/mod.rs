@@ -30,8 +30,8 @@ use crate::{BoxError, ConfigError};
 /// Store in a Redis (5.0 or later) or Valkey server.
 ///
 /// [`open`](Self::open) uses one multiplexed connection. The first call makes it. It is made anew
-/// after it is lost. [`with`](Self::with) uses any other client instead: for a cluster, with
-/// Sentinel, a pool, or of another crate.
+/// after it is lost. [`with`](Self::with) takes any other client, for instance for a cluster, for
+/// Sentinel, or of another crate.
 ///
 /// The server decides by its own clock, so that the clocks of the processes do not matter. Every
 /// key has a time to live, and all keys of one API client have one hash tag. Always use the

@@ -117,7 +117,7 @@ pub struct Acquired {
     pub processes: u32,
 }
 
-/// What a process that needs a token may do.
+/// Answer to a process that needs a token: what it may do.
 ///
 /// # Examples
 ///
@@ -193,7 +193,7 @@ impl fmt::Debug for Record {
     }
 }
 
-/// Why the last fetch of the fleet failed, without anything secret.
+/// Reason why the last fetch of the fleet failed. It contains no secret.
 ///
 /// # Examples
 ///
@@ -302,7 +302,7 @@ pub struct PublishAsk {
     pub request_number: u32,
     /// Window of the allowance of token requests.
     pub window: Duration,
-    /// What the answer said of the allowance of token requests.
+    /// The allowance of token requests that the endpoint's response stated, if it stated one.
     pub stated: Option<Stated>,
 }
 
@@ -347,7 +347,7 @@ pub struct FailAsk {
     pub jitter: u32,
     /// Window of the allowance of token requests.
     pub window: Duration,
-    /// What the answer said of the allowance of token requests.
+    /// The allowance of token requests that the endpoint's response stated, if it stated one.
     pub stated: Option<Stated>,
 }
 
