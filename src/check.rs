@@ -43,8 +43,8 @@ where
 ///
 /// [`tokio::spawn`] and the handlers of axum and tonic require futures that are `Send`. If a part
 /// of the future is not `Send`, or if the body's error is a [`BoxError`](crate::BoxError), the
-/// compiler's own message is about lifetimes or about a trait that is "not general enough". This
-/// function makes it name the actual cause.
+/// compiler's own message is about lifetimes or about a trait that is "not general enough". With
+/// this function the compiler names the actual cause.
 ///
 /// # Examples
 ///
@@ -80,9 +80,9 @@ where
 
 /// Error of a request body that a spawned task can send: any concrete error type.
 ///
-/// All types that implement [`Error`](std::error::Error) implement `SpawnableError`.
-/// `Box<dyn Error>` does not implement `Error`. The compiler forgets its lifetime while it checks a
-/// task ([rust-lang/rust#110338](https://github.com/rust-lang/rust/issues/110338)).
+/// All types that implement [`Error`](std::error::Error) implement `SpawnableError`. `Box<dyn
+/// Error>` implements neither: the compiler forgets the lifetime in the box while it checks a task
+/// ([rust-lang/rust#110338](https://github.com/rust-lang/rust/issues/110338)).
 ///
 /// # Examples
 ///

@@ -1,4 +1,4 @@
-//! [`Credentials`], and the providers that fetches ask for them.
+//! [`Credentials`], and the providers that are asked for them before each token request.
 
 mod file;
 

@@ -28,9 +28,9 @@ use crate::BoxError;
 ///
 /// # Cause
 ///
-/// The [`source`](Error::source) of the error is its kind, and the source of that is the cause,
-/// such as the error of the connection or of the credentials provider. The text does not repeat the
-/// cause, so print the whole chain.
+/// The [`source`](Error::source) of this error is an error whose text is the kind. The source of
+/// that error is the cause, such as the error of the connection or of the credentials provider. The
+/// text of this error does not repeat the cause, so print the whole chain.
 ///
 /// # Examples
 ///
@@ -52,7 +52,7 @@ use crate::BoxError;
 pub struct TokenError {
     details: Arc<Details>,
     // Outside the shared part: during a cool-down callers get the same error, each with its own
-    // remaining time. `retry_after` returns it only for kinds that waiting can cure.
+    // remaining time. `retry_after` returns it only for kinds for which waiting can help.
     wait: Option<Duration>,
     // Made when `source` is first asked for. It is empty whenever a field changes.
     link: OnceLock<Arc<Link>>,
@@ -255,9 +255,9 @@ impl TokenError {
     /// Returns how long to wait before another request can get a token. `None` if waiting does not
     /// help: see [`TokenErrorKind::is_transient`].
     ///
-    /// The time counts from the moment at which this error was returned. Until then, requests get
-    /// this error at once, without a fetch. A kind that waiting does not cure has such a time too:
-    /// [`TokenStatus::retry_in`](crate::TokenStatus::retry_in) returns it.
+    /// The time counts from the moment at which this error was returned. Until the time is over,
+    /// requests get this error at once, without a fetch. Errors of all other kinds have such a time
+    /// too: [`TokenStatus::retry_in`](crate::TokenStatus::retry_in) returns it.
     pub fn retry_after(&self) -> Option<Duration> {
         self.wait.filter(|_| self.kind().is_transient())
     }
@@ -369,7 +369,7 @@ impl fmt::Debug for TokenError {
 
 impl Error for TokenError {
     /// Returns an error whose text is the [kind](Self::kind) and whose source is the cause, if
-    /// there is one. [`find_in`](Self::find_in) leads from it back to this error.
+    /// there is one. Given that source, [`find_in`](Self::find_in) finds this error again.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         let copy = || Self { details: Arc::clone(&self.details), wait: self.wait, link: OnceLock::new() };
         let link = || Arc::new(Link(copy()));

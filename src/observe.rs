@@ -27,7 +27,7 @@
 //! | `DEBUG` | a 401 was returned, and the token stays in use | `reason` (`paused`, `no_fetch_possible`), `generation` |
 //! | `DEBUG` | a 401 was returned because the request's body cannot be sent twice | `generation` |
 //! | `DEBUG` | a request was sent without a token, because its origin is not one of the layer's origins | `scheme`, `host`, `port` |
-//! | `WARN` | such a request got a 401; once for each origin | `origin`, `allowed` |
+//! | `WARN` | a request that was sent without a token for that reason got a 401; once for each origin | `origin`, `allowed` |
 //! | `DEBUG` | a request was sent with the restricted access token | `error.type` |
 //! | `WARN` | a rate limit was exceeded, and its gate closed | `wait` in seconds |
 //! | `INFO` | a gate is open again, and the first request has passed it | |

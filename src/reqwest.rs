@@ -122,8 +122,8 @@ use crate::BoxError;
 
 /// Service of `http::Request<B>` that sends requests with reqwest, and follows no redirects.
 ///
-/// `B` is reqwest's own body unless a layer above needs another. A clone shares the connections.
-/// The [module](self) has stacks to paste.
+/// `B` is reqwest's own body, unless a layer above sends another type of body. A clone shares the
+/// connections. The [module](self) has stacks to paste.
 ///
 /// # Examples
 ///
@@ -202,7 +202,8 @@ where
     B::Data: Into<Bytes>,
     B::Error: Into<BoxError>,
 {
-    /// Its extensions have the URL, so that a `reqwest::Response` made from it knows its URL.
+    /// The response with its URL among the extensions: a `reqwest::Response` made from it keeps the
+    /// URL.
     type Response = Response<Body>;
     type Error = Error;
     type Future = ResponseFuture;

@@ -1,5 +1,5 @@
-//! The server's side of the contract, as the OpenAPI file describes it. The tests of this module
-//! use it.
+//! The server's side of the contract, as the vendor's OpenAPI file describes it. The tests of this
+//! module use it.
 
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};

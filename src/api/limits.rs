@@ -12,8 +12,8 @@
 //! A response may state several policies. Their fields are paired by name, or by position. The
 //! tightest policy counts:
 //!
-//! - if policies have no requests left, the one of them that ends last,
-//! - else the policy with the fewest requests left.
+//! - if some policies have no requests left: of these, the policy that ends last,
+//! - otherwise the policy with the fewest requests left.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -26,7 +26,7 @@ pub(super) struct CallSettings {
     pub(super) user_agent: HeaderValue,
 }
 
-/// Builds a customised [`TurrisClient`].
+/// Builder for a customised [`TurrisClient`].
 ///
 /// # Examples
 ///

@@ -1,4 +1,4 @@
-//! [`ClientError`]: why a call failed.
+//! [`ClientError`]: the error of a call.
 
 use std::{borrow::Cow, error::Error, fmt};
 
@@ -8,7 +8,7 @@ use tower::timeout::error::Elapsed;
 
 use crate::{BoxError, TokenError, TokenHandle, api::error::ErrorResponse, turris};
 
-/// Why a call of a [`TurrisClient`](super::TurrisClient) failed.
+/// Error of a call of a [`TurrisClient`](super::TurrisClient).
 ///
 /// It is a concrete error: `?` turns it into `anyhow::Error`, `eyre::Report` and [`BoxError`].
 ///
@@ -34,7 +34,7 @@ struct Details {
     source: Option<BoxError>,
 }
 
-/// Which part of a call failed.
+/// The part of a call that failed.
 ///
 /// # Examples
 ///
@@ -148,7 +148,7 @@ impl ClientError {
         self
     }
 
-    /// Which part of the call failed.
+    /// The part of the call that failed.
     pub fn kind(&self) -> ClientErrorKind {
         self.0.kind
     }

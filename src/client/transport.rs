@@ -38,7 +38,8 @@ pub(super) fn transport(
     http.set_connect_timeout(Some(connect_timeout));
     let https = HttpsConnectorBuilder::new()
         .with_tls_config(tls(environment)?)
-        // The environment accepts plain HTTP for loopback hosts only.
+        // The environment has checked the scheme: plain HTTP needs a loopback host or
+        // `custom_insecure`.
         .https_or_http()
         .enable_all_versions()
         .wrap_connector(http);

@@ -231,7 +231,7 @@ fn read_pair(client_id: &Path, client_secret: &Path) -> Result<(Bytes, Bytes), C
 }
 
 /// Calls `read` until it returns a value, up to [`READS`] times. A missing file may be about to be
-/// replaced, so that error leads to another call too.
+/// replaced, so `read` is called again in that case too.
 fn again<T>(mut read: impl FnMut(bool) -> Result<Option<T>, CredentialsFileError>) -> Result<T, CredentialsFileError> {
     let mut reads = 1;
     loop {

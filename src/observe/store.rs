@@ -46,8 +46,8 @@ pub(crate) fn store_record_unreadable() {
     event!(WARN, "a token in the fleet's store cannot be read, it will be replaced");
 }
 
-/// Where a flight of a fleet's process gets its token: `endpoint` (under a lease of the store), `store` (from another process)
-/// or `alone` (the store does not answer).
+/// A flight in a fleet has found out how it gets its token: `endpoint` (it fetches under a lease),
+/// `store` (another process has fetched), or `alone` (the store does not answer).
 pub(crate) fn token_source(source: &'static str) {
     record!("source" = source);
     let _ = source;

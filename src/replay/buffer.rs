@@ -1,5 +1,4 @@
-//! [`ReplayBuffer`]: the state that all attempts to read one body share, that is the source and the
-//! kept frames.
+//! [`ReplayBuffer`]: the source and the kept frames of one body, which all attempts to read it share.
 
 use std::{
     mem,

@@ -2,11 +2,10 @@
 
 use std::{error::Error, fmt};
 
-/// Error of an attempt to send a [`ReplayBody`](super::ReplayBody) that ended early. The error of
-/// the source is not among these errors.
+/// Error of an attempt to send a [`ReplayBody`](super::ReplayBody) that ended early.
 ///
-/// The errors of the source are passed on unchanged. Both kinds are returned as a
-/// [`BoxError`](crate::BoxError), which can be downcast.
+/// An error of the source is not of this type: it is passed on unchanged. The body returns all
+/// errors as a [`BoxError`](crate::BoxError), which can be downcast.
 ///
 /// # Examples
 ///

@@ -10,8 +10,7 @@ impl super::TryCloneBody for hyper::body::Incoming {
     }
 }
 
-/// An empty body if this body is at its end before anything is read, otherwise `None`: its content
-/// is boxed.
+/// An empty body if this body is empty. Otherwise `None`, because the content is boxed.
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 impl super::TryCloneBody for axum_core::body::Body {
@@ -20,8 +19,7 @@ impl super::TryCloneBody for axum_core::body::Body {
     }
 }
 
-/// An empty body if this body is at its end before anything is read, otherwise `None`: its content
-/// is boxed.
+/// An empty body if this body is empty. Otherwise `None`, because the content is boxed.
 #[cfg(feature = "tonic")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 impl super::TryCloneBody for tonic::body::Body {

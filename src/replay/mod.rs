@@ -1,10 +1,10 @@
 //! Middleware that makes request bodies replayable, so that a request can be sent twice.
 //!
 //! To send a request again, a layer needs a copy of its body. The trait [`TryCloneBody`] makes that
-//! copy. Bodies in memory, such as `http_body_util::Full`, can be copied without this module.
-//! [`ReplayBodyLayer`] makes every other request body replayable, including streams. It wraps the
-//! body in a [`ReplayBody`], which keeps the frames as they are sent, up to a limit. A copy first
-//! reads the kept frames, and then goes on with the source.
+//! copy. Bodies in memory, such as `http_body_util::Full`, need nothing else. [`ReplayBodyLayer`]
+//! makes every other request body replayable, including streams. It wraps the body in a
+//! [`ReplayBody`], which keeps the frames as they are sent, up to a limit. A copy first reads the
+//! kept frames, and then goes on with the source.
 //!
 //! A body above the limit is still sent, but cannot be sent again. The layers below learn this from
 //! [`TryCloneBody::is_replayable`], and return the response that would have led to a retry.
@@ -34,10 +34,10 @@
 //!         // The first attempt gets no further than the first frame.
 //!         let mut first = request.into_body();
 //!         let _ = first.frame().await;
-//!         // The second one sends everything.
+//!         // The second attempt sends everything.
 //!         assert!(copy.is_replayable());
 //!         assert_eq!(copy.collect().await?.to_bytes(), "to be sent twice");
-//!         // Whoever still holds the first one is told.
+//!         // The first attempt then ends with an error.
 //!         assert!(first.frame().await.is_some_and(|frame| frame.is_err()));
 //!         Ok::<_, BoxError>(Response::new(Empty::<Bytes>::new()))
 //!     },

@@ -12,9 +12,9 @@ use http_body_util::{
 
 /// Request body that can be copied, so that the request can be sent a second time.
 ///
-/// It is implemented for the bodies of `http-body-util`, and behind features of the same names for
-/// the bodies of hyper, axum, tonic and reqwest. Bodies that hold their content can be copied.
-/// Boxed and streaming bodies cannot be copied, unless they are empty.
+/// It is implemented for the bodies of `http-body-util`. The features `hyper`, `axum`, `tonic` and
+/// `reqwest` add the bodies of those crates. Bodies that hold their content can be copied. Boxed
+/// and streaming bodies cannot be copied, unless they are empty.
 /// [`ReplayBodyLayer`](crate::replay::ReplayBodyLayer) makes such bodies replayable. It also helps
 /// if a body does not implement this trait at all, such as `MapErr` around a stream that is not
 /// `Clone`.
@@ -120,7 +120,7 @@ never! {
 /// For boxed bodies: they hide their content, but report when they are empty.
 macro_rules! if_ended {
     ($($body:ident),*) => {$(
-        /// An empty body if this body is at its end before anything is read, otherwise `None`.
+        /// An empty body if this body is empty, otherwise `None`.
         impl<D: Buf + 'static, E> TryCloneBody for $body<D, E> {
             fn try_clone(&self) -> Option<Self> {
                 self.is_end_stream().then(Self::default)
