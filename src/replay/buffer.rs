@@ -1,4 +1,4 @@
-//! [`ReplayBuffer`]: the source and the kept frames of one body, which all attempts to read it share.
+//! [`ReplayBuffer`]: the source and the kept frames of one body, which all attempts share.
 
 use std::{
     mem,
