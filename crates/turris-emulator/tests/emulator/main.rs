@@ -5,6 +5,7 @@ mod counters;
 mod faults;
 mod idempotency;
 mod limits;
+mod memory;
 mod settings;
 mod sockets;
 mod tokens;
