@@ -8,6 +8,8 @@
     reason = "a panic in a helper fails the test, as it should"
 )]
 
+mod breaker;
+mod invalidation;
 mod pace;
 mod partitions;
 mod support;

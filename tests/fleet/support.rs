@@ -38,6 +38,7 @@ pub struct Network {
     hostile: Arc<Mutex<Option<Answer>>>,
     slot: Arc<Mutex<Option<Slot>>>,
     hostile_exchange: Arc<Mutex<Option<Exchanged>>>,
+    calls: Arc<AtomicU64>,
     exchanges: Arc<AtomicU64>,
     invalidation_delay: Arc<Mutex<Duration>>,
     pause: Arc<Mutex<Duration>>,
@@ -54,6 +55,7 @@ impl Network {
             hostile: Arc::default(),
             slot: Arc::default(),
             hostile_exchange: Arc::default(),
+            calls: Arc::default(),
             exchanges: Arc::default(),
             invalidation_delay: Arc::default(),
             pause: Arc::default(),
@@ -112,6 +114,11 @@ impl Network {
         self.published.lock().unwrap().clone()
     }
 
+    /// Returns how many calls the process has made, of every kind.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
     /// Returns how many exchanges of permits the process has asked for.
     pub fn exchanges(&self) -> u64 {
         self.exchanges.load(Ordering::Relaxed)
@@ -119,6 +126,7 @@ impl Network {
 
     /// Carries a call. Over a cut network it is never answered.
     fn carry<'a, T: Send + 'a>(&self, call: StoreFuture<'a, T>) -> StoreFuture<'a, T> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         if self.cut.load(Ordering::Relaxed) {
             return Box::pin(pending());
         }
