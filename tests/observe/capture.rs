@@ -3,14 +3,14 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
 };
 
 use tracing::{
-    Event, Id, Level, Metadata, Subscriber,
+    Dispatch, Event, Id, Level, Metadata, Subscriber,
     field::{Field, Visit},
     span::{Attributes, Record},
-    subscriber::{DefaultGuard, Interest},
+    subscriber::{DefaultGuard, Interest, NoSubscriber},
 };
 use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt, registry::LookupSpan};
 
@@ -81,6 +81,10 @@ pub struct Capture(Arc<Mutex<Seen>>);
 
 impl Capture {
     pub fn start() -> (Self, DefaultGuard) {
+        // While there is only one subscriber, tracing asks the thread that meets an event first
+        // whether it has a subscriber for it. That thread can be the thread of another test.
+        static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
+        LazyLock::force(&SECOND);
         let capture = Self::default();
         let subscriber = tracing_subscriber::registry().with(capture.clone());
         (capture, tracing::subscriber::set_default(subscriber))
