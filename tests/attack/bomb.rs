@@ -9,7 +9,7 @@ use tower::ServiceBuilder;
 use tower_http::decompression::DecompressionLayer;
 use turris_auth::{TokenError, TokenErrorKind};
 
-use super::server::{MOST_MEMORY, SECRET, Server, TOKEN, client, refused};
+use super::server::{MAX_MEMORY, SECRET, Server, TOKEN, client, refused};
 
 const LONG: usize = 64 * 1024 * 1024;
 
@@ -38,14 +38,14 @@ fn inflating(server: &Server) -> TokenError {
     let (error, memory) = refused(|| {
         ServiceBuilder::new().layer(&layer).layer(DecompressionLayer::new()).service(client(Version::HTTP_11)).handle()
     });
-    assert!(memory < MOST_MEMORY, "{memory} bytes at once: {error}");
+    assert!(memory < MAX_MEMORY, "{memory} bytes at once: {error}");
     error
 }
 
 #[test]
 fn a_compressed_bomb_is_not_inflated_beyond_what_an_answer_may_have() {
     let bomb = bomb(TOKEN);
-    assert!(LONG as u64 > 10 * MOST_MEMORY && bomb.len() < LONG / 100, "{} bytes", bomb.len());
+    assert!(LONG as u64 > 10 * MAX_MEMORY && bomb.len() < LONG / 100, "{} bytes", bomb.len());
     for (status, kind) in [
         (201, TokenErrorKind::Protocol),
         (401, TokenErrorKind::InvalidCredentials),

@@ -11,7 +11,7 @@ use std::{
 use http::Version;
 use tower::Layer;
 
-use super::server::{MOST_MEMORY, Server, TOKEN, assert_given_up, client, refused};
+use super::server::{MAX_MEMORY, Server, TOKEN, assert_given_up, client, refused};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -104,7 +104,7 @@ fn an_answer_that_comes_for_ever_is_given_up_in_time_and_within_its_memory() {
         ("unknown frames", vec![], frame(UNKNOWN, 0, STREAM, &[0; 1_000])),
         ("nothing of HTTP/2", vec![], b"HTTP/1.1 103 Early Hints\r\n\r\n".to_vec()),
     ];
-    all_are_given_up(floods, MOST_MEMORY);
+    all_are_given_up(floods, MAX_MEMORY);
 }
 
 /// The HTTP library keeps each of these until it is read or the request ends: data up to its

@@ -31,7 +31,7 @@ pub(crate) const TOKEN: &str =
 
 /// The largest additional memory of a client, for every response. The client's HTTP library reads a
 /// head of up to 400 KiB, and doubles its buffer when it grows.
-pub(crate) const MOST_MEMORY: u64 = 1_500_000;
+pub(crate) const MAX_MEMORY: u64 = 1_500_000;
 
 /// A server with its own threads, so that its memory does not count as the client's.
 pub(crate) struct Server {
@@ -87,11 +87,11 @@ impl Server {
     }
 
     /// Returns the error of a client that asks this server for a token within `token_timeout`. The
-    /// client stays within [`MOST_MEMORY`].
+    /// client stays within [`MAX_MEMORY`].
     pub(crate) fn refused(&self, version: Version, token_timeout: Duration) -> TokenError {
         let layer = self.layer(token_timeout);
         let (error, memory) = refused(|| layer.layer(client(version)).handle());
-        assert!(memory < MOST_MEMORY, "{memory} bytes at once: {error}");
+        assert!(memory < MAX_MEMORY, "{memory} bytes at once: {error}");
         error
     }
 

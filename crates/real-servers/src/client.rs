@@ -134,7 +134,7 @@ const LONGEST_START: Duration = Duration::from_secs(20);
 
 /// How many requests the client may lose in a run of the tests. Most runs lose none. A fault of this
 /// crate would lose more.
-const MOST_LOST: usize = 20;
+const MAX_LOST: usize = 20;
 
 static LOST: AtomicUsize = AtomicUsize::new(0);
 
@@ -158,12 +158,7 @@ where
             return answer.await;
         }
         let lost = LOST.fetch_add(1, Ordering::Relaxed);
-        assert!(
-            lost < MOST_LOST,
-            "the client has lost {lost} requests, and now {} {}",
-            request.method(),
-            request.uri()
-        );
+        assert!(lost < MAX_LOST, "the client has lost {lost} requests, and now {} {}", request.method(), request.uri());
     }
 }
 

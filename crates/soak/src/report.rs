@@ -16,7 +16,7 @@ const HOPELESS: usize = 20;
 /// The heap varies by less than a kilobyte in the long run. In runs of a few rounds some buffers
 /// reach their final size late, which takes up to 10 KiB. A leak of 64 bytes for each caller that
 /// gives up exceeds this bound within five minutes.
-const MOST_GROWTH: usize = 32 * 1024;
+const MAX_GROWTH: usize = 32 * 1024;
 
 pub(crate) struct Report {
     before: Leftovers,
@@ -147,13 +147,13 @@ impl Report {
         let kib = |bytes: usize| bytes as f64 / 1024.0;
         println!(
             "Heap when all had ended: {:.1} KiB after the first round, {:.1} KiB in the second third, {:.1} KiB in the last \
-             ({MOST_GROWTH} B more allowed). Resident: {}.",
+             ({MAX_GROWTH} B more allowed). Resident: {}.",
             self.heap.first().map_or(0.0, |first| kib(*first)),
             kib(early),
             kib(late),
             leftovers::resident(),
         );
-        if late > early.saturating_add(MOST_GROWTH) {
+        if late > early.saturating_add(MAX_GROWTH) {
             self.problems.push(format!("the heap grows: {:?} bytes after each round", self.heap));
         }
     }

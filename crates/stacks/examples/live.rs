@@ -15,7 +15,7 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tower::{ServiceBuilder, ServiceExt};
 use turris_auth::{BoxError, Credentials, Environment, TurrisAuthLayer};
 
-const MOST_TIME: Duration = Duration::from_secs(60);
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// Far larger than the documented response.
 const LARGEST_ANSWER: usize = 64 * 1024;
 
@@ -34,8 +34,8 @@ async fn main() -> ExitCode {
     };
     let environment = Environment::Sandbox;
     println!("Asking {environment} as {}.", credentials.client_id());
-    let answer = tokio::time::timeout(MOST_TIME, ask(credentials, environment)).await;
-    match answer.unwrap_or_else(|_| Err(format!("no answer within {} s", MOST_TIME.as_secs()).into())) {
+    let answer = tokio::time::timeout(TIME_LIMIT, ask(credentials, environment)).await;
+    match answer.unwrap_or_else(|_| Err(format!("no answer within {} s", TIME_LIMIT.as_secs()).into())) {
         Ok(answer) => {
             println!("The token was issued and accepted:\n{answer}");
             ExitCode::SUCCESS

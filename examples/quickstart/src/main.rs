@@ -28,7 +28,7 @@ Usage: cargo run -p quickstart [-- OPTIONS]
 ";
 
 /// Several times the usual duration, so that the program ends even if a request hangs.
-const MOST_TIME: Duration = Duration::from_secs(60);
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     let json = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
@@ -56,12 +56,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the demonstration for at most [`MOST_TIME`].
+/// Runs the demonstration for at most [`TIME_LIMIT`].
 fn in_time(json: bool) -> Result<Vec<String>, BoxError> {
     // Your program can use `#[tokio::main]`. Here the compilation of tokio would wait for its macros.
     Runtime::new()?.block_on(async {
-        let late = |_| format!("it was not over within {} s", MOST_TIME.as_secs());
-        timeout(MOST_TIME, demonstrate(json)).await.map_err(late)?
+        let late = |_| format!("it was not over within {} s", TIME_LIMIT.as_secs());
+        timeout(TIME_LIMIT, demonstrate(json)).await.map_err(late)?
     })
 }
 

@@ -29,7 +29,7 @@ pub(crate) type BulkBody = UnsyncBoxBody<Bytes, io::Error>;
 /// Over HTTP/1.1 every request under way has its own connection. Without this limit, a thousand
 /// requests at once would take two thousand file descriptors of this process, more than many
 /// systems allow.
-const MOST_REQUESTS_UNDER_WAY: usize = 64;
+const MAX_REQUESTS_IN_FLIGHT: usize = 64;
 
 /// How long a caller of the bulk client waits, including its time in the queue.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -38,7 +38,7 @@ pub(crate) fn api(credentials: Credentials, environment: Environment) -> Api {
     let client = Client::builder(TokioExecutor::new()).build_http();
     ServiceBuilder::new()
         .layer(TurrisAuthLayer::new(credentials, environment))
-        .concurrency_limit(MOST_REQUESTS_UNDER_WAY)
+        .concurrency_limit(MAX_REQUESTS_IN_FLIGHT)
         .service(client)
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn bulk_api(credentials: Credentials, environment: Environment, backo
         .layer(ReplayBodyLayer::new())
         .layer(backoff)
         .layer(TurrisAuthLayer::new(credentials, environment))
-        .concurrency_limit(MOST_REQUESTS_UNDER_WAY)
+        .concurrency_limit(MAX_REQUESTS_IN_FLIGHT)
         .service(client);
     BoxCloneSyncService::new(stack)
 }

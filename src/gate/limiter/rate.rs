@@ -33,7 +33,7 @@ const MEMORY: u32 = 5;
 const SHORTEST_MEMORY: Duration = Duration::from_secs(10);
 
 /// The most pulses, and the longest time, until the limiter tries a larger burst again.
-const MOST_PULSES: u32 = 16;
+const MAX_PULSES: u32 = 16;
 const LONGEST_QUIET: Duration = Duration::from_secs(120);
 
 /// The shortest time between two pulses.
@@ -283,7 +283,7 @@ impl FoundRate {
 
     fn most_quiet(&self) -> u32 {
         let period = self.long_enough.unwrap_or_default().max(Duration::from_millis(1));
-        let most = (LONGEST_QUIET.as_millis() / period.as_millis()).clamp(1, u128::from(MOST_PULSES));
-        u32::try_from(most).unwrap_or(MOST_PULSES)
+        let most = (LONGEST_QUIET.as_millis() / period.as_millis()).clamp(1, u128::from(MAX_PULSES));
+        u32::try_from(most).unwrap_or(MAX_PULSES)
     }
 }

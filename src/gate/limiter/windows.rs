@@ -36,7 +36,7 @@ const MEMORY: u32 = 5;
 
 /// The bounds on the jitter at the end of a window, which spreads the processes of a fleet: this
 /// time, and this part of the time until the end.
-const MOST_WINDOW_JITTER: Duration = Duration::from_millis(250);
+const MAX_WINDOW_JITTER: Duration = Duration::from_millis(250);
 const WINDOW_JITTER_DIVISOR: u32 = 16;
 
 /// A stated time is uncertain if the server's clock counts whole seconds, so it is prolonged. The
@@ -360,7 +360,7 @@ impl Windows {
                 is_uncertain = false;
             }
         }
-        let jitter = MOST_WINDOW_JITTER.min(reset / WINDOW_JITTER_DIVISOR).mul_f64(share).min(latest - ends);
+        let jitter = MAX_WINDOW_JITTER.min(reset / WINDOW_JITTER_DIVISOR).mul_f64(share).min(latest - ends);
         let half = self.slots.length() / 2;
         match &mut self.window {
             // A late response from the previous window.

@@ -70,7 +70,7 @@ pub(super) struct Script {
 impl Script {
     /// Reads the number of steps and then the steps. Returns the rest of the data.
     pub(super) fn read(data: &[u8], is_exact: bool) -> (Self, &[u8]) {
-        const MOST_STEPS: u8 = 24;
+        const MAX_STEPS: u8 = 24;
         let Some((number, mut rest)) = data.split_first() else {
             return (Self { steps: VecDeque::new(), is_exact }, data);
         };
@@ -80,7 +80,7 @@ impl Script {
             written += length;
             (written - length..written).map(|at| (at % 251) as u8).collect::<Bytes>()
         };
-        while steps.len() < usize::from(number % MOST_STEPS)
+        while steps.len() < usize::from(number % MAX_STEPS)
             && let Some((&step, after)) = rest.split_first()
         {
             rest = after;
