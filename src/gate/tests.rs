@@ -9,7 +9,7 @@ use std::{
 
 mod idle;
 mod model;
-mod turns;
+mod queue;
 
 use super::{queue::HEAD_TIMEOUT, *};
 
@@ -43,14 +43,14 @@ fn admit(gate: &Gate) -> CountedAdmission {
 fn send(gate: &Gate) -> SendRecord {
     match admit(gate) {
         CountedAdmission::Send(record) => record,
-        CountedAdmission::Wait(_) => panic!("it has to stand in queue"),
+        CountedAdmission::Wait(_) => panic!("the request has to wait"),
     }
 }
 
 fn enqueue(gate: &Gate) -> QueuePosition {
     match admit(gate) {
         CountedAdmission::Wait(position) => position,
-        CountedAdmission::Send(_) => panic!("it may leave"),
+        CountedAdmission::Send(_) => panic!("the request may be sent"),
     }
 }
 
@@ -61,26 +61,26 @@ fn until(gate: &Gate, position: QueuePosition) -> Instant {
     }
 }
 
-async fn send_in_turn(gate: &Gate, position: QueuePosition) -> SendRecord {
+async fn send_when_allowed(gate: &Gate, position: QueuePosition) -> SendRecord {
     for _ in 0..10 {
         match gate.check(position, Instant::now(), Waker::noop()) {
             WaiterStatus::Wait(until) => tokio::time::sleep_until(until).await,
             WaiterStatus::Send | WaiterStatus::Evicted => {
-                return gate.try_send(position, Instant::now(), Waker::noop()).expect("its turn");
+                return gate.try_send(position, Instant::now(), Waker::noop()).expect("the request may be sent");
             }
         }
     }
-    panic!("it is never its turn");
+    panic!("the request may never be sent");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_open_gate_counts_nothing_and_becomes_so_again() {
+async fn a_gate_counts_requests_only_from_a_refusal_to_the_next_success() {
     let gate = unpaced();
     let first = send(&gate);
     assert!(first.counted.is_none());
     let refusal = gate.refused(first, &retry_after(5));
     gate.join(refusal.position, Waker::noop());
-    let again = send_in_turn(&gate, refusal.position).await;
+    let again = send_when_allowed(&gate, refusal.position).await;
     assert!(again.counted.is_some());
     gate.returned(again, &accepted());
     assert!(send(&gate).counted.is_none());
@@ -88,7 +88,7 @@ async fn an_open_gate_counts_nothing_and_becomes_so_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_closes_the_gate_for_what_was_asked_plus_a_little() {
+async fn a_refusal_closes_the_gate_for_the_stated_time_and_up_to_a_second_more() {
     let (gate, start) = (unpaced(), Instant::now());
     let record = send(&gate);
     gate.refused(record, &retry_after(20));
@@ -112,7 +112,7 @@ async fn the_refusals_of_one_burst_close_the_gate_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_later_refusal_that_asks_for_more_is_heeded_and_one_that_asks_for_less_is_not() {
+async fn a_later_refusal_may_lengthen_the_closure_but_not_shorten_it() {
     let (gate, start) = (unpaced(), Instant::now());
     let [first, second, third] = [send(&gate), send(&gate), send(&gate)];
     gate.refused(first, &retry_after(20));
@@ -130,7 +130,7 @@ async fn refusals_in_a_row_double_the_delay_and_a_success_resets_it() {
         let start = Instant::now();
         let position = gate.refused(record, &StatedLimits::default()).position;
         gate.join(position, Waker::noop());
-        record = send_in_turn(&gate, position).await;
+        record = send_when_allowed(&gate, position).await;
         assert!(start.elapsed() <= Duration::from_secs((1u64 << n).min(60)) + Duration::from_millis(1));
         assert_eq!(gate.lock().cooldown.refusals(), n + 1);
     }
@@ -139,7 +139,7 @@ async fn refusals_in_a_row_double_the_delay_and_a_success_resets_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_than_the_longest_wait_is_said_so_and_closes_the_gate_for_the_longest_wait() {
+async fn a_stated_time_above_the_longest_wait_is_reported_and_closes_the_gate_for_the_longest_wait() {
     let (gate, start) = (unpaced(), Instant::now());
     let [first, second] = [send(&gate), send(&gate)];
     assert!(!gate.refused(first, &retry_after(120)).too_long);
@@ -148,7 +148,7 @@ async fn more_than_the_longest_wait_is_said_so_and_closes_the_gate_for_the_longe
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_refused_go_first_and_in_their_old_order() {
+async fn refused_requests_go_first_and_in_their_old_order() {
     let gate = paced(3);
     let [first, second, third] = [send(&gate), send(&gate), send(&gate)];
     let newcomer = enqueue(&gate);
@@ -165,14 +165,14 @@ async fn after_a_refusal_the_gate_opens_by_degrees() {
     let refused = gate.refused(record, &retry_after(5)).position;
     gate.join(refused, Waker::noop());
     let places: Vec<_> = (0..6).map(|_| enqueue(&gate)).collect();
-    let first = send_in_turn(&gate, refused).await;
+    let first = send_when_allowed(&gate, refused).await;
     // No other request is sent until this request has a response, or until its response is late.
     let left = Instant::now();
     assert_eq!(until(&gate, places[0]), left + HEAD_TIMEOUT);
     gate.returned(first, &accepted());
     let now = || Instant::now();
-    let second = gate.try_send(places[0], now(), Waker::noop()).expect("its turn");
-    let third = gate.try_send(places[1], now(), Waker::noop()).expect("its turn");
+    let second = gate.try_send(places[0], now(), Waker::noop()).expect("the request may be sent");
+    let third = gate.try_send(places[1], now(), Waker::noop()).expect("the request may be sent");
     assert!(gate.try_send(places[2], now(), Waker::noop()).is_none());
     gate.returned(second, &accepted());
     gate.returned(third, &accepted());
@@ -188,33 +188,33 @@ async fn a_request_that_hangs_does_not_keep_the_gate_shut() {
     let refused = gate.refused(record, &retry_after(5)).position;
     gate.join(refused, Waker::noop());
     let next = enqueue(&gate);
-    let hangs = send_in_turn(&gate, refused).await;
+    let hangs = send_when_allowed(&gate, refused).await;
     let left = Instant::now();
-    send_in_turn(&gate, next).await;
+    send_when_allowed(&gate, next).await;
     assert_eq!(left.elapsed(), HEAD_TIMEOUT);
     gate.returned(hangs, &Outcome::Lost);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_misses_its_turn_holds_nobody_up_for_long_and_goes_first_when_it_is_back() {
+async fn waiters_that_are_not_polled_delay_others_briefly_and_go_first_when_they_are_polled_again() {
     let gate = paced(1);
     let record = send(&gate);
     let absent = [enqueue(&gate), enqueue(&gate), enqueue(&gate)];
     let present = enqueue(&gate);
     gate.returned(record, &accepted());
     let start = Instant::now();
-    let record = send_in_turn(&gate, present).await;
+    let record = send_when_allowed(&gate, present).await;
     // The bound: a window, a second for each absent waiter, and the time between two looks.
     assert!(start.elapsed() <= WINDOW + 6 * HEAD_TIMEOUT, "{:?}", start.elapsed());
     gate.returned(record, &accepted());
     let late = enqueue(&gate);
     for position in absent {
         assert_eq!(gate.check(position, Instant::now(), Waker::noop()), WaiterStatus::Evicted);
-        assert!(gate.try_send(position, Instant::now(), Waker::noop()).is_none(), "there is no position to be had");
-        let record = send_in_turn(&gate, position).await;
+        assert!(gate.try_send(position, Instant::now(), Waker::noop()).is_none(), "no slot is free");
+        let record = send_when_allowed(&gate, position).await;
         gate.returned(record, &accepted());
     }
-    send_in_turn(&gate, late).await;
+    send_when_allowed(&gate, late).await;
 }
 
 /// A waker that counts how often it is woken.
@@ -228,7 +228,7 @@ impl Wake for Woken {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_comes_to_the_front_is_woken() {
+async fn a_waiter_that_becomes_the_head_is_woken() {
     let gate = paced(1);
     let record = send(&gate);
     let places = [enqueue(&gate), enqueue(&gate), enqueue(&gate)];
@@ -263,7 +263,9 @@ impl Drop for LastWaker {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_waker_is_dropped_under_the_lock_since_a_task_that_is_dropped_with_it_gives_its_own_place_up() {
+async fn no_waker_is_dropped_under_the_lock() {
+    // The last waker of a task can drop the task. Its guard then leaves the queue, which takes the
+    // lock.
     let gate = Arc::new(paced(1));
     let dropped = Arc::new(AtomicU64::new(0));
     let waker = || Waker::from(Arc::new(LastWaker(Arc::downgrade(&gate), Arc::clone(&dropped))));

@@ -1,4 +1,4 @@
-//! Tests of gates that are not idle. One reason is enough for a gate to stay.
+//! Tests of the reasons for which a gate is not idle. Each reason is enough.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn is_idle(gate: &Gate) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_stands_in_line() {
+async fn a_gate_with_a_waiter_is_not_idle() {
     let gate = unpaced();
     assert!(is_idle(&gate));
     let position = QueuePosition { newcomer: false, number: 0 };
@@ -18,7 +18,7 @@ async fn somebody_stands_in_line() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_closed() {
+async fn a_closed_gate_is_not_idle() {
     let gate = unpaced();
     gate.refused(send(&gate), &retry_after(5));
     assert!(!is_idle(&gate));
@@ -27,7 +27,7 @@ async fn it_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_has_succeeded_since_a_refusal_without_a_word() {
+async fn a_gate_without_a_success_since_a_refusal_that_stated_no_time_is_not_idle() {
     let gate = unpaced();
     gate.refused(send(&gate), &StatedLimits::default());
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -37,7 +37,7 @@ async fn nothing_has_succeeded_since_a_refusal_without_a_word() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_place_of_its_window_is_taken() {
+async fn a_gate_with_a_used_slot_is_not_idle() {
     let gate = paced(3);
     assert!(is_idle(&gate));
     gate.returned(send(&gate), &accepted());

@@ -79,7 +79,7 @@ impl Model {
                         self.in_flight.push(record);
                     }
                     None => {
-                        assert_eq!(status, WaiterStatus::Evicted, "it was its turn");
+                        assert_eq!(status, WaiterStatus::Evicted, "the request may be sent");
                         woken.0.store(1, Ordering::Relaxed);
                     }
                 },
@@ -107,7 +107,7 @@ impl Model {
             self.step(Step::Pass(60_000));
             tokio::time::advance(self.now - Instant::now()).await;
         }
-        panic!("{} were left waiters", self.waiting.len());
+        panic!("{} waiters are left", self.waiting.len());
     }
 
     fn step(&mut self, step: Step) {
@@ -164,7 +164,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn whatever_happens_the_line_keeps_its_order_and_comes_to_its_end(
+    fn the_queue_keeps_its_order_and_empties(
         steps in proptest::collection::vec(any_step(), 1..120),
         requests in proptest::option::of(1..5u64),
     ) {

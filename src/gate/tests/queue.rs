@@ -1,14 +1,13 @@
-//! Tests of turns in the queue, for cases that the model (`model.rs`) meets too rarely or does not
-//! check.
+//! Tests of the queue, for cases that the model (`model.rs`) meets too rarely or does not check.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_of_one_that_was_not_counted_closes_a_gate_that_has_been_closed_before() {
+async fn a_refusal_of_an_uncounted_request_closes_a_gate_that_was_closed_before() {
     let gate = unpaced();
     let refusal = gate.refused(send(&gate), &retry_after(5));
     gate.join(refusal.position, Waker::noop());
-    let again = send_in_turn(&gate, refusal.position).await;
+    let again = send_when_allowed(&gate, refusal.position).await;
     gate.returned(again, &accepted());
     let record = send(&gate);
     assert!(record.counted.is_none());
@@ -18,7 +17,7 @@ async fn a_refusal_of_one_that_was_not_counted_closes_a_gate_that_has_been_close
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_asks_again_and_again_and_never_goes_holds_nobody_up_for_longer() {
+async fn a_head_that_is_polled_but_never_sends_is_passed_after_the_timeout() {
     let gate = paced(1);
     let record = send(&gate);
     let [front, behind] = [enqueue(&gate), enqueue(&gate)];
@@ -38,7 +37,7 @@ async fn one_that_asks_again_and_again_and_never_goes_holds_nobody_up_for_longer
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_burst_that_is_told_the_same_time_to_come_back_closes_the_gate_once() {
+async fn refusals_of_one_burst_that_state_the_same_time_close_the_gate_once() {
     let gate = unpaced();
     let burst: Vec<_> = (0..100).map(|_| send(&gate)).collect();
     let closings = burst.into_iter().map(|record| {
@@ -51,7 +50,7 @@ async fn a_burst_that_is_told_the_same_time_to_come_back_closes_the_gate_once() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_behind_look_at_the_front_the_more_rarely_the_further_back_they_stand() {
+async fn waiters_further_back_look_at_the_head_later() {
     let gate = unpaced();
     gate.refused(send(&gate), &retry_after(5));
     let places: Vec<_> = (0..100).map(|_| enqueue(&gate)).collect();
@@ -73,7 +72,7 @@ impl Polled {
         Self { position, woken: Arc::new(Woken(AtomicU64::new(1))), due: Instant::now() }
     }
 
-    /// Sends, if it is the turn of this waiter.
+    /// Sends, if this waiter may.
     fn poll(&mut self, gate: &Gate) -> Option<SendRecord> {
         let now = Instant::now();
         if self.woken.0.swap(0, Ordering::Relaxed) == 0 && now < self.due {
@@ -110,7 +109,7 @@ fn used_up() -> (Gate, SendRecord, SendRecord) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_front_that_is_not_polled_holds_up_the_one_behind_it_for_a_second_after_an_answer() {
+async fn a_head_that_is_not_polled_delays_the_next_waiter_by_a_second_after_a_response() {
     let (gate, first, _in_flight) = used_up();
     let absent = enqueue(&gate);
     // The request was polled once, and is not polled again.
@@ -124,7 +123,7 @@ async fn a_front_that_is_not_polled_holds_up_the_one_behind_it_for_a_second_afte
 }
 
 #[tokio::test(start_paused = true)]
-async fn fronts_that_are_not_polled_hold_up_those_behind_them_for_seconds_after_an_answer() {
+async fn a_hundred_waiters_that_are_not_polled_delay_the_next_waiter_by_seconds_after_a_response() {
     let (gate, first, _in_flight) = used_up();
     let absent: Vec<_> = (0..100).map(|_| enqueue(&gate)).collect();
     for position in absent {
@@ -140,21 +139,21 @@ async fn fronts_that_are_not_polled_hold_up_those_behind_them_for_seconds_after_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_front_that_does_not_come_when_its_time_has_come_holds_up_the_one_behind_it_for_a_second() {
+async fn a_head_that_is_not_polled_when_a_slot_becomes_free_delays_the_next_waiter_by_a_second() {
     let gate = paced(1);
     gate.returned(send(&gate), &accepted());
     let absent = enqueue(&gate);
-    let opens = until(&gate, absent);
+    let free_at = until(&gate, absent);
     // The time of the notice comes first.
     tokio::time::advance(2 * HEAD_TIMEOUT).await;
-    assert!(until(&gate, absent) > opens);
+    assert!(until(&gate, absent) > free_at);
     let mut present = Polled::new(enqueue(&gate));
     let waited = present.sends(&gate).await + 2 * HEAD_TIMEOUT;
     assert!(waited <= WINDOW + HEAD_TIMEOUT * 5 / 4, "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_front_that_leaves_wakes_the_two_behind_it() {
+async fn a_free_slot_wakes_the_head_and_the_next_waiter() {
     let (gate, first, second) = used_up();
     let places = [enqueue(&gate), enqueue(&gate), enqueue(&gate)];
     let woken: [Arc<Woken>; 3] = Default::default();
@@ -174,7 +173,7 @@ async fn a_front_that_leaves_wakes_the_two_behind_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_that_leave_at_an_earlier_time_than_the_one_before_are_counted_like_all_others() {
+async fn requests_with_times_out_of_order_are_all_counted() {
     let gate = paced(2);
     // Two threads: the thread that reads the clock first gets the lock last.
     let earlier = Instant::now();
@@ -182,7 +181,7 @@ async fn requests_that_leave_at_an_earlier_time_than_the_one_before_are_counted_
     let later = Instant::now();
     let sent = [later, earlier].map(|now| match gate.admit_counted(now) {
         CountedAdmission::Send(record) => record,
-        CountedAdmission::Wait(_) => panic!("it may leave"),
+        CountedAdmission::Wait(_) => panic!("the request may be sent"),
     });
     for record in sent.into_iter().rev() {
         gate.returned(record, &accepted());
@@ -190,22 +189,21 @@ async fn requests_that_leave_at_an_earlier_time_than_the_one_before_are_counted_
     let position = enqueue(&gate);
     // Both slots are free a window after the responses.
     tokio::time::advance(WINDOW).await;
-    let next = send_in_turn(&gate, position).await;
+    let next = send_when_allowed(&gate, position).await;
     assert_eq!(Instant::now(), later + WINDOW);
     gate.returned(next, &accepted());
     send(&gate);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_found_rate_that_is_out_of_use_holds_up_no_burst_of_writes() {
+async fn a_found_rate_that_was_not_used_for_long_delays_no_burst_of_writes() {
     let gate = paced(60);
     gate.returned(send(&gate), &accepted());
     let refused = gate.refused(send(&gate), &StatedLimits::default()).position;
     gate.join(refused, Waker::noop());
-    gate.returned(send_in_turn(&gate, refused).await, &accepted());
+    gate.returned(send_when_allowed(&gate, refused).await, &accepted());
     let mut is_held = false;
-    // The rate holds a burst back now. When it has been out of use for a long time, it no longer
-    // does.
+    // The found rate delays a burst now. After a long time without requests it no longer does.
     let entered: Vec<_> = (0..4).map(|_| admit(&gate)).collect();
     for entered in entered {
         if let CountedAdmission::Wait(position) = entered {
