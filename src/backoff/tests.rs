@@ -77,7 +77,7 @@ fn seconds(seconds: f64) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_token_is_waited_for_as_long_as_it_says() {
+async fn a_missing_token_is_waited_for_as_long_as_its_error_says() {
     let (inner, seen) = without_token(2, Some(seconds(20.0)));
     let start = Instant::now();
     let response = TurrisBackoffLayer::new().layer(inner).oneshot(post(Body::default())).await.unwrap();
@@ -89,7 +89,7 @@ async fn a_missing_token_is_waited_for_as_long_as_it_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_can_be_had_at_once_is_asked_for_at_once_and_the_answer_says_so() {
+async fn a_token_available_at_once_is_requested_at_once_and_the_response_reports_it() {
     let (inner, seen) = without_token(1, Some(Duration::ZERO));
     let start = Instant::now();
     let response = TurrisBackoffLayer::new().layer(inner).oneshot(post(Body::default())).await.unwrap();
@@ -100,7 +100,7 @@ async fn one_that_can_be_had_at_once_is_asked_for_at_once_and_the_answer_says_so
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_counts_as_a_retry_and_the_error_comes_back_when_they_are_used_up() {
+async fn a_missing_token_uses_up_retries_and_its_error_comes_back_after_the_last() {
     let (inner, seen) = without_token(100, Some(seconds(2.0)));
     let error = TurrisBackoffLayer::new().layer(inner).oneshot(post(Body::default())).await.unwrap_err();
     assert!(error.is::<Wrapped>());
@@ -109,7 +109,7 @@ async fn it_counts_as_a_retry_and_the_error_comes_back_when_they_are_used_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_not_waited_for_beyond_the_longest_wait_nor_without_being_told_for_how_long() {
+async fn a_token_is_not_waited_for_beyond_max_wait_or_without_a_stated_time() {
     for retry_after in [None, Some(seconds(120.001)), Some(Duration::MAX)] {
         let (inner, seen) = without_token(1, retry_after);
         let start = Instant::now();
@@ -130,7 +130,7 @@ async fn a_body_that_cannot_be_repeated_gets_the_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_does_not_close_the_gate_and_takes_no_place_of_the_allowance() {
+async fn a_missing_token_neither_closes_the_gate_nor_uses_up_the_limit() {
     let (inner, seen) = without_token(3, Some(seconds(20.0)));
     let layer = TurrisBackoffLayer::builder().rate_limit(3, seconds(60.0)).build().unwrap();
     let service = layer.layer(inner);
@@ -147,7 +147,7 @@ async fn it_does_not_close_the_gate_and_takes_no_place_of_the_allowance() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_dropped_while_it_waits_for_a_token_leaves_nothing_behind() {
+async fn a_request_dropped_while_it_waits_for_a_token_leaves_nothing_behind() {
     let (inner, seen) = without_token(1, Some(seconds(20.0)));
     let service = TurrisBackoffLayer::new().layer(inner);
     let waiting = tokio::spawn(service.clone().oneshot(post(Body::default())));

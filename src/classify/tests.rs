@@ -69,7 +69,7 @@ fn http_1_is_classified_by_its_status_alone() {
 }
 
 #[test]
-fn what_answers_before_anybody_looks_at_the_token_proves_nothing() {
+fn a_response_from_before_the_check_of_the_token_proves_nothing() {
     let proves = |status: u16, grpc_status: Option<&'static str>| {
         let mut response = Response::builder().status(status);
         if let Some(grpc_status) = grpc_status {
@@ -90,7 +90,7 @@ fn what_answers_before_anybody_looks_at_the_token_proves_nothing() {
 }
 
 #[test]
-fn a_call_is_known_by_its_media_type() {
+fn a_grpc_call_is_known_by_its_media_type() {
     let is_grpc = |media_type: &str| is_grpc(&Request::builder().header(CONTENT_TYPE, media_type).body(()).unwrap());
     for media_type in ["application/grpc", "application/grpc+proto", "Application/GRPC;charset=utf-8"] {
         assert!(is_grpc(media_type), "{media_type}");

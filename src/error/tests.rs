@@ -15,7 +15,7 @@ fn rate_limited() -> TokenError {
 }
 
 #[test]
-fn everything_that_was_put_in_can_be_read() {
+fn every_part_of_an_error_can_be_read() {
     let error = rate_limited();
     assert_eq!(error.kind(), TokenErrorKind::RateLimited);
     assert_eq!(error.status(), Some(429));
@@ -35,7 +35,7 @@ fn everything_that_was_put_in_can_be_read() {
 }
 
 #[test]
-fn the_message_says_what_happened_and_what_to_do_and_leaves_the_source_to_the_source() {
+fn the_message_has_the_reason_and_the_advice_and_not_the_source() {
     let shown = rate_limited().to_string();
     assert_eq!(
         shown,
@@ -87,7 +87,7 @@ impl Error for Wrapper {
 }
 
 #[test]
-fn it_is_found_under_the_errors_of_other_layers() {
+fn a_token_error_is_found_under_the_errors_of_other_layers() {
     let error: BoxError = rate_limited().into();
     assert_eq!(TokenError::find_in(&*error).unwrap().status(), Some(429));
     let error: BoxError = Wrapper(Wrapper(error).into()).into();
@@ -117,7 +117,7 @@ impl Error for Transparent {
 }
 
 #[test]
-fn it_is_found_where_a_wrapper_shows_its_source_alone() {
+fn a_token_error_is_found_if_a_wrapper_shows_only_the_source() {
     let wait = Some(Duration::from_secs(7));
     let without_cause = TokenError::new(TokenErrorKind::RateLimited, "used up")
         .with_response(429, Some("dev-1".into()), None, Box::default())
@@ -152,7 +152,7 @@ fn it_is_found_where_a_wrapper_shows_its_source_alone() {
 }
 
 #[test]
-fn the_link_is_that_of_the_error_as_it_is_now() {
+fn the_link_follows_changes_of_the_error() {
     let error = TokenError::new(TokenErrorKind::Unavailable, "down");
     assert!(error.source().unwrap().source().is_none());
     let error = error.with_source("the cause");
@@ -163,7 +163,7 @@ fn the_link_is_that_of_the_error_as_it_is_now() {
 }
 
 #[test]
-fn errors_go_wherever_errors_go() {
+fn errors_can_be_cloned_and_sent_between_threads() {
     fn anywhere<T: Error + Clone + Send + Sync + Unpin + 'static>() {}
     anywhere::<TokenError>();
     anywhere::<ConfigError>();

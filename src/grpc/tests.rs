@@ -8,7 +8,7 @@ fn error(kind: TokenErrorKind) -> TokenError {
 }
 
 #[test]
-fn every_kind_has_the_code_that_says_the_same() {
+fn every_kind_has_its_grpc_code() {
     let codes = [
         (TokenErrorKind::InvalidCredentials, Code::Unauthenticated),
         (TokenErrorKind::CredentialsProvider, Code::Unauthenticated),

@@ -4,7 +4,7 @@ use http_body_util::Full;
 use super::*;
 
 #[test]
-fn a_body_of_reqwest_stays_one_that_reqwest_can_send_again() {
+fn a_body_of_reqwest_stays_a_body_that_reqwest_can_send_again() {
     assert_eq!(into_body(Body::from("text")).as_bytes(), Some(b"text".as_slice()));
     let other = into_body(Full::new(Bytes::from_static(b"text")));
     // Its length is still known, so that `content-length` is sent.
@@ -12,7 +12,7 @@ fn a_body_of_reqwest_stays_one_that_reqwest_can_send_again() {
 }
 
 #[test]
-fn the_types_are_what_a_server_needs_of_them() {
+fn the_types_have_the_traits_that_a_server_needs() {
     fn shared<T: Clone + fmt::Debug + Send + Sync + Unpin + 'static>() {}
     fn sent<T: Send + 'static>() {}
     // The service is `Sync` with every body.

@@ -24,7 +24,7 @@ fn every_escape_is_undone() {
 }
 
 #[test]
-fn what_is_no_text_is_none() {
+fn a_value_that_is_not_a_text_is_none() {
     for json in [
         "null",
         "7",
@@ -43,7 +43,7 @@ fn what_is_no_text_is_none() {
 
 proptest! {
     #[test]
-    fn it_reads_what_serde_json_reads(content in r#"([a-z"é🦀]|\\["\\/bfnrtu]|\\u(00[0-9a-f]{2}|[dD][89a-fA-F]{3}|[0-9A-Fa-f]{4})){0,12}"#) {
+    fn texts_are_read_as_serde_json_reads_them(content in r#"([a-z"é🦀]|\\["\\/bfnrtu]|\\u(00[0-9a-f]{2}|[dD][89a-fA-F]{3}|[0-9A-Fa-f]{4})){0,12}"#) {
         let json = format!("\"{content}\"");
         let expected: Option<String> = serde_json::from_str(&json).ok();
         let Ok(value) = serde_json::from_str::<&RawValue>(&json) else {
@@ -54,7 +54,7 @@ proptest! {
     }
 
     #[test]
-    fn it_reads_what_is_written(text in any::<String>()) {
+    fn a_written_text_is_read_back(text in any::<String>()) {
         let json = serde_json::to_string(&text).unwrap();
         prop_assert_eq!(read(&json), Some(text));
     }

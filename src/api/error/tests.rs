@@ -51,7 +51,7 @@ fn a_field_of_another_type_does_not_spoil_the_others() {
 }
 
 #[test]
-fn what_is_not_the_object_says_nothing() {
+fn a_body_that_is_not_the_object_says_nothing() {
     let unclosed = r#"{"a":"#.repeat(10_000);
     let bodies: [&[u8]; 8] = [
         b"",
@@ -86,7 +86,7 @@ fn ten_thousand_levels_of_nesting_do_not_spoil_the_other_fields() {
 }
 
 #[test]
-fn of_a_field_that_is_there_twice_the_last_one_counts() {
+fn the_last_value_of_a_repeated_field_counts() {
     let body = br#"{"requestId": "a", "errorMessage": ["a"], "requestId": "b", "errorMessage": "b"}"#;
     assert_eq!(ErrorResponse::decode_without(body, &[]), expected(Some("b"), None, &["b"]));
 }
@@ -106,7 +106,7 @@ fn texts_are_bounded_and_without_control_characters() {
 }
 
 #[test]
-fn an_answer_that_is_no_error_has_its_request_id() {
+fn a_response_that_is_no_error_has_its_request_id() {
     let body = encode::token_response("a.b.c", 3600, "dev-1", TIMESTAMP);
     assert_eq!(ErrorResponse::decode_without(&body, &[]), expected(Some("dev-1"), None, &[]));
 }
@@ -157,7 +157,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_the_texts_are_they_come_out_bounded_and_clean(text in any::<String>()) {
+    fn all_texts_come_out_bounded_and_clean(text in any::<String>()) {
         let answer = ErrorResponse::decode_without(&encode::error_response(500, &text, &text, &[&*text; 12], TIMESTAMP), &[]);
         prop_assert!(answer.messages.len() <= 8);
         for text in answer.messages.iter().chain(&answer.request_id).chain(&answer.error_type) {

@@ -21,7 +21,7 @@ fn the_lifetime_is_the_difference_of_two_claims() {
 }
 
 #[test]
-fn what_does_not_have_both_claims_has_no_lifetime() {
+fn a_token_without_both_claims_has_no_lifetime() {
     let nested = format!(r#"{{"iat": {}, "exp": 1}}"#, "[".repeat(10_000));
     let claims = [
         r#"{"exp": 1763003600}"#,

@@ -79,7 +79,7 @@ fn a_reset_is_epoch_seconds_or_epoch_milliseconds_or_a_delta() {
 }
 
 #[test]
-fn the_clock_of_the_answer_counts_and_not_the_local_one() {
+fn the_date_of_the_response_counts_and_not_the_local_clock() {
     let headers = headers(&[
         ("date", &http_date(NOW)),
         ("x-ratelimit-reset", &(NOW + 30).to_string()),
@@ -136,7 +136,7 @@ fn several_policies_are_paired_by_position_and_the_tightest_is_obeyed() {
 }
 
 #[test]
-fn what_is_no_number_is_left_out() {
+fn values_that_are_no_numbers_are_left_out() {
     let date = http_date(NOW);
     for value in [
         "",
@@ -261,7 +261,7 @@ fn a_reset_may_be_a_time_in_each_form_and_is_a_second_uncertain() {
 }
 
 #[test]
-fn what_is_no_time_is_left_out() {
+fn values_that_are_no_times_are_left_out() {
     for value in [
         "2025-11-13T02:14:02",
         "2025-11-13",
@@ -398,7 +398,7 @@ fn milliseconds_are_read() {
 
 /// RFC 9111, section 5.1: a response from a cache was made as long ago as its `Age` says.
 #[test]
-fn an_answer_is_as_old_as_its_age() {
+fn a_response_is_as_old_as_its_age_says() {
     let date = http_date(NOW);
     let waits = |age: &str, dated: bool| {
         let (reset, time) = ((NOW + 30).to_string(), http_date(NOW + 30));

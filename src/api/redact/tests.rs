@@ -70,7 +70,7 @@ fn outer_encodings() -> Vec<Encoding> {
 }
 
 #[test]
-fn a_secret_is_found_in_every_encoding_and_in_two_one_around_the_other() {
+fn a_secret_is_found_in_every_encoding_and_in_every_two_nested_encodings() {
     let cases = [SECRET.to_owned(), "plain".to_owned(), "with spaces and \u{e9}".to_owned(), r"\\\".to_owned()];
     for secret in &cases {
         for (inner_name, inner) in encodings() {

@@ -60,7 +60,7 @@ fn the_token_is_read_in_every_documented_shape() {
 }
 
 #[test]
-fn a_token_in_data_wins_over_one_at_the_top() {
+fn a_token_in_data_counts_before_a_token_at_the_top() {
     let answer = decode(
         r#"{"access_token": "outer", "expires_in": 1, "tokenType": "mac", "data": {"accessToken": "inner", "expiresIn": 2}}"#,
     );
@@ -196,7 +196,7 @@ fn a_type_that_is_not_bearer_is_an_error() {
 }
 
 #[test]
-fn a_field_that_is_there_twice_is_an_error() {
+fn a_repeated_field_is_an_error() {
     let cases = [
         (r#"{"data": {"accessToken": "s3cret", "accessToken": "s3cret"}}"#, "data.accessToken"),
         (r#"{"data": {"accessToken": "s3cret", "access_token": "s3cret2"}}"#, "data.accessToken"),
@@ -217,7 +217,7 @@ fn a_field_that_is_there_twice_is_an_error() {
 }
 
 #[test]
-fn what_is_not_an_object_is_an_error_of_the_body() {
+fn a_body_that_is_not_an_object_is_an_error() {
     let empty_object_bodies = ["{}", r#"{"statusCode": 201}"#, r#"{"data": null}"#];
     for body in empty_object_bodies {
         assert_eq!(fault(body, ""), "data.accessToken", "{body}");

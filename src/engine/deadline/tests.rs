@@ -28,7 +28,7 @@ fn timeouts_are_read_in_all_units() {
 }
 
 #[test]
-fn what_is_no_timeout_is_no_deadline() {
+fn a_malformed_timeout_is_ignored() {
     for text in ["", "m", "5", "5s", "5 S", "-5S", "+5S", "123456789m", "5.5S", "5S ", "５S"] {
         assert_eq!(parse(text), None, "{text}");
     }
@@ -49,7 +49,7 @@ async fn only_grpc_calls_have_a_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_later_attempt_says_what_is_left_and_how_many_came_before() {
+async fn a_later_attempt_states_the_time_left_and_the_number_of_earlier_attempts() {
     let mut request = call(&[GRPC, ("grpc-timeout", "5S"), ("grpc-previous-rpc-attempts", "2")]);
     let deadline = Deadline::of(&request).unwrap();
     tokio::time::advance(Duration::from_millis(4_250)).await;
@@ -59,14 +59,14 @@ async fn a_later_attempt_says_what_is_left_and_how_many_came_before() {
 }
 
 #[test]
-fn what_is_longer_than_any_timeout_is_the_longest_one() {
+fn a_duration_outside_the_range_becomes_the_nearest_timeout() {
     assert_eq!(encode(Duration::MAX), "99999999H");
     assert_eq!(encode(Duration::ZERO), "1n");
 }
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_again_and_never_longer(seconds in prop_oneof![0..100_u64, 0..1_000_000_u64, 0..359_999_996_400_u64], nanoseconds in 0..1_000_000_000_u32) {
+    fn an_encoded_timeout_is_read_back_and_is_never_longer(seconds in prop_oneof![0..100_u64, 0..1_000_000_u64, 0..359_999_996_400_u64], nanoseconds in 0..1_000_000_000_u32) {
         let timeout = Duration::new(seconds, nanoseconds);
         let written = encode(timeout);
         prop_assert!(written.len() <= MAX_DIGITS + 1);

@@ -29,7 +29,7 @@ fn hanging(
 }
 
 #[test]
-fn a_body_that_is_there_needs_no_runtime() {
+fn a_body_that_is_complete_needs_no_runtime() {
     for sizes in [vec![], vec![1], vec![1000; 60]] {
         let mut drain = tokio_test::task::spawn(Drain::new(frames(sizes)));
         assert!(drain.poll().is_ready());
@@ -50,7 +50,7 @@ fn without_timers_an_unfinished_body_is_dropped() {
 }
 
 #[test]
-fn one_that_is_moved_to_another_runtime_ends_there() {
+fn a_drain_that_is_moved_to_another_runtime_ends_there() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     // The first runtime exists, but no thread drives it.
     let (first, second) = (runtime(), runtime());
@@ -73,7 +73,7 @@ async fn a_body_that_hangs_is_given_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_never_lets_its_task_rest_is_given_a_second_too() {
+async fn a_body_that_uses_up_the_budget_of_its_task_is_given_a_second_too() {
     let restless = futures_util::stream::once(async {
         loop {
             tokio::task::coop::consume_budget().await;

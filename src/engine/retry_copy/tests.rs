@@ -76,7 +76,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn what_is_unpacked_equals_what_was_packed(request in request()) {
+    fn an_unpacked_request_equals_the_packed_request(request in request()) {
         let copy = RetryCopy::of(&request).unwrap().into_request().unwrap();
         prop_assert_eq!(copy.method(), request.method());
         prop_assert_eq!(copy.uri(), request.uri());

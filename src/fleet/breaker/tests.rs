@@ -12,7 +12,7 @@ fn fail(breaker: &Breaker, now: Instant) -> Change {
 }
 
 #[test]
-fn a_failure_opens_it_and_each_failed_probe_doubles_the_pause_up_to_half_a_minute() {
+fn a_failure_opens_the_breaker_and_each_failed_probe_doubles_the_pause_up_to_half_a_minute() {
     let (breaker, mut now) = (Breaker::default(), Instant::now());
     assert_eq!(fail(&breaker, now), Change::Opened);
     for pause in [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000] {
@@ -23,7 +23,7 @@ fn a_failure_opens_it_and_each_failed_probe_doubles_the_pause_up_to_half_a_minut
 }
 
 #[test]
-fn one_probe_goes_through_and_its_success_closes_it() {
+fn one_probe_goes_through_and_its_success_closes_the_breaker() {
     let (breaker, now) = (Breaker::default(), Instant::now());
     fail(&breaker, now);
     let probe = breaker.try_acquire(now + millis(100)).expect("a probe");
@@ -38,7 +38,7 @@ fn one_probe_goes_through_and_its_success_closes_it() {
 }
 
 #[test]
-fn a_probe_that_is_dropped_leaves_the_way_to_the_next_one() {
+fn after_a_dropped_probe_the_next_call_is_the_probe() {
     let (breaker, now) = (Breaker::default(), Instant::now());
     fail(&breaker, now);
     drop(breaker.try_acquire(now + millis(100)).expect("a probe"));
@@ -46,7 +46,7 @@ fn a_probe_that_is_dropped_leaves_the_way_to_the_next_one() {
 }
 
 #[test]
-fn a_probe_on_a_runtime_that_is_not_driven_leaves_the_way_to_the_next_one() {
+fn after_a_probe_on_a_runtime_that_is_not_driven_the_next_call_is_the_probe() {
     let (breaker, now) = (Breaker::new(millis(250)), Instant::now());
     fail(&breaker, now);
     let stuck = breaker.try_acquire(now + millis(100)).expect("a probe");
@@ -62,7 +62,7 @@ fn a_probe_on_a_runtime_that_is_not_driven_leaves_the_way_to_the_next_one() {
 }
 
 #[test]
-fn calls_that_were_under_way_together_count_once_and_one_that_succeeds_closes_it() {
+fn calls_that_fail_together_count_once_and_a_success_closes_the_breaker() {
     let (breaker, now) = (Breaker::default(), Instant::now());
     let calls: Vec<_> = (0..10).filter_map(|_| breaker.try_acquire(now)).collect();
     let mut changes: Vec<_> = calls.into_iter().map(|call| call.failed(now, 0.0)).collect();

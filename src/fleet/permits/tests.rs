@@ -41,14 +41,14 @@ impl Server {
     }
 }
 
-/// A process: its line, its stock, and the requests that are on their way.
+/// A process: its waiting requests, its stock, and its requests in flight.
 struct Process {
     number: u64,
     line: u32,
     permits: Permits,
     exchanges: u64,
     answers: VecDeque<Instant>,
-    /// When the requests on their way left.
+    /// When the requests in flight were sent.
     sent_at: VecDeque<Instant>,
     sent: Vec<Instant>,
 }
@@ -76,7 +76,7 @@ enum Store {
     LosesAnswers,
 }
 
-/// Runs until all lines are empty, or for `longest`. Returns the time of the last request that
+/// Runs until no request waits, or for `longest`. Returns the time of the last request that
 /// left.
 async fn run(
     store: &MemoryStore,
@@ -147,7 +147,7 @@ fn healthy(_: Duration, _: u64) -> Store {
 }
 
 #[tokio::test(start_paused = true)]
-async fn four_processes_finish_a_bulk_job_as_one_would_and_in_even_shares() {
+async fn four_processes_finish_a_bulk_job_as_fast_as_one_process_and_in_even_shares() {
     for windows in [Windows::Fixed, Windows::Sliding] {
         let (store, mut server) = (MemoryStore::new(), Server::new(windows, 60));
         let mut processes: Vec<_> = (1..=4).map(|number| Process::new(number, 75)).collect();
@@ -166,7 +166,7 @@ async fn four_processes_finish_a_bulk_job_as_one_would_and_in_even_shares() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_small_processes_leave_the_large_one_gets() {
+async fn a_large_process_gets_the_permits_that_small_processes_leave() {
     let (store, mut server) = (MemoryStore::new(), Server::new(Windows::Sliding, 60));
     let mut processes: Vec<_> =
         [270, 10, 10, 10].into_iter().zip(1..).map(|(line, number)| Process::new(number, line)).collect();
@@ -199,7 +199,7 @@ async fn three_hundred_processes_are_served_in_the_order_of_their_arrival() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_forgets_everything_is_told_and_nothing_is_refused() {
+async fn a_store_that_loses_its_contents_gets_reports_and_no_request_is_refused() {
     // Invariant 4: without the second report the store would grant a window twice.
     let (store, mut server) = (MemoryStore::new(), Server::new(Windows::Sliding, 60));
     let mut processes: Vec<_> = (1..=4).map(|number| Process::new(number, 75)).collect();
@@ -220,7 +220,7 @@ async fn a_store_that_forgets_everything_is_told_and_nothing_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_process_that_has_the_store_to_itself_tells_it_what_it_forgot() {
+async fn a_single_process_reports_everything_to_a_store_that_lost_its_contents() {
     let (store, mut server) = (MemoryStore::new(), Server::new(Windows::Sliding, 60));
     let mut processes = [Process::new(1, 120)];
     let mut cleared = false;
@@ -239,7 +239,7 @@ async fn a_process_that_has_the_store_to_itself_tells_it_what_it_forgot() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_that_are_lost_grant_nothing_twice_and_count_nothing_twice() {
+async fn lost_answers_grant_nothing_twice_and_count_nothing_twice() {
     // Invariant 3: the store has carried the exchange out, and its answer was lost.
     let (store, mut server) = (MemoryStore::new(), Server::new(Windows::Sliding, 60));
     let mut processes: Vec<_> = (1..=4).map(|number| Process::new(number, 75)).collect();
@@ -250,7 +250,7 @@ async fn answers_that_are_lost_grant_nothing_twice_and_count_nothing_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_asked_while_nothing_happens() {
+async fn an_idle_process_makes_no_calls() {
     let (store, mut server) = (MemoryStore::new(), Server::new(Windows::Sliding, 60));
     let mut processes = [Process::new(1, 3)];
     run(&store, &mut server, &mut processes, seconds(5.0), healthy).await;
@@ -311,7 +311,7 @@ async fn a_process_that_dies_with_permits_blocks_them_for_a_window_and_half_a_mi
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiters_are_told_to_come_when_it_is_their_turn_and_none_gets_the_place_of_one_before_it() {
+async fn processes_ask_again_at_their_turn_and_none_gets_the_place_of_an_earlier_process() {
     // Without an order, all waiting processes ask for the first free place, and the luckiest gets
     // it.
     let store = MemoryStore::new();
@@ -480,7 +480,7 @@ fn exchange(permits: &mut Permits, answer: Option<Exchanged>, now: Instant) {
 }
 
 #[test]
-fn a_process_that_was_alone_keeps_to_its_share_until_the_breakers_of_all_have_closed() {
+fn a_process_that_was_alone_keeps_to_its_share_until_all_breakers_have_closed() {
     for (outage, recovery) in [(0.5, 2.0), (10.0, 21.0), (100.0, 31.0)] {
         let (mut permits, start) = (Permits::new(60, WINDOW, 1), Instant::now());
         exchange(&mut permits, None, start);
@@ -493,7 +493,7 @@ fn a_process_that_was_alone_keeps_to_its_share_until_the_breakers_of_all_have_cl
 }
 
 #[test]
-fn a_process_that_loses_the_store_leaves_the_others_what_they_had_taken() {
+fn a_process_that_loses_the_store_leaves_the_other_processes_their_places() {
     let (mut permits, now) = (Permits::new(60, WINDOW, 1), Instant::now());
     exchange(&mut permits, Some(answer(59, seconds(40.0))), now);
     let lost = now + RETRY_AFTER;
@@ -505,7 +505,7 @@ fn a_process_that_loses_the_store_leaves_the_others_what_they_had_taken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_in_a_steady_stream_are_forgotten_when_their_window_is_over() {
+async fn responses_in_a_steady_stream_are_forgotten_when_their_window_is_over() {
     let mut permits = Permits::new(600, WINDOW, 1);
     let mut now = Instant::now();
     for _ in 0..3_000 {
@@ -535,7 +535,7 @@ async fn a_stated_limit_that_is_not_stated_again_is_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_grants_nothing_and_says_now_is_not_asked_without_a_pause() {
+async fn a_store_that_grants_nothing_and_wants_the_next_ask_at_once_is_asked_after_a_pause() {
     let mut permits = Permits::new(60, WINDOW, 1);
     let now = Instant::now();
     let NextStep::Exchange(ask) = permits.next(1, 1, || 1, now) else { panic!("a request waits") };
@@ -544,7 +544,7 @@ async fn a_store_that_grants_nothing_and_says_now_is_not_asked_without_a_pause()
 }
 
 #[test]
-fn the_stock_of_a_process_that_was_paused_is_worth_nothing() {
+fn the_stock_of_a_process_that_was_paused_is_no_longer_valid() {
     for paused_in_the_call in [false, true] {
         let (mut permits, start) = (Permits::new(60, WINDOW, 1), Instant::now());
         let NextStep::Exchange(ask) = permits.next(3, 1, || 1, start) else { panic!("requests wait") };
@@ -561,7 +561,7 @@ fn the_stock_of_a_process_that_was_paused_is_worth_nothing() {
 }
 
 #[test]
-fn a_permit_that_came_later_than_a_window_is_worth_something() {
+fn a_permit_that_arrives_later_than_a_window_is_valid() {
     let (mut permits, start) = (Permits::new(1, seconds(0.02), 1), Instant::now());
     let NextStep::Exchange(ask) = permits.next(1, 1, || 1, start) else { panic!("a request waits") };
     let answered = start + seconds(0.025);
@@ -570,8 +570,8 @@ fn a_permit_that_came_later_than_a_window_is_worth_something() {
 }
 
 #[test]
-fn a_line_that_has_its_permits_is_no_reason_to_doubt_the_store() {
-    // A found rate holds the line back: one request leaves every 20 seconds, for 13 minutes.
+fn a_queue_that_has_its_permits_is_no_reason_to_doubt_the_store() {
+    // A found rate holds the queue back: one request leaves every 20 seconds, for 13 minutes.
     let (mut permits, mut now, mut number) = (Permits::new(60, WINDOW, 1), Instant::now(), 0);
     for line in (1..=40).rev() {
         let leaves_at = now + seconds(20.0);
@@ -591,7 +591,7 @@ fn a_line_that_has_its_permits_is_no_reason_to_doubt_the_store() {
 }
 
 #[test]
-fn a_process_that_is_alone_takes_the_larger_of_the_count_and_of_what_is_expected() {
+fn a_process_that_is_alone_divides_by_the_larger_of_the_counted_and_the_expected_processes() {
     // The store has counted 4 processes in a fleet that is starting.
     for (expected, share) in [(1, 15), (4, 15), (20, 3)] {
         let (mut permits, mut now) = (Permits::new(60, WINDOW, expected), Instant::now());
@@ -608,7 +608,7 @@ fn a_process_that_is_alone_takes_the_larger_of_the_count_and_of_what_is_expected
 }
 
 #[test]
-fn a_store_whose_epoch_changes_each_time_is_told_everything_at_once_only_the_first_time() {
+fn a_store_whose_epoch_changes_each_time_gets_an_urgent_report_only_once() {
     let (mut permits, start) = (Permits::new(60, WINDOW, 1), Instant::now());
     exchange(&mut permits, Some(answer(0, Duration::ZERO)), start);
     permits.sent(start);

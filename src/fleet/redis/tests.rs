@@ -33,7 +33,7 @@ fn slot() -> Slot {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_moment_is_told_in_the_servers_time_and_a_late_call_is_made_once_more() {
+async fn the_last_moment_is_sent_in_the_servers_time_and_a_late_call_is_repeated_once() {
     let listed = Listed::default();
     *listed.answers.lock().unwrap() = vec![
         reply(&["late", "5000"]),
@@ -80,7 +80,7 @@ async fn answers_of_another_form_are_errors() {
 const LARGEST: usize = super::super::store::LARGEST_RECORD;
 
 #[test]
-fn a_failure_is_read_back_as_it_was_written_and_a_planted_one_says_nothing() {
+fn a_failure_is_read_back_as_it_was_written_and_a_planted_failure_is_ignored() {
     let failure = Failure { kind: "unavailable".to_owned(), status: Some(503), request_id: Some("dev-1".to_owned()) };
     assert_eq!(decode_failure(&encode_failure(&failure)), failure);
     let bare = Failure { kind: "timeout".to_owned(), status: None, request_id: None };

@@ -11,7 +11,7 @@ fn key(secret: &str) -> SealKey {
 }
 
 #[test]
-fn what_is_sealed_opens_with_the_same_secret_and_hides_the_token() {
+fn a_sealed_token_opens_with_the_same_secret_and_is_hidden() {
     let sealed = key("secret").seal(b"the token", DATA).unwrap();
     assert_eq!(key("secret").open(&sealed, DATA).unwrap().as_slice(), b"the token");
     assert!(!sealed.windows(9).any(|window| window == b"the token"));
@@ -19,7 +19,7 @@ fn what_is_sealed_opens_with_the_same_secret_and_hides_the_token() {
 }
 
 #[test]
-fn every_other_secret_key_client_and_meaning_is_refused() {
+fn another_secret_key_client_or_associated_data_opens_nothing() {
     let sealed = key("secret").seal(b"the token", DATA).unwrap();
     let others =
         [key("Secret"), SealKey::derive(CLIENT, "secret", Some(&[1; 32])), SealKey::derive([8; 16], "secret", None)];
@@ -45,7 +45,7 @@ fn the_name_of_a_key_is_short_and_reveals_neither_key_nor_secret() {
 }
 
 #[test]
-fn a_token_too_long_for_a_record_is_not_sealed_and_one_too_long_is_not_opened() {
+fn a_token_too_long_for_a_record_is_neither_sealed_nor_opened() {
     let longest = LARGEST_RECORD - NONCE - 16;
     let sealed = key("secret").seal(&vec![b'a'; longest], DATA).unwrap();
     assert_eq!(sealed.len(), LARGEST_RECORD);
@@ -69,7 +69,7 @@ fn two_clients_have_one_tag_only_if_both_parts_are_equal() {
 
 proptest! {
     #[test]
-    fn no_bytes_panic_and_none_but_ours_open(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn no_bytes_panic_and_only_sealed_bytes_open(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(key("secret").open(&bytes, DATA).is_none());
     }
 

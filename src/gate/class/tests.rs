@@ -7,7 +7,7 @@ use super::*;
 const MANY: u64 = 200;
 
 #[test]
-fn a_part_of_a_class_is_paced_where_the_class_is_however_it_is_divided() {
+fn a_part_of_a_class_is_paced_exactly_if_the_class_is_paced() {
     for (whole, paced) in [(RequestClass::READS, false), (RequestClass::WRITES, true)] {
         for key in 0..MANY {
             let part = whole.with_key(key);
@@ -17,7 +17,7 @@ fn a_part_of_a_class_is_paced_where_the_class_is_however_it_is_divided() {
 }
 
 #[test]
-fn parts_are_apart_from_each_other_and_from_the_whole() {
+fn parts_differ_from_each_other_and_from_the_whole_class() {
     let wholes = [RequestClass::READS, RequestClass::WRITES];
     let parts = wholes
         .into_iter()

@@ -7,7 +7,7 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 #[test]
-fn retry_after_goes_before_the_reset_and_neither_says_nothing() {
+fn retry_after_precedes_the_reset_and_without_both_no_wait_is_stated() {
     let both = StatedLimits {
         retry_after: Some(seconds(7)),
         reset_after: Some(seconds(40)),
@@ -20,13 +20,13 @@ fn retry_after_goes_before_the_reset_and_neither_says_nothing() {
 }
 
 #[test]
-fn now_means_in_a_second() {
+fn a_stated_wait_of_zero_becomes_a_second() {
     assert_eq!(asked_wait(&StatedLimits { retry_after: Some(seconds(0)), ..Default::default() }), Some(seconds(1)));
     assert_eq!(asked_wait(&StatedLimits { reset_after: Some(seconds(0)), ..Default::default() }), Some(seconds(1)));
 }
 
 #[test]
-fn the_jitter_is_a_tenth_of_what_was_asked_and_a_second_at_the_most() {
+fn the_jitter_is_a_tenth_of_the_stated_wait_and_a_second_at_the_most() {
     let wait = |asked, share| with_jitter(Duration::from_millis(asked), seconds(120), share).as_millis();
     assert_eq!(
         [(3_000, 0.0), (3_000, 0.5), (3_000, 1.0)].map(|(asked, share)| wait(asked, share)),
@@ -72,7 +72,7 @@ fn any_duration() -> impl Strategy<Value = Duration> {
 
 proptest! {
     #[test]
-    fn a_wait_is_never_below_what_was_asked_nor_above_the_bounds(
+    fn a_wait_is_never_below_the_stated_wait_nor_above_the_bounds(
         retry_after in proptest::option::of(any_duration()),
         reset_after in proptest::option::of(any_duration()),
         max_wait in any_duration(),

@@ -56,7 +56,7 @@ fn window(limit: u64, remaining: u64, reset: f64) -> StatedLimits {
 }
 
 #[test]
-fn the_documented_allowance_leaves_at_once_and_then_nothing_for_a_window() {
+fn the_documented_limit_is_sent_at_once_and_then_nothing_for_a_window() {
     let (mut limiter, start) = (paced(), Instant::now());
     assert_eq!(burst(&mut limiter, start), 60);
     let answered = start + seconds(0.1);
@@ -76,7 +76,7 @@ fn requests_that_were_given_up_count_and_those_that_were_never_sent_do_not() {
 }
 
 #[test]
-fn the_servers_count_replaces_ours_down_and_up() {
+fn the_servers_count_replaces_ours_if_it_is_lower_or_higher() {
     let (mut limiter, start) = (paced(), Instant::now());
     for _ in 0..30 {
         limiter.sent(start);
@@ -93,7 +93,7 @@ fn the_servers_count_replaces_ours_down_and_up() {
 }
 
 #[test]
-fn answers_that_overtake_each_other_do_not_give_a_slot_twice_nor_lose_one() {
+fn responses_that_overtake_each_other_neither_free_a_slot_twice_nor_lose_a_slot() {
     let (mut limiter, start) = (paced(), Instant::now());
     assert_eq!(burst(&mut limiter, start), 60);
     answer(&mut limiter, accepted(), 50, start, start);
@@ -123,7 +123,7 @@ fn a_stated_limit_is_forgotten_when_it_is_no_longer_stated() {
 }
 
 #[test]
-fn a_window_that_others_used_up_is_shared_from_then_on() {
+fn a_window_that_other_processes_used_up_is_shared_from_then_on() {
     let (mut limiter, start) = (paced(), Instant::now());
     assert_eq!(burst(&mut limiter, start), 60);
     answer(&mut limiter, Outcome::Accepted(Some(window(60, 0, 30.0))), 15, start, start);
@@ -151,7 +151,7 @@ fn a_window_that_others_used_up_is_shared_from_then_on() {
 }
 
 #[test]
-fn nothing_the_server_says_holds_requests_back_for_longer_than_the_bound() {
+fn no_statement_of_the_server_holds_requests_back_for_longer_than_the_bound() {
     let (mut limiter, start) = (paced(), Instant::now());
     for limits in [
         StatedLimits { reset_after: Some(Duration::MAX), ..window(u64::MAX, 0, 0.0) },
@@ -257,7 +257,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn the_documented_limit_is_never_hit(
+    fn the_documented_limit_is_never_exceeded(
         server in any_server(),
         mut arrivals in proptest::collection::vec(0.0..200.0, 1..250),
         latencies in proptest::collection::vec((0.001..2.0, 0.001..2.0), 1..20),

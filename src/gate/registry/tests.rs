@@ -54,7 +54,7 @@ fn a_gate_beyond_the_cache_is_found_again_too() {
 }
 
 #[test]
-fn idle_gates_are_removed_and_those_in_use_stay() {
+fn idle_gates_are_removed_and_gates_in_use_stay() {
     let gates = registry();
     // The cache keeps its gates, so another gate has to show what the sweep keeps.
     for n in 0..CACHE_SLOTS {
@@ -69,7 +69,7 @@ fn idle_gates_are_removed_and_those_in_use_stay() {
 }
 
 #[test]
-fn what_a_gate_has_counted_is_not_lost_however_many_there_are() {
+fn the_counts_of_gates_survive_any_number_of_gates() {
     let gates = registry();
     for n in 0..3 * FIRST_SWEEP {
         // A request that is sent and given up counts for a window.
@@ -79,7 +79,7 @@ fn what_a_gate_has_counted_is_not_lost_however_many_there_are() {
 }
 
 #[test]
-fn beyond_the_most_a_request_gets_a_gate_of_its_own() {
+fn beyond_the_largest_number_of_gates_a_request_gets_a_gate_of_its_own() {
     let gates = registry();
     let used: Vec<_> =
         (0..MAX_GATES).map(|n| find(&gates, &format!("https://{n}.example/"), RequestClass::WRITES)).collect();

@@ -16,7 +16,7 @@ fn a_request_takes_the_documented_heap() {
 }
 
 #[test]
-fn a_recording_is_send_and_sync_where_the_body_is_send() {
+fn a_buffer_is_send_and_sync_if_the_body_is_send() {
     fn assert<T: Send + Sync>() {}
     assert::<Arc<Mutex<ReplayBuffer<std::cell::Cell<u8>>>>>();
 }

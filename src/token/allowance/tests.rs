@@ -75,7 +75,7 @@ proptest! {
     }
 
     #[test]
-    fn the_wait_is_as_long_as_it_takes_and_no_longer(
+    fn the_wait_ends_exactly_when_a_place_is_free(
         limit in 1_u32..15,
         fetches in prop::collection::vec((0_u64..20, 0_u64..20), 1..60),
     ) {
@@ -129,7 +129,7 @@ fn a_server_whose_window_is_a_day_is_asked_again_after_five_minutes() {
 }
 
 #[test]
-fn what_is_free_is_the_lesser_of_the_own_places_and_the_servers() {
+fn the_free_places_are_the_lesser_of_our_count_and_the_servers_count() {
     let now = Instant::now();
     let mut allowance = Allowance::new(DOCUMENTED_LIMIT, WINDOW);
     assert_eq!(allowance.free(now), 10);
@@ -145,7 +145,7 @@ fn what_is_free_is_the_lesser_of_the_own_places_and_the_servers() {
 }
 
 #[test]
-fn a_fetch_under_way_has_its_place_for_as_long_as_it_takes() {
+fn a_request_under_way_keeps_its_place_until_it_ends() {
     let now = Instant::now();
     let mut allowance = Allowance::new(1, WINDOW);
     allowance.begin(now);

@@ -102,7 +102,7 @@ async fn settle() {
 }
 
 #[test]
-fn a_refresh_that_has_no_runtime_to_run_on_is_put_off() {
+fn a_refresh_without_a_runtime_is_put_off() {
     let (cache, script) = (cache(10), Scripted::default());
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let token = runtime.block_on(acquire(&cache, &script)).unwrap();
@@ -236,7 +236,7 @@ async fn a_refused_newcomer_steps_back_until_the_older_token_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn if_both_are_refused_neither_comes_back() {
+async fn if_both_tokens_are_refused_neither_is_used_again() {
     let (cache, script) = refreshed().await;
     assert_eq!(cache.refuse(2, true), AfterRefusal::UseOlderToken);
     assert_eq!(cache.refuse(1, true), AfterRefusal::UseNewerToken);
@@ -256,7 +256,7 @@ async fn an_older_token_that_was_refused_is_not_used_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_invalidation_drops_both() {
+async fn an_invalidation_drops_both_tokens() {
     for step_back in [false, true] {
         let (cache, script) = refreshed().await;
         if step_back {

@@ -9,7 +9,7 @@ fn error(retry_after: Option<Duration>) -> TokenError {
 
 proptest! {
     #[test]
-    fn nothing_that_fails_or_is_asked_for_exceeds_the_bounds(
+    fn no_sequence_of_failures_exceeds_the_bounds(
         failures in prop::collection::vec((prop::option::of(any::<Duration>()), -1.0_f64..2.0), 1..100),
     ) {
         let mut cooldown = Cooldown::default();
@@ -29,7 +29,7 @@ proptest! {
 }
 
 #[test]
-fn it_doubles_up_to_a_minute() {
+fn the_cooldown_doubles_up_to_a_minute() {
     let mut cooldown = Cooldown::default();
     let now = Instant::now();
     for seconds in [1, 2, 4, 8, 16, 32, 60, 60, 60] {

@@ -30,7 +30,7 @@ fn a_generation_becomes_ineffective_once() {
     assert!(!refusals.record_retry_failed(2, now));
     assert_eq!(refusals.pause_left(now), seconds(1));
     force(&mut refusals, 3);
-    assert!(!refusals.record_retry_failed(2, now), "an old one is nobody's business any longer");
+    assert!(!refusals.record_retry_failed(2, now), "an older generation no longer counts");
     assert!(refusals.record_retry_failed(3, now));
     assert_eq!(refusals.pause_left(now), seconds(2));
 }
@@ -61,7 +61,7 @@ fn a_token_that_was_not_forced_cannot_be_ineffective() {
 }
 
 #[test]
-fn what_came_of_a_forced_generation_does_not_delay_the_replacement_of_a_later_one() {
+fn the_effect_of_a_forced_generation_does_not_delay_the_replacement_of_a_later_generation() {
     let mut refusals = forced(1);
     refusals.publish(2);
     let now = Instant::now();
@@ -70,7 +70,7 @@ fn what_came_of_a_forced_generation_does_not_delay_the_replacement_of_a_later_on
 }
 
 #[test]
-fn what_was_withdrawn_forces_nothing() {
+fn a_cleared_refusal_forces_nothing() {
     let mut refusals = Refusals::default();
     refusals.refuse(TOKEN);
     assert!(refusals.is_refused(&TOKEN));

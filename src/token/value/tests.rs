@@ -75,7 +75,7 @@ fn a_clock_that_is_behind_the_sending_does_no_harm() {
 }
 
 #[test]
-fn a_refresh_is_claimed_by_one_and_can_be_put_off() {
+fn a_refresh_is_claimed_once_and_can_be_put_off() {
     let now = Instant::now();
     let token = token(now, Duration::from_secs(3_600), Duration::from_secs(300), 0.0);
     let due = now + Duration::from_secs(3_300);
@@ -88,7 +88,7 @@ fn a_refresh_is_claimed_by_one_and_can_be_put_off() {
 }
 
 #[test]
-fn debug_does_not_show_it() {
+fn debug_does_not_show_the_token() {
     let shown = format!("{:?}", token(Instant::now(), Duration::ZERO, Duration::ZERO, 0.0));
     assert!(shown.contains('7') && !shown.contains("secret"), "{shown}");
 }

@@ -57,7 +57,7 @@ impl At {
 }
 
 #[test]
-fn a_lease_whose_holder_dies_is_given_on_within_three_seconds_and_the_dead_one_publishes_nothing() {
+fn the_lease_of_a_dead_process_passes_on_within_three_seconds_and_its_token_is_not_published() {
     // If a lease lasted as long as the patience of the waiting processes, all of them would fail.
     let (mut at, one, other) = (At::new(), AcquireAsk::new(1), AcquireAsk::new(2));
     let dead = at.lease(&one);
@@ -70,7 +70,7 @@ fn a_lease_whose_holder_dies_is_given_on_within_three_seconds_and_the_dead_one_p
 }
 
 #[test]
-fn a_renewed_lease_lasts_and_a_lost_one_cannot_be_renewed() {
+fn a_renewed_lease_lasts_and_a_lost_lease_cannot_be_renewed() {
     let (mut at, one, other) = (At::new(), AcquireAsk::new(1), AcquireAsk::new(2));
     let fence = at.lease(&one);
     let renewal = RenewAsk::of(&one, fence);
@@ -85,7 +85,7 @@ fn a_renewed_lease_lasts_and_a_lost_one_cannot_be_renewed() {
 }
 
 #[test]
-fn a_fence_never_runs_back_when_the_clock_does_or_the_store_has_forgotten_everything() {
+fn a_fence_never_falls_if_the_clock_steps_back_or_the_store_has_lost_its_contents() {
     let (mut at, mut ask) = (At::new(), AcquireAsk::new(1));
     let fence = at.lease(&ask);
     at.publish(&ask, fence, false);
@@ -185,7 +185,7 @@ fn a_failure_cools_down_the_whole_fleet_for_longer_each_time_and_a_token_ends_it
 }
 
 #[test]
-fn a_401_costs_one_fetch_for_all_and_a_late_one_none() {
+fn a_401_costs_one_fetch_for_the_fleet_and_a_late_401_none() {
     let (mut at, one) = (At::new(), AcquireAsk::new(1));
     let first = at.lease(&one);
     at.publish(&one, first, false);
@@ -214,7 +214,7 @@ fn ineffective_refreshes_are_paused_for_all_and_an_effective_one_ends_the_pause(
 }
 
 #[test]
-fn an_invalidation_removes_the_token_of_all_and_refuses_one_that_was_asked_for_before() {
+fn an_invalidation_removes_the_token_and_refuses_the_token_of_an_earlier_fetch() {
     let (mut at, one) = (At::new(), AcquireAsk::new(1));
     let fence = at.lease(&one);
     at.publish(&one, fence, false);
@@ -228,7 +228,7 @@ fn an_invalidation_removes_the_token_of_all_and_refuses_one_that_was_asked_for_b
 }
 
 #[test]
-fn what_the_server_says_of_the_allowance_holds_for_all() {
+fn the_servers_statement_of_the_allowance_holds_for_all_processes() {
     let (mut at, one) = (At::new(), AcquireAsk::new(1));
     let fence = at.lease(&one);
     let record = Record { generation: fence, sealed: vec![1], lifetime: HOUR, remaining: HOUR, forced: false };
@@ -240,7 +240,7 @@ fn what_the_server_says_of_the_allowance_holds_for_all() {
 }
 
 #[test]
-fn a_clock_that_runs_back_makes_no_token_live_longer_than_it_was_issued_for() {
+fn a_clock_that_steps_back_prolongs_no_lifetime() {
     let (mut at, one) = (At::new(), AcquireAsk::new(1));
     let fence = at.lease(&one);
     at.publish(&one, fence, false);

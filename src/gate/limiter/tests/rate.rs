@@ -161,7 +161,7 @@ fn a_single_refusal_holds_nothing_back_for_long() {
 }
 
 #[test]
-fn a_pulse_carries_what_the_one_before_did_and_comes_a_period_later() {
+fn a_pulse_has_as_many_requests_as_the_previous_pulse_and_comes_a_period_later() {
     let (mut limiter, start) = (Limiter::new(RATE_LIMIT, false, MAX_WAIT), Instant::now());
     let bare = || refusal(StatedLimits::default());
     limiter.sent(start);
@@ -221,7 +221,7 @@ fn a_statement_of_the_server_ends_the_search() {
 }
 
 #[test]
-fn what_was_found_is_forgotten_when_nothing_is_refused() {
+fn a_found_rate_is_forgotten_when_nothing_is_refused() {
     let (mut limiter, start) = (Limiter::new(RATE_LIMIT, false, MAX_WAIT), Instant::now());
     limiter.sent(start);
     answer(&mut limiter, refusal(StatedLimits::default()), 1, start, start);

@@ -16,7 +16,7 @@ fn slots_are_freed_one_by_one_in_a_window_that_has_turned_out_to_be_short() {
 }
 
 #[test]
-fn an_answer_that_says_nothing_uses_a_slot_of_the_window_that_another_told() {
+fn a_response_without_limits_uses_a_slot_of_the_stated_window() {
     let (mut limiter, start) = (paced(), Instant::now());
     for _ in 0..4 {
         limiter.sent(start);
@@ -35,7 +35,7 @@ fn an_answer_that_says_nothing_uses_a_slot_of_the_window_that_another_told() {
 }
 
 #[test]
-fn a_reset_of_nothing_tells_what_is_left_and_not_when_the_window_ends() {
+fn a_reset_of_zero_states_how_many_requests_are_left_and_no_end_of_the_window() {
     let (mut limiter, start) = (paced(), Instant::now());
     limiter.sent(start);
     answer(&mut limiter, Outcome::Accepted(Some(window(35, 5, 20.0))), 1, start, start);
@@ -49,7 +49,7 @@ fn a_reset_of_nothing_tells_what_is_left_and_not_when_the_window_ends() {
 }
 
 #[test]
-fn what_was_surely_answered_in_a_window_is_free_at_its_end_although_others_share_it() {
+fn slots_that_were_certainly_answered_in_a_shared_window_are_free_at_its_end() {
     let (mut limiter, start) = (paced(), Instant::now());
     for _ in 0..10 {
         limiter.sent(start);
@@ -71,7 +71,7 @@ fn what_was_surely_answered_in_a_window_is_free_at_its_end_although_others_share
 }
 
 #[test]
-fn a_limit_of_nothing_is_not_believed() {
+fn a_limit_of_zero_is_ignored() {
     let (mut limiter, start) = (paced(), Instant::now());
     limiter.sent(start);
     answer(
@@ -102,7 +102,7 @@ fn a_window_that_is_all_ours_ends_when_its_first_slot_is_free() {
 }
 
 #[test]
-fn an_answer_tells_of_the_window_whose_end_is_near_the_one_it_says() {
+fn a_response_describes_the_window_whose_end_is_near_the_stated_end() {
     let (mut limiter, start) = (paced(), Instant::now());
     let mut tell = |limits| {
         limiter.sent(start);
@@ -121,7 +121,7 @@ fn an_answer_tells_of_the_window_whose_end_is_near_the_one_it_says() {
 }
 
 #[test]
-fn a_refusal_that_says_when_to_ask_again_ends_the_window_then_or_before() {
+fn a_refusal_that_states_when_to_retry_ends_the_window_then_or_before() {
     let refused = |seconds| refusal(StatedLimits { retry_after: Some(seconds), ..Default::default() });
     let (started, told) = (Instant::now(), |reset| Outcome::Accepted(Some(window(60, 40, reset))));
     // A stated end, the wait that a refusal asks for, and the resulting end. A second is added to a
@@ -144,7 +144,7 @@ fn a_refusal_that_says_when_to_ask_again_ends_the_window_then_or_before() {
 }
 
 #[test]
-fn without_a_limit_a_window_that_was_not_used_up_holds_nobody_back() {
+fn without_a_limit_a_window_that_was_not_used_up_holds_no_request_back() {
     for (remaining, sent) in [(5, 1000), (0, 1)] {
         let (mut limiter, start) = (Limiter::new(RATE_LIMIT, false, MAX_WAIT), Instant::now());
         limiter.sent(start);
@@ -155,7 +155,7 @@ fn without_a_limit_a_window_that_was_not_used_up_holds_nobody_back() {
 }
 
 #[test]
-fn a_shared_window_stays_shared_when_nobody_has_used_it_up() {
+fn a_shared_window_stays_shared_if_it_was_not_used_up() {
     let (mut limiter, start) = (paced(), Instant::now());
     assert_eq!(burst(&mut limiter, start), 60);
     answer(&mut limiter, Outcome::Accepted(Some(window(60, 0, 30.0))), 15, start, start);
@@ -167,7 +167,7 @@ fn a_shared_window_stays_shared_when_nobody_has_used_it_up() {
 }
 
 #[test]
-fn a_slot_that_was_free_before_the_answer_may_have_counted_in_a_window_that_is_not_all_ours() {
+fn a_slot_that_was_free_before_the_response_may_have_counted_in_a_shared_window() {
     for (sent_at, ends) in [(59.0, 101.0), (60.5, 100.0)] {
         let (mut limiter, start) = (paced(), Instant::now());
         for taken in [0.0, 40.0] {
@@ -183,7 +183,7 @@ fn a_slot_that_was_free_before_the_answer_may_have_counted_in_a_window_that_is_n
 }
 
 #[test]
-fn a_window_that_was_all_ours_is_not_seen_as_shared_whenever_it_is_asked_for() {
+fn a_window_that_was_all_ours_never_counts_as_shared() {
     for asked in [None, Some(60.0), Some(60.1)] {
         let (mut limiter, start) = (paced(), Instant::now());
         assert_eq!(burst(&mut limiter, start), 60);
@@ -200,7 +200,7 @@ fn a_window_that_was_all_ours_is_not_seen_as_shared_whenever_it_is_asked_for() {
 }
 
 #[test]
-fn answers_that_come_late_do_not_shorten_the_windows() {
+fn late_responses_do_not_shorten_the_windows() {
     let (mut limiter, start) = (paced(), Instant::now());
     for _ in 0..10 {
         limiter.sent(start);
@@ -249,7 +249,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn every_request_that_comes_back_is_out_of_flight(
+    fn every_request_that_returns_is_no_longer_in_flight(
         length in prop_oneof![Just(0u64), Just(1), Just(100), Just(1_000_000), Just(60_000_000_000)],
         steps in proptest::collection::vec((any::<bool>(), any::<usize>(), any::<bool>(), 0..3u32), 1..200),
     ) {
