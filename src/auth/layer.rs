@@ -66,8 +66,7 @@ pub struct TurrisAuthLayer<T = ThroughInner> {
 }
 
 impl TurrisAuthLayer {
-    /// Returns a layer with all defaults, which fetches its tokens through the service that it
-    /// wraps.
+    /// Returns a layer with all defaults. It fetches tokens through the wrapped service.
     ///
     /// Its services have a [`handle`](TurrisAuth::handle) to the token. The layer itself has a
     /// handle only with a [`token_service`](TurrisAuthLayerBuilder::token_service).
@@ -247,9 +246,9 @@ impl<T> TurrisAuthLayerBuilder<T> {
     /// Attaches the token to requests for this origin too, such as `https://uploads.example`.
     /// Default: the environment's own origin only.
     ///
-    /// [`build`](Self::build) refuses an origin over plain HTTP, unless it is a loopback host. A
-    /// request passes through unchanged if its `Host` header names another origin than its URI,
-    /// since a server of many hosts obeys that header.
+    /// [`build`](Self::build) refuses an origin over plain HTTP, unless it is a loopback host. If
+    /// the `Host` header of a request names another origin than its URI, the request passes through
+    /// unchanged: a server of many hosts obeys that header.
     pub fn allow_origin(mut self, origin: impl AsRef<str>) -> Self {
         match Origin::parse(origin.as_ref()) {
             Ok(origin) => self.origins.push(origin),

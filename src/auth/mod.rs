@@ -117,8 +117,8 @@
 //!
 //! # Cancellation, runtimes, time
 //!
-//! A fetch is a task of its own on the tokio runtime of the caller that started it. It goes on if
-//! that caller's request is dropped. It is aborted when the last layer, service, handle and
+//! A fetch runs as a separate task, on the tokio runtime of the caller that started it. It goes on
+//! if that caller's request is dropped. It is aborted when the last layer, service, handle and
 //! response future have been dropped.
 //!
 //! - If its runtime is shut down, callers on other runtimes start another fetch. If its runtime is
@@ -134,8 +134,8 @@
 //! for all attempts together, or below them for each attempt. There are two reasons:
 //!
 //! - A server may be slow.
-//! - hyper's client (as of 1.12) can lose a request that it gives to a connection while that
-//!   connection ends. The request then waits for ever.
+//! - hyper's client (as of 1.12) can lose a request if it gives the request to a connection that is
+//!   just ending. The request then waits for ever.
 //!
 //! Lifetimes are counted on the monotonic clock, from the moment the token request was sent. Some
 //! systems stop that clock while they are suspended. The first request after the suspension may

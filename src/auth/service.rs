@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{BoxError, TokenService, engine::Engine, replay::TryCloneBody};
 
-/// Service that attaches the access token to the requests of the service that it wraps, and renews
-/// the token.
+/// Service that attaches an access token to each request, sends it through the wrapped service, and
+/// renews the token.
 ///
 /// [`TurrisAuthLayer`](crate::TurrisAuthLayer) makes it. The [module](crate::auth) describes what
 /// it does.

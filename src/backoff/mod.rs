@@ -60,9 +60,10 @@
 //! - A server can close a gate for [`max_wait`](TurrisBackoffLayerBuilder::max_wait) at most, 2
 //!   minutes by default. A 429 that asks for a longer wait goes to the caller at once, and closes
 //!   the gate for `max_wait`.
-//! - A 429 also goes to the caller if the server has refused every request for `max_wait`.
-//! - A 429 also goes to the caller if the retries or the budget are used up, if the body [cannot be
-//!   sent again](crate::replay::TryCloneBody), or if there is no tokio runtime with timers.
+//! - A 429 also goes to the caller if the server has refused every request for `max_wait`, or if
+//!   the retries or the budget are used up.
+//! - A 429 also goes to the caller if the body [cannot be sent again](crate::replay::TryCloneBody),
+//!   or if there is no tokio runtime with timers.
 //! - The time in the queue behind other requests has no bound. Put a timeout around this layer to
 //!   bound it.
 //!

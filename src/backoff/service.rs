@@ -13,7 +13,7 @@ use tower_service::Service;
 use super::{future::ResponseFuture, policy::LimitPolicy};
 use crate::{BoxError, engine::Engine, gate::GateRegistry, replay::TryCloneBody};
 
-/// Service that waits out rate limits for the service that it wraps, and paces its requests.
+/// Service that waits out rate limits for the wrapped service, and paces the requests.
 ///
 /// [`TurrisBackoffLayer`](super::TurrisBackoffLayer) makes it. The [module](super) describes what
 /// it does.

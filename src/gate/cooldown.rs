@@ -12,10 +12,10 @@
 //! 3. After a closing the gate opens by degrees (*slow start*): one request may be in flight, and
 //!    one more after each success, until the queue is empty. A request without a response holds up
 //!    the next request for [`PROBE_TIMEOUT`] at most.
-//! 4. A refusal uses up a retry of its request in two cases only: if it is the first refusal of the
-//!    request, or if the request was the first to be sent after a time that the server had stated.
-//!    Every other refused request was a probe of the gate, which uses up no retry. If the server
-//!    has refused every request for `max_wait`, each refusal goes to the caller.
+//! 4. A refusal uses up a retry of its request in two cases only: it is the first refusal of the
+//!    request, or the request was the first to be sent after a stated time. Every other refused
+//!    request was a probe of the gate, which uses up no retry. If the server has refused every
+//!    request for `max_wait`, each refusal goes to the caller.
 
 use std::time::Duration;
 

@@ -82,7 +82,7 @@ enum CountedAdmission {
     Wait(QueuePosition),
 }
 
-/// What a waiter may do now.
+/// The next step of a waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaiterStatus {
     /// The waiter looks again at this time, or when it is woken.

@@ -30,7 +30,7 @@ struct Waiter {
     waker: Waker,
 }
 
-/// What a waiter finds at the head of the queue.
+/// The state of the head of the queue, for a waiter that looks at it.
 pub(super) enum HeadStatus {
     /// The waiter is the head.
     Head,

@@ -80,7 +80,7 @@ struct Driver {
     exchange: Option<Arc<ExchangeAsk>>,
 }
 
-/// What a driver does next.
+/// The next step of a driver.
 enum DriverStep {
     Exchange(Arc<ExchangeAsk>),
     Sleep(Instant),

@@ -30,9 +30,9 @@ pub(super) struct Flight {
     pub(super) waiters: Counter,
 }
 
-/// The task that drives the flight. One lock protects it, so that exactly one of two threads ends a
-/// flight that is superseded while it starts. With two separate flags, each thread could read the
-/// flag of the other thread too early.
+/// The task that drives the flight. One lock protects the task, so that exactly one of two threads
+/// ends a flight that is superseded while it starts. With two separate flags, each thread could
+/// read the flag of the other thread too early.
 enum Driven {
     Starting,
     By(Task),

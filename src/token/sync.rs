@@ -1,5 +1,5 @@
 //! The types for synchronisation in `token`. The model checker of `crates/model` replaces only the
-//! primitives below this file.
+//! primitives that this file uses.
 
 use std::{
     future::Future,

@@ -46,8 +46,7 @@ pub struct TurrisLayer<T = ThroughInner> {
 }
 
 impl TurrisLayer {
-    /// Returns a layer with all defaults, which fetches its tokens through the client that it
-    /// wraps.
+    /// Returns a layer with all defaults. It fetches tokens through the wrapped client.
     ///
     /// Its services have a [`handle`](Turris::handle) to the token. The layer itself has a handle
     /// only with a [`token_service`](TurrisLayerBuilder::token_service).

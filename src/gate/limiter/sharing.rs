@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// In a shared window requests are sent at most at this multiple of the rate that spreads the limit
 /// evenly over the window. A process that is alone again thus uses up its window in a quarter of
-/// the time, and four processes that share a window exceed the limit by one request each.
+/// the time. Four processes that share a window exceed the limit by one request each.
 const RATE: u32 = 4;
 
 /// The first gap follows from the number of requests in the last window. It is halved after this

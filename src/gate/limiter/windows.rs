@@ -34,8 +34,8 @@ use crate::{
 /// The number of windows after which a limit that the server no longer states is forgotten.
 const MEMORY: u32 = 5;
 
-/// The bounds on the jitter at the end of a window, which spreads the processes of a fleet: this
-/// time, and this part of the time until the end.
+/// The bounds on the jitter at the end of a window: this time, and this part of the time until the
+/// end. The jitter spreads the processes of a fleet.
 const MAX_WINDOW_JITTER: Duration = Duration::from_millis(250);
 const WINDOW_JITTER_DIVISOR: u32 = 16;
 
