@@ -50,8 +50,8 @@ impl ResponseClass {
     ///   among its headers (*trailers-only* in the gRPC protocol). Then the code 16
     ///   (`UNAUTHENTICATED`) is `Unauthorized`, and the code 8 (`RESOURCE_EXHAUSTED`) is
     ///   `RateLimited`.
-    /// - The code 8 with a `grpc-retry-pushback-ms` that is negative or not a number is `Ordinary`,
-    ///   since the server forbids a retry with it (gRPC proposal A6).
+    /// - The code 8 is `Ordinary` if `grpc-retry-pushback-ms` is negative or not a number, since
+    ///   the server then forbids a retry (gRPC proposal A6).
     /// - Every other response is `Ordinary`, for instance if `grpc-status` is in real trailers,
     ///   occurs twice, or is not a number.
     pub fn of(status: StatusCode, headers: &HeaderMap) -> Self {

@@ -181,8 +181,8 @@ use crate::{TokenError, TokenErrorKind};
 
 /// Converts the error of a call without a token into a status.
 ///
-/// The status has the error's message, and has the error as its source, where
-/// [`TokenError::find_in`] finds it. The [module](crate::grpc) has the table of codes.
+/// The status has the error's message. Its source is the error, so [`TokenError::find_in`] finds
+/// the error. The [module](crate::grpc) has the table of codes.
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
 impl From<TokenError> for Status {
     fn from(error: TokenError) -> Self {

@@ -1,4 +1,4 @@
-//! [`TurrisClientBuilder`].
+//! [`TurrisClientBuilder`]: the settings of a client.
 
 use std::{fmt, time::Duration};
 

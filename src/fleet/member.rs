@@ -1,5 +1,5 @@
-//! One layer as a member of the fleet. It adopts the token in the store, fetches a token under a
-//! lease, or, if the store does not answer, fetches one alone.
+//! One layer as a member of the fleet. It adopts the token in the store, or fetches a token under a
+//! lease. If the store does not answer, it fetches a token alone.
 
 use std::{
     collections::VecDeque,
@@ -463,7 +463,8 @@ enum Progress {
 
 impl Progress {
     /// How much longer the request may take to arrive at the server. A request that failed may be
-    /// under way for as long again as it took to fail; any other, for as long as a fetch may take.
+    /// under way for as long again as it took to fail. Any other request without a response may be
+    /// under way for as long as a fetch may take.
     fn may_arrive_for(self, token_timeout: Duration) -> Duration {
         match self {
             Self::Unsent | Self::Answered => Duration::ZERO,

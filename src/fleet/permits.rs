@@ -18,10 +18,10 @@
 //!    breakers of other processes may still be open, and the store does not know which requests
 //!    those processes send. A process that is alone leaves the other processes the places that they
 //!    had taken.
-//! 7. A store that grants nothing while requests wait may be hostile. The patience with it is the
-//!    longest wait that a server asks for, and the windows that the expected processes need. After
-//!    that the store counts as lost for the longest wait of a server. A permit that is granted
-//!    while the gate is open resets the patience.
+//! 7. A store that grants nothing while requests wait may be hostile. The patience with such a
+//!    store is the longest wait that a server asks for, plus the windows that the expected
+//!    processes need. Afterwards the store counts as lost, for the longest wait of a server. A
+//!    permit that is granted while the gate is open resets the patience.
 //! 8. A request without a response counts as answered after a quarter of the window, so that it
 //!    does not hold its permit for ever.
 //! 9. The stock is valid for one window after the last ask. The store forgets a process that no

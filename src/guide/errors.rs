@@ -72,7 +72,7 @@
 //!     Ok((credentials, Environment::custom("https://gateway.example/turris")?))
 //! }
 //!
-//! /// What a stack of several layers returns.
+//! /// Takes the result of a stack of several layers.
 //! fn sent(result: Result<Response<String>, BoxError>) -> anyhow::Result<Response<String>> {
 //!     result.map_err(anyhow::Error::from_boxed).context("the agencies of Turris")
 //! }

@@ -27,8 +27,8 @@
 //! | the endpoint is down | each waiting request asks it again, one after another | one fetch, one error for all waiting requests, then a cool-down |
 //! | the request that fetches is dropped | the next request begins anew | the fetch goes on |
 //! | the endpoint hangs | all requests hang | all requests get an error after `token_timeout` |
-//! | the token is about to expire | all requests wait for the new one | it is renewed before, and no request waits |
-//! | the token is revoked | 401 until it expires | a new one, and the request once more |
+//! | the token is about to expire | all requests wait for the new token | the token is renewed before, and no request waits |
+//! | the token is revoked | 401 until it expires | a new token, and the request is sent once more |
 //! | twelve fetches in a minute | a 429 | at most ten |
 //!
 //! The migration has three steps. You can ship each separately:

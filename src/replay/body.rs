@@ -24,9 +24,10 @@ use crate::BoxError;
 ///
 /// Copies can be made at any time, before or after other copies are sent. A copy becomes an
 /// *attempt* when it is first polled, or when [`begin_exclusive`](TryCloneBody::begin_exclusive) is
-/// called. From then on it owns the source. Every older attempt, for instance in a connection that
-/// is being closed, is woken and ends with the error [`ReplayBodyError::Superseded`], so that no
-/// server mistakes its body for complete. Dropping an attempt does not affect the other attempts.
+/// called. From then on it owns the source. Every older attempt is woken, and ends with the error
+/// [`ReplayBodyError::Superseded`]. A server thus never mistakes its body for complete. An older
+/// attempt may, for instance, still be in a connection that is being closed. Dropping an attempt
+/// does not affect the other attempts.
 ///
 /// # When it cannot be sent again
 ///

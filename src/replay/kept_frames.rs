@@ -5,7 +5,7 @@ use http::HeaderMap;
 use http_body::Frame;
 
 /// Frames below this size are copied together. Kept one by one, small frames would cost a multiple
-/// of their bytes: an entry in the list takes an eighth of this size, and a shared slice keeps the
+/// of their bytes. An entry in the list takes an eighth of this size, and a shared slice keeps the
 /// whole buffer that it was cut from.
 const COPIED_BELOW: usize = 256;
 

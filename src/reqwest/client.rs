@@ -12,9 +12,10 @@ use crate::{CredentialsProvider, Environment, TokenHandle, Turris, TurrisLayer, 
 
 /// reqwest's client with the whole stack. Requests and responses have reqwest's own types.
 ///
-/// [`get`](Self::get) and its like start a request to a path of the environment, reqwest's
-/// [`RequestBuilder`] completes it, and [`send`](Self::send) sends it through the layers. A clone
-/// shares the connections, the token and the limits. Make one for each API client, and keep it.
+/// [`get`](Self::get) and similar methods start a request to a path of the environment. reqwest's
+/// [`RequestBuilder`] completes the request, and [`send`](Self::send) sends it through the layers.
+/// A clone shares the connections, the token and the limits. Make one for each API client, and keep
+/// it.
 ///
 /// **`RequestBuilder::send` bypasses the layers**, so its request carries no token and gets a 401.
 /// Give the builder to [`send`](Self::send) instead.

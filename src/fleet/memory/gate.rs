@@ -6,16 +6,16 @@
 //! 1. A request occupies a place from the grant of its permit until one window after its response.
 //!    By then the window in which the server counted it is over. The sum is taken anew from the
 //!    places and accounts at each exchange.
-//! 2. An account has the permits that its process holds, as of the process's last exchange that was
-//!    carried out. If the answer to an exchange is lost, the permits granted in it disappear with
-//!    the next exchange.
+//! 2. An account has the permits of its process, as of the last exchange that was carried out. If
+//!    the answer to an exchange is lost, the permits granted in it disappear with the next
+//!    exchange.
 //! 3. An exchange changes nothing if its number is not larger than the last number of its process:
 //!    a later exchange has overtaken it.
-//! 4. If a process reports requests that it sent without a permit, they occupy places, and nothing
-//!    is granted for a sixtieth of the window, so that the other processes can report theirs. If
-//!    the store has lost its contents, the first process that remembers also reports the places
-//!    that the other processes had taken. Each of those processes replaces its part of that sum
-//!    when it reports.
+//! 4. If a process reports requests without a permit, these occupy places. Nothing is then granted
+//!    for a sixtieth of the window, so that the other processes can report their requests. If the
+//!    store has lost its contents, the first process that remembers also reports the places that
+//!    the other processes had taken. Each of those processes replaces its part of that sum when it
+//!    reports.
 //! 5. Each waiting process has a claim to an even share of the window, in the order of arrival. The
 //!    share is the limit divided by the number of processes that wait or have used the window. A
 //!    process gets more than its share only if the claims of the other processes stay intact.
@@ -108,8 +108,8 @@ impl GateState {
             }
         }
 
-        // A process with another epoch learns of the new one by this exchange, and reports
-        // everything in the next.
+        // A process with another epoch learns of the new epoch by this exchange, and reports
+        // everything in the next exchange.
         let is_news = ask.epoch != 0 && ask.epoch != self.epoch;
         let mut used = 0;
         for (position, group) in ask.used.iter().enumerate().filter(|(_, group)| !is_news && group.since > number) {

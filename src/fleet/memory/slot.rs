@@ -7,7 +7,7 @@
 //!    least the present time. So fences always rise, even if the store has lost its contents.
 //! 2. At most one process holds the lease. After it has ended, the next process that asks gets it.
 //! 3. A token request occupies its place as long as the server may count it: until one window after
-//!    it ended, or, if it was not answered, after the last moment at which it can arrive.
+//!    its end. A request without a response ends at the last moment at which it can arrive.
 //! 4. The slot never returns a record that was refused, or that is older than an invalidation.
 //! 5. A record from a forced refresh becomes `Ineffective` at most once. `Effective` is final, and
 //!    replaces `Ineffective`.

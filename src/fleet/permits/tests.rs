@@ -1,4 +1,4 @@
-//! The stock beside the store's machine, against a server that counts, in paused time.
+//! Tests of the stock with the store's state machine, against a server that counts, in paused time.
 
 use std::{collections::VecDeque, time::Duration};
 

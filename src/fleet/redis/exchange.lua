@@ -37,8 +37,8 @@ if stated_until > now then limit, window = stated_limit, stated_window end
 window = math.max(1, window)
 
 redis.call('ZREMRANGEBYSCORE', p, '-inf', text(now))
--- A process with another epoch learns of the new one by this exchange, and reports everything in
--- the next.
+-- A process with another epoch learns of the new epoch by this exchange, and reports everything in
+-- the next exchange.
 local is_news = asked_epoch ~= 0 and asked_epoch ~= epoch
 local used = 0
 for i = 17, #ARGV, 3 do

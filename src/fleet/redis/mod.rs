@@ -333,7 +333,7 @@ fn encode_failure(failure: &Failure) -> Vec<u8> {
     format!("{}|{status}|{}", failure.kind, failure.request_id.as_deref().unwrap_or_default()).into_bytes()
 }
 
-/// Reads what [`encode_failure`] writes, and leaves everything else out: it may have been planted.
+/// Reads the form of [`encode_failure`], and ignores everything else, which may have been planted.
 fn decode_failure(text: &[u8]) -> Failure {
     const LONGEST: usize = 128;
     let usable = |part: &&str| {

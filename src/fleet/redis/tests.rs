@@ -1,4 +1,4 @@
-//! How the store reads a server's answers, sensible or not, in paused time.
+//! Tests of how the store reads a server's answers, sensible or not, in paused time.
 
 use std::{
     future::ready,

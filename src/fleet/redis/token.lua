@@ -1,4 +1,5 @@
--- KEYS of the token scripts: the slot, the places of the quota, the processes, the quota's state.
+-- KEYS of the token scripts: the slot, the places of the allowance, the processes, the allowance's
+-- state.
 local t, q, n, e = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 be_steady(e)
 local slot = {}

@@ -1,4 +1,4 @@
-//! The calls of a process to stores that answer late, never, or with an error, in paused time.
+//! Tests of calls to stores that answer late, never, or with an error, in paused time.
 
 use std::{
     future::{pending, ready},

@@ -30,9 +30,9 @@ pub struct ExchangeAsk {
     pub epoch: u64,
     /// [`Exchanged::others`] of the store's last answer, for a store that has lost its contents.
     pub others: u32,
-    /// What is left of [`Exchanged::others_for`] of that answer.
+    /// The rest of [`Exchanged::others_for`] of that answer.
     pub others_for: Duration,
-    /// Requests that one window carries, as far as the process knows.
+    /// Requests that fit into one window, as far as the process knows.
     pub limit: u32,
     /// Duration of that window.
     pub window: Duration,
@@ -134,6 +134,6 @@ pub struct Exchanged {
     pub others_for: Duration,
     /// Number of processes that have used this gate within the last window and 30 s.
     pub processes: u32,
-    /// Requests that one window carries: as the server last stated, otherwise as the ask says.
+    /// Requests that fit into one window: as the server last stated, otherwise as the ask says.
     pub limit: u32,
 }

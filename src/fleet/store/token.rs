@@ -109,7 +109,7 @@ pub struct SentTokenRequest {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acquired {
-    /// What the process may do.
+    /// The decision of the store.
     pub answer: Answer,
     /// The store's epoch. It changes whenever the store has lost its contents.
     pub epoch: u64,
@@ -145,8 +145,8 @@ pub enum Answer {
         /// Whether a 401 made the fetch necessary.
         forced: bool,
     },
-    /// Ask again. Another process holds the lease, which ends after this time unless it is renewed;
-    /// or the store has lost its contents, and waits for reports for this time.
+    /// Ask again. Either another process holds the lease, or the store has lost its contents and
+    /// waits for reports. This lasts for the given time, unless the lease is renewed.
     Busy(Duration),
     /// The allowance of token requests is used up for this time.
     AllowanceUsedUp(Duration),
