@@ -80,9 +80,9 @@ where
 
 /// Error of a request body that a spawned task can send: any concrete error type.
 ///
-/// All types that implement [`Error`](std::error::Error) implement `SpawnableError`. `Box<dyn
-/// Error>` implements neither: the compiler forgets the lifetime in the box while it checks a task
-/// ([rust-lang/rust#110338](https://github.com/rust-lang/rust/issues/110338)).
+/// All types that implement [`Error`](std::error::Error) implement `SpawnableError`.
+/// `Box<dyn Error>` implements neither: the compiler forgets the lifetime in the box while it
+/// checks a task ([rust-lang/rust#110338](https://github.com/rust-lang/rust/issues/110338)).
 ///
 /// # Examples
 ///

@@ -31,8 +31,8 @@
 //!
 //! If you use the two separate layers, give the same `fleet` to both:
 //! [`TurrisAuthLayerBuilder::shared`](crate::auth::TurrisAuthLayerBuilder::shared) and
-//! [`TurrisBackoffLayerBuilder::shared`](crate::backoff::TurrisBackoffLayerBuilder::shared). `cargo
-//! run --release -p fleet` shows it with eight processes and a real Redis or Valkey server.
+//! [`TurrisBackoffLayerBuilder::shared`](crate::backoff::TurrisBackoffLayerBuilder::shared).
+//! `cargo run --release -p fleet` shows it with eight processes and a real Redis or Valkey server.
 //!
 //! # What is shared
 //!
@@ -41,10 +41,10 @@
 //! | the token of each client secret | the token's early refresh: each process looks for a newer token at its own time |
 //! | the allowance of token requests, of all secrets of a client together | limits of requests that are not paced, such as `GET` |
 //! | the cool-down after a failed fetch | requests and their retries |
-//! | the pause after new tokens that ended no 401 | the queue: requests of one process are in order, and processes are served in the order in which they came |
+//! | the pause after new tokens that ended no 401 | the queue: each process has its own, and the store serves processes in the order in which they came |
 //! | the pace of requests that change something, for each authority and [class](crate::backoff::RequestClass): a request leaves with a permit from the store | a rate that was found because the server states no window |
 //! | a 429: it closes the gate of all processes | |
-//! | [`TokenHandle::invalidate`](crate::TokenHandle::invalidate): no process adopts the token any longer; a process that has it already keeps it until its next refresh or 401 | |
+//! | [`TokenHandle::invalidate`](crate::TokenHandle::invalidate): no process adopts the token any longer. A process that already uses the token keeps it until its next refresh or 401 | |
 //!
 //! # Without the store
 //!
@@ -97,14 +97,14 @@
 //!
 //! # What an operator sets
 //!
-//! * **A user of its own**, with a few commands on its own keys and nothing else:
+//! * **A Redis user of its own**, with a few commands on its own keys and nothing else:
 //!
 //!   ```text
 //!   ACL SETUSER fleet on >password resetchannels ~turris:* +evalsha +eval +time +hello +auth +ping
 //!       +hget +hset +hmget +hdel +hgetall +hstrlen +zadd +zcard +zrange +zrem +zremrangebyscore +pexpire
 //!   ```
-//! * **TLS** outside of a trusted network: a URL with `rediss://`, and the feature `redis-tls`. A
-//!   private authority goes into the file that `SSL_CERT_FILE` names.
+//! * **TLS** outside of a trusted network: a URL with `rediss://`, and the feature `redis-tls`. The
+//!   certificate of a private authority goes into the file that `SSL_CERT_FILE` names.
 //! * **No eviction of these keys**: `maxmemory-policy noeviction`, or a `volatile-` policy with
 //!   room to spare. An evicted token costs a fetch. The keys `…:p:…` hold the requests that count
 //!   at present. If only such a key is evicted, no process notices: the fleet may send up to one
@@ -130,9 +130,9 @@
 //! # One machine
 //!
 //! Several processes on one machine (cron jobs, command lines) need no network: let Redis or Valkey
-//! listen on a unix socket only (`port 0`, `unixsocket /run/turris/redis.sock`, `unixsocketperm
-//! 770`), and open `redis+unix:///run/turris/redis.sock`. The token then outlives each process, and
-//! the file's permissions say who may use the store.
+//! listen on a unix socket only (`port 0`, `unixsocket /run/turris/redis.sock`,
+//! `unixsocketperm 770`), and open `redis+unix:///run/turris/redis.sock`. The token then outlives
+//! each process, and the file's permissions say who may use the store.
 //!
 //! # What to watch
 //!
