@@ -71,10 +71,10 @@
 //! # }
 //! ```
 //!
-//! Make one layer for each API client, and clone it: the token, the allowance of token requests and
-//! the queue for the rate limit belong to the layer and its clones. If a stack does not compile,
-//! [`check_service`] names the missing bound. [`guide::stacks`] has stacks to paste for reqwest,
-//! axum, tonic and others.
+//! Make one layer for each API client (each client id), and clone it: the token, the allowance of
+//! token requests and the queue for the rate limit belong to the layer and its clones. If a stack
+//! does not compile, [`check_service`] names the missing bound. [`guide::stacks`] has stacks to
+//! paste for reqwest, axum, tonic and others.
 //!
 //! # Features
 //!

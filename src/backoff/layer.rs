@@ -20,9 +20,9 @@ const MAX_REQUESTS: u64 = 1_000_000_000;
 /// Layer that waits out rate limits for a service, and paces its requests.
 ///
 /// All services made from one layer, or from its clones, share one gate and one count for each
-/// authority and class of requests. The vendor counts per API client, so make a layer for each API
-/// client: two clients under one layer would wait for each other's limits. The [module](super)
-/// describes the layer.
+/// authority (host and port) and class of requests. The vendor counts per API client, so make a
+/// layer for each API client: two clients under one layer would wait for each other's limits. The
+/// [module](super) describes the layer.
 ///
 /// # Examples
 ///

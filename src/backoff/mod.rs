@@ -23,8 +23,8 @@
 //!
 //! # One gate for each limit
 //!
-//! Requests with the same authority and the same [`RequestClass`] share a gate. By default there
-//! are two classes: requests that change something, and all other requests.
+//! Requests with the same authority (host and port) and the same [`RequestClass`] share a gate. By
+//! default there are two classes: requests that change something, and all other requests.
 //!
 //! - After a 429 the gate is closed. No request of its class is sent until the gate opens.
 //! - Then one request probes whether the server accepts requests again. With each success one more

@@ -21,7 +21,8 @@ use crate::{
 /// Layer that puts the whole stack around a client: rate limits outside, authentication inside.
 ///
 /// All services of one layer and its clones share one token, one allowance of token requests, and
-/// one gate per authority and class of requests. Make one layer for each API client.
+/// one [gate](crate::backoff#one-gate-for-each-limit) for each authority and class of requests.
+/// Make one layer for each API client.
 ///
 /// See the [module](super) for examples.
 ///

@@ -70,8 +70,9 @@ pub trait SharedStore: Send + Sync + 'static {
     /// Ends a lease that brought no token. Returns for how long the fleet makes no fetch.
     fn fail<'a>(&'a self, slot: &'a Slot, ask: &'a FailAsk) -> StoreFuture<'a, Duration>;
 
-    /// Records whether a retry with the token of a forced refresh was accepted. Returns for how
-    /// long the fleet makes no further forced refresh.
+    /// Records whether a retry with the token of a forced refresh was accepted. A fetch is a forced
+    /// refresh if a 401 made it necessary. Returns for how long the fleet makes no further forced
+    /// refresh.
     fn report_retry<'a>(&'a self, slot: &'a Slot, ask: &'a ReportRetryAsk) -> StoreFuture<'a, Duration>;
 
     /// Removes the fleet's token, and refuses every token whose fetch has begun already.

@@ -36,7 +36,7 @@ pub struct AcquireAsk {
     pub remaining: Duration,
     /// How long a lease lasts if it is not renewed.
     pub lease: Duration,
-    /// How long one flight may take: the `token_timeout` of the layer.
+    /// How long one fetch may take: the `token_timeout` of the layer.
     pub token_timeout: Duration,
     /// Token requests that the endpoint allows in one [`window`](Self::window), for the whole
     /// fleet.
@@ -237,7 +237,7 @@ pub struct RenewAsk {
     /// Number of the token request that is about to be sent: 2 for the lease's second, 3 for its
     /// third. Zero if no further request is to be sent.
     pub request_number: u32,
-    /// How long one flight may take: the `token_timeout` of the layer.
+    /// How long one fetch may take: the `token_timeout` of the layer.
     pub token_timeout: Duration,
     /// Token requests that the endpoint allows in one window, for the whole fleet.
     pub limit: u32,
