@@ -25,6 +25,12 @@ use crate::{BoxError, TokenService, engine::Engine, replay::TryCloneBody};
 /// [`TurrisAuthLayer`](crate::TurrisAuthLayer) makes it. The [module](crate::auth) describes what
 /// it does.
 ///
+/// # Errors
+///
+/// A [`TokenError`](crate::TokenError) if no token can be obtained, or the error of the wrapped
+/// service. Both are boxed, and [`TokenError::find_in`](crate::TokenError::find_in) tells them
+/// apart. A gRPC call can also end with [`DeadlineExceeded`](crate::DeadlineExceeded).
+///
 /// # Examples
 ///
 /// ```

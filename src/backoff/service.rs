@@ -21,6 +21,12 @@ use crate::{BoxError, engine::Engine, gate::GateRegistry, replay::TryCloneBody};
 /// The inner service has to be `Clone`. While a request waits, the layer gives up the readiness of
 /// the service that was called. When the turn of the request comes, the layer makes a clone ready.
 ///
+/// # Errors
+///
+/// The error of the inner service, boxed. If a request has to wait and there is no tokio runtime
+/// with timers, the request fails without being sent. A gRPC call can also end with
+/// [`DeadlineExceeded`](crate::DeadlineExceeded).
+///
 /// # Examples
 ///
 /// ```

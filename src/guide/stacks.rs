@@ -53,8 +53,8 @@
 //! | body | 401 and 429 are retried | add |
 //! | --- | --- | --- |
 //! | `Full<Bytes>` | yes | nothing |
-//! | boxed, streaming, hyper's, axum's, tonic's | up to 64 KiB (settable); beyond, the response goes back | `ReplayBodyLayer` above, `ReplayBody<Body>` in the client's type |
-//! | the same, without that layer | no: the response goes back | `.token_service(..)`, since no token request can be made of such a body |
+//! | boxed, streaming, hyper's, axum's, tonic's | up to 64 KiB (settable); above that, the response goes to the caller | `ReplayBodyLayer` above, `ReplayBody<Body>` in the client's type |
+//! | the same, without that layer | no: the response goes to the caller | `.token_service(..)`, since no token request can be made of such a body |
 //!
 //! # The type of a stack
 //!

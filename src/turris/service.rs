@@ -29,6 +29,10 @@ use crate::{
 /// [`TurrisLayer`](super::TurrisLayer) makes it. The [module](super) describes what it does. A
 /// clone is cheap, and shares the token and the limits.
 ///
+/// # Errors
+///
+/// An [`Error`]. Its [kind](Error::kind) says which part failed.
+///
 /// # Examples
 ///
 /// The type can be named, for instance as a field:
