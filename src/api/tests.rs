@@ -17,7 +17,7 @@ fn seconds_saturate_at_both_ends() {
     }
 }
 
-/// What is kept of a text without secrets.
+/// Returns the part that is kept of a text without secrets.
 fn printable(text: &str) -> Option<Box<str>> {
     cut(&visible(text))
 }

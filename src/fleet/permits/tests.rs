@@ -68,7 +68,7 @@ impl Process {
     }
 }
 
-/// What the store does to an exchange.
+/// The reaction of the store to an exchange.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Store {
     Answers,
