@@ -19,7 +19,7 @@ fn token_url(base_url: &str) -> String {
 }
 
 #[test]
-fn the_environments_of_the_vendor() {
+fn the_vendors_environments_have_the_documented_urls() {
     let urls = |environment: Environment| (environment.base_url().to_string(), environment.token_url().to_string());
     let (base, token) = urls(Environment::Production);
     assert_eq!(base, "https://public.api.live.turrisfi.com/");
@@ -63,7 +63,7 @@ fn the_scheme_may_have_any_case() {
 }
 
 #[test]
-fn plain_http_stays_on_this_machine() {
+fn plain_http_is_accepted_for_loopback_only() {
     for host in
         ["localhost", "LocalHost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:80", "127.0.0.2:1", "127.255.255.255"]
     {
@@ -101,7 +101,7 @@ fn plain_http_stays_on_this_machine() {
 }
 
 #[test]
-fn what_is_not_an_absolute_url_is_refused() {
+fn a_base_url_that_is_not_absolute_is_refused() {
     for url in [
         "",
         " ",

@@ -1,6 +1,6 @@
-//! Tests in memory, under paused time: no socket, no server.
+//! Tests without a server of their own, most of them in memory and under paused time.
 //!
-//! They are one binary, because each binary compiles and links the libraries below anew.
+//! They share one binary, because each binary is linked separately.
 
 mod auth;
 mod backoff;

@@ -1,5 +1,5 @@
-//! Tests of the architecture: which module may use which, and that `tests/README.md` names existing
-//! tests.
+//! Tests of the architecture: each module uses only the modules below it, and `tests/README.md`
+//! names only tests that exist.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a helper fails the test, as it should")]
 
@@ -122,7 +122,7 @@ fn modules_use_only_what_is_below_them() {
 /// The files of `src/token` are independent of HTTP bodies, Tower and JSON. Only `sync.rs` uses
 /// primitives of synchronisation.
 #[test]
-fn the_token_knows_neither_bodies_nor_tower_nor_json_and_one_file_alone_knows_threads() {
+fn the_token_uses_no_bodies_tower_or_json_and_only_one_file_uses_threads() {
     for file in rust_files(&root().join("src/token")) {
         if file.ends_with("tests.rs") {
             continue;
@@ -144,7 +144,7 @@ fn the_token_knows_neither_bodies_nor_tower_nor_json_and_one_file_alone_knows_th
 /// The emulator is an independent witness of this crate's behaviour, so it uses nothing of this
 /// crate.
 #[test]
-fn the_emulator_knows_nothing_of_this_crate() {
+fn the_emulator_uses_nothing_of_this_crate() {
     let emulator = root().join("crates/turris-emulator");
     let mut files = rust_files(&emulator.join("src"));
     files.extend(rust_files(&emulator.join("tests")));

@@ -13,7 +13,7 @@ use super::server::{MAX_MEMORY, SECRET, Server, TOKEN, client, refused};
 
 const LONG: usize = 64 * 1024 * 1024;
 
-/// `beginning`, followed by 64 MiB of spaces.
+/// Compresses `beginning` and 64 MiB of spaces after it.
 fn bomb(beginning: &str) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(beginning.as_bytes()).unwrap();
@@ -43,7 +43,7 @@ fn inflating(server: &Server) -> TokenError {
 }
 
 #[test]
-fn a_compressed_bomb_is_not_inflated_beyond_what_an_answer_may_have() {
+fn a_compressed_bomb_is_inflated_only_up_to_the_limit_of_a_response() {
     let bomb = bomb(TOKEN);
     assert!(LONG as u64 > 10 * MAX_MEMORY && bomb.len() < LONG / 100, "{} bytes", bomb.len());
     for (status, kind) in [
@@ -63,7 +63,7 @@ fn a_compressed_bomb_is_not_inflated_beyond_what_an_answer_may_have() {
 }
 
 #[test]
-fn a_bomb_that_quotes_the_secret_shows_nothing_of_it() {
+fn a_bomb_that_quotes_the_secret_does_not_show_it() {
     let bomb = bomb(&format!(r#"{{"errorMessage":"{SECRET}", "more": ""#));
     let error = inflating(&bombing(401, &bomb));
     assert_eq!(error.kind(), TokenErrorKind::InvalidCredentials);

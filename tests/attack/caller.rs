@@ -35,9 +35,9 @@ async fn send(api: &Api, request: Request<Body>) -> Result<Response<Incoming>, B
     api.clone().oneshot(request).await
 }
 
-/// A body that is never read keeps no permit, and nothing that a fetch or a 401 needs.
+/// A response body that is never read holds no permit, and nothing that a fetch or a retry needs.
 #[tokio::test]
-async fn a_body_that_is_held_for_ever_holds_nobody_up() {
+async fn a_body_that_is_held_for_ever_delays_no_other_request() {
     for version in VERSIONS {
         let emulator = Emulator::start().await.unwrap();
         let api = layer(&emulator).layer(ConcurrencyLimit::new(client(version), 1));
@@ -71,7 +71,7 @@ async fn a_body_that_is_held_for_ever_holds_nobody_up() {
 /// Over HTTP/2, unread bodies use up the window of their connection, and other requests on it wait.
 /// A token service with its own connection does not wait.
 #[tokio::test]
-async fn bodies_that_take_up_a_whole_connection_hold_no_fetch_up_that_goes_over_another() {
+async fn bodies_that_fill_a_connection_do_not_delay_a_fetch_over_another_connection() {
     let emulator = Emulator::start().await.unwrap();
     emulator.fault(Endpoint::path("/v1/agents"), Fault::giant(u64::MAX));
     let layer = TurrisAuthLayer::builder(emulator.credentials(), emulator.environment())
@@ -101,7 +101,7 @@ async fn misbehave(
     for _ in 0..rounds {
         let path = if random.u8(..4) == 0 { "/v1/agents" } else { "/v1/agencies" };
         let mut call = tokio_test::task::spawn(Box::pin(send(&api, get(&emulator, path))));
-        // About as often as the allowance can follow.
+        // So rarely that the allowance nearly suffices for the new tokens.
         match random.u8(..) {
             0 => emulator.revoke_all_tokens(),
             1 => api.handle().invalidate(),
@@ -136,7 +136,7 @@ async fn misbehave(
 }
 
 #[test]
-fn callers_on_many_runtimes_that_drop_and_hold_at_random_leave_everything_in_order() {
+fn a_new_caller_gets_a_token_after_others_have_dropped_and_held_at_random_on_many_runtimes() {
     for (seed, version) in [(1, Version::HTTP_11), (2, Version::HTTP_2), (3, Version::HTTP_11), (4, Version::HTTP_2)] {
         let servers = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let emulator = Arc::new(servers.block_on(Emulator::start()).unwrap());

@@ -21,7 +21,7 @@ fn flooding(beginning: &'static str, flood: &'static str) -> Server {
 }
 
 #[test]
-fn an_answer_that_comes_for_ever_is_given_up_in_time_and_within_its_memory() {
+fn an_endless_response_is_given_up_in_time_and_within_the_memory_limit() {
     let floods = [
         ("", "HTTP/1.1 100 Continue\r\n\r\n"),
         ("", "HTTP/1.1 102 Processing\r\n\r\n"),

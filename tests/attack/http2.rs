@@ -27,7 +27,7 @@ const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// The connection itself, and the first request on it.
+/// The stream identifiers of the connection itself and of its first request.
 const CONNECTION: u32 = 0;
 const STREAM: u32 = 1;
 
@@ -80,7 +80,7 @@ fn flooding(beginning: Vec<u8>, flood: &[u8]) -> Server {
 }
 
 #[test]
-fn an_answer_that_comes_for_ever_is_given_up_in_time_and_within_its_memory() {
+fn an_endless_response_is_given_up_in_time_and_within_the_memory_limit() {
     let created = || frame(HEADERS, END_HEADERS, STREAM, &status("201"));
     let more = header("x-more", "and more");
     let long = header("x-more", &"and more ".repeat(14));
@@ -107,10 +107,10 @@ fn an_answer_that_comes_for_ever_is_given_up_in_time_and_within_its_memory() {
     all_are_given_up(floods, MAX_MEMORY);
 }
 
-/// The HTTP library keeps each of these until it is read or the request ends: data up to its
-/// window, other frames without a limit. The library can bound only the time.
+/// hyper keeps each of these frames until it is read or the request ends: data up to its window,
+/// other frames without a limit. So the client can limit only the time.
 #[test]
-fn an_answer_of_pieces_that_are_kept_is_given_up_in_time() {
+fn an_endless_response_that_the_http_library_keeps_is_given_up_in_time() {
     let created = frame(HEADERS, END_HEADERS, STREAM, &status("201"));
     let refused = frame(HEADERS, END_HEADERS, STREAM, &status("401"));
     let hint = [status("103"), header("link", "</a>")].concat();
@@ -155,7 +155,7 @@ fn a_million_headers_are_not_read() {
 
 /// The frames above are well-formed: with the same head and body and no flood there is a token.
 #[test]
-fn a_good_answer_of_the_same_frames_is_a_token() {
+fn the_same_frames_without_a_flood_bring_a_token() {
     let server = Server::start(|mut stream| {
         greet(stream)?;
         let head = [status("201"), header("x-more", "and more")].concat();

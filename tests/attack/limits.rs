@@ -1,4 +1,4 @@
-//! Tests with refusals of an API that wants to stop its clients.
+//! Tests with 429s of a hostile API.
 
 use std::{
     io::{Read, Write},
@@ -54,7 +54,7 @@ async fn send_two(server: &Server) -> [StatusCode; 2] {
 }
 
 #[tokio::test]
-async fn a_refusal_whose_body_drips_for_ever_is_waited_out() {
+async fn a_429_whose_body_drips_for_ever_is_waited_out() {
     let server = refusing(|mut stream| {
         stream
             .write_all(b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 0.1\r\ntransfer-encoding: chunked\r\n\r\n")?;
@@ -66,9 +66,9 @@ async fn a_refusal_whose_body_drips_for_ever_is_waited_out() {
     assert_eq!(send_two(&server).await, [StatusCode::OK; 2]);
 }
 
-/// The refusal goes back or is waited out for `max_wait` at most, and then the gate is open.
+/// The 429 is returned, or is waited out for at most `max_wait`. After that the gate is open.
 #[tokio::test]
-async fn no_value_in_a_refusal_stops_the_client() {
+async fn no_field_of_a_429_stops_the_client() {
     let fields = [
         "retry-after: 99999999999999999999999999".to_owned(),
         "retry-after: -1".to_owned(),

@@ -25,7 +25,7 @@ fn dripping(at_once: String, dripping: String) -> Server {
     })
 }
 
-/// Each response would become valid at some time.
+/// Each response would be valid if the client waited for its end.
 #[test]
 fn a_slow_drip_is_given_up_in_time() {
     let token = TOKEN.to_owned() + &" ".repeat(100_000);
@@ -47,9 +47,9 @@ fn a_slow_drip_is_given_up_in_time() {
     }
 }
 
-/// The head is enough for an error, so the client waits only shortly for its body.
+/// The head is enough for an error, so the client waits only briefly for the body.
 #[test]
-fn an_error_whose_body_drips_is_what_its_head_says() {
+fn an_error_whose_body_drips_is_classified_by_its_head() {
     let body = " ".repeat(100_000);
     for (status, kind) in [(401, TokenErrorKind::InvalidCredentials), (429, TokenErrorKind::RateLimited)] {
         let server = dripping(head(status, &format!("content-length: {}\r\n", body.len())), body.clone());
@@ -59,7 +59,7 @@ fn an_error_whose_body_drips_is_what_its_head_says() {
 }
 
 #[test]
-fn a_token_that_would_inject_something_is_no_token() {
+fn a_token_that_would_inject_a_header_is_refused() {
     for token in [
         "a\\r\\nx-injected: b",
         "a\\nb",
@@ -90,7 +90,7 @@ fn a_token_that_would_inject_something_is_no_token() {
 }
 
 #[test]
-fn a_token_that_no_header_has_room_for_is_no_token() {
+fn a_token_that_is_too_long_for_a_header_is_refused() {
     for length in [16 * 1024 + 1, 60_000, 1_000_000, 50_000_000] {
         let body = format!(r#"{{"accessToken":"{}"}}"#, "t0k3n".repeat(length / 5));
         let server = Server::answering(head(201, "") + &body);
@@ -101,7 +101,7 @@ fn a_token_that_no_header_has_room_for_is_no_token() {
 }
 
 #[test]
-fn a_redirect_leads_the_secret_nowhere() {
+fn the_secret_does_not_follow_a_redirect() {
     for status in [301, 302, 303, 307, 308] {
         let elsewhere = Server::answering(head(201, "") + TOKEN);
         let to = elsewhere.address;
@@ -125,7 +125,7 @@ fn a_redirect_leads_the_secret_nowhere() {
 }
 
 #[test]
-fn an_answer_that_ends_too_early_is_no_token() {
+fn a_response_that_ends_too_early_brings_no_token() {
     for body in [TOKEN, &TOKEN[..TOKEN.len() - 1], "", "{", "{\"accessToken\":\"t0k3n\""] {
         let server = Server::answering(head(201, &format!("content-length: {}\r\n", TOKEN.len() + 1)) + body);
         let error = server.refused(Version::HTTP_11, Duration::from_secs(3));

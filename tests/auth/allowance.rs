@@ -84,7 +84,7 @@ async fn a_day_of_no_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_minute_of_an_outage_is_bounded_too_however_many_ask() {
+async fn the_first_minute_of_an_outage_stays_within_the_allowance_for_any_number_of_callers() {
     for broken in [Answering::Status(500), Answering::Status(401), Answering::Status(429), Answering::Unreachable] {
         let (script, switch) = Script::switched(Duration::ZERO);
         switch.to(broken);
@@ -98,7 +98,7 @@ async fn the_first_minute_of_an_outage_is_bounded_too_however_many_ask() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_asks_for_patience_gets_five_minutes_of_it() {
+async fn a_server_that_asks_for_a_longer_wait_gets_five_minutes() {
     for (name, value, longest) in
         [("retry-after", "30", 30), ("retry-after", "86400", 300), ("x-ratelimit-reset", "45", 45)]
     {
@@ -123,7 +123,7 @@ async fn a_server_that_asks_for_patience_gets_five_minutes_of_it() {
 /// Values that no sane server sends, in each header alone and in each pair, with a refusal and with
 /// a token.
 #[tokio::test(start_paused = true)]
-async fn absurd_values_hold_nobody_up_for_longer_than_five_minutes() {
+async fn absurd_values_delay_callers_by_at_most_five_minutes() {
     let values = [
         "-1",
         "60",
@@ -166,7 +166,7 @@ async fn absurd_values_hold_nobody_up_for_longer_than_five_minutes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_place_for_another_attempt_the_first_ones_failure_is_told_at_once() {
+async fn without_a_place_for_another_attempt_the_first_failure_is_returned_at_once() {
     let (script, switch) = Script::switched(Duration::ZERO);
     switch.to(Answering::Status(503));
     let layer = builder().rate_limit(1, MINUTE).token_service(script.clone()).build().unwrap();
@@ -189,7 +189,7 @@ async fn attempts_that_failed_give_their_places_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_error_that_says_when_to_come_back_is_not_tried_again_before() {
+async fn a_server_error_that_states_a_time_is_not_retried_earlier() {
     let script = Script::new(|n| async move {
         let mut answer = if n == 1 { status(503) } else { token(n) };
         answer.headers_mut().insert("retry-after", http::HeaderValue::from_static("20"));
@@ -218,9 +218,9 @@ async fn the_pauses_between_attempts_grow() {
     }
 }
 
-/// For the client, a clock that is behind makes the window long.
+/// The client counts the reset from the `Date`, so a `Date` that is behind makes the wait long.
 #[tokio::test(start_paused = true)]
-async fn a_date_that_is_behind_the_reset_stops_fetches_for_five_minutes_at_the_most() {
+async fn a_date_that_is_behind_the_reset_stops_fetches_for_at_most_five_minutes() {
     const RESET: u64 = 1_800_000_000;
     for (behind, wait) in [(284, 284), (86_400, 300), (RESET, 300)] {
         let script = Script::new(move |n| async move {
@@ -276,7 +276,7 @@ async fn successes_count_too_and_some_places_are_kept_for_recovery() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_401_is_healed_although_ordinary_fetches_have_used_their_part_up() {
+async fn a_401_gets_a_new_token_after_ordinary_fetches_have_used_up_their_part() {
     let script = Script::issuing(Duration::ZERO);
     let layer = layer(&script);
     let service = layer.layer(Api::accepting(|token| token != "token-8"));
@@ -303,7 +303,7 @@ async fn the_limit_can_be_set() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_other_processes_use_is_learned_from_a_success() {
+async fn the_use_by_other_processes_is_learned_from_a_success() {
     // Other processes have used all but two of the window's tokens, and the server says so on every
     // 201.
     let script = Script::new(|n| async move {
@@ -325,7 +325,7 @@ async fn what_other_processes_use_is_learned_from_a_success() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_waits_for_the_window_of_the_server_too() {
+async fn a_refresh_waits_for_the_servers_window() {
     let script = Script::new(|n| async move {
         let mut answer = issued(&format!("token-{n}"), "60");
         answer.headers_mut().insert("x-ratelimit-remaining", http::HeaderValue::from_static("0"));
@@ -346,7 +346,7 @@ async fn a_refresh_waits_for_the_window_of_the_server_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_cannot_grant_more_than_the_own_limit() {
+async fn a_server_cannot_raise_the_configured_limit() {
     let script = Script::new(|n| async move {
         let mut answer = token(n);
         answer.headers_mut().insert("x-ratelimit-remaining", http::HeaderValue::from_static("1000000"));
@@ -419,7 +419,7 @@ async fn a_request_that_was_given_up_keeps_its_place_until_it_can_no_longer_arri
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_hour_of_requests_of_which_some_are_slow_to_arrive() {
+async fn requests_that_arrive_late_stay_within_the_allowance() {
     for seed in 0..8 {
         let dice = Mutex::new(fastrand::Rng::with_seed(seed));
         let delay = move |_| {

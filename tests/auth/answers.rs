@@ -22,7 +22,7 @@ const ERROR_OBJECT: &str =
     r#"{"statusCode":0,"requestId":"r-7","errorType":"invalid_input","errorMessage":["no such client"]}"#;
 
 #[tokio::test(start_paused = true)]
-async fn the_credentials_are_refused_by_401_or_by_the_error_object_and_by_nothing_else() {
+async fn only_a_401_or_the_error_object_refuses_the_credentials() {
     use TokenErrorKind::{Blocked, InvalidCredentials, Protocol, Unavailable};
     let pages = [
         "",
@@ -85,7 +85,7 @@ async fn a_compressed_answer_is_named() {
     // A body that is not really compressed is read.
     assert!(!error(400, Some("gzip"), ERROR_OBJECT).await.to_string().contains("gzip"));
     assert!(!error(200, Some("identity"), "no").await.to_string().contains("identity"));
-    // A field of the server's own, which may quote the secret, is not shown.
+    // An unregistered coding comes from the server and may quote the secret, so it is not shown.
     for coding in ["x\u{2028}y", "hunter2", "gzip hunter2", "hunter2, gzip"] {
         for code in [200, 400, 500] {
             let shown = error(code, Some(coding), "").await;
@@ -98,7 +98,7 @@ async fn a_compressed_answer_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_waiting_can_cure_says_how_long_to_wait() {
+async fn only_an_error_that_waiting_can_end_states_a_wait() {
     use TokenErrorKind::*;
     for (code, kind) in [(401, InvalidCredentials), (403, InvalidCredentials), (407, Blocked), (404, Protocol)] {
         let permanent = error(code, None, ERROR_OBJECT).await;

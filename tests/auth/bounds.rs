@@ -108,7 +108,7 @@ impl<'a> Service<Request<Body>> for Local<'a> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn beside_a_token_service_the_inner_one_needs_to_be_neither_send_nor_static() {
+async fn with_a_token_service_the_inner_service_need_be_neither_send_nor_static() {
     let calls = Cell::new(0);
     let layer = layer(&Script::issuing(Duration::from_millis(50)));
     let service = layer.layer(Local { calls: &calls, tokens: Rc::default() });
@@ -149,9 +149,9 @@ fn auto_traits() {
     unpin::<TurrisAuth<Api>>();
 }
 
-// A larger future makes every request dearer: the future is moved, and every waiter holds it.
+// A larger future makes every request more expensive: it is moved, and every waiter holds it.
 #[test]
-fn the_future_of_a_response_is_of_moderate_size() {
+fn the_response_future_adds_at_most_80_bytes() {
     let size = size_of::<ResponseFuture<Api, TokenService, Body, Body>>();
     let inner = size_of::<Request<Body>>() + size_of::<Api>() + size_of::<<Api as Service<Request<Body>>>::Future>();
     println!("the future has {size} bytes; a request, a service and its future have {inner}");
@@ -160,7 +160,7 @@ fn the_future_of_a_response_is_of_moderate_size() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_future_polled_after_its_end_says_so_and_starts_nothing() {
+async fn polling_a_completed_future_panics_with_words_and_starts_nothing() {
     let failing = Script::new(|_| async { Ok(status(401)) });
     let issuing = Script::issuing(Duration::ZERO);
     // The successful response has an inner future that panics if it is polled again.

@@ -32,7 +32,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const INSTANT: Duration = Duration::from_nanos(1);
 
 #[test]
-fn a_refresh_margin_longer_than_a_day() {
+fn a_refresh_margin_longer_than_a_day_is_refused() {
     for (margin, shown) in
         [(DAY + INSTANT, "86400.000000001s"), (DAY * 3 * 365, "94608000s"), (Duration::MAX, "18446744073709551615")]
     {
@@ -43,7 +43,7 @@ fn a_refresh_margin_longer_than_a_day() {
 }
 
 #[test]
-fn a_token_timeout_of_nothing_or_of_more_than_an_hour() {
+fn a_token_timeout_of_zero_or_of_more_than_an_hour_is_refused() {
     for (timeout, shown) in
         [(Duration::ZERO, "0ns"), (HOUR + INSTANT, "3600.000000001s"), (Duration::MAX, "18446744073709551615")]
     {
@@ -55,7 +55,7 @@ fn a_token_timeout_of_nothing_or_of_more_than_an_hour() {
 }
 
 #[test]
-fn an_allowance_of_nothing_or_beyond_reason() {
+fn an_allowance_outside_the_accepted_range_is_refused() {
     for (limit, shown) in [(0, "`0`"), (1_001, "`1001`"), (u64::MAX, "`18446744073709551615`")] {
         let error = refused(|builder| builder.rate_limit(limit, MINUTE));
         assert_names(&error, "rate_limit", shown, "from 1 to 1000 fetches");
@@ -76,7 +76,7 @@ fn an_allowance_of_nothing_or_beyond_reason() {
 }
 
 #[test]
-fn an_origin_that_is_none() {
+fn an_invalid_origin_is_refused() {
     let cases = [
         "",
         "uploads.example",
@@ -113,7 +113,7 @@ fn a_refused_origin_shows_no_password_and_no_key() {
 }
 
 #[test]
-fn the_first_of_several_is_named() {
+fn the_first_of_several_errors_is_returned() {
     let both = |builder: TurrisAuthLayerBuilder| builder.token_timeout(Duration::ZERO).rate_limit(0, MINUTE);
     assert_eq!(refused(both).setting(), "token_timeout");
     // A later valid value does not repair an invalid one, because such a caller has made a mistake.
@@ -122,7 +122,7 @@ fn the_first_of_several_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_smaller_allowance_is_kept_to() {
+async fn a_smaller_allowance_is_not_exceeded() {
     let script = Script::issuing(Duration::ZERO);
     let handle = builder().rate_limit(3, MINUTE).token_service(script.clone()).build().unwrap().handle();
     for _ in 0..10 {

@@ -43,7 +43,7 @@ async fn a_leader_dropped_at_any_await_point_neither_stops_nor_repeats_the_fetch
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_dropped_at_any_point_of_its_recovery_costs_nobody_anything() {
+async fn a_request_dropped_at_any_point_of_its_recovery_affects_no_other_request() {
     for polls in 0..14 {
         let script = in_steps();
         let api = Api::accepting(|token| token != "token-1");
@@ -106,7 +106,7 @@ fn hanging() -> (Script, Arc<AtomicUsize>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_fetch_is_aborted_with_the_last_layer_service_handle_and_future_and_not_before() {
+async fn the_fetch_is_aborted_when_its_last_owner_is_dropped_and_not_before() {
     for kept in 0..4 {
         let (script, dropped) = hanging();
         let layer = layer(&script);
@@ -147,7 +147,7 @@ async fn a_oneshot_whose_service_is_consumed_gets_its_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_polled_again_only_much_later_carries_the_token_of_then() {
+async fn a_request_that_is_polled_again_much_later_carries_the_token_that_is_valid_then() {
     let script = Script::issuing(Duration::from_millis(10));
     let layer = layer(&script);
     let mut late = tokio_test::task::spawn(layer.layer(Recorder::echo()).oneshot(get(API)));

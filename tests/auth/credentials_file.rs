@@ -55,7 +55,7 @@ async fn a_secret_that_is_rotated_is_used_without_a_restart() {
 }
 
 #[tokio::test]
-async fn each_form_is_read_and_line_ends_after_a_value_are_not_part_of_it() {
+async fn each_form_is_read_without_the_line_ends_after_a_value() {
     let folder = folder("forms");
     let (id, secret) = (folder.join("client-id"), folder.join("client-secret"));
     for end in ["", "\n", "\r\n", "\n\n"] {
@@ -73,7 +73,7 @@ async fn each_form_is_read_and_line_ends_after_a_value_are_not_part_of_it() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_file_is_named_and_its_content_is_not() {
+async fn an_error_names_the_fault_of_a_file_and_does_not_show_its_content() {
     let folder = folder("wrong");
     let good = folder.join("good");
     fs::write(&good, "client").unwrap();
@@ -125,7 +125,7 @@ fn assert_named(error: CredentialsFileError, path: &PathBuf, expected: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_that_is_missing_is_the_source_of_a_token_error_and_costs_no_fetch() {
+async fn a_missing_file_is_the_source_of_a_token_error_and_costs_no_fetch() {
     let turris = Emulator::builder().build().unwrap();
     let file = CredentialsFile::json(folder("missing").join("turris.json"));
     let layer = TurrisAuthLayer::builder(file, turris.environment()).token_service(turris.service()).build().unwrap();
@@ -136,18 +136,18 @@ async fn a_file_that_is_missing_is_the_source_of_a_token_error_and_costs_no_fetc
 }
 
 #[test]
-fn without_a_runtime_it_is_read_on_the_spot() {
+fn without_a_runtime_a_file_is_read_on_the_callers_thread() {
     let path = folder("runtime").join("turris.json");
     fs::write(&path, json("client", "secret")).unwrap();
     let read = CredentialsFile::json(path).read().now_or_never();
     assert_eq!(read.unwrap().unwrap().client_id(), "client");
 }
 
-/// To open a pipe means to wait for its writer. Nothing can end that wait, and the shutdown of a
-/// runtime waits for the thread.
+/// Opening a pipe waits for its writer. Nothing can end that wait, and the shutdown of a runtime
+/// waits for the thread.
 #[cfg(unix)]
 #[tokio::test]
-async fn what_is_no_file_is_refused_before_it_is_opened() {
+async fn anything_but_a_regular_file_is_refused_before_it_is_opened() {
     let folder = folder("pipe");
     let pipe = folder.join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -188,7 +188,7 @@ async fn a_mounted_secret_is_read_through_its_links() {
 }
 
 #[tokio::test]
-async fn a_byte_order_mark_is_no_part_of_a_value() {
+async fn a_byte_order_mark_is_not_part_of_a_value() {
     let folder = folder("marks");
     let (id, secret, path) = (folder.join("id"), folder.join("secret"), folder.join("turris.json"));
     fs::write(&id, "\u{feff}client\r\n").unwrap();
@@ -240,7 +240,7 @@ impl Drop for Swapping {
 
 #[cfg(unix)]
 #[test]
-fn a_file_that_becomes_a_pipe_holds_no_reader_up() {
+fn a_file_that_becomes_a_pipe_delays_no_reader() {
     let folder = folder("becomes_a_pipe");
     let (file, pipe, link) = (folder.join("file"), folder.join("pipe"), folder.join("turris.json"));
     fs::write(&file, json("client", "secret")).unwrap();

@@ -33,7 +33,7 @@ async fn a_revoked_token_costs_one_fetch_for_all_callers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_is_shared_by_all_who_waited() {
+async fn all_waiters_get_the_error_of_a_failed_fetch() {
     let script = Script::new(|_| async { Ok(status(401)) });
     let service = layer(&script).layer(Api::accepting_all());
     let calls = (0..1_000).map(|_| service.clone().oneshot(get(API)));

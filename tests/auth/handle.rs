@@ -108,7 +108,7 @@ async fn status_as_json() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn warming_up_spares_the_first_request_its_wait() {
+async fn after_a_warm_up_the_first_request_does_not_wait() {
     let script = Script::issuing(Duration::from_secs(1));
     let layer = layer(&script);
     layer.handle().warm_up().await.unwrap();
@@ -119,7 +119,7 @@ async fn warming_up_spares_the_first_request_its_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_token_is_the_one_that_requests_carry() {
+async fn a_handle_returns_the_token_that_requests_carry() {
     let script = Script::issuing(Duration::from_secs(1));
     let layer = layer(&script);
     let token = layer.handle().token().await.unwrap();
@@ -134,7 +134,7 @@ async fn the_token_is_the_one_that_requests_carry() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_invalidated_token_is_used_by_nobody() {
+async fn no_request_uses_an_invalidated_token() {
     let script = Script::issuing(Duration::from_secs(1));
     let layer = layer(&script);
     let handle = layer.handle();
@@ -155,7 +155,7 @@ async fn an_invalidated_token_is_used_by_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_handles_of_a_layer_and_of_its_services_are_of_one_token() {
+async fn the_handles_of_a_layer_and_of_its_services_share_one_token() {
     let script = Script::issuing(Duration::ZERO);
     let layer = layer(&script);
     let service = layer.layer(Recorder::echo());
@@ -168,7 +168,7 @@ async fn the_handles_of_a_layer_and_of_its_services_are_of_one_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handle_of_a_service_fetches_through_it_and_outlives_it() {
+async fn a_handle_fetches_through_its_service_and_outlives_it() {
     let inner = Recorder::turris(&["token-1"]);
     let service = TurrisAuthLayer::new(credentials(), Environment::Production).layer(inner.clone());
     let handle = service.handle();

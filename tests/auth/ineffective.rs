@@ -78,7 +78,7 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_callers_whose_401_nothing_cures_cost_a_fetch_a_minute() {
+async fn a_thousand_callers_whose_401s_no_token_ends_cost_a_fetch_a_minute() {
     let script = Script::issuing(Duration::from_millis(50));
     let service = layer(&script).layer(sick::<Body>(|_| false));
     // A thousand callers, each of which calls once in two minutes.
@@ -126,7 +126,8 @@ async fn the_pause_between_forced_refreshes_doubles_from_one_second_to_a_minute(
 async fn answers_that_overtake_each_other_do_not_hide_that_a_refresh_was_ineffective() {
     for healthy_paths in [false, true] {
         let script = Script::issuing(Duration::from_millis(10));
-        // A first attempt may get its 401 before the retry that carried the same token.
+        // The responses take random times. The 401 to a first attempt with the new token may come
+        // before the 401 to the retry with that token.
         let api = service_fn(move |request: Request<Body>| async move {
             let healthy = healthy_paths && request.uri().path() != "/sick";
             sleep(Duration::from_millis(if healthy { 5 } else { fastrand::u64(1..3_000) })).await;
@@ -143,7 +144,7 @@ async fn answers_that_overtake_each_other_do_not_hide_that_a_refresh_was_ineffec
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_path_that_always_refuses_costs_the_healthy_ones_nothing() {
+async fn a_path_that_always_refuses_does_not_affect_other_paths() {
     let script = Script::issuing(Duration::from_millis(50));
     let service = layer(&script).layer(sick::<Body>(|_| true));
     let healthy = service.clone();
@@ -158,7 +159,7 @@ async fn one_path_that_always_refuses_costs_the_healthy_ones_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_path_that_always_refuses_bodies_that_cannot_be_repeated_costs_the_healthy_ones_nothing() {
+async fn a_path_that_always_refuses_unrepeatable_bodies_does_not_affect_other_paths() {
     let script = Script::issuing(Duration::from_millis(50));
     let service = layer(&script).layer(sick::<Boxed>(|_| true));
     let healthy = service.clone();
@@ -173,7 +174,7 @@ async fn one_path_that_always_refuses_bodies_that_cannot_be_repeated_costs_the_h
 }
 
 #[tokio::test(start_paused = true)]
-async fn bodies_that_cannot_be_repeated_and_401s_that_nothing_cures_cost_a_fetch_a_minute() {
+async fn unrepeatable_bodies_whose_401s_no_token_ends_cost_a_fetch_a_minute() {
     let script = Script::issuing(Duration::from_millis(50));
     let service = layer(&script).layer(sick::<Boxed>(|_| false));
     let seen = demand(HOUR, 4, move || service.clone().oneshot(once(API))).await;
@@ -184,7 +185,7 @@ async fn bodies_that_cannot_be_repeated_and_401s_that_nothing_cures_cost_a_fetch
 }
 
 #[tokio::test(start_paused = true)]
-async fn bodies_that_cannot_be_repeated_find_out_of_a_second_revocation() {
+async fn unrepeatable_bodies_get_a_new_token_after_a_second_revocation() {
     // `token-2` is refused before any request has succeeded with it. Its 401 counts as ineffective,
     // but not for ever.
     let script = Script::issuing(Duration::from_millis(50));
@@ -206,7 +207,7 @@ async fn without_retries_a_401_makes_the_next_request_succeed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tokens_that_are_good_for_one_request_are_bounded_by_the_allowance_and_stay_in_use() {
+async fn tokens_that_work_for_one_request_each_stay_within_the_allowance_and_in_use() {
     // Every token is accepted on odd requests and refused on even ones.
     let counter = Arc::new(AtomicUsize::new(0));
     let script = Script::issuing(Duration::from_millis(50));
@@ -226,7 +227,7 @@ async fn tokens_that_are_good_for_one_request_are_bounded_by_the_allowance_and_s
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cure_resets_the_pause() {
+async fn a_refresh_that_ends_a_401_resets_the_pause() {
     let healed = Arc::new(AtomicUsize::new(0));
     let read = Arc::clone(&healed);
     let script = Script::issuing(Duration::ZERO);
@@ -253,7 +254,7 @@ async fn a_cure_resets_the_pause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_second_401_is_returned_and_throws_nothing_away() {
+async fn the_second_401_is_returned_and_the_token_is_kept() {
     let script = Script::issuing(Duration::ZERO);
     let layer = layer(&script);
     let service = layer.layer(sick::<Body>(|_| true));
@@ -267,7 +268,7 @@ async fn the_second_401_is_returned_and_throws_nothing_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_second_401_throws_nothing_away_that_others_succeed_with() {
+async fn the_second_401_keeps_a_token_with_which_other_requests_succeed() {
     let script = Script::issuing(Duration::ZERO);
     let layer = layer(&script);
     let service = layer.layer(sick::<Body>(|_| true));
@@ -284,7 +285,7 @@ async fn the_second_401_throws_nothing_away_that_others_succeed_with() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_401_on_a_forced_token_that_nobody_succeeded_with_keeps_it_for_the_pause() {
+async fn a_401_keeps_an_unconfirmed_forced_token_during_the_pause() {
     let script = Script::issuing(Duration::ZERO);
     let layer = layer(&script);
     let service = layer.layer(sick::<Boxed>(|_| false));
@@ -304,7 +305,7 @@ async fn a_401_on_a_forced_token_that_nobody_succeeded_with_keeps_it_for_the_pau
 
 /// A 401 after minutes without requests says nothing about the refresh that brought the token.
 #[tokio::test(start_paused = true)]
-async fn a_forced_token_that_nobody_used_is_replaced_once_it_is_old() {
+async fn an_unused_forced_token_is_replaced_once_it_is_old() {
     let script = Script::issuing(Duration::ZERO);
     let layer = layer(&script);
     let unrepeatable = layer.layer(sick::<Boxed>(|_| false));
@@ -334,7 +335,7 @@ async fn a_recovery_that_fails_is_an_error_and_not_an_unauthenticated_request() 
 
 /// A response from before the authentication says nothing about the token.
 #[tokio::test(start_paused = true)]
-async fn only_an_answer_from_behind_the_authentication_speaks_for_a_forced_token() {
+async fn only_a_response_from_behind_the_authentication_confirms_a_forced_token() {
     for (answer, fetches) in [(200, 3), (404, 3), (429, 2), (503, 2), (407, 2)] {
         let script = Script::issuing(Duration::ZERO);
         let sent = AtomicUsize::new(0);

@@ -17,7 +17,7 @@ use super::support::*;
 const DELAY: Duration = Duration::from_millis(100);
 
 #[tokio::test(start_paused = true)]
-async fn invalidated_before_a_flight() {
+async fn an_invalidation_before_the_first_flight_has_no_effect() {
     let script = Script::issuing(DELAY);
     let layer = layer(&script);
     let service = layer.layer(Api::accepting_all());
@@ -28,7 +28,7 @@ async fn invalidated_before_a_flight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn invalidated_during_a_flight_its_token_is_thrown_away() {
+async fn an_invalidation_during_a_flight_discards_its_token() {
     let script = Script::issuing(DELAY);
     let layer = layer(&script);
     let service = layer.layer(Api::accepting_all());
@@ -42,7 +42,7 @@ async fn invalidated_during_a_flight_its_token_is_thrown_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn invalidated_between_two_attempts_the_second_one_still_counts() {
+async fn an_invalidation_between_two_attempts_keeps_the_token_of_the_second() {
     let script = Script::new(|n| async move { if n == 1 { Ok(status(500)) } else { Ok(token(n)) } });
     let layer = layer(&script);
     let service = layer.layer(Api::accepting_all());
@@ -56,7 +56,7 @@ async fn invalidated_between_two_attempts_the_second_one_still_counts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn invalidated_after_a_flight() {
+async fn an_invalidation_after_a_flight_discards_its_token() {
     let script = Script::issuing(DELAY);
     let layer = layer(&script);
     let service = layer.layer(Api::accepting_all());
@@ -69,20 +69,20 @@ async fn invalidated_after_a_flight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn invalidated_between_the_landing_and_the_wake_of_a_waiter() {
+async fn an_invalidation_before_a_woken_waiter_is_polled_counts_for_that_waiter() {
     let script = Script::issuing(DELAY);
     let layer = layer(&script);
     let service = layer.layer(Api::accepting_all());
     let mut slow = tokio_test::task::spawn(service.clone().oneshot(get(API)));
     assert!(slow.poll().is_pending());
     assert_eq!(carried(&service).await.unwrap(), "Bearer token-1");
-    assert!(slow.is_woken(), "the token has landed for it too");
+    assert!(slow.is_woken(), "the waiter has the token too");
     layer.handle().invalidate();
     assert_eq!(text(slow.await.unwrap()).await, "Bearer token-2");
 }
 
 #[tokio::test(start_paused = true)]
-async fn invalidated_during_a_refresh_neither_token_is_used() {
+async fn an_invalidation_during_a_refresh_discards_both_tokens() {
     let script = Script::issuing(DELAY);
     let layer = layer(&script);
     let service = layer.layer(Api::accepting_all());
@@ -96,7 +96,7 @@ async fn invalidated_during_a_refresh_neither_token_is_used() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_waits_for_readiness_does_not_send_what_was_struck_meanwhile() {
+async fn a_token_that_is_invalidated_during_the_wait_for_readiness_is_not_sent() {
     let script = Script::issuing(Duration::ZERO);
     let layer = layer(&script);
     let (api, mut mock) = tower_test::mock::pair::<Request<Body>, http::Response<Body>>();
@@ -206,7 +206,7 @@ async fn a_token_that_is_valid_by_our_clock_and_refused_is_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn invalidations_that_never_end_keep_nobody_waiting_for_ever() {
+async fn endless_invalidations_keep_no_request_waiting_for_ever() {
     // Slow enough that the allowance is never used up.
     let script = Script::issuing(Duration::from_secs(9));
     let layer = layer(&script);

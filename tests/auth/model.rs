@@ -88,7 +88,7 @@ struct Known {
     revoked: usize,
     refuses_all: bool,
     /// Tokens up to this number were invalidated.
-    struck: usize,
+    invalidated: usize,
     sent: Sent,
     violations: Vec<String>,
 }
@@ -151,9 +151,9 @@ impl World {
         let api = Api::accepting(move |token| {
             let number: usize = token.strip_prefix("token-").unwrap().parse().unwrap();
             let mut known = read.lock().unwrap();
-            if number <= known.struck {
-                let struck = known.struck;
-                known.violations.push(format!("token {number} was sent, though thrown away up to {struck}"));
+            if number <= known.invalidated {
+                let invalidated = known.invalidated;
+                known.violations.push(format!("token {number} was sent, though thrown away up to {invalidated}"));
             }
             let accepted = !known.refuses_all && number > known.revoked;
             if let Some(violation) = known.sent.record(number, accepted) {
@@ -178,7 +178,7 @@ impl World {
 
     fn invalidate(&self) {
         self.handle().invalidate();
-        self.known.lock().unwrap().struck = self.script.requests();
+        self.known.lock().unwrap().invalidated = self.script.requests();
     }
 
     async fn apply(&mut self, step: Step) {

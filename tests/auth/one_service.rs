@@ -64,7 +64,7 @@ async fn a_401_to_another_service_is_noticed_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_that_is_due_is_started_and_what_it_brings_is_used() {
+async fn a_due_refresh_is_started_and_its_token_is_used() {
     let script = Script::issuing(Duration::ZERO);
     let mut service = layer(&script).layer(Api::accepting_all());
     assert_eq!(send_many(&mut service).await, "Bearer token-1");
@@ -88,7 +88,7 @@ async fn a_token_that_has_expired_is_not_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tokens_of_a_second_are_each_sent_while_they_are_valid_and_none_after_a_newer_one() {
+async fn a_token_that_lives_for_a_second_is_sent_while_it_is_valid_and_never_after_a_newer_token() {
     let issued_at = Arc::new(Mutex::new(Vec::new()));
     let noting = Arc::clone(&issued_at);
     let script = Script::new(move |n| {

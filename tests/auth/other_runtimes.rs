@@ -29,7 +29,7 @@ fn first_hangs() -> Script {
 }
 
 #[test]
-fn a_waiter_elsewhere_leads_when_the_runtime_of_the_fetch_is_shut_down() {
+fn a_waiter_on_another_runtime_fetches_when_the_runtime_of_the_fetch_is_shut_down() {
     let script = first_hangs();
     // So long that only the shutdown can end the wait.
     let layer = builder().token_timeout(Duration::from_secs(3_600)).token_service(script.clone()).build().unwrap();
@@ -52,7 +52,7 @@ fn a_waiter_elsewhere_leads_when_the_runtime_of_the_fetch_is_shut_down() {
 }
 
 #[test]
-fn a_runtime_that_is_alive_and_not_driven_holds_nobody_up() {
+fn a_runtime_that_is_alive_and_not_driven_does_not_delay_other_runtimes() {
     // The flight is spawned on the runtime that is not driven, so it is never polled.
     let script = Script::issuing(Duration::ZERO);
     let layer = builder().token_timeout(Duration::from_millis(200)).token_service(script.clone()).build().unwrap();
@@ -120,7 +120,7 @@ fn a_waiter_that_moves_on_from_a_second_runtime_is_not_left_behind_either() {
 }
 
 #[test]
-fn a_superseded_fetch_that_ends_late_touches_nothing_newer() {
+fn a_superseded_fetch_that_ends_late_changes_nothing() {
     for late in [Answering::Tokens, Answering::Status(401), Answering::Unreachable] {
         // The first fetch blocks its thread, so that it cannot be aborted before it ends.
         let (release, released) = mpsc::channel();
@@ -177,7 +177,7 @@ impl CredentialsProvider for Blocking {
 }
 
 #[test]
-fn a_superseded_flight_that_gets_on_again_sends_nothing() {
+fn a_superseded_flight_that_continues_sends_nothing() {
     let (release, released) = mpsc::channel();
     let provider = Arc::new(Blocking { asked: AtomicUsize::new(0), released: Mutex::new(released) });
     let script = Script::issuing(Duration::ZERO);
@@ -293,7 +293,7 @@ fn a_runtime_without_timers_is_an_error_and_not_a_hang() {
 }
 
 #[test]
-fn a_waiter_without_timers_gets_an_error_while_the_fetch_is_elsewhere() {
+fn a_waiter_without_timers_gets_an_error_while_the_fetch_runs_on_another_runtime() {
     let script = first_hangs();
     let service = layer(&script).layer(Api::accepting_all());
     let first = runtime();

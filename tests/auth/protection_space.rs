@@ -134,7 +134,7 @@ async fn addresses_and_international_names() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn added_origins_get_it_too() {
+async fn added_origins_get_the_token() {
     let builder = for_environment("https://gateway.example")
         .allow_origin("https://Uploads.Example:8443")
         .allow_origin("http://127.0.0.1:9000");
@@ -144,7 +144,7 @@ async fn added_origins_get_it_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn relative_uris_get_it_only_where_they_belong() {
+async fn relative_uris_get_the_token_only_if_they_are_authorized() {
     let with = ["/", "/v1/agencies?page=1", "//evil.example/is-a-path-here", "*", "https://gateway.example/a"];
     let without = [TOKEN_PATH, "evil.example:443", "gateway.example:443", "https://evil.example/a"];
     let builder = || for_environment("https://gateway.example");
@@ -155,7 +155,7 @@ async fn relative_uris_get_it_only_where_they_belong() {
 /// `http::Uri` accepts text behind a bracket and a sign before a port. Its `host` and `port_u16`
 /// ignore both.
 #[tokio::test(start_paused = true)]
-async fn what_follows_a_host_is_a_port_in_digits_or_nothing() {
+async fn only_a_host_with_or_without_a_port_in_digits_gets_the_token() {
     let builder = || for_environment("https://gateway.example").allow_origin("http://[::1]:9000");
     let with = ["http://[::1]:9000/", "https://gateway.example:0443/", "https://gateway.example:/"];
     let without = [
@@ -178,7 +178,7 @@ async fn what_follows_a_host_is_a_port_in_digits_or_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_relative_uri_with_a_host_of_another_origin_gets_none() {
+async fn a_relative_uri_with_a_host_of_another_origin_gets_no_token() {
     let builder = for_environment("https://gateway.example").allow_origin("https://uploads.example:8443");
     let layer = built(builder.authorize_relative_uris()).await;
     for (host, expected) in [
@@ -196,7 +196,7 @@ async fn a_relative_uri_with_a_host_of_another_origin_gets_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tunnel_is_none_of_the_layers_requests() {
+async fn a_connect_request_gets_no_token() {
     let layer = built(for_environment("https://gateway.example").authorize_relative_uris()).await;
     for uri in ["gateway.example:443", "https://gateway.example/", "/"] {
         let request = Request::builder().method(Method::CONNECT).uri(uri).body(Body::default()).unwrap();
@@ -231,7 +231,7 @@ async fn an_extension_turns_the_layer_off_for_one_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_host_field_that_names_another_host_keeps_the_token_away() {
+async fn a_request_whose_host_field_names_another_host_gets_no_token() {
     let layer = built(for_environment("https://gateway.example").allow_origin("https://uploads.example")).await;
     let with = [
         &["gateway.example"][..],
@@ -286,7 +286,7 @@ fn origin_by_another_parser(uri: &Uri) -> Option<(String, String, u16)> {
 
 proptest! {
     #[test]
-    fn whatever_the_uri_the_token_goes_to_an_allowed_origin_only(
+    fn for_any_uri_the_token_goes_only_to_an_allowed_origin(
         scheme in "https|HTTPS|hTTps|http|wss|[a-z]{1,5}",
         user in prop_oneof![8 => Just(String::new()), 1 => Just("gateway.example@".to_owned()), 1 => "[a-z:.%]{0,8}@"],
         host in prop_oneof![

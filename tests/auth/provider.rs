@@ -52,7 +52,7 @@ fn refusing(refused: usize) -> Script {
 }
 
 #[tokio::test(start_paused = true)]
-async fn credentials_rotated_under_a_fetch_are_fetched_with_once_more() {
+async fn credentials_that_change_during_a_fetch_get_one_more_attempt() {
     let vault = Vault::new(|n| Ok(if n == 1 { "old" } else { "new" }));
     let script = refusing(1);
     let service = with(&vault, &script).layer(Api::accepting_all());
@@ -62,7 +62,7 @@ async fn credentials_rotated_under_a_fetch_are_fetched_with_once_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn credentials_that_go_on_changing_are_fetched_with_once_more_and_no_further() {
+async fn credentials_that_keep_changing_get_only_one_more_attempt() {
     let vault = Vault::new(|n| Ok(["a", "b", "c", "d", "e", "f"][n % 6]));
     let script = refusing(usize::MAX);
     let service = with(&vault, &script).layer(Api::accepting_all());
@@ -81,7 +81,7 @@ async fn credentials_that_have_not_changed_are_not_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn credentials_are_asked_for_before_every_fetch_and_before_no_request() {
+async fn the_provider_is_called_before_every_fetch_and_not_before_requests() {
     let vault = Vault::new(|_| Ok("same"));
     let script = Script::issuing(Duration::ZERO);
     let layer = with(&vault, &script);
@@ -156,7 +156,7 @@ impl CredentialsProvider for Circular {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_that_waits_for_its_own_layer_is_an_error_in_time() {
+async fn a_provider_that_waits_for_its_own_layer_fails_in_time() {
     let provider = Arc::new(Circular(Mutex::new(None)));
     let script = Script::issuing(Duration::ZERO);
     let layer = TurrisAuthLayer::builder(Arc::clone(&provider), Environment::Production)

@@ -36,7 +36,7 @@ fn mocked(
 }
 
 #[tokio::test(start_paused = true)]
-async fn cold_hot_retried_and_passed_requests_call_what_was_polled_ready() {
+async fn cold_hot_retried_and_skipped_requests_call_a_service_that_was_polled_ready() {
     let script = Script::issuing(Duration::from_millis(50));
     let (mut service, mut handle) = mocked(&script);
     // One instance for all calls, so that the next call would reveal a service that was not handed
@@ -78,7 +78,7 @@ async fn the_layer_is_ready_when_the_inner_service_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_of_readiness_stays_what_it_is() {
+async fn an_error_of_readiness_is_passed_on() {
     let refused = || io::Error::new(io::ErrorKind::ConnectionRefused, "scripted");
     let is_refused =
         |error: BoxError| error.downcast::<io::Error>().unwrap().kind() == io::ErrorKind::ConnectionRefused;

@@ -132,7 +132,7 @@ async fn a_refresh_that_hangs_keeps_no_request_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fleet_does_not_refresh_as_one() {
+async fn layers_of_a_fleet_refresh_at_different_times() {
     let scripts: Vec<_> = (0..50).map(|_| Script::issuing(Duration::ZERO)).collect();
     let services: Vec<_> = scripts.iter().map(|script| layer(script).layer(Api::accepting_all())).collect();
     let begun = Instant::now();
@@ -241,7 +241,7 @@ async fn after_a_refresh(recorder: &Recorder, script: &Script) -> turris_auth::T
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_goes_on_with_the_older_token_and_with_a_third_if_both_are_revoked() {
+async fn a_request_is_retried_with_the_older_token_and_then_with_a_third() {
     let (replicas, script) = Replicas::new(Duration::ZERO);
     let revoked = Arc::clone(&replicas.revoked);
     let recorder = Recorder::new(move |seen| replicas.respond(seen));
@@ -255,7 +255,7 @@ async fn a_request_goes_on_with_the_older_token_and_with_a_third_if_both_are_rev
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_its_first_minute_a_refused_token_is_replaced_as_ever() {
+async fn after_its_first_minute_a_refused_token_is_replaced() {
     let (replicas, script) = Replicas::new(Duration::ZERO);
     let revoked = Arc::clone(&replicas.revoked);
     let recorder = Recorder::new(move |seen| replicas.respond(seen));

@@ -21,7 +21,7 @@ fn restricted(seen: &Seen) -> Option<&str> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_keeps_the_token_away_the_request_is_sent_with_the_restricted_one() {
+async fn without_a_token_for_any_reason_the_request_carries_the_restricted_token() {
     let outages = [401, 429, 503, 307].map(Answering::Status);
     for answering in outages.into_iter().chain([Answering::Unreachable, Answering::Nothing]) {
         let (script, switch) = Script::switched(Duration::ZERO);
@@ -68,7 +68,7 @@ async fn without_the_setting_the_request_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_goes_only_where_the_token_goes() {
+async fn the_restricted_token_goes_only_where_the_token_goes() {
     let api = Recorder::echo();
     let service = falling_back(&Script::new(|_| async { Ok(status(401)) })).layer(api.clone());
     for uri in
@@ -81,7 +81,7 @@ async fn it_goes_only_where_the_token_goes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_401_for_it_is_the_callers_and_costs_no_fetch() {
+async fn a_401_for_the_restricted_token_is_returned_and_costs_no_fetch() {
     let script = Script::new(|_| async { Ok(status(401)) });
     let api = Recorder::new(|_| status(401));
     let layer = falling_back(&script);
@@ -92,7 +92,7 @@ async fn a_401_for_it_is_the_callers_and_costs_no_fetch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_for_which_there_is_no_newer_token_is_sent_with_it() {
+async fn a_retry_without_a_newer_token_carries_the_restricted_token() {
     let script = Script::new(|n| async move { Ok(if n == 1 { token(n) } else { status(401) }) });
     let api = Recorder::new(|seen| status(if seen.token().is_some() { 401 } else { 200 }));
     let service = falling_back(&script).layer(api.clone());
@@ -105,7 +105,7 @@ async fn a_retry_for_which_there_is_no_newer_token_is_sent_with_it() {
 }
 
 #[test]
-fn one_that_no_header_can_carry_is_refused_and_not_shown() {
+fn a_restricted_token_that_no_header_can_carry_is_refused_and_not_shown() {
     for secret in ["", "two words", "line\n", "\u{fc}mlaut", "nul\0"] {
         let error = builder().restricted_access_token(secret).build().unwrap_err();
         assert_eq!(error.setting(), "restricted_access_token");
@@ -114,7 +114,7 @@ fn one_that_no_header_can_carry_is_refused_and_not_shown() {
 }
 
 #[test]
-fn no_debug_output_shows_it() {
+fn no_debug_output_shows_the_restricted_token() {
     let builder = builder().restricted_access_token(RESTRICTED);
     let shown = format!("{builder:?}");
     let layer = builder.build().unwrap();
@@ -123,7 +123,7 @@ fn no_debug_output_shows_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_redirect_that_is_followed_above_does_not_take_it_to_another_host() {
+async fn a_redirect_that_is_followed_above_does_not_take_the_restricted_token_to_another_host() {
     let location = "https://elsewhere.example/v1/agencies";
     let api = Recorder::new(move |seen| {
         let mut response = status(if seen.uri.host() == Some("elsewhere.example") { 200 } else { 307 });

@@ -51,7 +51,7 @@ fn echo_request_body(code: u16, secret: &str) -> Recorder {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_public_type_shows_them() {
+async fn no_public_type_shows_the_secret_or_the_token() {
     let tokens = Recorder::new(|_| issued(TOKEN, "3600"));
     let credentials = credentials();
     assert_hidden(&credentials);
@@ -85,7 +85,7 @@ async fn no_public_type_shows_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_error_shows_them_though_the_server_quotes_them() {
+async fn no_error_shows_a_secret_or_token_that_the_server_quotes() {
     for code in [400, 401, 403, 404, 422, 429, 500, 503, 307] {
         let layer = builder().token_service(echo_request_body(code, SECRET)).build().unwrap();
         let error = layer.handle().warm_up().await.unwrap_err();
@@ -103,7 +103,7 @@ async fn no_error_shows_them_though_the_server_quotes_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_error_shows_a_secret_in_the_form_that_json_gives_it() {
+async fn no_error_shows_a_secret_that_is_escaped_as_json() {
     let layer = TurrisAuthLayer::builder(Credentials::new("client", AWKWARD).unwrap(), Environment::Production)
         .token_service(echo_request_body(400, AWKWARD))
         .build()
@@ -164,7 +164,7 @@ async fn no_error_shows_a_secret_in_any_spelling() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_not_quite_a_token_is_not_quoted() {
+async fn an_invalid_token_response_is_not_quoted() {
     let bodies = [
         format!(r#"{{"accessToken":"{TOKEN}""#),
         format!(r#"{{"data":{{"accessToken":"{TOKEN} x","expiresIn":1}}}}"#),
@@ -225,7 +225,7 @@ impl<'a> MakeWriter<'a> for Written {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_trace_of_all_headers_around_and_below_the_layer_does_not_show_them() {
+async fn a_trace_of_all_headers_around_and_below_the_layer_shows_no_secret_or_token() {
     let written = Written::default();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)

@@ -22,7 +22,7 @@ use turris_auth::{Credentials, CredentialsFuture, CredentialsProvider, TokenErro
 use super::support::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_second_attempt_that_works_is_all_that_callers_see() {
+async fn callers_do_not_see_a_failed_attempt_before_a_success() {
     for first in [Answering::Unreachable, Answering::Status(500), Answering::Status(503), Answering::Nothing] {
         let (script, switch) = Script::switched(Duration::from_millis(50));
         switch.to(first);
@@ -40,7 +40,7 @@ async fn a_second_attempt_that_works_is_all_that_callers_see() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flight_makes_three_attempts_and_only_for_failures_that_pass() {
+async fn a_flight_makes_up_to_three_attempts_after_transient_failures_only() {
     for (answering, attempts, kind) in [
         (Answering::Unreachable, 3, TokenErrorKind::Unavailable),
         (Answering::Status(500), 3, TokenErrorKind::Unavailable),
@@ -64,7 +64,7 @@ async fn a_flight_makes_three_attempts_and_only_for_failures_that_pass() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flight_ends_by_its_timeout_whatever_hangs() {
+async fn a_flight_ends_by_its_timeout_whichever_part_hangs() {
     let provider = Arc::new(HangingProvider(AtomicBool::new(true)));
     let script = Script::issuing(Duration::ZERO);
     let layer_of_provider = turris_auth::TurrisAuthLayer::builder(provider, turris_auth::Environment::Production)
@@ -91,7 +91,7 @@ async fn a_flight_ends_by_its_timeout_whatever_hangs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_source_that_never_lets_its_task_rest_is_given_up_in_time_too() {
+async fn a_source_that_uses_up_the_budget_of_its_task_is_given_up_in_time() {
     // It uses up tokio's whole budget in each poll, so that a timer after it gets none.
     let restless = Script::new(|_| async {
         loop {
@@ -189,7 +189,7 @@ impl Service<Request<Full<Bytes>>> for Panicking {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_panics_is_a_failure_for_its_callers_and_no_panic() {
+async fn a_panic_of_the_service_is_an_error_for_its_callers() {
     for place in [Where::Clone, Where::PollReady, Where::Call, Where::Poll] {
         let armed = Arc::new(AtomicBool::new(false));
         let layer = builder().token_service(Panicking { place, armed: Arc::clone(&armed) }).build().unwrap();
@@ -209,7 +209,7 @@ async fn a_service_that_panics_is_a_failure_for_its_callers_and_no_panic() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_no_token_costs_one_fetch_and_is_over_with_the_cool_down() {
+async fn a_response_without_a_token_costs_one_fetch_and_is_over_with_the_cool_down() {
     let answers: [(u16, String); 12] = [
         (200, "<html>maintenance</html>".into()),
         (201, String::new()),
@@ -303,7 +303,7 @@ async fn a_lifetime_counts_from_when_the_request_was_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_expired_on_its_way_serves_those_who_waited_for_it() {
+async fn a_token_that_expired_in_transit_serves_its_waiters() {
     let script = Script::new(|n| async move {
         sleep(Duration::from_secs(2)).await;
         Ok(issued(&format!("token-{n}"), "1"))
@@ -328,7 +328,7 @@ impl CredentialsProvider for Rotated {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flight_makes_three_fetches_at_the_most_whatever_they_end_in() {
+async fn a_flight_sends_at_most_three_token_requests_whatever_their_results() {
     for refused in 1..=3 {
         let script = Script::new(move |n| async move { Ok(status(if n == refused { 401 } else { 503 })) });
         let layer =

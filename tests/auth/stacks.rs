@@ -25,7 +25,7 @@ fn fetches(recorder: &Recorder) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_buffer_above() {
+async fn a_buffer_above_shares_the_token() {
     let api = Recorder::turris(&["token-2"]);
     let service = ServiceBuilder::new().layer(BufferLayer::new(4)).layer(through_inner()).service(api.clone());
     for result in soon(join_all((0..100).map(|_| service.clone().oneshot(get(API))))).await {
@@ -35,7 +35,7 @@ async fn a_buffer_above() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_buffer_below_and_its_one_place_is_free_while_a_token_is_awaited() {
+async fn the_only_slot_of_a_buffer_below_is_free_while_a_token_is_awaited() {
     let api = Recorder::turris(&["token-2"]);
     let service = ServiceBuilder::new()
         .layer(through_inner())
@@ -50,7 +50,7 @@ async fn a_buffer_below_and_its_one_place_is_free_while_a_token_is_awaited() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_above_ends_the_wait_of_one_and_not_the_fetch() {
+async fn a_timeout_above_ends_the_wait_of_its_request_and_not_the_fetch() {
     let script = Script::issuing(Duration::from_millis(1_500));
     let service = ServiceBuilder::new()
         .layer(TimeoutLayer::new(Duration::from_secs(1)))
@@ -64,7 +64,7 @@ async fn a_timeout_above_ends_the_wait_of_one_and_not_the_fetch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_below_bounds_each_attempt_and_stays_itself() {
+async fn a_timeout_below_bounds_each_attempt_and_its_error_is_passed_on() {
     let script = Script::issuing(Duration::from_secs(2));
     let slow = tower::service_fn(|request: Request<Body>| async move {
         let refused = request.headers()["authorization"] == "Bearer token-1";
@@ -160,7 +160,7 @@ const REDIRECTS: [(&str, &str, bool); 5] = [
 ];
 
 #[tokio::test(start_paused = true)]
-async fn redirects_above_carry_the_token_only_where_it_belongs() {
+async fn redirects_above_carry_the_token_only_to_allowed_origins() {
     for (location, to, belongs) in REDIRECTS {
         let expected =
             [(API.to_owned(), Some("token-1".to_owned())), (to.to_owned(), belongs.then(|| "token-1".to_owned()))];
@@ -227,7 +227,7 @@ async fn a_redirect_to_a_look_alike_carries_no_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn redirects_below_are_out_of_sight_and_their_own_policy_decides() {
+async fn redirects_below_follow_their_own_policy() {
     for (location, to, belongs) in REDIRECTS {
         let api = redirecting(location);
         let service = ServiceBuilder::new()

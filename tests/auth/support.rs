@@ -206,9 +206,9 @@ impl Seen {
 
 type Respond<R> = dyn Fn(&Seen) -> Response<R> + Send + Sync;
 
-/// A service that records every request, answers as configured, and holds its caller to Tower's
-/// contract. A service may be called only after it was itself polled ready, and only once. Its
-/// clones are not ready.
+/// A service that records every request, answers as configured, and checks that its caller keeps
+/// Tower's contract. A service may be called only after it was itself polled ready, and only once.
+/// Its clones are not ready.
 pub struct Recorder<R = Body> {
     answer: Arc<Respond<R>>,
     seen: Arc<Mutex<Vec<Seen>>>,

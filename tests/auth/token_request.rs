@@ -40,7 +40,7 @@ async fn asked_by(builder: TurrisAuthLayerBuilder) -> Seen {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_what_the_schema_says_and_nothing_else() {
+async fn the_token_request_has_exactly_what_the_schema_describes() {
     let cases = [
         ("https://public.api.live.turrisfi.com", "https://public.api.live.turrisfi.com/v1/auth/jwt"),
         ("https://gateway.example:8443/turris/", "https://gateway.example:8443/turris/v1/auth/jwt"),
@@ -70,7 +70,7 @@ async fn it_is_what_the_schema_says_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_origin_form_it_has_a_path_and_a_host() {
+async fn in_origin_form_the_token_request_has_a_path_and_a_host() {
     for (base_url, path, host) in [
         ("https://gateway.example:8443/turris/", "/turris/v1/auth/jwt", "gateway.example:8443"),
         ("http://[::1]:8080", "/v1/auth/jwt", "[::1]:8080"),
@@ -83,7 +83,7 @@ async fn in_origin_form_it_has_a_path_and_a_host() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn its_user_agent_is_the_callers_to_set() {
+async fn the_user_agent_of_the_token_request_can_be_set() {
     assert_eq!(
         asked_by(builder().user_agent("my-service/1.2 (on call)")).await.headers["user-agent"],
         "my-service/1.2 (on call)"
@@ -177,7 +177,7 @@ impl Spoilt {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_is_what_its_head_says_however_its_body_ends() {
+async fn the_head_decides_the_kind_of_an_error_however_its_body_ends() {
     for spoilt in [Spoilt::Broken, Spoilt::Silent, Spoilt::Endless] {
         for (code, kind, fetches) in [
             (401, TokenErrorKind::InvalidCredentials, 1),
@@ -203,7 +203,7 @@ async fn an_error_is_what_its_head_says_however_its_body_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_answer_says_of_the_allowance_counts_however_its_body_ends() {
+async fn the_stated_limits_of_a_response_count_however_its_body_ends() {
     for spoilt in [Spoilt::Broken, Spoilt::Silent] {
         let asked = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&asked);
@@ -250,7 +250,7 @@ async fn a_redirect_is_an_error_and_the_secret_goes_nowhere_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_goes_through_the_wrapped_service_or_through_the_layers_own() {
+async fn the_token_request_goes_through_the_wrapped_service_or_the_token_service() {
     let inner = Recorder::turris(&["token-1"]);
     let service = TurrisAuthLayer::new(credentials(), Environment::Production).layer(inner.clone());
     assert_eq!(text(service.clone().oneshot(get(API)).await.unwrap()).await, "token-1");
@@ -281,7 +281,7 @@ impl CredentialsProvider for Rotating {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_provider_is_asked_before_every_fetch_and_its_failure_is_named() {
+async fn the_provider_is_called_before_every_fetch_and_its_failure_is_named() {
     let recorder = Recorder::new(|seen| match String::from_utf8_lossy(&seen.body).contains("new") {
         true => token(1),
         false => status(401),

@@ -24,11 +24,11 @@ fn leak() {
 }
 
 #[test]
-fn what_is_printed_traced_or_panicked_with_is_in_the_output() {
+fn prints_traces_and_panic_messages_are_in_the_output() {
     if env::var_os(LEAKING).is_some() {
         return leak();
     }
-    let this = "auth::traced::what_is_printed_traced_or_panicked_with_is_in_the_output";
+    let this = "auth::traced::prints_traces_and_panic_messages_are_in_the_output";
     let output = Command::new(env::current_exe().unwrap())
         .args(["--exact", this, "--nocapture"])
         .envs([(LEAKING, "1"), ("TURRIS_AUTH_TRACE", "1")])

@@ -31,7 +31,7 @@ fn refusing_the_first() -> Recorder {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_second_attempt_is_the_first_one_but_for_the_token() {
+async fn the_second_attempt_differs_from_the_first_only_in_the_token() {
     let recorder = refusing_the_first();
     let service = layer(&Script::issuing(Duration::ZERO)).layer(recorder.clone());
     let request = Request::builder()
@@ -87,7 +87,7 @@ async fn each_response_is_classified_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_401_goes_back_as_it_is() {
+async fn a_second_401_is_returned_unchanged() {
     let script = Script::issuing(Duration::ZERO);
     let recorder = Recorder::turris(&[]);
     let response = layer(&script).layer(recorder.clone()).oneshot(get(API)).await.unwrap();
@@ -97,7 +97,7 @@ async fn a_second_401_goes_back_as_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_but_a_401_is_repeated() {
+async fn only_a_401_is_repeated() {
     for code in [200, 204, 301, 400, 402, 403, 404, 407, 408, 409, 419, 429, 440, 498, 499, 500, 502, 503] {
         let script = Script::issuing(Duration::ZERO);
         let recorder = Recorder::new(move |_| status(code));
@@ -259,7 +259,7 @@ async fn while_forced_refreshes_pause_a_401_goes_back_unread() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_no_newer_token_can_be_had_the_caller_learns_why() {
+async fn if_no_newer_token_can_be_obtained_the_caller_gets_its_error() {
     let script = Script::new(|n| async move { Ok(if n == 1 { token(1) } else { status(403) }) });
     let recorder = refusing_the_first();
     let service = layer(&script).layer(recorder.clone());
@@ -272,7 +272,7 @@ async fn when_no_newer_token_can_be_had_the_caller_learns_why() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_of_the_inner_service_stays_itself_on_both_attempts() {
+async fn an_error_of_the_inner_service_is_passed_on_from_both_attempts() {
     for failing in [1, 2] {
         let attempts = Arc::new(AtomicUsize::new(0));
         let inner = service_fn(move |_: Request<Body>| {
@@ -308,7 +308,7 @@ async fn an_authorization_of_the_caller_is_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_authorization_of_the_caller_is_kept_where_asked_and_its_401_is_the_callers() {
+async fn if_configured_the_callers_authorization_is_kept_and_its_401_is_returned() {
     let script = Script::issuing(Duration::ZERO);
     let recorder = Recorder::turris(&["token-1"]);
     let layer = builder().keep_authorization().token_service(script.clone()).build().unwrap();

@@ -6,7 +6,7 @@ use tower::Layer;
 use turris_auth::backoff::TurrisBackoffLayer;
 
 #[test]
-fn settings_at_their_bounds_are_taken() {
+fn settings_at_their_bounds_are_accepted() {
     let builder = TurrisBackoffLayer::builder;
     let day = Duration::from_secs(24 * 60 * 60);
     for builder in [
@@ -24,7 +24,7 @@ fn settings_at_their_bounds_are_taken() {
 }
 
 #[test]
-fn settings_that_cannot_work_are_refused_by_name_with_their_value_and_what_is_accepted() {
+fn an_unusable_setting_is_refused_with_its_name_its_value_and_the_accepted_values() {
     let builder = TurrisBackoffLayer::builder;
     for (builder, message) in [
         (builder().max_retries(101), "unusable max_retries `101`: expected at most 100"),
@@ -49,7 +49,7 @@ fn settings_that_cannot_work_are_refused_by_name_with_their_value_and_what_is_ac
 }
 
 #[test]
-fn what_is_set_is_shown() {
+fn debug_output_shows_the_settings() {
     let builder = TurrisBackoffLayer::builder().max_retries(77).max_wait(Duration::from_secs(55));
     let layer = builder.clone().build().unwrap();
     for shown in [format!("{builder:?}"), format!("{layer:?}"), format!("{:?}", layer.layer(()))] {

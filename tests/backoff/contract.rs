@@ -67,7 +67,7 @@ async fn a_clone_is_made_ready_before_it_is_called_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_while_it_is_made_ready_is_the_requests_error() {
+async fn an_error_of_readiness_is_the_requests_error() {
     let (mut service, mut handle) = mocked();
     let mut response = task::spawn(service.ready().await.unwrap().call(get("/")));
     assert_pending!(response.poll());
@@ -89,7 +89,7 @@ impl std::fmt::Display for Custom {
 impl std::error::Error for Custom {}
 
 #[tokio::test(start_paused = true)]
-async fn errors_of_the_inner_service_stay_themselves_and_are_not_retried() {
+async fn errors_of_the_inner_service_are_passed_on_and_not_retried() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
     let inner = tower::service_fn(move |_: Request<Body>| {
@@ -135,7 +135,7 @@ async fn a_paced_request_gives_its_permit_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_waits_for_readiness_gives_its_place_there_up_when_the_gate_closes_again() {
+async fn a_request_that_waits_for_readiness_gives_up_its_permit_when_the_gate_closes_again() {
     let firsts = Arc::new(AtomicUsize::new(0));
     let inner = tower::service_fn(move |request: Request<Body>| {
         let firsts = Arc::clone(&firsts);
@@ -162,8 +162,8 @@ async fn one_that_waits_for_readiness_gives_its_place_there_up_when_the_gate_clo
     sleep(seconds(0.5)).await;
     let waits = tokio::spawn(limited.clone().oneshot(post("/waits")));
     tokio::task::yield_now().await;
-    // It takes the only permit, so the other request finds its service not ready when the gate
-    // opens in half a second.
+    // `slow` takes the only permit, so the request in `waits` finds its service not ready when the
+    // gate opens in half a second.
     let slow = tokio::spawn(limited.clone().oneshot(get("/slow")));
     once.await.unwrap().unwrap();
     slow.await.unwrap().unwrap();
@@ -174,7 +174,7 @@ async fn one_that_waits_for_readiness_gives_its_place_there_up_when_the_gate_clo
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_whose_service_is_not_ready_does_not_stop_the_others() {
+async fn a_request_whose_service_is_not_ready_does_not_stop_the_others() {
     // Each service has its own limit, and the limit of the first one is used up.
     let server = Server::new([refused(&[("retry-after", "5")])]);
     let layer = TurrisBackoffLayer::new();
@@ -182,7 +182,7 @@ async fn one_whose_service_is_not_ready_does_not_stop_the_others() {
     let free = server.layered(&layer);
     let first = tokio::spawn(stuck.clone().oneshot(post("/stuck")));
     sleep(seconds(0.1)).await;
-    // It holds the permit for ever.
+    // The ready service holds the permit for ever.
     let mut inner = stuck.get_ref().clone();
     inner.ready().await.unwrap();
     let behind = spawn(&free, post("/behind"));
@@ -193,7 +193,7 @@ async fn one_whose_service_is_not_ready_does_not_stop_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_whose_service_is_not_ready_do_not_stop_the_others() {
+async fn a_thousand_requests_whose_services_are_not_ready_do_not_stop_the_others() {
     let server = Server::new([refused(&[("retry-after", "5")])]);
     let layer = TurrisBackoffLayer::new();
     let stuck = ServiceBuilder::new().layer(&layer).layer(ConcurrencyLimitLayer::new(1)).service(server.client());
@@ -248,7 +248,7 @@ fn the_fast_path_needs_no_runtime() {
 }
 
 #[test]
-fn without_a_runtime_a_refusal_goes_back_and_what_has_to_wait_fails_with_what_to_do() {
+fn without_a_runtime_a_429_is_returned_and_a_request_that_has_to_wait_fails_with_advice() {
     let inner = tower::service_fn(|_: Request<Body>| async { Ok::<_, BoxError>(refused(&[("retry-after", "5")])) });
     let service = TurrisBackoffLayer::new().layer(inner);
     let refused = assert_ready_ok!(task::spawn(service.clone().oneshot(get("/"))).poll());
@@ -262,7 +262,7 @@ fn without_a_runtime_a_refusal_goes_back_and_what_has_to_wait_fails_with_what_to
 }
 
 #[test]
-fn on_a_runtime_without_timers_a_refusal_goes_back() {
+fn on_a_runtime_without_timers_a_429_is_returned() {
     let inner = tower::service_fn(|_: Request<Body>| async { Ok::<_, BoxError>(refused(&[("retry-after", "5")])) });
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let response = runtime.block_on(TurrisBackoffLayer::new().layer(inner).oneshot(get("/"))).unwrap();
@@ -271,7 +271,7 @@ fn on_a_runtime_without_timers_a_refusal_goes_back() {
 }
 
 #[test]
-fn when_the_runtime_that_it_waits_on_is_shut_down_it_fails() {
+fn a_request_fails_when_the_runtime_on_which_it_waits_is_shut_down() {
     let inner = tower::service_fn(|_: Request<Body>| async { Ok::<_, BoxError>(refused(&[("retry-after", "5")])) });
     let service = TurrisBackoffLayer::new().layer(inner);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -283,7 +283,7 @@ fn when_the_runtime_that_it_waits_on_is_shut_down_it_fails() {
 }
 
 #[test]
-fn one_that_is_moved_while_it_waits_is_woken_where_it_is() {
+fn a_request_that_moves_to_another_runtime_while_it_waits_is_woken_there() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     // The first runtime is alive and not driven.
     let (first, second) = (runtime(), runtime());
@@ -309,7 +309,7 @@ fn one_that_is_moved_while_it_waits_is_woken_where_it_is() {
 
 #[tokio::test(start_paused = true)]
 #[should_panic = "polled after it had completed"]
-async fn a_future_polled_after_its_end_says_so() {
+async fn polling_a_completed_future_panics_with_words() {
     let server = Server::new([]);
     let mut service = server.layered(&TurrisBackoffLayer::new());
     let mut response = Box::pin(service.ready().await.unwrap().call(get("/")));
@@ -343,17 +343,16 @@ fn auto_traits() {
 }
 
 #[test]
-fn the_futures_size_is_that_of_its_parts() {
+fn the_future_adds_at_most_128_bytes_to_its_parts() {
     type Inner = tower::util::BoxCloneService<Request<Body>, Response<Body>, BoxError>;
     let future = size_of::<ResponseFuture<Inner, Body, Body>>();
     let parts = size_of::<<Inner as Service<Request<Body>>>::Future>() + size_of::<Inner>() + size_of::<Body>();
-    // The two 64s are for the rest of the copy, the ticket of the gate, the progress, and the
-    // state.
+    // 64 bytes are for the rest of the copy, and 64 for the guard of the gate and the state.
     assert!(future <= parts + 64 + 64, "{future} of {parts}");
 }
 
 #[test]
-fn nothing_is_shown_of_the_requests_or_of_the_inner_services_secrets() {
+fn debug_output_shows_no_request_and_no_inner_service() {
     let layer = TurrisBackoffLayer::builder()
         .classify_requests(|method, _, _| turris_auth::backoff::RequestClass::from_method(method));
     let shown = format!("{layer:?}");

@@ -32,7 +32,7 @@ fn epoch(time: SystemTime) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn retry_after_in_seconds_and_as_a_date() {
+async fn retry_after_is_read_in_seconds_and_as_a_date() {
     assert_between(waited(&[("retry-after", "30")]).await, 30.0, 31.0);
     let now = SystemTime::now();
     let at = date(now + seconds(30.0));
@@ -40,7 +40,7 @@ async fn retry_after_in_seconds_and_as_a_date() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn times_are_read_against_the_answers_own_date_however_wrong_the_local_clock_is() {
+async fn times_count_from_the_date_of_the_response_and_not_from_the_local_clock() {
     for year in [0.0, 1e8, 1e9, 6e9] {
         let server_time = SystemTime::UNIX_EPOCH + seconds(year);
         let at = date(server_time + seconds(30.0));
@@ -54,7 +54,7 @@ async fn times_are_read_against_the_answers_own_date_however_wrong_the_local_clo
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_reset_header_where_there_is_no_retry_after() {
+async fn without_a_retry_after_the_reset_header_is_read() {
     let now = SystemTime::now();
     let (date, reset) = (date(now), (epoch(now) + 50).to_string());
     assert_between(waited(&[("date", &date), ("x-ratelimit-reset", &reset)]).await, 50.0, 52.0);
@@ -63,7 +63,7 @@ async fn the_reset_header_where_there_is_no_retry_after() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_says_now_is_asked_again_in_a_second() {
+async fn a_retry_after_of_zero_means_a_second() {
     assert_between(waited(&[("retry-after", "0")]).await, 1.0, 1.1);
     let past = date(SystemTime::now() - seconds(1000.0));
     assert_between(waited(&[("retry-after", &past)]).await, 1.0, 1.1);
@@ -90,7 +90,7 @@ async fn without_a_time_the_delay_doubles_with_full_jitter() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fleet_does_not_come_back_as_one() {
+async fn processes_of_a_fleet_come_back_at_different_times() {
     let mut waits = Vec::new();
     for _ in 0..50 {
         waits.push(waited(&[("retry-after", "20")]).await);
@@ -101,7 +101,7 @@ async fn a_fleet_does_not_come_back_as_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_than_the_longest_wait_goes_back_at_once() {
+async fn a_429_that_asks_for_more_than_the_longest_wait_is_returned_at_once() {
     let year_9999 = "Fri, 31 Dec 9999 23:59:59 GMT";
     for (name, value) in [
         ("retry-after", "122"),
@@ -130,7 +130,7 @@ async fn more_than_the_longest_wait_goes_back_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn garbage_in_the_headers_is_no_time_at_all() {
+async fn garbage_in_the_headers_states_no_time() {
     for value in ["-1", "1e9", "NaN", "Infinity", "\u{fe}", "Thu, 99 Foo 2024 99:99:99 GMT", "0x10", ""] {
         assert_between(waited(&[("retry-after", value)]).await, 0.0, 1.0);
     }
@@ -138,7 +138,7 @@ async fn garbage_in_the_headers_is_no_time_at_all() {
 
 /// Values that no sane server sends, in each header alone, in each pair, and twice in one header.
 #[tokio::test(start_paused = true)]
-async fn absurd_values_cost_nobody_more_than_the_longest_wait() {
+async fn absurd_values_delay_a_request_by_at_most_the_longest_wait() {
     let values = [
         "-1",
         "-9223372036854775808",
@@ -195,7 +195,7 @@ async fn the_longest_wait_can_be_set() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn others_are_held_up_by_an_absurd_wait_for_the_longest_wait_and_no_longer() {
+async fn an_absurd_wait_delays_other_requests_by_the_longest_wait_and_no_longer() {
     let server = Server::new([refused(&[("retry-after", "86400")])]);
     let service = server.layered(&TurrisBackoffLayer::new());
     service.clone().oneshot(get("/")).await.unwrap();

@@ -20,7 +20,7 @@ fn before(server: &Server, seconds_: f64) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_changes_something_starts_from_the_documented_sixty_a_minute() {
+async fn mutating_requests_start_from_the_documented_sixty_a_minute() {
     for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
         let server = Server::new([]);
         run(&server, &TurrisBackoffLayer::new(), method, 130).await;
@@ -30,7 +30,7 @@ async fn what_changes_something_starts_from_the_documented_sixty_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_changes_nothing_is_not_paced() {
+async fn reading_requests_are_not_paced() {
     for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
         let server = Server::new([]);
         run(&server, &TurrisBackoffLayer::new(), method, 1000).await;
@@ -39,7 +39,7 @@ async fn what_changes_nothing_is_not_paced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pacing_can_be_turned_off_and_its_start_be_set() {
+async fn pacing_can_be_turned_off_and_its_first_limit_can_be_set() {
     let server = Server::new([]);
     run(&server, &TurrisBackoffLayer::builder().pacing(false).build().unwrap(), Method::POST, 200).await;
     assert_eq!(before(&server, 0.1), 200);
@@ -50,7 +50,7 @@ async fn pacing_can_be_turned_off_and_its_start_be_set() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_server_says_replaces_it() {
+async fn a_limit_that_the_server_states_replaces_the_documented_limit() {
     // 25 requests in windows of 30 seconds, stated in every response.
     let server = Server::answering(move |seen| {
         let mut response = ok();
@@ -76,7 +76,7 @@ async fn what_the_server_says_replaces_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_that_arrive_while_the_next_window_is_about_to_open_leave_together_when_it_does() {
+async fn requests_that_arrive_just_before_the_next_window_are_sent_when_it_begins() {
     // 60 requests in windows of a minute. Every response states the rest.
     let counts = Mutex::new([0_u32; 2]);
     let server = Server::answering(move |seen| {
@@ -107,7 +107,7 @@ async fn those_that_arrive_while_the_next_window_is_about_to_open_leave_together
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_was_held_back_says_so() {
+async fn the_report_says_that_a_request_was_held_back() {
     let server = Server::new([]);
     let layer = TurrisBackoffLayer::builder().rate_limit(1, seconds(30.0)).build().unwrap();
     let service = server.layered(&layer);
@@ -134,7 +134,7 @@ async fn a_request_given_up_in_flight_counts_as_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_without_a_word_is_looked_into_before_a_window_is_over_at_no_cost_of_retries() {
+async fn after_a_429_that_states_no_time_the_gate_is_probed_soon_and_at_no_cost_of_retries() {
     for max_retries in [1, 2, 3] {
         let server = Server::answering(|seen| if seen.at < seconds(9.0) { refused(&[]) } else { ok() });
         let layer = TurrisBackoffLayer::builder().max_retries(max_retries).build().unwrap();
@@ -149,7 +149,7 @@ async fn a_refusal_without_a_word_is_looked_into_before_a_window_is_over_at_no_c
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rate_that_was_found_is_forgotten_while_nothing_is_sent() {
+async fn a_found_rate_is_forgotten_while_no_request_is_sent() {
     let accepted = Mutex::new(Vec::new());
     let server = Server::answering(move |seen| {
         let mut accepted = accepted.lock().unwrap();

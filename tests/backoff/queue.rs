@@ -16,7 +16,7 @@ use turris_auth::backoff::{RequestClass, TurrisBackoffLayer};
 use super::support::*;
 
 #[tokio::test(start_paused = true)]
-async fn nobody_sends_until_the_gate_opens_and_then_they_go_in_order_the_refused_one_first() {
+async fn no_request_is_sent_until_the_gate_opens_and_then_they_go_in_order_the_refused_request_first() {
     let server = Server::new([refused(&[("retry-after", "20")])]);
     let service = server.layered(&TurrisBackoffLayer::new());
     let mut tasks = vec![spawn(&service, get("/refused"))];
@@ -37,7 +37,7 @@ async fn nobody_sends_until_the_gate_opens_and_then_they_go_in_order_the_refused
 }
 
 #[tokio::test(start_paused = true)]
-async fn several_refused_ones_keep_their_order_too() {
+async fn several_refused_requests_keep_their_order() {
     let server = Server::new((0..5).map(|_| refused(&[("retry-after", "20")])));
     let service = server.layered(&TurrisBackoffLayer::new());
     let tasks: Vec<_> = (0..10).map(|n| spawn(&service, post(&format!("/{n}")))).collect();
@@ -49,7 +49,7 @@ async fn several_refused_ones_keep_their_order_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_refused_one_goes_first_although_its_answer_is_still_read_when_the_gate_opens() {
+async fn the_refused_request_goes_first_even_if_its_response_is_still_being_read_when_the_gate_opens() {
     let order = Arc::new(Mutex::new(Vec::new()));
     let inner = tower::service_fn({
         let order = Arc::clone(&order);
@@ -73,7 +73,7 @@ async fn the_refused_one_goes_first_although_its_answer_is_still_read_when_the_g
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_gate_is_one_for_all_services_of_a_layer_and_its_clones() {
+async fn all_services_of_a_layer_and_its_clones_share_one_gate() {
     let server = Server::new([refused(&[("retry-after", "20")])]);
     let layer = TurrisBackoffLayer::new();
     let first = spawn(&server.layered(&layer), post("/first"));
@@ -87,7 +87,7 @@ async fn the_gate_is_one_for_all_services_of_a_layer_and_its_clones() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn other_classes_and_authorities_are_not_held_up() {
+async fn other_classes_and_authorities_are_not_delayed() {
     let server = Server::new([refused(&[("retry-after", "60")])]);
     let service = server.layered(&TurrisBackoffLayer::new());
     let refused = spawn(&service, post("/refused"));
@@ -106,7 +106,7 @@ async fn other_classes_and_authorities_are_not_held_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_closure_can_classify_otherwise() {
+async fn a_closure_can_classify_requests() {
     let server = Server::answering(|seen| match (&*seen.path, seen.at < seconds(1.0)) {
         ("/limited", true) => refused(&[("retry-after", "60")]),
         _ => ok(),
@@ -130,7 +130,7 @@ async fn a_closure_can_classify_otherwise() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiter_that_is_dropped_gives_its_turn_away() {
+async fn a_waiter_that_is_dropped_leaves_the_queue() {
     let server = Server::new([refused(&[("retry-after", "20")])]);
     let service = server.layered(&TurrisBackoffLayer::new());
     let refused = spawn(&service, post("/refused"));
@@ -150,7 +150,7 @@ async fn a_waiter_that_is_dropped_gives_its_turn_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn standing_in_line_is_bounded_by_the_callers_timeout_alone() {
+async fn only_the_callers_timeout_bounds_the_wait_in_the_queue() {
     // Every minute one request is sent. The last of the five requests waits for more than twice the
     // longest wait.
     let layer = TurrisBackoffLayer::builder().rate_limit(1, seconds(60.0)).build().unwrap();
@@ -188,7 +188,7 @@ async fn a_waiter_that_is_never_polled_again_does_not_stop_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_that_are_never_polled_do_not_stop_the_others() {
+async fn a_thousand_waiters_that_are_never_polled_do_not_stop_the_others() {
     let server = Server::new([refused(&[("retry-after", "20")])]);
     let mut service = server.layered(&TurrisBackoffLayer::new());
     let refused = spawn(&service, post("/refused"));
@@ -201,7 +201,7 @@ async fn a_thousand_that_are_never_polled_do_not_stop_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn everybody_behind_the_refused_one_learns_from_its_next_attempt() {
+async fn waiters_behind_the_refused_request_learn_from_its_next_attempt() {
     // The server refuses five times in a row. With one gate this costs five refusals. Without a
     // gate it would cost a hundred.
     let server =
@@ -219,7 +219,7 @@ async fn everybody_behind_the_refused_one_learns_from_its_next_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_pacing_a_hundred_waiters_do_not_come_back_as_one_either() {
+async fn without_pacing_a_hundred_waiters_do_not_come_back_at_once() {
     let server = Server::answering(|seen| if seen.at < seconds(5.0) { refused(&[]) } else { ok() });
     let layer = TurrisBackoffLayer::builder().pacing(false).max_retries(10).build().unwrap();
     let service = server.layered(&layer);
@@ -232,7 +232,7 @@ async fn without_pacing_a_hundred_waiters_do_not_come_back_as_one_either() {
 }
 
 #[test]
-fn on_many_threads_everybody_gets_through() {
+fn on_many_threads_every_request_ends() {
     // Real time, so that the threads race. The test asserts only that all requests end.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
     runtime.block_on(async {

@@ -100,7 +100,7 @@ async fn other_statuses_are_not_touched() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_means_the_same_as_429_is_waited_out_too() {
+async fn a_response_that_means_the_same_as_a_429_is_waited_out() {
     // gRPC over HTTP/2 uses a header of a 200.
     let exhausted = || {
         let mut response = ok();
@@ -181,7 +181,7 @@ async fn a_body_that_its_connection_goes_on_sending_after_the_refusal_is_still_r
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_not_held_back_carries_no_report() {
+async fn a_request_that_was_not_held_back_carries_no_report() {
     let server = Server::new([]);
     let service = server.layered(&TurrisBackoffLayer::new());
     for request in [get("/"), post("/")] {
@@ -275,7 +275,7 @@ async fn the_refused_answer_is_drained_within_bounds_before_the_retry() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_can_be_nested() {
+async fn two_layers_can_be_nested() {
     let server = Server::answering(|_| refused(&[("retry-after", "1")]));
     let layer = |retries| TurrisBackoffLayer::builder().max_retries(retries).build().unwrap();
     let service = layer(1).layer(layer(2).layer(server.client()));
@@ -302,7 +302,7 @@ async fn a_refusal_goes_back_once_the_server_has_refused_everything_for_max_wait
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_of_an_hour_ago_does_not_count_against_the_next_one() {
+async fn a_refusal_of_an_hour_ago_does_not_count_against_the_next_refusal() {
     let server = Server::new([refused(&[("retry-after", "30")]), refused(&[("retry-after", "1")])]);
     let service = server.layered(&TurrisBackoffLayer::new());
     timeout(seconds(5.0), service.clone().oneshot(get("/"))).await.expect_err("it waits for the gate");

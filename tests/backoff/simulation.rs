@@ -34,7 +34,7 @@ fn assert_makespan(scenario: Scenario, outcome: &Outcome, most: f64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn three_hundred_at_once_meet_the_limit_without_hitting_it() {
+async fn three_hundred_requests_at_once_use_up_the_limit_without_a_429() {
     for scenario in [Scenario::Burst, Scenario::ClockAhead, Scenario::ClockBehind, Scenario::Mix] {
         let outcome = run(scenario).await;
         assert!(outcome.refused_share() <= 0.01, "{outcome:?}");
@@ -52,7 +52,7 @@ async fn four_layers_on_one_client_id_share_its_allowance() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_that_nobody_states_is_found_out() {
+async fn a_limit_that_is_not_stated_is_found_out() {
     let outcome = run(Scenario::NoHeaders).await;
     // 40 refusals are unavoidable.
     assert!(outcome.refused <= 40 + 20, "{outcome:?}");
@@ -120,7 +120,7 @@ async fn slow_answers_do_not_slow_down_a_job() {
 /// A process sends a request every ten seconds, and shares the limit with a busy process. Then it
 /// has many requests, and the limit to itself.
 #[tokio::test(start_paused = true)]
-async fn a_neighbour_that_has_gone_is_forgotten_within_two_windows() {
+async fn a_process_that_has_stopped_is_forgotten_within_two_windows() {
     let mut slow = Vec::new();
     for server in servers_of_sixty_a_minute() {
         let running = server.start();
@@ -146,7 +146,7 @@ async fn a_neighbour_that_has_gone_is_forgotten_within_two_windows() {
 /// The quick part of the matrix. `cargo run -p simulation` runs the whole matrix and checks
 /// its bounds.
 #[tokio::test(start_paused = true)]
-async fn bulk_jobs_end_in_time_however_a_server_counts_and_whatever_it_says() {
+async fn bulk_jobs_end_in_time_however_a_server_counts_and_whichever_headers_it_sends() {
     let is_quick = |job: &matrix::Job| job.requests <= 120;
     let jobs: Vec<_> = matrix::Job::all().into_iter().filter(is_quick).collect();
     assert!(jobs.len() >= 180 && jobs.len() <= matrix::LEAST_GOOD);

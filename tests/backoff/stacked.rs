@@ -21,7 +21,7 @@ fn post() -> Request<Full<Bytes>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_that_waited_leave_with_a_fresh_token_and_fetches_are_not_paced() {
+async fn requests_that_waited_carry_a_valid_token_and_fetches_are_not_paced() {
     // The lifetime of a token is shorter than the time in the queue.
     let emulator = Emulator::builder().token_lifetime(Duration::from_secs(90)).build().unwrap();
     let service = ServiceBuilder::new()

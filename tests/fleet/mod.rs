@@ -1,5 +1,5 @@
-//! Processes that share a store, against an emulator that counts. Every process has a layer and a
-//! `SharedState` of its own.
+//! Tests of processes that share a store, against an emulator that counts requests. Every process
+//! has its own layer and its own `SharedState`.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

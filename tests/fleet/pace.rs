@@ -96,7 +96,7 @@ fn distant() -> Emulator {
 }
 
 #[tokio::test(start_paused = true)]
-async fn four_processes_finish_a_bulk_job_as_one_would() {
+async fn four_processes_finish_a_bulk_job_as_fast_as_one() {
     for shares in [[75, 75, 75, 75], [270, 10, 10, 10]] {
         let (turris, store) = (distant(), Arc::new(MemoryStore::new()));
         let (workers, start) = (workers(&turris, &store, 4), Instant::now());
@@ -145,7 +145,7 @@ async fn a_store_that_is_lost_and_found_in_the_middle_fails_no_request_and_nothi
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_forgets_everything_in_the_middle_is_told_and_nothing_is_refused() {
+async fn a_store_that_forgets_everything_in_the_middle_gets_reports_and_nothing_is_refused() {
     // If the processes did not report, the store would grant a used window again.
     let (turris, store) = (distant(), Arc::new(MemoryStore::new()));
     let (workers, start) = (workers(&turris, &store, 4), Instant::now());
@@ -224,7 +224,7 @@ async fn permits_of_requests_that_were_given_up_are_free_for_others_at_once() {
     let workers = workers(&turris, &store, 2);
     all(workers[0].posts(1)).await;
     let waiting = workers[0].posts(100);
-    // As many requests as the window carries are under way, and the other requests wait.
+    // As many requests as the window allows are in flight, and the other requests wait.
     sleep(seconds(2.0)).await;
     waiting.iter().for_each(JoinHandle::abort);
     sleep(MINUTE).await;
@@ -235,7 +235,7 @@ async fn permits_of_requests_that_were_given_up_are_free_for_others_at_once() {
 }
 
 #[test]
-fn a_runtime_that_stops_does_not_take_the_pace_with_it() {
+fn the_pace_survives_a_runtime_that_stops() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let store = Arc::new(MemoryStore::new());
     let (stopped, stays) = (runtime(), runtime());
@@ -263,7 +263,7 @@ fn a_runtime_that_stops_does_not_take_the_pace_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_states_an_endless_window_holds_no_process_up_for_ever() {
+async fn a_server_that_states_an_endless_window_stops_no_process_for_ever() {
     let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
     let network = Network::to(&store);
     let fleet = SharedState::builder(network.clone(), turris.client_id(), &turris.environment()).build().unwrap();

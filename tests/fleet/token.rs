@@ -44,7 +44,8 @@ async fn a_day_of_eight_processes_costs_what_a_day_of_one_costs() {
         all_work(&processes).await;
         advance(MINUTE).await;
     }
-    // A refresh comes up to five minutes and a quarter of that before the end of a 60-minute token.
+    // A token of 60 minutes is refreshed five minutes before its end, or up to a quarter of that
+    // earlier.
     let fetches = turris.counters().token_requests;
     assert!((24..=27).contains(&fetches), "{fetches} fetches");
 }
@@ -161,7 +162,7 @@ async fn a_store_that_forgets_everything_fails_no_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_process_that_dies_while_it_fetches_holds_the_others_up_for_one_lease() {
+async fn a_process_that_dies_while_it_fetches_delays_the_others_by_one_lease() {
     let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
     let (dying, others) = (Process::start(&turris, &store), processes(&turris, &store, 5));
     turris.fault(Endpoint::Token, Fault::hang().times(1));
@@ -254,7 +255,7 @@ async fn a_planted_record_is_passed_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_path_that_refuses_every_token_costs_the_fleet_a_few_fetches_and_its_401s_come_back() {
+async fn a_path_that_refuses_every_token_costs_the_fleet_a_few_fetches_and_its_401s_are_returned() {
     let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
     let processes = processes(&turris, &store, 8);
     turris.fault(Endpoint::path("/v1/sick"), Fault::status(StatusCode::UNAUTHORIZED));
@@ -275,7 +276,7 @@ async fn a_path_that_refuses_every_token_costs_the_fleet_a_few_fetches_and_its_4
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_invalidation_counts_for_those_who_start_afterwards() {
+async fn an_invalidation_counts_for_processes_that_start_afterwards() {
     let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
     let one = Process::start(&turris, &store);
     one.works().await;
@@ -287,7 +288,7 @@ async fn an_invalidation_counts_for_those_who_start_afterwards() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_invalidation_reaches_the_store_before_the_next_question_does() {
+async fn an_invalidation_reaches_the_store_before_the_next_ask() {
     let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
     let (one, other) = (Process::start(&turris, &store), Process::start(&turris, &store));
     one.works().await;
@@ -312,7 +313,7 @@ async fn an_invalidation_reaches_the_store_before_the_next_question_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_invalidation_that_the_store_did_not_hear_is_told_when_it_is_back() {
+async fn an_invalidation_that_did_not_reach_the_store_is_reported_when_the_store_is_back() {
     let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
     let (one, other) = (Process::start(&turris, &store), Process::start(&turris, &store));
     one.works().await;
@@ -367,7 +368,7 @@ async fn fetches_that_were_given_up_keep_their_places_while_they_may_still_arriv
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_report_is_about_the_token_of_the_retry_and_not_about_a_newer_one() {
+async fn a_report_is_about_the_token_of_the_retry_and_not_about_a_newer_token() {
     let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
     let (one, other) = (Process::start(&turris, &store), Process::start(&turris, &store));
     one.works().await;
@@ -400,7 +401,7 @@ async fn a_report_is_about_the_token_of_the_retry_and_not_about_a_newer_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_says_it_lives_for_years_is_shared() {
+async fn a_token_with_a_lifetime_of_years_is_shared() {
     let turris = Emulator::builder().token_lifetime(Duration::from_secs(3_600_000)).build().unwrap();
     let store = Arc::new(MemoryStore::new());
     let processes = processes(&turris, &store, 2);
@@ -430,7 +431,7 @@ async fn a_429_of_the_token_endpoint_holds_for_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_with_one_unreadable_record_after_another_is_left_alone() {
+async fn a_store_with_one_unreadable_record_after_another_is_not_used() {
     let lifetime = Duration::from_secs(3600);
     let planted = Record { generation: 1 << 40, sealed: vec![7; 500], lifetime, remaining: lifetime, forced: false };
     assert!(with_a_store_that_answers(Answer::Token(planted)).await < Duration::from_secs(1));
@@ -501,7 +502,7 @@ async fn a_fetch_that_takes_longer_than_the_others_wait_makes_no_storm() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_old_record_that_the_store_answers_again_is_not_used_again() {
+async fn an_old_record_that_the_store_returns_again_is_not_used_again() {
     let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
     let process = Process::start(&turris, &store);
     process.works().await;
@@ -517,7 +518,7 @@ async fn an_old_record_that_the_store_answers_again_is_not_used_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_process_without_the_store_divides_by_the_processes_that_are_expected_if_fewer_were_seen() {
+async fn a_process_without_the_store_divides_the_allowance_by_at_least_the_expected_processes() {
     let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
     let process = Process::start_with(&turris, &store, turris.credentials(), |builder| builder.expected_processes(5));
     process.works().await;
@@ -531,7 +532,7 @@ async fn a_process_without_the_store_divides_by_the_processes_that_are_expected_
 }
 
 #[test]
-fn an_invalidation_on_a_runtime_that_is_not_driven_holds_no_request_up_for_ever() {
+fn an_invalidation_on_a_runtime_that_is_not_driven_stops_no_request_for_ever() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     let (left, driven) = (runtime(), runtime());
     let (turris, process) = left.block_on(async {
@@ -551,7 +552,7 @@ fn an_invalidation_on_a_runtime_that_is_not_driven_holds_no_request_up_for_ever(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_process_that_is_paused_while_the_store_answers_takes_no_token_for_younger_than_it_is() {
+async fn a_pause_of_the_process_while_the_store_answers_does_not_make_the_token_younger() {
     let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
     let (one, other) = (Process::start(&turris, &store), Process::start(&turris, &store));
     one.works().await;
@@ -565,7 +566,7 @@ async fn a_process_that_is_paused_while_the_store_answers_takes_no_token_for_you
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_denials_that_are_far_apart_are_no_endless_denial() {
+async fn two_denials_that_are_far_apart_do_not_count_as_one_long_denial() {
     let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
     let process = Process::start(&turris, &store);
     process.network.answer_always(Some(Answer::AllowanceUsedUp(Duration::from_secs(1))));
@@ -578,7 +579,7 @@ async fn two_denials_that_are_far_apart_are_no_endless_denial() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_with_an_old_fence_is_none() {
+async fn a_lease_with_an_old_fence_is_ignored() {
     let (turris, store) = (emulator(), Arc::new(MemoryStore::new()));
     let process = Process::start(&turris, &store);
     process.works().await;

@@ -11,9 +11,9 @@ use tower::{BoxError, ServiceExt};
 use turris_auth::{TokenError, replay::ReplayBody};
 
 use super::{
+    checker::{CALL, Checker},
     plan::{API, CallPlan, DECOY, Kind, ProcessPlan, Reading},
     process::{Process, RequestBody, ResponseBody, Stack},
-    watch::{CALL, Watch},
 };
 
 /// How long a reader waits for the next frame of a response.
@@ -28,7 +28,7 @@ pub struct Caller {
     pub process: Arc<Process>,
     pub bounds: Bounds,
     pub silent: bool,
-    pub watch: Watch,
+    pub checker: Checker,
 }
 
 /// The times within which the calls end, whatever the network does. They follow from the settings.
@@ -75,7 +75,7 @@ impl Caller {
             Ok(outcome) => outcome,
             Err(_) => Outcome::GaveUp,
         };
-        self.watch.note(format_args!("{} ends after {:?} with {outcome:?}", self.plan.number, started.elapsed()));
+        self.checker.note(format_args!("{} ends after {:?} with {outcome:?}", self.plan.number, started.elapsed()));
         outcome
     }
 
@@ -101,10 +101,10 @@ impl Caller {
     }
 
     async fn token(&self, bound: Duration) -> Outcome {
-        let at_once = self.watch.has_token(self.process.name).then(Instant::now);
+        let at_once = self.checker.has_token(self.process.name).then(Instant::now);
         let result = timeout(bound, self.process.handle.token()).await;
         if at_once.is_some_and(|at| at != Instant::now() || !matches!(result, Ok(Ok(_)))) {
-            self.watch.violation(format_args!("{} waits for a token though there was a valid one", self.plan.number));
+            self.checker.violation(format_args!("{} waits for a token though there was a valid one", self.plan.number));
         }
         match result {
             Ok(Ok(_)) => Outcome::Status(StatusCode::OK),
@@ -117,14 +117,14 @@ impl Caller {
     }
 
     fn late(&self, what: &str, bound: Duration) -> Outcome {
-        self.watch.violation(format_args!("{} waits for {what} for longer than {bound:?}", self.plan.number));
+        self.checker.violation(format_args!("{} waits for {what} for longer than {bound:?}", self.plan.number));
         Outcome::Failed
     }
 
     async fn send(&self, stack: Stack, number: u32, bound: Duration) -> Outcome {
         match timeout(bound, stack.oneshot(self.request(number))).await {
             Ok(Ok(response)) => {
-                self.watch.note(format_args!("{number} has {}", response.status()));
+                self.checker.note(format_args!("{number} has {}", response.status()));
                 let status = response.status();
                 self.read(number, response).await;
                 Outcome::Status(status)
@@ -134,14 +134,14 @@ impl Caller {
                 if TokenError::find_in(&*error).is_none() {
                     return Outcome::Failed;
                 }
-                self.watch.no_token(number);
+                self.checker.no_token(number);
                 Outcome::NoToken
             }
             Err(_) => self.late("an answer", bound),
         }
     }
 
-    /// The text of an error may be logged, so the watch searches it.
+    /// The text of an error may be logged, so the checker searches it.
     fn show(&self, error: &BoxError) {
         let mut shown = format!("{error} {error:?}");
         let mut source = error.source();
@@ -149,10 +149,10 @@ impl Caller {
             shown.push_str(&format!(" {error} {error:?}"));
             source = error.source();
         }
-        self.watch.note(format_args!("{} fails: {error}", self.plan.number));
-        self.watch.public("a reader of errors", shown.as_bytes());
+        self.checker.note(format_args!("{} fails: {error}", self.plan.number));
+        self.checker.public("a reader of errors", shown.as_bytes());
         if let Some(wait) = TokenError::find_in(&**error).and_then(TokenError::retry_after).filter(|_| self.silent) {
-            self.watch.told(self.process.name, wait);
+            self.checker.told(self.process.name, wait);
         }
     }
 
@@ -168,7 +168,7 @@ impl Caller {
         };
         let body = body(&self.plan);
         let waits = self.plan.full || self.process.has_a_limit;
-        self.watch.add_call(number, self.process.name, body.clone(), waits);
+        self.checker.add_call(number, self.process.name, body.clone(), waits);
         let mut request = Request::builder().method(method).uri(uri).header(CALL, number);
         if let Kind::ForeignHost = self.plan.kind {
             request = request.header("host", DECOY);
@@ -200,14 +200,14 @@ impl Caller {
             }
             sleep(pause).await;
         }
-        self.watch.note(format_args!("{number} has read {} bytes", whole.len()));
+        self.checker.note(format_args!("{number} has read {} bytes", whole.len()));
         match self.plan.kind {
             Kind::Echo { .. } if status == StatusCode::OK && whole != self::body(&self.plan) => {
-                self.watch.violation(format_args!("{number} is answered with another body than it sent"));
+                self.checker.violation(format_args!("{number} is answered with another body than it sent"));
             }
             Kind::Invite if status == StatusCode::CREATED => {
                 let answer: serde_json::Value = serde_json::from_slice(&whole).unwrap_or_default();
-                self.watch.entity(self.plan.number, answer["data"]["id"].as_str().unwrap_or_default());
+                self.checker.entity(self.plan.number, answer["data"]["id"].as_str().unwrap_or_default());
             }
             _ => {}
         }

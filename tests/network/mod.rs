@@ -4,14 +4,14 @@
 //! again.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, unreachable_pub)]
 
-mod books;
 mod caller;
+mod checker;
 mod faults;
 mod net;
 mod plan;
 mod process;
+mod records;
 mod server;
-mod watch;
 mod wire;
 mod world;
 
@@ -23,7 +23,7 @@ use std::{
     thread,
 };
 
-use watch::Run;
+use checker::Run;
 
 /// The seeds to run: a single seed (`42`), or a range without its end (`0..5000`).
 const SEEDS: &str = "SIMULATION_SEEDS";

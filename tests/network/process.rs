@@ -28,9 +28,9 @@ use turris_auth::{
 };
 
 use super::{
+    checker::{Checker, call_of},
     net::{Host, Network},
     plan::{API, FILES, ProcessPlan, TOKEN_PATH},
-    watch::{Watch, call_of},
 };
 
 pub type RequestBody = ReplayBody<UnsyncBoxBody<Bytes, io::Error>>;
@@ -69,10 +69,10 @@ pub struct Process {
 }
 
 impl Process {
-    pub fn start(plan: &ProcessPlan, credentials: Credentials, network: &Network, watch: &Watch) -> Self {
-        watch.add_process(plan.name, plan.token_requests);
+    pub fn start(plan: &ProcessPlan, credentials: Credentials, network: &Network, checker: &Checker) -> Self {
+        checker.add_process(plan.name, plan.token_requests);
         let vault = Vault(Arc::new(Mutex::new(credentials)));
-        let transport = transport(plan, network, watch);
+        let transport = transport(plan, network, checker);
         let environment = Environment::custom(format!("https://{API}")).unwrap();
         let builder = TurrisAuthLayer::builder(vault.clone(), environment);
         let (auth, handle) = if plan.own_token_service {
@@ -112,7 +112,7 @@ fn configure<T>(builder: TurrisAuthLayerBuilder<T>, plan: &ProcessPlan) -> Turri
 
 /// A pooled client over the simulated network. It gives up after a while, and may have its own
 /// concurrency limit.
-fn transport(plan: &ProcessPlan, network: &Network, watch: &Watch) -> Stack {
+fn transport(plan: &ProcessPlan, network: &Network, checker: &Checker) -> Stack {
     let (network, name) = (network.clone(), plan.name);
     let connector = service_fn(move |uri: Uri| {
         let network = network.clone();
@@ -131,14 +131,14 @@ fn transport(plan: &ProcessPlan, network: &Network, watch: &Watch) -> Stack {
         Some(most) => Either::Left(ServiceBuilder::new().concurrency_limit(most).service(client)),
         None => Either::Right(client),
     };
-    Stack::new(Probe { inner: Stack::new(client), watch: watch.clone(), process: plan.name })
+    Stack::new(Probe { inner: Stack::new(client), checker: checker.clone(), process: plan.name })
 }
 
-/// Reports the library's requests and responses to the watch.
+/// Reports the library's requests and responses to the checker.
 #[derive(Clone)]
 struct Probe {
     inner: Stack,
-    watch: Watch,
+    checker: Checker,
     process: Host,
 }
 
@@ -153,16 +153,16 @@ impl Service<Request<RequestBody>> for Probe {
 
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
         let is_fetch = request.uri().path() == TOKEN_PATH;
-        let (call, watch) = (call_of(request.headers()), self.watch.clone());
-        let fetch = is_fetch.then(|| UnderWay::new(&watch, self.process));
+        let (call, checker) = (call_of(request.headers()), self.checker.clone());
+        let fetch = is_fetch.then(|| UnderWay::new(&checker, self.process));
         if !is_fetch {
-            watch.sends(self.process, request.uri(), request.headers());
+            checker.sends(self.process, request.uri(), request.headers());
         }
         let response = self.inner.call(request);
         Box::pin(async move {
-            let response = response.await.inspect_err(|_| watch.fails(call))?;
+            let response = response.await.inspect_err(|_| checker.fails(call))?;
             if fetch.is_none() {
-                watch.answered(call, response.status(), response.headers());
+                checker.answered(call, response.status(), response.headers());
             }
             Ok(response.map(|body| Answer { body, fetch, whole: Vec::new() }.boxed_unsync()))
         })
@@ -171,20 +171,20 @@ impl Service<Request<RequestBody>> for Probe {
 
 /// A fetch, from its sending until its response is read or dropped.
 struct UnderWay {
-    watch: Watch,
+    checker: Checker,
     process: Host,
 }
 
 impl UnderWay {
-    fn new(watch: &Watch, process: Host) -> Self {
-        watch.fetch_begins(process);
-        Self { watch: watch.clone(), process }
+    fn new(checker: &Checker, process: Host) -> Self {
+        checker.fetch_begins(process);
+        Self { checker: checker.clone(), process }
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.watch.fetch_ends(self.process);
+        self.checker.fetch_ends(self.process);
     }
 }
 
@@ -208,7 +208,7 @@ impl http_body::Body for Answer {
             }
             (Poll::Ready(None), Some(fetch)) => {
                 if let Some((token, lifetime)) = token_in(&this.whole) {
-                    fetch.watch.obtained(fetch.process, &token, lifetime);
+                    fetch.checker.obtained(fetch.process, &token, lifetime);
                 }
             }
             _ => {}

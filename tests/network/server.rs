@@ -25,10 +25,10 @@ use tower::{BoxError, ServiceExt};
 use turris_emulator::{Emulator, EmulatorError, RateLimitHeaders};
 
 use super::{
+    checker::{Checker, call_of},
     net::{Host, Network},
     plan::{DECOY, SERVERS, TOKEN_PATH},
     process::token_in,
-    watch::{Watch, call_of},
     wire::Stream,
 };
 
@@ -38,7 +38,7 @@ const BEGINNING: Duration = Duration::from_secs(1_800_000_000);
 /// All hosts that are not clients.
 pub struct Servers {
     network: Network,
-    watch: Watch,
+    checker: Checker,
     turris: Arc<Mutex<Arc<Emulator>>>,
     /// The id and the secret of each client.
     clients: Mutex<Vec<(String, String)>>,
@@ -48,11 +48,11 @@ pub struct Servers {
 }
 
 impl Servers {
-    pub fn new(network: Network, watch: Watch, clients: Vec<(String, String)>, headers: RateLimitHeaders) -> Self {
+    pub fn new(network: Network, checker: Checker, clients: Vec<(String, String)>, headers: RateLimitHeaders) -> Self {
         let turris = Arc::new(emulator(&clients, headers, Duration::ZERO));
         Self {
             network,
-            watch,
+            checker,
             turris: Arc::new(Mutex::new(turris)),
             clients: Mutex::new(clients),
             headers,
@@ -88,11 +88,11 @@ impl Servers {
             return;
         }
         let mut accepted = self.network.listen(host);
-        let (turris, watch) = (Arc::clone(&self.turris), self.watch.clone());
+        let (turris, checker) = (Arc::clone(&self.turris), self.checker.clone());
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Some(stream) = accepted.recv().await {
-                connections.spawn(serve(host, stream, Arc::clone(&turris), watch.clone()));
+                connections.spawn(serve(host, stream, Arc::clone(&turris), checker.clone()));
             }
         });
         self.running.lock().unwrap().push((host, task));
@@ -130,27 +130,27 @@ fn emulator(clients: &[(String, String)], headers: RateLimitHeaders, elapsed: Du
 
 type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
 
-async fn serve(host: Host, stream: Stream, turris: Arc<Mutex<Arc<Emulator>>>, watch: Watch) {
+async fn serve(host: Host, stream: Stream, turris: Arc<Mutex<Arc<Emulator>>>, checker: Checker) {
     let process = stream.route.to;
     let service = service_fn(move |request: Request<Incoming>| {
-        let (turris, watch) = (Arc::clone(&turris.lock().unwrap()), watch.clone());
+        let (turris, checker) = (Arc::clone(&turris.lock().unwrap()), checker.clone());
         async move {
             if host == DECOY {
-                return Ok(decoy(request, process, &watch).await);
+                return Ok(decoy(request, process, &checker).await);
             }
-            answer(host, request, process, &turris, &watch).await
+            answer(host, request, process, &turris, &checker).await
         }
     });
     // The result is ignored: the client notices every end of the connection.
     let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn decoy(request: Request<Incoming>, process: Host, watch: &Watch) -> Response<AnswerBody> {
+async fn decoy(request: Request<Incoming>, process: Host, checker: &Checker) -> Response<AnswerBody> {
     let (head, body) = request.into_parts();
-    watch.arrives(DECOY, process, &head.uri, &head.headers);
-    watch.public(DECOY, &text_of(&head.uri.to_string(), &head.headers));
+    checker.arrives(DECOY, process, &head.uri, &head.headers);
+    checker.public(DECOY, &text_of(&head.uri.to_string(), &head.headers));
     if let Ok(body) = body.collect().await {
-        watch.public(DECOY, &body.to_bytes());
+        checker.public(DECOY, &body.to_bytes());
     }
     Response::new(Full::from("nobody is here").map_err(never).boxed_unsync())
 }
@@ -164,33 +164,33 @@ async fn answer(
     request: Request<Incoming>,
     process: Host,
     turris: &Emulator,
-    watch: &Watch,
+    checker: &Checker,
 ) -> Result<Response<AnswerBody>, EmulatorError> {
     let (call, method) = (call_of(request.headers()), request.method().clone());
     let is_fetch = request.uri().path() == TOKEN_PATH;
-    watch.no_client_secret(host, &text_of(&request.uri().to_string(), request.headers()));
+    checker.no_client_secret(host, &text_of(&request.uri().to_string(), request.headers()));
     if is_fetch {
-        watch.fetch_arrives(process);
+        checker.fetch_arrives(process);
     } else {
-        watch.arrives(host, process, request.uri(), request.headers());
+        checker.arrives(host, process, request.uri(), request.headers());
     }
     let headers = request.headers().clone();
-    let seen = request.map(|body| Seen { body, headers, watch: watch.clone(), whole: Vec::new(), is_fetch });
+    let seen = request.map(|body| Seen { body, headers, checker: checker.clone(), whole: Vec::new(), is_fetch });
     let faults = turris.counters().faults;
     let response = turris.service().oneshot(seen).await?;
     let is_honest = faults == turris.counters().faults;
     let status = response.status();
     if is_fetch && status == StatusCode::TOO_MANY_REQUESTS && is_honest {
-        watch.honest_refusal();
+        checker.honest_refusal();
     }
     if method == Method::POST && status.is_success() {
-        watch.processed(call);
+        checker.processed(call);
     }
     let (head, body) = response.into_parts();
-    let watch = watch.clone();
+    let checker = checker.clone();
     let body = body.map_frame(move |frame| {
         if let Some((token, _)) = frame.data_ref().filter(|_| is_fetch).and_then(|data| token_in(data)) {
-            watch.issued(&token);
+            checker.issued(&token);
         }
         frame
     });
@@ -210,7 +210,7 @@ fn text_of(uri: &str, headers: &HeaderMap) -> Vec<u8> {
 struct Seen {
     body: Incoming,
     headers: HeaderMap,
-    watch: Watch,
+    checker: Checker,
     whole: Vec<u8>,
     is_fetch: bool,
 }
@@ -225,7 +225,7 @@ impl Body for Seen {
         match &polled {
             Poll::Ready(Some(Ok(frame))) => this.whole.extend_from_slice(frame.data_ref().map_or(&[], |data| data)),
             Poll::Ready(None) if !this.is_fetch => {
-                this.watch.body_arrived(&this.headers, &this.whole);
+                this.checker.body_arrived(&this.headers, &this.whole);
             }
             _ => {}
         }
@@ -233,7 +233,7 @@ impl Body for Seen {
     }
 
     fn is_end_stream(&self) -> bool {
-        // Always `false`, so that the server polls until the end of the body and the watch sees
+        // Always `false`, so that the server polls until the end of the body and the checker sees
         // that end.
         false
     }

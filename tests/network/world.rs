@@ -12,18 +12,18 @@ use turris_emulator::Limits;
 
 use super::{
     caller::{Bounds, Caller, Outcome},
+    checker::{Checker, Run},
     net::Network,
     plan::{API, CallPlan, Event, Kind, Plan, Reading, SERVERS},
     process::Process,
     server::Servers,
-    watch::{Run, Watch},
 };
 
 /// The parts of a run in addition to its plan.
 struct World {
     plan: Plan,
     network: Network,
-    watch: Watch,
+    checker: Checker,
     servers: Servers,
     processes: Vec<Arc<Process>>,
     /// The current credentials of each client.
@@ -52,16 +52,16 @@ fn secret(client_id: &str, version: usize) -> String {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let (plan, network, watch) = (Plan::new(seed), Network::new(seed), Watch::new());
+        let (plan, network, checker) = (Plan::new(seed), Network::new(seed), Checker::new());
         let secrets: Vec<_> = plan.processes.iter().map(|process| credentials(&process.client_id, 0)).collect();
         let clients = plan.processes.iter().map(|process| (process.client_id.clone(), secret(&process.client_id, 0)));
-        let servers = Servers::new(network.clone(), watch.clone(), clients.collect(), plan.headers);
+        let servers = Servers::new(network.clone(), checker.clone(), clients.collect(), plan.headers);
         let processes = plan.processes.iter().zip(&secrets).map(|(process, credentials)| {
-            watch.add_secret(&secret(&process.client_id, 0));
-            Arc::new(Process::start(process, credentials.clone(), &network, &watch))
+            checker.add_secret(&secret(&process.client_id, 0));
+            Arc::new(Process::start(process, credentials.clone(), &network, &checker))
         });
         let processes = processes.collect();
-        Self { plan, network, watch, servers, processes, secrets }
+        Self { plan, network, checker, servers, processes, secrets }
     }
 
     async fn run(&mut self) {
@@ -87,11 +87,11 @@ impl World {
         sleep_until(started + self.plan.healed).await;
         self.heal();
         sleep_until(started + self.plan.healed + self.plan.settling).await;
-        self.watch.note("everything is to work");
+        self.checker.note("everything is to work");
         self.last_calls(&bounds).await;
         while let Some(ended) = calls.join_next().await {
             if ended.is_err() {
-                self.watch.violation("a caller panicked");
+                self.checker.violation("a caller panicked");
             }
         }
     }
@@ -103,7 +103,7 @@ impl World {
             process: Arc::clone(&self.processes[process]),
             bounds: bounds[process],
             silent: self.plan.silent,
-            watch: self.watch.clone(),
+            checker: self.checker.clone(),
         }
     }
 
@@ -137,15 +137,15 @@ impl World {
             match ended {
                 Ok((_, Outcome::Status(StatusCode::OK))) => {}
                 Ok((number, outcome)) => {
-                    self.watch.violation(format_args!("{number} fails after everything was mended: {outcome:?}"));
+                    self.checker.violation(format_args!("{number} fails after everything was mended: {outcome:?}"));
                 }
-                Err(_) => self.watch.violation("a caller panicked"),
+                Err(_) => self.checker.violation("a caller panicked"),
             }
         }
     }
 
     fn happen(&mut self, event: Event) {
-        self.watch.note(format_args!("{event:?}"));
+        self.checker.note(format_args!("{event:?}"));
         let turris = self.servers.turris();
         match event {
             Event::Hold(route) => self.network.hold(route),
@@ -174,7 +174,7 @@ impl World {
             Event::Rotate(process) => self.rotate(process),
             Event::Adopt(process) => self.adopt(process),
             Event::Invalidate(process) => {
-                self.watch.invalidates(self.processes[process].name);
+                self.checker.invalidates(self.processes[process].name);
                 self.processes[process].handle.invalidate();
             }
         }
@@ -182,9 +182,9 @@ impl World {
 
     fn rotate(&mut self, process: usize) {
         let client_id = &self.plan.processes[process].client_id;
-        let version = self.watch.rotates();
+        let version = self.checker.rotates();
         let new = credentials(client_id, version);
-        self.watch.add_secret(&secret(client_id, version));
+        self.checker.add_secret(&secret(client_id, version));
         self.servers.rotate(client_id, secret(client_id, version));
         for (plan, current) in self.plan.processes.iter().zip(&mut self.secrets) {
             if plan.client_id == *client_id {
@@ -198,7 +198,7 @@ impl World {
     }
 
     fn heal(&self) {
-        self.watch.note("everything is mended");
+        self.checker.note("everything is mended");
         if self.plan.resets {
             self.network.reset_all();
         }
@@ -214,6 +214,6 @@ impl World {
 
     fn finish(self) -> Run {
         let retries = self.plan.processes.iter().map(|process| process.max_retries).max().unwrap_or_default();
-        self.watch.finish(self.plan.honest, self.plan.forgets, retries as usize)
+        self.checker.finish(self.plan.honest, self.plan.forgets, retries as usize)
     }
 }

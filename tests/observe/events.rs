@@ -14,7 +14,7 @@ fn beside_fetches(capture: &Capture) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_401_that_is_cured_is_one_line() {
+async fn a_401_that_a_new_token_ends_is_one_line() {
     let (capture, _guard) = Capture::start();
     let service = layer(&Script::issuing(Duration::ZERO)).layer(Api::accepting(|token| token != "token-1"));
     carried(&service).await.unwrap();
@@ -22,7 +22,7 @@ async fn a_401_that_is_cured_is_one_line() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_401_that_a_new_token_does_not_cure_is_a_warning_and_those_in_the_pause_are_not() {
+async fn a_401_that_a_new_token_does_not_end_is_a_warning_and_401s_during_the_pause_are_not() {
     let (capture, _guard) = Capture::start();
     let service = layer(&Script::issuing(Duration::ZERO)).layer(Api::accepting(|_| false));
     for _ in 0..2 {
@@ -75,7 +75,7 @@ async fn a_401_without_a_place_in_the_allowance_keeps_the_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_with_the_restricted_access_token_is_told_at_debug_and_counted() {
+async fn a_request_with_the_restricted_access_token_is_logged_at_debug_and_counted() {
     const RESTRICTED: &str = "r3stricted-that-must-never-show";
     let (capture, _guard) = Capture::start();
     let recorder = metrics_util::debugging::DebuggingRecorder::new();
@@ -110,7 +110,7 @@ async fn a_handle_that_invalidates_is_one_line() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_none_of_the_layers_is_told_at_debug_without_what_is_the_callers() {
+async fn a_skipped_request_is_logged_at_debug_without_the_callers_data() {
     let (capture, _guard) = Capture::start();
     let service = layer(&Script::issuing(Duration::ZERO)).layer(Api::accepting_all());
     for uri in ["http://user:hunter2@other.example:8080/path?key=hunter2", "/v1/agencies"] {
@@ -126,7 +126,7 @@ async fn a_request_that_is_none_of_the_layers_is_told_at_debug_without_what_is_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_401_that_is_returned_for_want_of_a_second_body_says_what_helps() {
+async fn a_401_that_is_returned_for_lack_of_a_second_body_says_what_helps() {
     use http_body_util::BodyExt;
 
     let (capture, _guard) = Capture::start();

@@ -21,7 +21,7 @@ const CLOSED: &str = "WARN a rate limit was met, its gate is closed";
 const OPENED: &str = "INFO the gate of a rate limit is open again";
 
 #[tokio::test(start_paused = true)]
-async fn a_gate_that_closes_is_a_warning_and_one_that_opens_a_line() {
+async fn a_gate_that_closes_is_a_warning_and_a_gate_that_opens_is_an_info() {
     let (capture, _guard) = Capture::start();
     let service = TurrisBackoffLayer::new().layer(limited(&["30"]));
     let others = (0..5).map(|_| {
@@ -40,7 +40,7 @@ async fn a_gate_that_closes_is_a_warning_and_one_that_opens_a_line() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gate_that_a_newcomer_opens_is_told_once() {
+async fn a_gate_that_a_newcomer_opens_is_logged_once() {
     let (capture, _guard) = Capture::start();
     let service = TurrisBackoffLayer::builder().max_retries(0).build().unwrap().layer(limited(&["30"]));
     assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 429);
@@ -64,7 +64,7 @@ async fn send_all(builder: turris_auth::backoff::TurrisBackoffLayerBuilder, requ
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_that_are_held_back_are_told_once_a_window_with_how_many_and_until_when() {
+async fn requests_that_are_held_back_are_logged_once_a_window_with_their_number_and_the_time() {
     let (capture, _guard) = Capture::start();
     send_all(TurrisBackoffLayer::builder(), 200).await;
     // 60 requests are sent at once, and 60 more after each minute.
@@ -86,7 +86,7 @@ async fn short_windows_do_not_fill_the_log() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_that_wait_for_less_than_a_second_say_nothing() {
+async fn requests_that_wait_for_less_than_a_second_are_not_logged() {
     let (capture, _guard) = Capture::start();
     send_all(TurrisBackoffLayer::builder().rate_limit(2, Duration::from_millis(900)), 4).await;
     assert_eq!(told(&capture), [""; 0]);
@@ -106,7 +106,7 @@ async fn short_waits_of_two_bursts_are_not_added_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_response_in_the_middle_of_a_window_is_no_reason_for_another_notice() {
+async fn a_response_in_the_middle_of_a_window_causes_no_second_notice() {
     let (capture, _guard) = Capture::start();
     let layer = TurrisBackoffLayer::builder().rate_limit(2, Duration::from_secs(60)).build().unwrap();
     // The first response takes half of the window.
@@ -145,7 +145,7 @@ fn streamed(chunks: &'static [&'static str]) -> impl http_body::Body<Data = Byte
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_is_or_grows_too_long_is_told_once_at_debug() {
+async fn a_body_that_is_or_grows_too_long_is_logged_once_at_debug() {
     for (told_of, body) in [(0, &["1234", "5678"][..]), (1, &["1234", "5678", "9", "0"])] {
         let (capture, _guard) = Capture::start();
         send(streamed(body)).await;

@@ -33,7 +33,7 @@ fn taken(snapshotter: &Snapshotter) -> BTreeMap<String, Vec<f64>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cold_start_and_the_use_of_its_token() {
+async fn a_cold_start_and_the_age_of_its_token_are_measured() {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     let _guard = metrics::set_default_local_recorder(&recorder);
@@ -93,7 +93,7 @@ async fn fetches_are_counted_by_outcome() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_401_is_counted_by_what_was_done_about_it() {
+async fn a_401_is_counted_by_the_layers_action() {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     let _guard = metrics::set_default_local_recorder(&recorder);
@@ -136,7 +136,7 @@ async fn a_401_is_counted_by_what_was_done_about_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_429_is_counted_by_what_was_done_about_it_and_the_waiting_is_timed() {
+async fn a_429_is_counted_by_the_layers_action_and_the_wait_is_timed() {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     let _guard = metrics::set_default_local_recorder(&recorder);

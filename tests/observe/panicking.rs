@@ -52,7 +52,7 @@ async fn warmed_up(handle: &TokenHandle) -> Result<(), TokenErrorKind> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_subscriber_that_panics_leaves_nobody_waiting() {
+async fn a_subscriber_that_panics_leaves_no_caller_waiting() {
     for panics in [Panics::Events, Panics::Records] {
         let _guard = tracing::subscriber::set_default(subscriber(panics));
         let handle = layer(&Script::issuing(Duration::from_millis(50))).handle();
@@ -73,7 +73,11 @@ async fn a_subscriber_that_panics_twice_does_not_end_the_process() {
         assert!(AssertUnwindSafe(handle.warm_up()).catch_unwind().await.is_err());
     }
     let error = warmed_up(&handle).await.unwrap_err();
-    assert_eq!(error, TokenErrorKind::Unavailable, "it counts as a failure, so that it cannot go round in circles");
+    assert_eq!(
+        error,
+        TokenErrorKind::Unavailable,
+        "the panic counts as a failure, so that the fetch is not repeated at once"
+    );
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(warmed_up(&handle).await, Ok(()));
 }
@@ -97,7 +101,7 @@ async fn a_subscriber_that_panics_keeps_no_gate_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newcomer_that_panics_as_it_opens_a_gate_keeps_nobody_out() {
+async fn a_newcomer_that_panics_as_it_opens_a_gate_does_not_keep_it_closed() {
     // A thread without a subscriber can disable events for tests that run on other threads.
     let (_capture, _subscriber) = Capture::start();
     let service = TurrisBackoffLayer::builder().max_retries(0).build().unwrap().layer(limited(&["30"]));
@@ -135,7 +139,7 @@ impl Metrics for PanickingRecorder {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_recorder_that_panics_leaves_nobody_waiting() {
+async fn a_recorder_that_panics_leaves_no_caller_waiting() {
     // A thread without a subscriber can disable events for tests that run on other threads.
     let (_capture, _subscriber) = Capture::start();
     let _guard = metrics::set_default_local_recorder(&PanickingRecorder);

@@ -37,7 +37,7 @@ fn answers() -> Vec<Response<Body>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn neither_success_nor_401s_nor_an_invalidation_shows_them() {
+async fn successes_401s_and_an_invalidation_show_no_secret_or_token() {
     let (capture, _guard) = Capture::start();
     let layer = builder().token_service(Script::new(|n| async move { Ok(issued(&format!("{TOKEN}-{n}"), "60")) }));
     let layer = layer.build().unwrap();
@@ -54,7 +54,7 @@ async fn neither_success_nor_401s_nor_an_invalidation_shows_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_answer_of_the_endpoint_shows_them() {
+async fn no_response_of_the_endpoint_shows_a_secret_or_token() {
     for n in 0..answers().len() {
         let (capture, _guard) = Capture::start();
         let tokens = Script::new(move |_| async move { Ok(answers().swap_remove(n)) });
@@ -67,7 +67,7 @@ async fn no_answer_of_the_endpoint_shows_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_that_cannot_be_reached_shows_none() {
+async fn an_endpoint_that_cannot_be_reached_shows_no_secret() {
     let (capture, _guard) = Capture::start();
     let (script, switch) = Script::switched(Duration::ZERO);
     let layer = layer(&script);
@@ -81,7 +81,7 @@ async fn an_endpoint_that_cannot_be_reached_shows_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_that_quotes_what_it_read_is_not_quoted() {
+async fn the_error_of_a_provider_that_quotes_the_secret_is_not_shown() {
     let (capture, _guard) = Capture::start();
     let provider = std::sync::Arc::new(Quoting);
     let layer = turris_auth::TurrisAuthLayer::builder(provider, Environment::Production);

@@ -29,7 +29,7 @@ fn only(spans: &[SeenSpan]) -> &SeenSpan {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_span_of_its_own_follows_from_the_request_and_says_how_it_went() {
+async fn a_fetch_has_a_span_that_follows_from_the_request_and_states_the_outcome() {
     let (capture, _guard) = Capture::start();
     let layer = layer(&Script::issuing(Duration::from_secs(1)));
     let service = layer.layer(Api::accepting_all());
@@ -76,7 +76,7 @@ async fn the_span_says_why_the_fetch_was_made() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn attempts_that_fail_are_told_at_debug_and_the_end_at_warn() {
+async fn failed_attempts_are_logged_at_debug_and_the_failed_fetch_at_warn() {
     let (capture, _guard) = Capture::start();
     let layer = layer(&Script::new(|_| async { Ok(status(503)) }));
     layer.handle().warm_up().await.unwrap_err();
@@ -124,7 +124,7 @@ impl CredentialsProvider for Rotating {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_attempt_after_a_rotation_counts_as_one() {
+async fn the_attempt_after_a_rotation_counts_as_a_resend() {
     let (capture, _guard) = Capture::start();
     let script = Script::new(|n| async move { Ok(if n == 1 { status(401) } else { token(n) }) });
     let layer = TurrisAuthLayer::builder(Arc::new(Rotating::default()), Environment::Production)
@@ -141,7 +141,7 @@ async fn the_attempt_after_a_rotation_counts_as_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fetch_whose_token_nobody_may_use_is_told_at_debug() {
+async fn a_fetch_whose_token_is_discarded_is_logged_at_debug() {
     let (capture, _guard) = Capture::start();
     let layer = layer(&Script::issuing(Duration::from_secs(1)));
     let handle = layer.handle();
@@ -159,7 +159,7 @@ async fn a_fetch_whose_token_nobody_may_use_is_told_at_debug() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fetch_that_nobody_is_left_to_want_is_told_at_debug() {
+async fn a_fetch_that_is_abandoned_is_logged_at_debug() {
     let (capture, _guard) = Capture::start();
     let layer = layer(&Script::issuing(Duration::from_secs(1)));
     let request = tokio::spawn(layer.layer(Api::accepting_all()).oneshot(get(API)));

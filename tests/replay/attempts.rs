@@ -105,7 +105,7 @@ fn an_older_attempt_ends_in_an_error_once_a_newer_one_begins() {
 }
 
 #[test]
-fn an_older_attempt_that_has_read_everything_but_the_end_is_not_told_that_this_was_the_end() {
+fn an_older_attempt_that_has_read_all_data_gets_an_error_instead_of_the_end() {
     let body = ReplayBody::new(Source::stream([data("one")]));
     let copy = body.try_clone().unwrap();
     let mut older = attempt(body);
@@ -214,7 +214,7 @@ fn an_attempt_superseded_while_it_replays_ends_in_an_error_too() {
 }
 
 #[test]
-fn an_error_of_the_source_goes_to_the_attempt_that_meets_it_and_ends_the_repeating() {
+fn after_an_error_of_the_source_the_body_cannot_be_sent_again() {
     let body = ReplayBody::new(Source::stream([data("one"), Step::Error("disk gone"), data("two")]));
     let copy = body.try_clone().unwrap();
     let mut first = attempt(body);
@@ -234,7 +234,7 @@ fn an_error_of_the_source_goes_to_the_attempt_that_meets_it_and_ends_the_repeati
 }
 
 #[test]
-fn a_panic_of_the_source_is_a_failure_of_it_for_all_others() {
+fn after_a_panic_of_the_source_all_other_attempts_fail() {
     let body = ReplayBody::new(Source::exact([data("one"), Step::Panic]));
     let copy = body.try_clone().unwrap();
     let mut first = attempt(body);
@@ -250,7 +250,7 @@ fn a_panic_of_the_source_is_a_failure_of_it_for_all_others() {
 }
 
 #[test]
-fn is_replayable_is_about_reading_from_the_beginning() {
+fn is_replayable_means_readable_from_the_beginning() {
     let body = three_frames();
     assert!(body.is_replayable());
     let mut body = attempt(body);
@@ -260,7 +260,7 @@ fn is_replayable_is_about_reading_from_the_beginning() {
 }
 
 #[test]
-fn a_claim_ends_the_attempt_that_has_the_source_before_it_passes_the_bound() {
+fn begin_exclusive_ends_the_attempt_that_has_the_source_before_it_passes_the_limit() {
     let source = Source::stream([data("one "), Step::Pending, data("two")]);
     let body = ReplayBody::with_limit(source, 5);
     let copy = body.try_clone().unwrap();
@@ -276,7 +276,7 @@ fn a_claim_ends_the_attempt_that_has_the_source_before_it_passes_the_bound() {
 }
 
 #[test]
-fn a_claim_of_what_cannot_be_read_again_takes_nothing_from_the_attempt_that_streams() {
+fn begin_exclusive_on_an_unrepeatable_body_does_not_end_the_attempt_that_streams() {
     let body = ReplayBody::with_limit(Source::stream([data("one "), data("two")]), 3);
     let copy = body.try_clone().unwrap();
     let mut older = attempt(body);
@@ -314,7 +314,7 @@ fn size_hint_and_end_are_exact_on_every_attempt() {
 }
 
 #[test]
-fn a_body_of_unknown_length_stays_one_so_that_its_trailers_are_framed_alike() {
+fn the_length_of_a_streamed_body_stays_unknown_so_that_its_trailers_are_framed_alike() {
     let body = ReplayBody::new(Source::stream([data("one"), Step::Trailers(trailers("1"))]));
     let copy = body.try_clone().unwrap();
     read(body).unwrap();
@@ -359,7 +359,7 @@ fn debug_shows_no_content() {
 
 /// The source is dropped outside of the lock that the copies share.
 #[test]
-fn a_source_whose_drop_comes_back_to_a_copy_does_not_wait_for_itself() {
+fn a_source_whose_drop_uses_a_copy_does_not_deadlock() {
     use std::{
         pin::Pin,
         sync::{Arc, Mutex, mpsc},

@@ -39,7 +39,7 @@ fn never<B: TryCloneBody>(body: B) {
 }
 
 #[test]
-fn bodies_that_hold_their_content() {
+fn bodies_that_hold_their_content_can_be_copied() {
     twice(full());
     twice(Full::new(&b"content"[..]));
     twice(String::from("content"));
@@ -52,7 +52,7 @@ fn bodies_that_hold_their_content() {
 }
 
 #[test]
-fn bodies_around_one_that_holds_its_content() {
+fn wrappers_of_a_body_that_holds_its_content_can_be_copied() {
     twice(full().map_err(|error| match error {}).map_err(|error: BoxError| error));
     twice(full().map_frame(|frame| frame));
     twice(full().inspect_frame(|_| ()));
@@ -89,7 +89,7 @@ impl TryCloneBody for Queue {
 }
 
 #[test]
-fn a_body_around_another_asks_it_for_a_copy_rather_than_cloning_it() {
+fn a_wrapper_asks_its_body_for_a_copy_rather_than_cloning_it() {
     let queue = || Queue(std::sync::Arc::new(full().into()));
     twice(queue());
     twice(queue().map_err(|error| error));
@@ -99,7 +99,7 @@ fn a_body_around_another_asks_it_for_a_copy_rather_than_cloning_it() {
 }
 
 #[test]
-fn empty_bodies() {
+fn empty_bodies_can_be_copied() {
     assert!(Empty::<Bytes>::new().try_clone().is_some_and(|copy| copy.is_end_stream()));
     assert!(Limited::new(Empty::<Bytes>::new(), 1).try_clone().is_some_and(|copy| copy.is_end_stream()));
     let boxed: BoxBody<Bytes, Infallible> = BoxBody::default();
@@ -112,7 +112,7 @@ fn empty_bodies() {
 }
 
 #[test]
-fn stand_ins_for_bodies() {
+fn unit_bytes_and_texts_can_be_copied() {
     assert_eq!(().try_clone(), Some(()));
     assert_eq!(Bytes::from_static(b"content").try_clone().unwrap(), "content");
     assert_eq!("content".try_clone(), Some("content"));
@@ -121,7 +121,7 @@ fn stand_ins_for_bodies() {
 }
 
 #[test]
-fn boxed_and_streaming_bodies() {
+fn boxed_and_streaming_bodies_cannot_be_copied() {
     never(full().boxed());
     never(full().boxed_unsync());
     never(stream());
@@ -137,7 +137,7 @@ fn boxed_and_streaming_bodies() {
 }
 
 #[test]
-fn is_replayable_and_claim_look_through() {
+fn is_replayable_and_begin_exclusive_look_through_wrappers() {
     let around = |body| Box::new(Box::pin(Either::<_, Empty<Bytes>>::Left(body)));
     let body = ReplayBody::with_limit(stream(), 3);
     let copy = around(body.try_clone().unwrap());
@@ -148,7 +148,7 @@ fn is_replayable_and_claim_look_through() {
 }
 
 #[test]
-fn a_claim_reaches_the_body_inside() {
+fn begin_exclusive_reaches_the_body_inside() {
     fn ends_the_first<B: TryCloneBody>(around: impl Fn(ReplayBody<Full<Bytes>>) -> B) {
         let body = ReplayBody::new(full());
         let copy = around(body.try_clone().unwrap());
@@ -166,21 +166,21 @@ fn a_claim_reaches_the_body_inside() {
 
 #[cfg(feature = "axum")]
 #[test]
-fn axum() {
+fn the_body_of_axum_can_be_copied() {
     never(axum_core::body::Body::from("content"));
     assert!(axum_core::body::Body::empty().try_clone().is_some_and(|copy| copy.is_end_stream()));
 }
 
 #[cfg(feature = "tonic")]
 #[test]
-fn tonic() {
+fn the_body_of_tonic_can_be_copied() {
     never(tonic::body::Body::new(full()));
     assert!(tonic::body::Body::empty().try_clone().is_some_and(|copy| copy.is_end_stream()));
 }
 
 #[cfg(feature = "reqwest")]
 #[test]
-fn reqwest() {
+fn the_body_of_reqwest_can_be_copied() {
     twice(reqwest::Body::from("content"));
     never(reqwest::Body::wrap(full()));
     assert!(reqwest::Body::default().try_clone().is_some_and(|copy| copy.is_end_stream()));

@@ -104,7 +104,7 @@ async fn a_stream_with_trailers_is_framed_alike_both_times() {
 /// body. The first attempt, which its connection may continue to send, must not look complete to
 /// the server.
 #[tokio::test]
-async fn a_response_before_the_end_of_the_body() {
+async fn a_refused_attempt_does_not_look_complete_and_the_second_attempt_is_whole() {
     let (listener, address) = server().await;
     let (tell, has_begun_again) = oneshot::channel();
     let served = tokio::spawn(async move {

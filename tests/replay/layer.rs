@@ -33,7 +33,7 @@ async fn the_request_keeps_all_but_the_type_of_its_body() {
 }
 
 #[tokio::test]
-async fn the_bound_is_settable() {
+async fn the_limit_can_be_set_on_the_layer() {
     async fn is_kept(layer: ReplayBodyLayer) -> bool {
         let service = layer.layer(service_fn(async |request: Request<ReplayBody<Source>>| {
             let mut body = attempt(request.into_body());
@@ -88,7 +88,7 @@ async fn two_layers_do_no_harm() {
     let request = Request::new(Source::stream([data("one "), data("two")]));
     let (bytes, copy_fails) = service.ready().await.unwrap().call(request).await.unwrap();
     assert_eq!(bytes, b"one two");
-    assert!(copy_fails, "the layer next to the service has the say");
+    assert!(copy_fails, "the limit of the inner layer decides");
 }
 
 #[test]

@@ -14,7 +14,7 @@ fn block(size: usize) -> Step {
 }
 
 #[test]
-fn the_default_bound_is_64_kib() {
+fn the_default_limit_is_64_kib() {
     assert_eq!(DEFAULT_LIMIT, 65_536);
     let mut body = attempt(ReplayBody::new(Source::stream([block(65_536), block(1)])));
     next(&mut body);
@@ -24,7 +24,7 @@ fn the_default_bound_is_64_kib() {
 }
 
 #[test]
-fn past_the_bound_the_body_streams_to_its_end_with_its_trailers() {
+fn past_the_limit_the_body_streams_to_its_end_with_its_trailers() {
     let steps = (0..100).map(|_| data("0123456789")).chain([Step::Trailers(trailers("1"))]);
     let body = ReplayBody::with_limit(Source::stream(steps), 95);
     let copy = body.try_clone().unwrap();
@@ -41,7 +41,7 @@ fn past_the_bound_the_body_streams_to_its_end_with_its_trailers() {
 }
 
 #[test]
-fn a_second_attempt_that_passes_the_bound_streams_on_too() {
+fn a_second_attempt_that_passes_the_limit_streams_on_too() {
     let body = ReplayBody::with_limit(Source::stream([data("12345"), data("678"), data("90")]), 8);
     let copy = body.try_clone().unwrap();
     let mut first = attempt(body);
@@ -56,7 +56,7 @@ fn a_second_attempt_that_passes_the_bound_streams_on_too() {
 }
 
 #[test]
-fn polling_a_copy_in_vain_takes_nothing_from_the_attempt_that_streams() {
+fn polling_a_copy_that_fails_does_not_affect_the_attempt_that_streams() {
     let body = ReplayBody::with_limit(Source::stream([data("12345"), data("678")]), 3);
     let copy = body.try_clone().unwrap();
     let mut first = attempt(body);
@@ -66,7 +66,7 @@ fn polling_a_copy_in_vain_takes_nothing_from_the_attempt_that_streams() {
 }
 
 #[test]
-fn what_was_kept_is_dropped_at_the_bound() {
+fn kept_data_is_dropped_at_the_limit() {
     let large = Bytes::from(vec![b'x'; 1000]);
     let body = ReplayBody::with_limit(Source::stream([Step::Data(large.clone()), data("1")]), 1000);
     let mut first = attempt(body);
@@ -77,7 +77,7 @@ fn what_was_kept_is_dropped_at_the_bound() {
 }
 
 #[test]
-fn what_was_kept_is_dropped_when_the_source_fails() {
+fn kept_data_is_dropped_when_the_source_fails() {
     let large = Bytes::from(vec![b'x'; 1000]);
     let mut first = attempt(ReplayBody::new(Source::stream([Step::Data(large.clone()), Step::Error("broken")])));
     drop(next(&mut first));
@@ -87,7 +87,7 @@ fn what_was_kept_is_dropped_when_the_source_fails() {
 }
 
 #[test]
-fn a_body_that_says_it_is_longer_is_not_kept_at_all() {
+fn a_body_whose_stated_length_exceeds_the_limit_is_not_kept() {
     let large = Bytes::from(vec![b'x'; 1000]);
     let body = ReplayBody::with_limit(Source::exact([Step::Data(large.clone()), data("1")]), 1000);
     assert!(body.try_clone().is_none());
@@ -99,7 +99,7 @@ fn a_body_that_says_it_is_longer_is_not_kept_at_all() {
 }
 
 #[test]
-fn a_bound_of_zero_keeps_nothing_and_the_largest_one_everything() {
+fn a_limit_of_zero_keeps_nothing_and_the_largest_limit_everything() {
     let none = attempt(ReplayBody::with_limit(Source::stream([data("")]), 0));
     let copy = none.try_clone().unwrap();
     read(none.into_inner()).unwrap();
@@ -115,7 +115,7 @@ fn a_bound_of_zero_keeps_nothing_and_the_largest_one_everything() {
 }
 
 #[test]
-fn trailers_that_do_not_fit_pass_all_the_same() {
+fn trailers_beyond_the_limit_still_pass() {
     let body = ReplayBody::with_limit(Source::stream([data("12345"), Step::Trailers(trailers("1"))]), 5);
     let copy = body.try_clone().unwrap();
     assert_eq!(read(body).unwrap().1, Some(trailers("1")));

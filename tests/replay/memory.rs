@@ -16,7 +16,7 @@ use super::{
 static BLOCK: [u8; 1000] = [0; 1000];
 
 #[test]
-fn a_body_without_content_takes_nothing() {
+fn a_body_without_content_allocates_nothing() {
     let info = measure(|| {
         let body = ReplayBody::new(Empty::<Bytes>::new());
         let copy = body.try_clone().unwrap();
@@ -26,7 +26,7 @@ fn a_body_without_content_takes_nothing() {
 }
 
 #[test]
-fn a_body_from_bytes_takes_nothing() {
+fn a_body_from_bytes_allocates_nothing() {
     let info = measure(|| {
         let body = ReplayBody::<Source>::from(Bytes::from_static(&BLOCK));
         let copy = body.try_clone().unwrap();
@@ -37,7 +37,7 @@ fn a_body_from_bytes_takes_nothing() {
 
 #[test]
 #[cfg(target_pointer_width = "64")]
-fn a_streamed_body_takes_the_documented_bytes() {
+fn a_streamed_body_allocates_the_documented_bytes() {
     let source = Source::stream([Step::Data(Bytes::from_static(&BLOCK))]);
     let info = measure(|| {
         let mut body = ReplayBody::new(source);
@@ -52,7 +52,7 @@ fn a_streamed_body_takes_the_documented_bytes() {
 }
 
 #[test]
-fn frames_of_one_byte_cost_twice_their_bytes_at_most() {
+fn frames_of_one_byte_take_at_most_twice_their_bytes() {
     let source = Source::stream((0..65_536).map(|_| Step::Data(Bytes::from_static(b"x"))));
     let info = measure(|| {
         let mut body = ReplayBody::new(source);

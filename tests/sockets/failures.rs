@@ -65,7 +65,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_port_where_nobody_listens_is_an_error_with_its_cause() {
+async fn a_port_without_a_listener_is_an_error_with_its_cause() {
     let emulator = started().await;
     let api = api(&emulator, VERSIONS[0]);
     let request = get(&emulator, "/v1/agencies");
@@ -83,7 +83,7 @@ async fn a_port_where_nobody_listens_is_an_error_with_its_cause() {
 }
 
 #[test]
-fn no_stack_can_be_built_that_sends_the_secret_in_clear_to_another_host() {
+fn a_stack_that_would_send_the_secret_unencrypted_to_another_host_cannot_be_built() {
     let credentials = Credentials::new("m2m-client-abc123", "never in clear").unwrap();
     for host in ["gateway.example", "10.0.0.7", "localhost.example", "0.0.0.0", "[::ffff:10.0.0.7]"] {
         let url = format!("http://{host}:8080");

@@ -1,3 +1,5 @@
+//! Tests that one fetch serves all callers, over sockets.
+
 use http::{StatusCode, Version};
 use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
@@ -37,7 +39,7 @@ async fn a_thousand_callers_cost_one_fetch_cold_and_one_after_a_revocation() {
 }
 
 #[tokio::test]
-async fn a_token_service_of_its_own_is_warmed_up_before_there_is_a_request() {
+async fn a_separate_token_service_can_be_warmed_up_before_the_first_request() {
     for version in VERSIONS {
         let emulator = started().await;
         let layer = builder(&emulator).token_service(client(version)).build().unwrap();

@@ -1,3 +1,6 @@
+//! Tests of requests that need more than a request and a response: `100-continue`, an upgrade,
+//! `CONNECT`, and large bodies.
+
 use http::{Method, Request, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;

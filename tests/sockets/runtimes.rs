@@ -72,7 +72,7 @@ fn a_token_outlives_the_runtime_that_fetched_it() {
 }
 
 #[test]
-fn a_caller_elsewhere_survives_the_end_of_the_runtime_that_fetches() {
+fn a_caller_on_another_runtime_survives_the_end_of_the_runtime_that_fetches() {
     for version in VERSIONS {
         let servers = runtime();
         let emulator = servers.block_on(started());
@@ -101,7 +101,7 @@ fn a_caller_elsewhere_survives_the_end_of_the_runtime_that_fetches() {
 }
 
 #[test]
-fn a_caller_elsewhere_goes_on_without_a_runtime_that_is_no_longer_driven() {
+fn a_caller_on_another_runtime_goes_on_without_a_runtime_that_is_no_longer_driven() {
     let servers = runtime();
     let emulator = servers.block_on(started());
     let layer = builder(&emulator).token_timeout(Duration::from_secs(3)).build().unwrap();

@@ -279,7 +279,7 @@ async fn all_attempts_of_one_request_have_one_idempotency_key() {
 }
 
 /// Sends more than the limit, waits until it was read, and only then lets the server answer.
-async fn past_the_bound(stack: &Stack, emulator: &Emulator, version: Version) -> Response<Incoming> {
+async fn past_the_limit(stack: &Stack, emulator: &Emulator, version: Version) -> Response<Incoming> {
     emulator.fault(Endpoint::path("/v1/echo"), Fault::hang().times(1));
     let (mut sender, body) = Channel::<Bytes, io::Error>::new(1);
     let uri = emulator.environment().url("/v1/echo").unwrap();
@@ -308,13 +308,13 @@ async fn error_type(response: Response<Incoming>) -> Value {
 }
 
 #[tokio::test]
-async fn a_401_to_a_body_past_the_bound_goes_back_and_the_next_request_works() {
+async fn a_401_to_a_body_past_the_limit_is_returned_and_the_next_request_works() {
     for version in VERSIONS {
         let emulator = Emulator::start().await.unwrap();
         let stack = stack(emulator.credentials(), emulator.environment(), version);
         assert_echo_works(&stack, &emulator, version).await;
         emulator.revoke_all_tokens();
-        let response = past_the_bound(&stack, &emulator, version).await;
+        let response = past_the_limit(&stack, &emulator, version).await;
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(error_type(response).await, "unauthorized");
         // The request gets a new token at once, because the layer knows that the old token is
@@ -325,13 +325,13 @@ async fn a_401_to_a_body_past_the_bound_goes_back_and_the_next_request_works() {
 }
 
 #[tokio::test]
-async fn a_429_to_a_body_past_the_bound_goes_back_and_the_next_request_works() {
+async fn a_429_to_a_body_past_the_limit_is_returned_and_the_next_request_works() {
     let limits = Limits::default().window(Duration::from_secs(1));
     for version in VERSIONS {
         let emulator = Emulator::builder().limits(limits).start().await.unwrap();
         let stack = stack(emulator.credentials(), emulator.environment(), version);
         emulator.set_limits(limits.mutating_requests(0));
-        let response = past_the_bound(&stack, &emulator, version).await;
+        let response = past_the_limit(&stack, &emulator, version).await;
         assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(error_type(response).await, "rate_limit_exceeded");
         emulator.set_limits(limits);

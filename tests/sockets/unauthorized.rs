@@ -1,3 +1,5 @@
+//! Tests of the reaction to a 401, over sockets.
+
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use tower::ServiceExt;

@@ -59,7 +59,7 @@ const PUSHED_BACK: &[(&str, &str)] = &[("grpc-status", "8"), ("grpc-retry-pushba
 const REFUSED: &[(&str, &str)] = &[("retry-after", "30")];
 
 #[tokio::test(start_paused = true)]
-async fn it_ends_the_wait_for_a_token() {
+async fn the_deadline_ends_the_wait_for_a_token() {
     for client in [auth, turris] {
         let server = Server::new([]).with_tokens([Step::Hang]);
         assert_eq!(exceeded_after(client(&server), call("500m")).await.as_millis(), 500);
@@ -68,7 +68,7 @@ async fn it_ends_the_wait_for_a_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_ends_the_wait_for_a_limit() {
+async fn the_deadline_ends_the_wait_for_a_limit() {
     for client in [backoff, turris] {
         let server = Server::new([Step::Answer(429, REFUSED)]);
         assert_eq!(exceeded_after(client(&server), call("2S")).await.as_secs(), 2);
@@ -77,7 +77,7 @@ async fn it_ends_the_wait_for_a_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_ends_an_attempt_in_flight() {
+async fn the_deadline_ends_an_attempt_in_flight() {
     for client in [auth, backoff, turris] {
         let server = Server::new([Step::Hang]);
         assert_eq!(exceeded_after(client(&server), call("2S")).await.as_secs(), 2);
@@ -91,7 +91,7 @@ async fn it_ends_an_attempt_in_flight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_later_attempt_says_what_is_left_and_how_many_came_before() {
+async fn a_later_attempt_states_the_time_left_and_the_number_of_earlier_attempts() {
     let server = Server::new([Step::Answer(200, PUSHED_BACK)]);
     // The response of a server over HTTP/2.
     let over_http2 = server.clone().map_response(|mut response: Response<Body>| {
@@ -123,7 +123,7 @@ async fn the_layer_below_counts_on_from_the_layer_above() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_grpc_calls_have_one() {
+async fn only_grpc_calls_have_a_deadline() {
     for (content_type, timeout) in [("application/json", "500m"), ("application/grpc", "500 ms")] {
         let server = Server::new([Step::Answer(429, REFUSED)]);
         let mut request = call("1S");
@@ -135,7 +135,7 @@ async fn only_grpc_calls_have_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn its_error_says_so_by_its_kind() {
+async fn an_exceeded_deadline_has_its_own_error_kind() {
     let server = Server::new([Step::Hang]);
     let error: Error = layer().layer(server).oneshot(call("1S")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Deadline);

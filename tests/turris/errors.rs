@@ -18,7 +18,7 @@ use super::support::*;
 const NO: &[(&str, &str)] = &[("content-type", "application/json")];
 
 #[tokio::test(start_paused = true)]
-async fn a_token_error_that_waiting_does_not_cure_comes_back_at_once() {
+async fn a_token_error_that_waiting_cannot_end_is_returned_at_once() {
     let refusing = || Server::new([]).with_tokens((0..9).map(|_| Step::Answer(401, NO)));
     let start = Instant::now();
     let error = layer().layer(refusing()).oneshot(post()).await.unwrap_err();
@@ -38,7 +38,7 @@ async fn a_token_error_that_waiting_does_not_cure_comes_back_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_error_that_waiting_cures_is_waited_out_once_nothing_was_sent() {
+async fn a_token_error_that_waiting_can_end_is_waited_out_before_the_request_is_sent() {
     let server = Server::new([]).with_tokens([Step::Answer(429, &[("retry-after", "20")])]);
     let api = layer().layer(server.clone());
     let start = Instant::now();
@@ -57,7 +57,7 @@ async fn a_token_error_that_waiting_cures_is_waited_out_once_nothing_was_sent() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_clients_error_stays_itself() {
+async fn the_clients_error_is_passed_on() {
     let fail = || Step::Fail(io::Error::from(io::ErrorKind::ConnectionReset).into());
     let server = Server::new([fail()]);
     let error = layer().layer(server.clone()).oneshot(post()).await.unwrap_err();
@@ -68,7 +68,7 @@ async fn the_clients_error_stays_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_while_it_is_made_ready_is_the_clients() {
+async fn an_error_of_readiness_is_the_clients_error() {
     #[derive(Clone, Debug)]
     struct NeverReady;
     impl Service<http::Request<Body>> for NeverReady {
@@ -87,7 +87,7 @@ async fn an_error_while_it_is_made_ready_is_the_clients() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn question_marks_and_the_source_work() {
+async fn the_question_mark_operator_and_source_work() {
     async fn with_box(server: Server) -> Result<(), BoxError> {
         layer().layer(server).oneshot(post()).await?;
         Ok(())
@@ -131,7 +131,7 @@ enum AppError {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_error_is_found_in_whatever_wraps_it() {
+async fn a_token_error_is_found_in_every_wrapper() {
     // Each of the wrappers that people use, as a function of the boxed error.
     type Wrap = fn(BoxError) -> BoxError;
     let wrappers: [(&str, Wrap); 14] = [

@@ -74,7 +74,7 @@ async fn a_429_and_a_401_may_come_to_one_request_in_any_order() {
 
 /// One layer sends the same requests as the two separate layers.
 #[tokio::test(start_paused = true)]
-async fn it_sends_what_the_two_layers_send() {
+async fn the_layer_sends_the_same_requests_as_the_two_separate_layers() {
     let statuses = [200, 401, 403, 429, 503];
     let scripts = (0..5_usize.pow(4)).map(|n| [n % 5, n / 5 % 5, n / 25 % 5, n / 125 % 5].map(|n| statuses[n]));
     for script in scripts {
@@ -242,7 +242,7 @@ async fn all_services_of_a_layer_share_its_token_and_its_gates() {
 
 #[tokio::test(start_paused = true)]
 #[should_panic = "polled after it had completed"]
-async fn a_future_polled_after_its_end_says_so() {
+async fn polling_a_completed_future_panics_with_words() {
     let mut api = layer().layer(Server::new([]));
     let mut response = Box::pin(api.ready().await.unwrap().call(get()));
     response.as_mut().await.unwrap();

@@ -1,5 +1,5 @@
-//! A Turris that answers as configured, holds its callers to Tower's contract, and records their
-//! times.
+//! A Turris that answers as configured, checks that its callers keep Tower's contract, and records
+//! the times of requests.
 
 use std::{
     collections::VecDeque,

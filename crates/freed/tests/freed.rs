@@ -57,7 +57,7 @@ fn main() {
     unsafe { env::set_var(Credentials::CLIENT_ID_VARIABLE, "client") };
     // SAFETY: as above.
     unsafe { env::set_var(Credentials::CLIENT_SECRET_VARIABLE, MARKER) };
-    what_is_freed_with_it_is_found();
+    a_freed_secret_is_found();
     let mut places = 0;
     for (name, scene) in SCENES {
         let found = found_during(scene);
@@ -70,7 +70,7 @@ fn main() {
 
 /// Tests the search itself: it finds the secret in a block that was dropped, in a block that grew,
 /// and in a block whose text was only truncated.
-fn what_is_freed_with_it_is_found() {
+fn a_freed_secret_is_found() {
     assert_eq!(found_during(|| drop(MARKER.to_owned())).len(), 1);
     let grown = found_during(|| {
         let mut text = MARKER.to_owned();
@@ -78,7 +78,7 @@ fn what_is_freed_with_it_is_found() {
         text.clear();
     });
     assert_eq!(grown.len(), 2);
-    assert!(grown[0].contains("what_is_freed_with_it_is_found"), "{}", grown[0]);
+    assert!(grown[0].contains("a_freed_secret_is_found"), "{}", grown[0]);
     assert_eq!(found_during(|| drop("another text that is of about the same length".to_owned())).len(), 0);
 }
 
@@ -295,8 +295,8 @@ fn quoting_answers() {
             quoting_answer("", code, quote);
         }
     }
-    // Only errors are tested: a successful response has no reason to contain the secret. One that
-    // quotes the secret with escapes is not covered.
+    // Only errors are tested, because a successful response has no reason to contain the secret. A
+    // successful response that quotes the secret with escapes is not covered.
     for code in [400, 401, 403, 500] {
         for quote in QUOTES_WITH_ESCAPES {
             quoting_answer("", code, quote);

@@ -1,5 +1,5 @@
 //! Bodies that are sent more than once: any frames, any limit, and any order of copies, reads,
-//! claims and drops.
+//! calls of `begin_exclusive`, and drops.
 //!
 //! The assertions need no model of the stored part: the reader with the right to read reads
 //! everything in order, and no other reader reads at all.
@@ -149,7 +149,7 @@ impl Readers {
         let body = &self.readers[index].body;
         let is_replayable = body.is_replayable();
         assert_eq!(body.begin_exclusive(), is_replayable);
-        assert_eq!(body.is_replayable(), is_replayable, "a begin_exclusive changes nothing for the one that made it");
+        assert_eq!(body.is_replayable(), is_replayable, "`begin_exclusive` changed the body on which it was called");
         if is_replayable && !self.is_empty {
             self.readers.iter_mut().for_each(Reader::is_superseded);
         }

@@ -1,4 +1,4 @@
-//! Answers of a store to a fleet.
+//! Answers of a fleet's store.
 
 use std::{future::ready, time::Duration};
 

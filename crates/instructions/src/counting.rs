@@ -5,9 +5,8 @@ use std::{
     cell::Cell,
 };
 
-/// The system's allocator, with counters for each thread. A counter costs one instruction. Freed
-/// blocks are not counted: that would take three times as many counts, which would show in the
-/// results.
+/// The system's allocator, with counters for each thread. Each counter costs an instruction. Freed
+/// blocks are not counted, because three times as many counts would show in the results.
 pub struct Counting;
 
 thread_local! {

@@ -15,11 +15,11 @@ use turris_auth_instructions::{
 static ALLOCATOR: Counting = Counting;
 
 const HELP: &str = "\
-Counts instructions with valgrind's callgrind, and allocations. Fails when a limit is missed that is not known to be out
-of reach, or something costs over 3 % more than in baseline.json.
+Counts instructions with valgrind's callgrind, and allocations. Fails if a limit is exceeded, unless the limit is known
+to be out of reach, and if a ratio is more than 3 % above baseline.json.
 
   --bless                also makes the result the new baseline.json
-  --annotate CONTENDER   shows instead which functions cost what, beyond the bare service
+  --annotate CONTENDER   shows the cost of each function beyond the bare service instead
   --run CONTENDER        only sends requests, for use under a profiler; with --requests NUMBER
 ";
 

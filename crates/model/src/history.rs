@@ -8,9 +8,9 @@ use crate::{
     token::{Token, TokenCache},
 };
 
-/// A refusal or an invalidation, and its meaning for later publications.
-pub(crate) struct Strike {
-    /// The number of fetches that had been sent when the strike began.
+/// A refusal or an invalidation: the tokens that may not be published after it.
+pub(crate) struct Discard {
+    /// The number of fetches that had been sent when the discard began.
     pub(crate) sent: usize,
     /// The refused token. `None` means all tokens.
     pub(crate) token: Option<usize>,
@@ -21,8 +21,8 @@ pub(crate) struct Strike {
 pub(crate) struct History {
     published: Stored<Option<Arc<Token>>>,
     answers: &'static [Answer],
-    /// Each strike, with the number of publications at its end.
-    strikes: Arc<Mutex<Vec<(usize, Strike)>>>,
+    /// Each discard, with the number of publications at its end.
+    discards: Arc<Mutex<Vec<(usize, Discard)>>>,
 }
 
 loom::lazy_static! {
@@ -38,14 +38,14 @@ pub(crate) fn check_all() {
 
 impl History {
     pub(crate) fn of(cache: &TokenCache, answers: &'static [Answer]) -> Self {
-        let history = Self { published: cache.load().stored(), answers, strikes: Arc::default() };
+        let history = Self { published: cache.load().stored(), answers, discards: Arc::default() };
         HISTORIES.lock().unwrap().push(history.clone());
         history
     }
 
-    pub(crate) fn struck(&self, strike: Strike) {
+    pub(crate) fn discarded(&self, discard: Discard) {
         let published = self.published.lock().unwrap().len();
-        self.strikes.lock().unwrap().push((published, strike));
+        self.discards.lock().unwrap().push((published, discard));
     }
 
     pub(crate) fn has(&self, generation: u64) -> bool {
@@ -59,7 +59,7 @@ impl History {
     ///    before it.
     fn check(&self) {
         let published = self.published.lock().unwrap();
-        let strikes = self.strikes.lock().unwrap();
+        let discards = self.discards.lock().unwrap();
         let (mut generation, mut fetch) = (0, 0);
         for (position, token) in published.iter().enumerate() {
             let Some(token) = token else { continue };
@@ -69,9 +69,9 @@ impl History {
             let last = self.last_fetch_that_brings(number);
             assert!(last >= fetch, "token {number} was published after the one of fetch {fetch}");
             fetch = last;
-            for (_, strike) in strikes.iter().filter(|(published, _)| *published <= position) {
-                let struck = strike.token.is_none_or(|token| token == number) && last <= strike.sent;
-                assert!(!struck, "token {number} was published after it was struck");
+            for (_, discard) in discards.iter().filter(|(published, _)| *published <= position) {
+                let discarded = discard.token.is_none_or(|token| token == number) && last <= discard.sent;
+                assert!(!discarded, "token {number} was published after it was discarded");
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     TokenError, TokenErrorKind,
     answers::{Answer, answer, number},
     api::limits::StatedLimits,
-    history::{History, Strike},
+    history::{Discard, History},
     runtime::block_on,
     token::{
         Acquire, AfterRefusal, Instant, IssuedToken, ResponseHead as Response, SourceFuture, Token, TokenCache,
@@ -36,7 +36,7 @@ pub(crate) struct Server {
     /// The latest generation that this thread received.
     latest: Cell<u64>,
     /// The highest generation that this thread has refused or invalidated.
-    struck: Cell<u64>,
+    discarded: Cell<u64>,
 }
 
 struct Inner {
@@ -69,13 +69,13 @@ pub(crate) fn start_with(limit: u32, answers: &'static [Answer], one_at_a_time: 
         one_at_a_time,
         limit: limit as usize,
     };
-    (cache, Server { inner: Arc::new(inner), latest: Cell::new(0), struck: Cell::new(0) })
+    (cache, Server { inner: Arc::new(inner), latest: Cell::new(0), discarded: Cell::new(0) })
 }
 
 impl Clone for Server {
     fn clone(&self) -> Self {
-        let (inner, latest, struck) = (Arc::clone(&self.inner), self.latest.clone(), self.struck.clone());
-        Self { inner, latest, struck }
+        let (inner, latest, discarded) = (Arc::clone(&self.inner), self.latest.clone(), self.discarded.clone());
+        Self { inner, latest, discarded }
     }
 }
 
@@ -119,8 +119,8 @@ impl Server {
         let sent = self.sent();
         let current = cache.load().as_ref().map(|token| token.generation());
         cache.invalidate();
-        self.inner.history.struck(Strike { sent, token: None });
-        self.struck.set(self.struck.get().max(current.unwrap_or_default()));
+        self.inner.history.discarded(Discard { sent, token: None });
+        self.discarded.set(self.discarded.get().max(current.unwrap_or_default()));
     }
 
     /// Reports that a first attempt with `token` got a 401. Returns whether a newer token is used
@@ -129,8 +129,8 @@ impl Server {
         let sent = self.sent();
         let after = cache.refuse(token.generation(), true);
         if after == AfterRefusal::UseNewerToken {
-            self.inner.history.struck(Strike { sent, token: Some(number(token)) });
-            self.struck.set(self.struck.get().max(token.generation()));
+            self.inner.history.discarded(Discard { sent, token: Some(number(token)) });
+            self.discarded.set(self.discarded.get().max(token.generation()));
         }
         if after == AfterRefusal::UseOlderToken {
             // After a newer token only the token before it may be used again.
@@ -142,9 +142,9 @@ impl Server {
     /// Checks the properties of every result that a thread receives.
     pub(crate) fn handed(&self, result: Result<Arc<Token>, TokenError>) -> Result<Arc<Token>, TokenError> {
         if let Ok(token) = &result {
-            let (generation, latest, struck) = (token.generation(), self.latest.get(), self.struck.get());
+            let (generation, latest, discarded) = (token.generation(), self.latest.get(), self.discarded.get());
             assert!(generation >= latest, "handed generation {generation} after {latest}");
-            assert!(generation > struck, "handed generation {generation}, though {struck} was struck");
+            assert!(generation > discarded, "handed generation {generation}, though {discarded} was discarded");
             assert!(self.inner.history.has(generation), "handed generation {generation}, which was never published");
             self.latest.set(generation);
         }

@@ -18,10 +18,10 @@ scenarios! {
     three_cold_callers_share_one_fetch
     a_caller_that_gives_up_leaves_the_fetch_alone
     a_failure_is_shared
-    a_runtime_that_is_shut_down_holds_nobody_up
+    a_runtime_that_is_shut_down_delays_no_other_caller
     a_cache_that_is_dropped_ends_its_fetch
     no_invalidated_token_is_handed_out
-    nobody_who_knows_of_an_invalidation_gets_the_old_token
+    no_caller_that_knows_of_an_invalidation_gets_the_old_token
     two_refusals_of_one_token_cost_one_fetch
     a_refusal_and_an_invalidation_at_once
     the_allowance_is_kept

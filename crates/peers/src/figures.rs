@@ -50,7 +50,8 @@ fn is_ours(name: &str) -> bool {
     ["auth", "backoff", "read_backoff", "read_turris", "replay", "turris"].iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Returns the name of a contender in the figures. `None` if the contender only measures others.
+/// Returns the name of a contender in the figures. `None` for a contender that only serves as a
+/// comparison for others.
 fn label(name: &str) -> Option<&str> {
     Some(match name {
         contenders::STATIC_HEADER => "a fixed header (tower-http)",

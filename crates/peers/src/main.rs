@@ -17,14 +17,14 @@ use turris_auth_scenarios as scenarios;
 static ALLOCATOR: metered::Metered = metered::Metered;
 
 const HELP: &str = "\
-Compares the layers with what a user could take instead, and prints tables.
+Compares the layers with their alternatives, and prints tables.
 
   hot        one request after another: time, instructions (valgrind), allocations
   many       threads, cold callers, failures, renewals, loopback
-  loopback   the last of these alone
-  figures    measures what the figures show, and draws them into benches/figures
+  loopback   the last part of `many` alone
+  figures    measures the values of the figures, and draws them into benches/figures
 
-Without a word: hot and many.
+Without an argument: hot and many.
 
   --run CONTENDER   only sends requests, for use under a profiler; with --requests NUMBER
 ";

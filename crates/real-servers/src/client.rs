@@ -141,8 +141,8 @@ static LOST: AtomicUsize = AtomicUsize::new(0);
 /// Sends a request, and sends it again if the client has lost it.
 ///
 /// hyper's client can lose a request that it gives to a connection while that connection ends. No
-/// server gets the request, and the client waits for ever. It happens without the layers of this
-/// crate, too; `crates/soak/src/stage.rs` explains the cause.
+/// server gets the request, and the client waits for ever. This happens without the layers of this
+/// crate too. `crates/soak/src/stage.rs` explains the cause.
 async fn send_unless_lost<S, R>(client: S, request: Request<Body>) -> Result<R, BoxError>
 where
     S: Service<Request<WatchedBody>, Response = R, Error = BoxError> + Clone,

@@ -21,7 +21,8 @@ pub fn request(method: Method, url: &str, id: &str) -> Request<Body> {
     Request::builder().method(method).uri(url).header(REQUEST_ID, id).body(body).unwrap()
 }
 
-/// The bound on a request. A request that waited for ever would stop the tests without a word.
+/// The time limit of a request. A request that waited for ever would stop the tests without a
+/// message.
 const LONGEST: Duration = Duration::from_secs(300);
 
 /// Sends a request and reads its response to the end.
@@ -83,8 +84,8 @@ impl Outcome {
     }
 }
 
-/// Sends a request again and again until it is answered, because the end of a connection may still
-/// be on its way.
+/// Sends a request again and again until it is answered, because the client may not have noticed
+/// the end of a connection yet.
 ///
 /// # Panics
 ///

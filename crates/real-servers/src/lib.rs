@@ -1,5 +1,5 @@
-//! The equipment of the tests: third-party servers, clients of the layers, and an upstream that
-//! counts.
+//! Support for the tests: third-party servers, clients with the layers, and an upstream that counts
+//! requests.
 //!
 //! Every server listens on loopback, has its own folder, and ends with its guard. If a server is
 //! not installed, the test fails with the command that installs it.

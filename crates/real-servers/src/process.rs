@@ -14,7 +14,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// How long a server may take to listen, or to end, before the test fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIME_LIMIT: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// A process that ends with this guard, together with its children.
@@ -93,7 +93,7 @@ impl Process {
             if addresses.iter().all(|address| TcpStream::connect(address).is_ok()) {
                 return true;
             }
-            assert!(begun.elapsed() < PATIENCE, "the server does not listen on {addresses:?}");
+            assert!(begun.elapsed() < TIME_LIMIT, "the server does not listen on {addresses:?}");
             thread::sleep(PAUSE);
         }
     }
@@ -104,7 +104,7 @@ impl Process {
 
     fn ended_in_time(&mut self) -> Option<ExitStatus> {
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
+        while begun.elapsed() < TIME_LIMIT {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return Some(status);
             }

@@ -94,7 +94,7 @@ async fn serve(listener: TcpListener, emulator: Arc<Emulator>, record: Arc<Recor
         let (emulator, record) = (Arc::clone(&emulator), Arc::clone(&record));
         let service = service_fn(move |request| answer(request, Arc::clone(&emulator), Arc::clone(&record)));
         tokio::spawn(async move {
-            // The proxy closes its side when it likes.
+            // The result is ignored, because the proxy may close its side at any time.
             let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
         });
     }

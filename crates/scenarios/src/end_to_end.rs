@@ -49,7 +49,7 @@ pub fn server(body: Bytes) -> SocketAddr {
     thread::spawn(move || {
         runtime().block_on(async {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
-            address.send(listener.local_addr().expect("an address")).expect("somebody who waits");
+            address.send(listener.local_addr().expect("an address")).expect("a waiting thread");
             while let Ok((stream, _)) = listener.accept().await {
                 let _ = stream.set_nodelay(true);
                 let body = body.clone();

@@ -38,7 +38,7 @@ pub struct CancelledLeader {
     pub last_answer: Duration,
 }
 
-/// Runs callers of which the first, which started the fetch, is dropped before the fetch ends.
+/// Runs callers of which the first starts the fetch and is dropped before the fetch ends.
 pub fn cancelled_leader<S: Caller>(make: impl FnOnce(&Source) -> S) -> CancelledLeader {
     let source = Source::issuing(FETCH, Duration::from_secs(3_600));
     let service = make(&source);

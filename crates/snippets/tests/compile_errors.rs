@@ -31,7 +31,7 @@ fn name(heading: &str) -> String {
 }
 
 #[test]
-fn the_guide_says_what_the_compiler_says() {
+fn the_guide_quotes_the_compilers_messages() {
     let mistakes = mistakes();
     assert_eq!(mistakes.len(), 6);
     let mut files = vec![];

@@ -31,7 +31,7 @@ use crate::{
 /// - four times that, if 429s or failed tokens come in between: their waits of 2 s each, and the
 ///   queue of 250 callers behind a limit of 40 a second.
 ///
-/// These waits never all occur for one request, but half of them do.
+/// One request never has all of these waits, but it can have half of them.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// How long a caller reads an endless body.

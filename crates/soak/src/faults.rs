@@ -169,8 +169,8 @@ impl Faults<'_> {
         Ok(())
     }
 
-    /// Either the server knows the new secret before the provider does, or the provider has no
-    /// secret for a while.
+    /// Rotates the secret, which the server knows before the provider does, or leaves the provider
+    /// without a secret for a while.
     async fn rotate_or_seal(&mut self) -> &'static str {
         let secrets = &self.client.secrets;
         if self.random.bool() {

@@ -61,12 +61,12 @@ fn main() -> ExitCode {
         Err(error) => vec![format!("there is no runtime to run it on: {error}")],
     };
     if problems.is_empty() {
-        println!("\nNothing was left behind, and nothing happened that was not expected.");
+        println!("\nNothing was left behind, and all outcomes were expected.");
         return ExitCode::SUCCESS;
     }
-    eprintln!("\nNot as it should be:");
+    eprintln!("\nProblems:");
     problems.iter().for_each(|problem| eprintln!("- {problem}"));
-    eprintln!("The same plan again: --minutes {} --seed {}", options.minutes, options.seed);
+    eprintln!("To repeat this plan: --minutes {} --seed {}", options.minutes, options.seed);
     ExitCode::FAILURE
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use lexopt::prelude::*;
 
 pub(crate) const HELP: &str = "\
-Runs 500 callers against two emulators that keep failing, and sees what is left of it.
+Runs 500 callers against two emulators that keep failing, and then counts the leftovers.
 
 Usage: cargo run --release -p turris-auth-soak -- [OPTIONS]
 

@@ -13,9 +13,9 @@ use crate::{
 
 /// The number of problems after which the run ends.
 const HOPELESS: usize = 20;
-/// The heap varies by less than a kilobyte in the long run. In runs of a few rounds some buffers
-/// reach their final size late, which takes up to 10 KiB. A leak of 64 bytes for each caller that
-/// gives up exceeds this bound within five minutes.
+/// The largest permitted growth of the heap. The heap varies by less than a kilobyte in the long
+/// run. In runs of a few rounds some buffers reach their final size late, which takes up to 10 KiB.
+/// A leak of 64 bytes for each caller that gives up exceeds this bound within five minutes.
 const MAX_GROWTH: usize = 32 * 1024;
 
 pub(crate) struct Report {
@@ -82,7 +82,8 @@ impl Report {
         }
         let unexpected = total.unexpected();
         if unexpected > self.unexpected {
-            self.problems.push(format!("round {round}: {} requests ended as none may", unexpected - self.unexpected));
+            self.problems
+                .push(format!("round {round}: {} requests ended in a forbidden way", unexpected - self.unexpected));
             self.unexpected = unexpected;
         }
     }
@@ -127,7 +128,7 @@ impl Report {
                 seen.starts
             );
         }
-        println!("What went wrong, how often: {}.", listed(lanes));
+        println!("Faults, with their numbers: {}.", listed(lanes));
         self.check_heap();
         self.problems
     }

@@ -7,9 +7,9 @@
 //! GOAWAY, or the end of a connection, can leave a request waiting for ever, even without a layer
 //! above hyper-util.
 //!
-//! Of 2.2 million requests over 14,000 connections with a GOAWAY each, 77 were lost. No request was
-//! lost in an experiment in which the receiver waited for the messages under way before it ended.
-//! hyperium/hyper#4122 describes the same race over HTTP/1.1.
+//! In an experiment with 2.2 million requests over 14,000 connections with a GOAWAY each, 77
+//! requests were lost. No request was lost when the receiver waited for the messages under way
+//! before it ended. hyperium/hyper#4122 describes the same race over HTTP/1.1.
 //!
 //! This module ends such a request, and no other request. It recognises it by two facts: hyper-util
 //! has given it to a connection, and the connection has not asked for the length of its body.

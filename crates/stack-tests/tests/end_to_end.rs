@@ -1,6 +1,6 @@
 //! Tests in common stacks, over loopback sockets.
 //!
-//! They are one binary, because each binary compiles and links the libraries below anew.
+//! They share one binary, because each binary is linked separately.
 
 mod client;
 mod grpc;

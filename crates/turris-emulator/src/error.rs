@@ -5,7 +5,7 @@ use std::{error::Error, fmt, io};
 /// An error of any type, as Tower uses it.
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Error of settings that cannot work.
+/// Error of an unusable setting.
 ///
 /// # Examples
 ///

@@ -97,7 +97,7 @@ pub enum RateLimitHeaders {
 }
 
 impl Default for RateLimitHeaders {
-    /// Returns near the limit, with a fifth of it left. The vendor documents "near" without a
+    /// Returns [`Near`](Self::Near) with 20 percent. The vendor documents "near the limit" without a
     /// number.
     fn default() -> Self {
         Self::Near { remaining_percent: 20 }

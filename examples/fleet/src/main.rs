@@ -67,7 +67,7 @@ async fn main() -> ExitCode {
     match tokio::time::timeout(most_time, demonstrate(&options)).await.unwrap_or_else(late) {
         Ok(problems) if problems.is_empty() => ExitCode::SUCCESS,
         Ok(problems) => {
-            problems.iter().for_each(|problem| eprintln!("not as it should be: {problem}"));
+            problems.iter().for_each(|problem| eprintln!("problem: {problem}"));
             ExitCode::FAILURE
         }
         Err(error) => {

@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     match in_time(json) {
         Ok(problems) if problems.is_empty() => ExitCode::SUCCESS,
         Ok(problems) => {
-            problems.iter().for_each(|problem| eprintln!("not as it should be: {problem}"));
+            problems.iter().for_each(|problem| eprintln!("problem: {problem}"));
             ExitCode::FAILURE
         }
         Err(error) => {

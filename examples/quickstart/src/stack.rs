@@ -32,7 +32,7 @@ pub(crate) type BulkBody = UnsyncBoxBody<Bytes, io::Error>;
 const MAX_REQUESTS_IN_FLIGHT: usize = 64;
 
 /// How long a caller of the bulk client waits, including its time in the queue.
-const PATIENCE: Duration = Duration::from_secs(30);
+const CALLER_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) fn api(credentials: Credentials, environment: Environment) -> Api {
     let client = Client::builder(TokioExecutor::new()).build_http();
@@ -47,7 +47,7 @@ pub(crate) fn api(credentials: Credentials, environment: Environment) -> Api {
 pub(crate) fn bulk_api(credentials: Credentials, environment: Environment, backoff: TurrisBackoffLayer) -> BulkApi {
     let client = Client::builder(TokioExecutor::new()).build_http::<ReplayBody<BulkBody>>();
     let stack = ServiceBuilder::new()
-        .layer(TimeoutLayer::new(PATIENCE))
+        .layer(TimeoutLayer::new(CALLER_TIMEOUT))
         // One key for all attempts of one request.
         .layer(SetRequestIdLayer::new(HeaderName::from_static("idempotency-key"), MakeRequestUuid))
         .layer(ReplayBodyLayer::new())

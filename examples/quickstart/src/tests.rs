@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_phase_goes_as_the_quickstart_says() {
+async fn every_phase_meets_its_expectations() {
     turris_test_support::trace::if_asked_for();
     let demo = Demo::start().await.unwrap();
     let phases = vec![
@@ -46,7 +46,7 @@ async fn every_phase_goes_as_the_quickstart_says() {
 }
 
 #[tokio::test]
-async fn what_goes_wrong_is_reported() {
+async fn a_missed_expectation_is_reported() {
     let demo = Demo::start().await.unwrap();
     assert!(demo.cold(3).await.unwrap().problems().is_empty());
     // The layer has a token already, so this is not a cold start.

@@ -1,5 +1,5 @@
-//! Tests of `TURRIS_BASE_URL` itself: this very binary runs as a user would run it, against servers
-//! that the tests start.
+//! Tests of `TURRIS_BASE_URL`: each test starts a server, and runs this binary against it as a user
+//! would.
 
 use std::{env, process::Output, sync::Arc};
 
@@ -48,7 +48,7 @@ async fn asked(emulator: &Emulator) -> Output {
 }
 
 #[tokio::test]
-async fn the_server_at_the_url_is_asked_within_its_allowance() {
+async fn the_server_at_the_url_is_tested_within_its_allowance() {
     let emulator = builder().start().await.unwrap();
     let output = asked(&emulator).await;
     assert!(passed(&output), "{}", String::from_utf8_lossy(&output.stdout));
@@ -59,7 +59,7 @@ async fn the_server_at_the_url_is_asked_within_its_allowance() {
 }
 
 #[tokio::test]
-async fn a_server_behind_tls_is_asked() {
+async fn a_server_behind_tls_is_tested() {
     let emulator = builder().start().await.unwrap();
     let front = TlsFront::start(&emulator).await;
     let roots = env::temp_dir().join(format!("turris-auth-contract-{}.pem", std::process::id()));
@@ -149,9 +149,9 @@ fn failed_parts(output: &Output) -> Vec<String> {
     failed.map(str::to_owned).collect()
 }
 
-const TOKEN_PART: &str = "the_answer_with_a_token_is_the_one_that_is_described_and_our_client_reads_it";
+const TOKEN_PART: &str = "the_token_response_conforms_and_our_client_reads_it";
 const PROTECTED_PART: &str = "a_request_carries_the_token_and_is_accepted";
-const SECRET_PART: &str = "the_refusal_of_a_wrong_secret_is_the_one_that_is_described_and_our_client_reads_it";
+const SECRET_PART: &str = "the_refusal_of_a_wrong_secret_conforms_and_our_client_reads_it";
 const NO_SECRET_PART: &str = "a_token_request_without_a_secret_gets_an_error_object";
 const NO_TOKEN_PART: &str = "a_request_without_a_token_gets_an_error_object";
 const BAD_TOKEN_PART: &str = "a_request_with_a_bad_token_gets_an_error_object";
@@ -159,7 +159,7 @@ const BAD_TOKEN_PART: &str = "a_request_with_a_bad_token_gets_an_error_object";
 /// The client is liberal in what it reads, and the suite is strict. The suite names exactly the
 /// faulty part and its fault.
 #[tokio::test]
-async fn a_server_that_breaks_one_part_is_told_that_part() {
+async fn a_server_that_breaks_one_part_fails_exactly_that_part() {
     let cases: &[(&str, &str, Spoil)] = &[
         (TOKEN_PART, r#""data" is a required property"#, |answer, _, body| {
             if answer == Answer::Token {
@@ -261,7 +261,7 @@ async fn a_server_that_breaks_one_part_is_told_that_part() {
 
 /// Differences that the file permits.
 #[tokio::test]
-async fn a_server_that_differs_where_it_may_conforms() {
+async fn a_server_with_permitted_differences_conforms() {
     let cases: &[Spoil] = &[
         |_, _, _| {},
         // The file defines only the type of `statusCode`.
@@ -295,7 +295,7 @@ async fn a_server_that_differs_where_it_may_conforms() {
 /// A server that sends no response fails in every part that needs a response. The first failure
 /// hides no other failure.
 #[tokio::test]
-async fn a_server_that_is_not_there_fails_every_part_that_it_would_answer() {
+async fn a_server_that_does_not_answer_fails_every_part_that_needs_a_response() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -308,7 +308,7 @@ async fn a_server_that_is_not_there_fails_every_part_that_it_would_answer() {
 }
 
 #[tokio::test]
-async fn a_url_or_credentials_that_cannot_be_used_fail_with_their_names() {
+async fn an_unusable_url_or_credential_fails_with_its_name() {
     for (output, named) in [
         (suite("http://not-loopback.example").output().await, "base URL"),
         (suite("http://127.0.0.1:1").env_remove(Credentials::CLIENT_ID_VARIABLE).output().await, "TURRIS_CLIENT_ID"),

@@ -37,7 +37,7 @@ async fn a_token_answer_follows_the_schema() {
 }
 
 #[test]
-fn the_validator_tells_a_wrong_answer() {
+fn the_validator_rejects_a_wrong_response() {
     let wrong = json!({ "data": { "accessToken": "a" }, "requestId": "r", "timestamp": "t" });
     assert!(!token_answer_validator(201).is_valid(&wrong));
     assert!(!token_answer_validator(401).is_valid(&json!({ "statusCode": 401 })));
@@ -100,7 +100,7 @@ async fn a_body_that_does_not_follow_the_schema_gets_422() {
 }
 
 #[tokio::test]
-async fn every_error_is_the_error_object_of_its_status_with_its_headers() {
+async fn every_error_has_the_error_object_and_the_headers_of_its_status() {
     let emulator = emulator();
     let good = token(&emulator).await;
     let with_method = |method: Method, path: &str| {
@@ -154,7 +154,7 @@ async fn every_error_is_the_error_object_of_its_status_with_its_headers() {
 }
 
 #[tokio::test]
-async fn answers_under_a_limit_say_what_is_left_of_it() {
+async fn responses_under_a_limit_state_its_rest() {
     let limits = Limits::default().token_requests(1).mutating_requests(1);
     let emulator = builder().limits(limits).rate_limit_headers(RateLimitHeaders::Always).build().unwrap();
     let echo = |token: &str| post("/v1/echo", token, "a body");
@@ -204,7 +204,7 @@ async fn head_is_answered_like_get_without_a_body() {
 }
 
 #[tokio::test]
-async fn echo_sends_back_what_it_got() {
+async fn echo_returns_the_body_of_the_request() {
     let emulator = emulator();
     let good = token(&emulator).await;
     let mut request = post("/v1/echo", &good, "a body");

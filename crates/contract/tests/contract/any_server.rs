@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Each test is one part of the contract and checks it independently. A part that does not conform
-//! fails its own test, with all its differences, and hides no other part. A part that cannot be
-//! checked because an earlier part failed says so.
+//! fails its own test, with all its differences, and hides no other part. If a part cannot be
+//! checked because an earlier part failed, its test prints that.
 //!
 //! All tests examine the same few exchanges, which are made once in a run. Three of them are token
 //! requests, one with a wrong secret, so the suite can run three times a minute within the
@@ -38,7 +38,7 @@ pub(super) const TOKEN_REQUESTS: usize = 3;
 const PROTECTED: &str = "/v1/auth/test-oauth";
 const WRONG_SECRET: &str = "this is not the secret";
 /// Time limit for a server that does not answer a handwritten request.
-const PATIENCE: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An exchange, or the reason for its absence.
 type Made = Result<Exchange, String>;
@@ -53,8 +53,8 @@ struct Observed {
     /// Token request by `TokenHandle`, with a wrong secret.
     refused: Made,
     refusal: Option<TokenError>,
-    /// Handwritten: a token request without a secret, and requests without a token and with a bad
-    /// one.
+    /// Handwritten: a token request without a secret, a request without a token, and a request with
+    /// a bad token.
     no_secret: Made,
     no_token: Made,
     bad_token: Made,
@@ -115,10 +115,10 @@ fn url(environment: &Environment, path: &str) -> http::Uri {
 async fn by_hand(environment: &Environment, request: Request<Bytes>) -> Made {
     let recording = Recording::default();
     let sent = recording.client(environment).oneshot(request.map(Full::new));
-    match timeout(PATIENCE, sent).await {
+    match timeout(ANSWER_TIMEOUT, sent).await {
         Ok(Ok(_)) => Ok(recording.exchanges().remove(0)),
         Ok(Err(error)) => Err(format!("no answer: {error}")),
-        Err(_) => Err(format!("no answer within {PATIENCE:?}")),
+        Err(_) => Err(format!("no answer within {ANSWER_TIMEOUT:?}")),
     }
 }
 
@@ -157,7 +157,7 @@ impl Part {
 }
 
 #[tokio::test]
-async fn our_request_for_a_token_is_the_one_that_is_described() {
+async fn our_token_request_conforms() {
     let observed = observed().await;
     let mut part = Part::default();
     for (made, secret) in [(&observed.token, None), (&observed.refused, Some(WRONG_SECRET))] {
@@ -172,7 +172,7 @@ async fn our_request_for_a_token_is_the_one_that_is_described() {
 }
 
 #[tokio::test]
-async fn the_answer_with_a_token_is_the_one_that_is_described_and_our_client_reads_it() {
+async fn the_token_response_conforms_and_our_client_reads_it() {
     let observed = observed().await;
     let mut part = Part::default();
     if let Some(exchange) = part.answer(&observed.token, &[StatusCode::CREATED])
@@ -203,7 +203,7 @@ async fn a_request_carries_the_token_and_is_accepted() {
     let token = match &observed.handed_out {
         Ok(token) => token,
         Err(error) => {
-            println!("not checked, since there is no token, which the test of its answer tells: {error}");
+            println!("not checked, because there is no token (the test of the token response fails): {error}");
             return;
         }
     };
@@ -218,7 +218,7 @@ async fn a_request_carries_the_token_and_is_accepted() {
 }
 
 #[tokio::test]
-async fn the_refusal_of_a_wrong_secret_is_the_one_that_is_described_and_our_client_reads_it() {
+async fn the_refusal_of_a_wrong_secret_conforms_and_our_client_reads_it() {
     let observed = observed().await;
     let mut part = Part::default();
     let exchange = part.answer(&observed.refused, &[StatusCode::UNAUTHORIZED]);

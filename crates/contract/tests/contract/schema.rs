@@ -67,8 +67,8 @@ fn mismatches(validator: &jsonschema::Validator, body: &Value) -> Vec<String> {
     validator.iter_errors(body).map(located).collect()
 }
 
-/// Returns the location of an operation in the file. `None` for all operations but the token
-/// endpoint, which alone the file describes.
+/// Returns the location of an operation in the file. `None` for all operations except the token
+/// request, because the file describes no other.
 fn operation(method: &Method, path: &str) -> Option<String> {
     let pointer = format!("/paths/{}/{}", path.replace('/', "~1"), method.as_str().to_lowercase());
     openapi().pointer(&pointer).map(|_| pointer)

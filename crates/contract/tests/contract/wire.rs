@@ -70,7 +70,7 @@ async fn exchanges(emulator: &Emulator, credentials: Credentials, version: Versi
 const ODD_SECRET: &str = "sec\\ret\" \u{2028}</script>";
 
 #[tokio::test]
-async fn every_token_request_and_every_answer_to_one_is_as_described() {
+async fn every_token_request_and_its_response_conform() {
     let good = || Credentials::new(ID, SECRET).unwrap();
     let odd = Credentials::new("cli\"ent\\/\u{e9}", ODD_SECRET).unwrap();
     let none_left = || builder().limits(Limits::default().token_requests(0));

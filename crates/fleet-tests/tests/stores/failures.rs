@@ -80,8 +80,8 @@ async fn every_key_has_a_time_to_live_and_the_hash_tag() {
 
 #[tokio::test]
 async fn a_call_that_its_caller_has_given_up_changes_nothing_when_it_is_carried_out_later() {
-    // Without the last moment in every script, the server would grant a lease and permits to a
-    // caller that has given up.
+    // Each call states the last moment at which the server may carry it out. Without it, the server
+    // would grant a lease and permits to a caller that has given up.
     for kind in KINDS {
         let server = Server::start(kind);
         let store = RedisStore::open(&server.url()).unwrap();
@@ -106,7 +106,7 @@ async fn a_call_that_its_caller_has_given_up_changes_nothing_when_it_is_carried_
 }
 
 #[tokio::test]
-async fn a_server_without_its_scripts_is_given_them_again() {
+async fn a_server_that_lost_its_scripts_gets_them_again() {
     for kind in KINDS {
         let server = Server::start(kind);
         let store = RedisStore::open(&server.url()).unwrap();
@@ -150,7 +150,7 @@ async fn a_server_that_is_killed_and_started_again_is_found_and_its_fences_go_on
 }
 
 #[tokio::test]
-async fn a_connection_whose_packets_vanish_is_made_anew_after_three_calls() {
+async fn a_connection_whose_packets_vanish_is_replaced_after_three_calls() {
     for kind in KINDS {
         let server = Server::start_tcp(kind);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -256,7 +256,7 @@ async fn a_planted_number_does_not_end_the_sharing() {
                 assert!(matches!(acquired.answer, Answer::Token(_)), "{kind:?}: {field:?} {number:?}: {acquired:?}");
             }
         }
-        // A cause that is too long is left out.
+        // The answer leaves out a cause of the failure that is too long.
         client.command(&[b"FLUSHALL"]).unwrap();
         client.command(&[b"HSET", slot_key, b"cooling", b"4000000000000", b"failure", &[b'9'; 70_000]]).unwrap();
         let acquired = store.acquire(&slot(), &ask(1)).await.unwrap();

@@ -20,7 +20,7 @@ fn acl() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_user_of_the_guide_may_do_what_a_store_needs_and_nothing_else() {
+async fn the_guides_user_may_run_only_the_commands_that_a_store_needs() {
     for kind in KINDS {
         let server = Server::start(kind);
         let command: Vec<_> = acl().into_iter().map(|word| word.replace("turris:", "test:")).collect();

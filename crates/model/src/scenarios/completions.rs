@@ -18,25 +18,25 @@ use crate::{
 
 /// A waiter whose flight has ended is polled again only after the token has been refused or
 /// invalidated.
-fn a_token_is_struck_before_its_waiter_looks(name: &str, strike: fn(&Server, &TokenCache, &Token)) {
+fn a_token_is_discarded_before_its_waiter_looks(name: &str, discard: fn(&Server, &TokenCache, &Token)) {
     check(name, 2, move || {
         let (cache, server) = start(10, &[Answer::Token]);
-        let struck = Arc::new(AtomicBool::new(false));
+        let discarded = Arc::new(AtomicBool::new(false));
         let striking = {
-            let (cache, server, struck) = (Arc::clone(&cache), server.clone(), Arc::clone(&struck));
+            let (cache, server, discarded) = (Arc::clone(&cache), server.clone(), Arc::clone(&discarded));
             spawn(move || {
                 let token = server.acquire(&cache).unwrap();
                 assert_eq!(number(&token), 1);
-                strike(&server, &cache, &token);
-                struck.store(true, Ordering::Release);
+                discard(&server, &cache, &token);
+                discarded.store(true, Ordering::Release);
             })
         };
         let mut acquire = pin!(Acquire::default());
         let token = block_on(poll_fn(|cx| {
-            let told = struck.load(Ordering::Acquire);
+            let told = discarded.load(Ordering::Acquire);
             let poll = acquire.as_mut().poll(cx, &cache, || server.source());
             if let Poll::Ready(Ok(token)) = &poll {
-                assert!(!told || number(token) == 2, "handed a token that had been struck");
+                assert!(!told || number(token) == 2, "handed a token that had been discarded");
             }
             poll
         }));
@@ -48,15 +48,21 @@ fn a_token_is_struck_before_its_waiter_looks(name: &str, strike: fn(&Server, &To
 }
 
 pub fn a_token_is_invalidated_before_its_waiter_looks() {
-    a_token_is_struck_before_its_waiter_looks("a token is invalidated before its waiter looks", |server, cache, _| {
-        server.invalidate(cache);
-    });
+    a_token_is_discarded_before_its_waiter_looks(
+        "a token is invalidated before its waiter looks",
+        |server, cache, _| {
+            server.invalidate(cache);
+        },
+    );
 }
 
 pub fn a_token_is_refused_before_its_waiter_looks() {
-    a_token_is_struck_before_its_waiter_looks("a token is refused before its waiter looks", |server, cache, token| {
-        assert!(server.refuse(cache, token));
-    });
+    a_token_is_discarded_before_its_waiter_looks(
+        "a token is refused before its waiter looks",
+        |server, cache, token| {
+            assert!(server.refuse(cache, token));
+        },
+    );
 }
 
 /// A refresh that was sent before the 401 brings the same token that the 401 refused.

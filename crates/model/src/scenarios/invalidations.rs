@@ -19,10 +19,10 @@ pub fn no_invalidated_token_is_handed_out() {
         let invalidating = {
             let (cache, server) = (Arc::clone(&cache), server.clone());
             spawn(move || {
-                let struck = server.sent();
+                let discarded = server.sent();
                 server.invalidate(&cache);
                 let token = number(&server.request(&cache).unwrap());
-                assert!(token > struck, "token {token}, though all up to {struck} were invalidated");
+                assert!(token > discarded, "token {token}, though all up to {discarded} were invalidated");
             })
         };
         server.acquire(&cache).unwrap();
@@ -33,24 +33,24 @@ pub fn no_invalidated_token_is_handed_out() {
 }
 
 /// The same with an existing token, and with another caller that was told of the invalidation.
-pub fn nobody_who_knows_of_an_invalidation_gets_the_old_token() {
+pub fn no_caller_that_knows_of_an_invalidation_gets_the_old_token() {
     check("nobody who knows of an invalidation gets the old token", 2, || {
         let (cache, server) = start(10, &[Answer::Token]);
         let first = in_one_thread(|| server.request(&cache)).unwrap();
         assert_eq!(number(&first), 1);
-        let struck = Arc::new(loom::sync::atomic::AtomicBool::new(false));
+        let discarded = Arc::new(loom::sync::atomic::AtomicBool::new(false));
         let other = {
-            let (cache, server, struck) = (Arc::clone(&cache), server.clone(), Arc::clone(&struck));
+            let (cache, server, discarded) = (Arc::clone(&cache), server.clone(), Arc::clone(&discarded));
             spawn(move || {
                 let earlier = server.request(&cache).unwrap();
-                let struck = struck.load(loom::sync::atomic::Ordering::Acquire);
+                let discarded = discarded.load(loom::sync::atomic::Ordering::Acquire);
                 let later = server.request(&cache).unwrap();
                 assert!(number(&later) >= number(&earlier), "an older token after a newer one");
-                assert!(!struck || number(&later) == 2, "the invalidated token");
+                assert!(!discarded || number(&later) == 2, "the invalidated token");
             })
         };
         server.invalidate(&cache);
-        struck.store(true, loom::sync::atomic::Ordering::Release);
+        discarded.store(true, loom::sync::atomic::Ordering::Release);
         assert_eq!(number(&server.request(&cache).unwrap()), 2);
         other.join().unwrap();
         join_tasks();
@@ -95,10 +95,10 @@ pub fn a_refusal_and_an_invalidation_at_once() {
                 assert!(server.request(&cache).unwrap().generation() >= second);
             })
         };
-        let struck = server.sent();
+        let discarded = server.sent();
         server.invalidate(&cache);
         let token = server.request(&cache).unwrap();
-        assert!(number(&token) > struck);
+        assert!(number(&token) > discarded);
         assert!(server.request(&cache).unwrap().generation() >= token.generation());
         refusing.join().unwrap();
         join_tasks();

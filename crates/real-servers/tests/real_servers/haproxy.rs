@@ -9,7 +9,7 @@ use turris_auth_real_servers::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cold_callers_cost_one_token_however_they_speak() {
+async fn cold_callers_cost_one_token_with_every_client_and_wire() {
     let upstream = Upstream::start().await;
     let haproxy = Haproxy::start(upstream.address, "");
     for (fetched, (stack, library, wire)) in (1..).zip(all_stacks()) {

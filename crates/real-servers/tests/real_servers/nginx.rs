@@ -12,7 +12,7 @@ use turris_auth_real_servers::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cold_callers_cost_one_token_however_they_speak() {
+async fn cold_callers_cost_one_token_with_every_client_and_wire() {
     let upstream = Upstream::start().await;
     let nginx = Nginx::start(upstream.address, "", "");
     for (fetched, (stack, library, wire)) in (1..).zip(all_stacks()) {
@@ -120,11 +120,11 @@ async fn a_job_at_one_a_second(location: &str, requests: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_bucket_with_a_burst_is_met() {
+async fn the_rate_of_a_slow_bucket_with_a_burst_is_found() {
     a_job_at_one_a_second("limit_req zone=bucket burst=9 nodelay;", 60).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_bucket_without_a_burst_is_met() {
+async fn the_rate_of_a_slow_bucket_without_a_burst_is_found() {
     a_job_at_one_a_second("limit_req zone=bucket;", 30).await;
 }

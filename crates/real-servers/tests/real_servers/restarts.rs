@@ -93,7 +93,7 @@ async fn nginx_restarts_in_the_middle_and_the_token_is_still_good() {
 /// The connections end while new workers already listen. So if the client repeated these requests,
 /// it would get responses.
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_were_processed_and_lost_their_answer_fail_and_are_not_repeated() {
+async fn processed_requests_that_lost_their_responses_fail_and_are_not_repeated() {
     const LOST: usize = 5;
     for (stack, library, wire) in all_stacks() {
         let upstream = Upstream::start().await;

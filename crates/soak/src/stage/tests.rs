@@ -75,7 +75,7 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_connection_never_begins_with_is_lost_and_what_it_does_not_answer_is_not() {
+async fn a_request_that_its_connection_never_begins_is_lost_and_an_unanswered_request_is_not() {
     let far_ends = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&far_ends);
     let connector = service_fn(move |_: Uri| {
@@ -104,7 +104,7 @@ async fn what_a_connection_never_begins_with_is_lost_and_what_it_does_not_answer
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_no_connection_yet_is_not_lost() {
+async fn a_request_without_a_connection_yet_is_not_lost() {
     let connector = service_fn(|_: Uri| std::future::pending::<Result<Near, Infallible>>());
     let pool = Client::builder(TokioExecutor::new()).http2_only(true).build(connector);
     let ended = ends_within(Staged(pool), 3 * LONGEST_START).await;

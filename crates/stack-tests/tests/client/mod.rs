@@ -68,7 +68,7 @@ async fn json_goes_out_and_comes_back_with_one_token_for_all() {
 }
 
 #[tokio::test]
-async fn queries_are_percent_encoded_and_added_to_what_the_path_has() {
+async fn queries_are_percent_encoded_and_added_to_the_query_of_the_path() {
     let server = raw::Server::start("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
     let turris = server.client().user_agent("billing/7").build().unwrap();
     let request = turris.get("/v1/agencies?page=1").query("name", "Ä & B=C~").query("a b", 10);
@@ -85,7 +85,7 @@ async fn queries_are_percent_encoded_and_added_to_what_the_path_has() {
 }
 
 #[tokio::test]
-async fn a_401_is_cured_by_one_new_token_and_the_caller_sees_nothing_of_it() {
+async fn a_401_is_ended_by_one_new_token_and_the_caller_does_not_see_it() {
     let emulator = started().await;
     let turris = client(&emulator);
     turris.handle().warm_up().await.unwrap();
@@ -97,7 +97,7 @@ async fn a_401_is_cured_by_one_new_token_and_the_caller_sees_nothing_of_it() {
 }
 
 #[tokio::test]
-async fn a_401_that_no_token_cures_is_an_error_that_says_so_and_quotes_no_token() {
+async fn a_401_that_no_token_ends_is_an_error_with_the_reason_and_without_the_token() {
     let emulator = started().await;
     let turris = client(&emulator);
     let token = turris.handle().token().await.unwrap();
@@ -148,7 +148,7 @@ async fn a_429_that_lasts_too_long_is_an_error() {
 }
 
 #[tokio::test]
-async fn an_error_status_has_what_the_api_says_of_it() {
+async fn an_error_status_has_the_explanation_of_the_api() {
     let emulator = started().await;
     let turris = client(&emulator);
     let error = turris.get("/v1/nothing?ssn=123-45-6789").await.unwrap_err();
@@ -175,7 +175,7 @@ async fn an_error_status_has_what_the_api_says_of_it() {
 }
 
 #[tokio::test]
-async fn any_status_is_an_answer_if_it_is_asked_for() {
+async fn with_any_status_every_status_is_a_response() {
     let emulator = started().await;
     let answer = client(&emulator).get("/v1/nothing").any_status().await.unwrap();
     assert_eq!(answer.status(), StatusCode::NOT_FOUND);
@@ -193,7 +193,7 @@ async fn a_redirect_is_an_error_and_is_not_followed() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_json_says_what_it_is_instead() {
+async fn the_error_of_a_response_that_is_not_json_names_its_type() {
     let emulator = started().await;
     let turris = client(&emulator);
     emulator.fault(agencies(), Fault::html(StatusCode::OK).times(1));
@@ -210,7 +210,7 @@ async fn an_answer_that_is_not_json_says_what_it_is_instead() {
 }
 
 #[tokio::test]
-async fn answers_are_bounded_in_size() {
+async fn the_size_of_responses_is_limited() {
     let emulator = started().await;
     let turris = builder(&emulator).max_response_size(1024).build().unwrap();
     let exact = "x".repeat(1022);
@@ -239,7 +239,7 @@ async fn an_answer_that_ends_early_is_an_error() {
 }
 
 #[tokio::test]
-async fn time_is_bounded_for_attempts_for_the_call_and_for_the_body() {
+async fn attempts_calls_and_bodies_have_time_limits() {
     let emulator = started().await;
     let short = Duration::from_millis(100);
     emulator.fault(agencies(), Fault::hang());
@@ -264,7 +264,7 @@ async fn time_is_bounded_for_attempts_for_the_call_and_for_the_body() {
 }
 
 #[tokio::test]
-async fn a_failed_token_is_an_error_of_its_own_kind_and_found_in_it() {
+async fn a_token_error_has_its_own_kind_and_is_found_in_the_error() {
     let emulator = started().await;
     let wrong = Credentials::new("m2m-client-unknown", "wrong").unwrap();
     let turris = TurrisClient::new(wrong, emulator.environment()).unwrap();
@@ -278,7 +278,7 @@ async fn a_failed_token_is_an_error_of_its_own_kind_and_found_in_it() {
 }
 
 #[tokio::test]
-async fn a_connection_that_fails_is_an_error_of_its_own_kind() {
+async fn a_failed_connection_has_its_own_error_kind() {
     let emulator = started().await;
     let turris = client(&emulator);
     turris.handle().warm_up().await.unwrap();
@@ -289,7 +289,7 @@ async fn a_connection_that_fails_is_an_error_of_its_own_kind() {
 }
 
 #[tokio::test]
-async fn a_request_that_cannot_be_made_says_why_and_is_not_sent() {
+async fn an_invalid_request_is_an_error_with_the_reason_and_is_not_sent() {
     let emulator = started().await;
     let turris = client(&emulator);
     let mut no_json = std::collections::BTreeMap::new();
@@ -310,7 +310,7 @@ async fn a_request_that_cannot_be_made_says_why_and_is_not_sent() {
 }
 
 #[tokio::test]
-async fn headers_are_set_and_a_callers_own_win() {
+async fn headers_are_set_and_the_callers_headers_take_precedence() {
     let emulator = started().await;
     let turris = builder(&emulator).user_agent("billing/7").build().unwrap();
     let answer: Response = turris

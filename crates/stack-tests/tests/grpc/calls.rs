@@ -87,7 +87,7 @@ async fn all_four_kinds_of_call_carry_one_token() {
 }
 
 #[tokio::test]
-async fn all_four_kinds_of_call_are_repeated_when_the_token_has_gone_bad() {
+async fn all_four_kinds_of_call_are_repeated_after_a_revocation() {
     let (turris, server) = (turris().await, GrpcServer::start().await);
     let stack = replaying(&server, layer(&turris));
     check(&stack).await.unwrap();

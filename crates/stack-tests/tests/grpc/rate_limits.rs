@@ -35,7 +35,7 @@ async fn a_call_that_meets_a_limit_is_repeated_without_a_pushback() {
 }
 
 #[tokio::test]
-async fn what_the_server_wants_no_retry_of_is_the_callers() {
+async fn a_call_that_the_server_does_not_want_repeated_is_returned() {
     let turris = turris().await;
     // A day exceeds the longest wait. The other values are not durations.
     for pushback in ["86400000", "-1", "soon"] {
@@ -49,7 +49,7 @@ async fn what_the_server_wants_no_retry_of_is_the_callers() {
 }
 
 #[tokio::test]
-async fn without_that_layer_a_limit_is_the_callers() {
+async fn without_the_backoff_layer_a_limit_is_returned() {
     let (turris, server) = (turris().await, GrpcServer::start().await);
     let stack = replaying(&server, layer(&turris));
     server.gate.exhaust(1, Some("10"));
@@ -58,7 +58,7 @@ async fn without_that_layer_a_limit_is_the_callers() {
 }
 
 #[tokio::test]
-async fn what_a_limit_is_can_be_replaced() {
+async fn the_definition_of_a_limit_can_be_replaced() {
     let (turris, server) = (turris().await, GrpcServer::start().await);
     let backoff = TurrisBackoffLayer::builder().classify_responses(|_, _| ResponseClass::Ordinary).build().unwrap();
     let stack = backing_off(&server, backoff, layer(&turris));
@@ -68,7 +68,7 @@ async fn what_a_limit_is_can_be_replaced() {
 }
 
 #[tokio::test]
-async fn a_token_error_is_known_through_its_status() {
+async fn a_token_error_is_recognised_through_its_status() {
     let (turris, server) = (turris().await, GrpcServer::start().await);
     // The error, with its wait, is found below the status.
     let fault = Fault::status(StatusCode::TOO_MANY_REQUESTS).with_header(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -80,7 +80,7 @@ async fn a_token_error_is_known_through_its_status() {
 }
 
 #[tokio::test]
-async fn a_token_error_that_waiting_does_not_cure_comes_back_at_once() {
+async fn a_token_error_that_waiting_cannot_end_is_returned_at_once() {
     let (turris, server) = (turris().await, GrpcServer::start().await);
     turris.fault(Endpoint::Token, Fault::garbage());
     let stack = backing_off(&server, TurrisBackoffLayer::new(), layer(&turris));

@@ -15,7 +15,7 @@ use super::{
 };
 
 #[tokio::test]
-async fn without_a_second_copy_the_refusal_goes_back_and_the_next_call_has_a_new_token() {
+async fn without_a_second_copy_the_refusal_is_returned_and_the_next_call_has_a_new_token() {
     let (turris, server) = (turris().await, GrpcServer::start().await);
     let stack = plain(&server, layer(&turris));
     check(&stack).await.unwrap();
@@ -31,7 +31,7 @@ async fn without_a_second_copy_the_refusal_goes_back_and_the_next_call_has_a_new
 }
 
 #[tokio::test]
-async fn a_second_refusal_of_one_call_is_the_callers() {
+async fn a_second_refusal_of_one_call_is_returned() {
     let (turris, server) = (turris().await, GrpcServer::start().await);
     let stack = replaying(&server, layer(&turris));
     server.gate.refuse_all();
@@ -42,7 +42,7 @@ async fn a_second_refusal_of_one_call_is_the_callers() {
 }
 
 #[tokio::test]
-async fn a_status_in_real_trailers_is_the_callers() {
+async fn a_status_in_real_trailers_is_returned() {
     let (turris, server) = (turris().await, GrpcServer::start().await);
     let mut client = tonic::client::Grpc::new(replaying(&server, layer(&turris)));
     client.ready().await.unwrap();
@@ -78,7 +78,7 @@ async fn a_malformed_status_is_an_ordinary_response() {
 }
 
 #[tokio::test]
-async fn what_a_refusal_is_can_be_replaced() {
+async fn the_definition_of_a_refusal_can_be_replaced() {
     let (turris, server) = (turris().await, GrpcServer::start().await);
     let layer = builder(&turris, turris.credentials())
         .classify_responses(|status, headers| match headers.get("grpc-status").map(|value| value.as_bytes()) {

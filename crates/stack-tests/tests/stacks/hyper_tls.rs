@@ -17,7 +17,7 @@ use super::{
 const VERSIONS: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
 
 #[tokio::test]
-async fn one_connection_carries_the_token_the_401_its_cure_and_a_renewal() {
+async fn one_connection_carries_the_token_the_401_the_retry_and_a_renewal() {
     for version in VERSIONS {
         let emulator = started().await;
         let front = TlsFront::start(&emulator).await;

@@ -50,14 +50,14 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_box_above_and_a_box_below() {
+async fn a_stack_with_a_box_above_and_a_box_below_works() {
     let emulator = emulator();
     let boxed = BoxCloneService::<Request<Body>, _, _>::new(emulator.service());
     works(&emulator, layer(&emulator).layer(boxed).boxed_clone()).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_buffer_above_and_a_buffer_below() {
+async fn a_stack_with_a_buffer_above_and_a_buffer_below_works() {
     let emulator = emulator();
     let stack = ServiceBuilder::new()
         .layer(BufferLayer::new(1))
@@ -68,7 +68,7 @@ async fn a_buffer_above_and_a_buffer_below() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_balance_under_a_buffer() {
+async fn a_stack_with_a_balance_under_a_buffer_works() {
     let emulator = emulator();
     let used = [Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0))];
     let endpoints = used.clone().map(|used| {
@@ -90,7 +90,7 @@ async fn a_balance_under_a_buffer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_is_made_anew_under_a_buffer() {
+async fn a_stack_that_reconnects_under_a_buffer_works() {
     let emulator = emulator();
     let made = Arc::new(AtomicU32::new(0));
     let (counter, service) = (Arc::clone(&made), emulator.service());
@@ -107,7 +107,7 @@ async fn a_connection_that_is_made_anew_under_a_buffer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn readiness_on_a_task_of_its_own_under_a_buffer() {
+async fn a_stack_with_spawned_readiness_under_a_buffer_works() {
     let emulator = emulator();
     let api = layer(&emulator).layer(Buffer::new(SpawnReady::new(emulator.service()), 4));
     works(&emulator, api).await;
@@ -136,7 +136,7 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hedge_above_whose_copies_share_the_token() {
+async fn the_copies_of_a_hedge_above_share_the_token() {
     let emulator = emulator();
     emulator.fault(Endpoint::Token, Fault::delay(Duration::from_secs(1)));
     emulator.fault(Endpoint::path("/v1/agencies"), Fault::hang().times(1));
@@ -149,7 +149,7 @@ async fn a_hedge_above_whose_copies_share_the_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hedge_below_under_a_buffer() {
+async fn a_stack_with_a_hedge_below_under_a_buffer_works() {
     let emulator = emulator();
     let api = layer(&emulator).layer(Buffer::new(hedge(emulator.service()), 4));
     emulator.fault(Endpoint::path("/v1/agencies"), Fault::hang().times(1));

@@ -84,7 +84,7 @@ const TOKEN: &str = "/v1/auth/jwt";
 const API: &str = "/v1/agencies";
 
 #[tokio::test]
-async fn a_decompression_above_undoes_what_its_request_asked_for_through_a_401() {
+async fn a_decompression_above_decodes_the_response_after_a_401() {
     let seen = Seen::new();
     let api =
         ServiceBuilder::new().layer(DecompressionLayer::new()).layer(layer(&seen.emulator)).service(seen.service());
@@ -102,7 +102,7 @@ async fn a_decompression_above_undoes_what_its_request_asked_for_through_a_401()
 }
 
 #[tokio::test]
-async fn a_decompression_below_serves_the_token_too_which_comes_uncompressed() {
+async fn a_decompression_below_works_and_the_token_comes_uncompressed() {
     let seen = Seen::new();
     let api =
         ServiceBuilder::new().layer(layer(&seen.emulator)).layer(DecompressionLayer::new()).service(seen.service());
@@ -133,7 +133,7 @@ fn timeout() -> TimeoutLayer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_above_answers_for_one_and_the_token_arrives_for_the_next() {
+async fn a_timeout_above_answers_one_request_and_the_token_arrives_for_the_next() {
     let seen = Seen::new();
     let api = ServiceBuilder::new().layer(timeout()).layer(layer(&seen.emulator)).service(defaulted(seen.service()));
     seen.emulator.fault(Endpoint::Token, Fault::delay(Duration::from_millis(1_500)));
@@ -144,7 +144,7 @@ async fn a_timeout_above_answers_for_one_and_the_token_arrives_for_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_below_bounds_each_request_and_each_attempt_at_a_token() {
+async fn a_timeout_below_bounds_each_request_and_each_token_request() {
     let seen = Seen::new();
     let api = ServiceBuilder::new().layer(layer(&seen.emulator)).layer(timeout()).service(defaulted(seen.service()));
     seen.emulator.fault(Endpoint::path(API), Fault::hang());
@@ -191,7 +191,7 @@ async fn a_request_id_from_above_is_on_both_attempts() {
 }
 
 #[tokio::test]
-async fn a_request_id_from_below_is_anothers_on_every_exchange() {
+async fn a_request_id_from_below_differs_on_every_exchange() {
     let seen = Seen::new();
     let api = ServiceBuilder::new()
         .layer(layer(&seen.emulator))

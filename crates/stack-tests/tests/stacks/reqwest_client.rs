@@ -35,7 +35,7 @@ async fn paths_are_relative_to_the_environment_and_one_token_serves_all_methods(
 }
 
 #[tokio::test]
-async fn a_401_and_a_429_are_the_layers_affair() {
+async fn a_401_and_a_429_are_handled_by_the_layers() {
     let emulator = started().await;
     let turris = client(&emulator);
     turris.handle().warm_up().await.unwrap();
@@ -61,7 +61,7 @@ async fn error_statuses_are_answers_and_redirects_are_not_followed() {
 }
 
 #[tokio::test]
-async fn a_path_that_is_none_is_refused_and_nothing_is_sent() {
+async fn an_invalid_path_is_refused_and_nothing_is_sent() {
     let emulator = started().await;
     let stranger = Stranger::start().await;
     let turris = client(&emulator);

@@ -50,7 +50,7 @@ async fn requests_and_answers_are_those_of_reqwest() {
 }
 
 #[tokio::test]
-async fn one_connection_carries_the_token_the_401_and_its_cure() {
+async fn one_connection_carries_the_token_the_401_and_the_retry() {
     let emulator = started().await;
     let api = api(&emulator);
     let base_url = emulator.url("/");
@@ -65,7 +65,7 @@ async fn one_connection_carries_the_token_the_401_and_its_cure() {
 }
 
 #[tokio::test]
-async fn all_layers_stand_on_it() {
+async fn all_layers_work_over_reqwest() {
     let emulator = started().await;
     let api = ServiceBuilder::new()
         .layer(FollowRedirectLayer::new())

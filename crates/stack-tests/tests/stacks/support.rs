@@ -53,7 +53,7 @@ pub(crate) fn token_error(error: &BoxError) -> TokenError {
 
 /// Waits for `future`, and fails if it takes a minute, so that a broken test cannot hang.
 pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(60), future).await.expect("nothing happens any more")
+    tokio::time::timeout(Duration::from_secs(60), future).await.expect("an end within a minute")
 }
 
 /// A request as a server received it.

@@ -25,10 +25,13 @@ An authenticating proxy for the Turris API on a loopback port, until Ctrl-C.
 
 Usage: cargo run -p turris-auth-stacks --example axum_proxy -- [OPTIONS]
 
-  --sandbox      forward to the vendor's sandbox   (both read TURRIS_CLIENT_ID and TURRIS_CLIENT_SECRET;
-  --production   forward to the live API            without either, an embedded Turris is started)
+  --sandbox      forward to the vendor's sandbox
+  --production   forward to the live API
   --port PORT    port of 127.0.0.1 to serve on, 0 for a free one [0]
   --help         this text
+
+With --sandbox and --production the proxy reads TURRIS_CLIENT_ID and TURRIS_CLIENT_SECRET. Without
+these options it starts an embedded Turris.
 ";
 
 /// Longer than the 30 seconds that a token may take, so that a caller learns why the token is

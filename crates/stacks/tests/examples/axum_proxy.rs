@@ -25,15 +25,15 @@ mod proxy;
 
 pub(crate) use proxy::Proxy;
 
-/// Timeout for tests: longer than any test that succeeds.
-pub(crate) const PATIENT: Duration = Duration::from_secs(60);
+/// A timeout that no test reaches.
+pub(crate) const LONG_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) fn proxy_to(layer: TurrisAuthLayer, environment: Environment, timeout: Duration) -> Proxy<HttpConnector> {
     Proxy::new(Client::builder(TokioExecutor::new()).build_http(), layer, environment, timeout)
 }
 
 pub(crate) async fn proxied(emulator: &Emulator) -> Uri {
-    serve(proxy_to(layer(emulator), emulator.environment(), PATIENT).router()).await
+    serve(proxy_to(layer(emulator), emulator.environment(), LONG_TIMEOUT).router()).await
 }
 
 pub(crate) fn caller<B>() -> Client<HttpConnector, B>
@@ -56,7 +56,7 @@ pub(crate) async fn raw(url: &Uri, head: &str) -> String {
 }
 
 #[tokio::test]
-async fn plain_curl_gets_the_answer_of_turris() {
+async fn a_plain_request_gets_the_response_of_turris() {
     let emulator = started().await;
     let url = proxied(&emulator).await;
     let answer = raw(&url, "GET /v1/agencies HTTP/1.1\r\nuser-agent: curl/8.5.0\r\naccept: */*").await;
@@ -72,7 +72,7 @@ async fn plain_curl_gets_the_answer_of_turris() {
 }
 
 #[tokio::test]
-async fn a_head_keeps_the_length_of_what_it_does_not_carry() {
+async fn the_response_to_a_head_keeps_its_content_length() {
     let emulator = started().await;
     let url = proxied(&emulator).await;
     let length = |answer: &str| {
@@ -100,7 +100,7 @@ async fn both_bodies_stream_at_once() {
     let environment = Environment::custom(echoing().await.to_string()).unwrap();
     let credentials = turris_auth::Credentials::new("client", "secret").unwrap();
     let layer = TurrisAuthLayer::new(credentials, environment.clone());
-    let url = serve(proxy_to(layer, environment, PATIENT).router()).await;
+    let url = serve(proxy_to(layer, environment, LONG_TIMEOUT).router()).await;
 
     let (mut frames, body) = Channel::<Bytes>::new(1);
     let request = Request::post(uri(&url, "/v1/stream")).body(body).unwrap();
@@ -133,7 +133,7 @@ async fn a_streamed_upload_is_sent_again_after_a_401() {
 }
 
 #[tokio::test]
-async fn what_is_not_meant_for_turris_does_not_get_there() {
+async fn a_request_that_is_not_meant_for_turris_is_not_forwarded() {
     let emulator = started().await;
     let url = proxied(&emulator).await;
     for (head, status) in [
@@ -223,9 +223,9 @@ async fn health_shows_the_token() {
 }
 
 #[tokio::test]
-async fn a_shutdown_finishes_what_is_under_way() {
+async fn a_shutdown_finishes_the_requests_in_flight() {
     let emulator = started().await;
-    let router = proxy_to(layer(&emulator), emulator.environment(), PATIENT).router();
+    let router = proxy_to(layer(&emulator), emulator.environment(), LONG_TIMEOUT).router();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let url: Uri = format!("http://{address}/").parse().unwrap();
@@ -254,7 +254,7 @@ async fn a_shutdown_finishes_what_is_under_way() {
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_ends_its_request_and_nobody_elses() {
+async fn a_caller_that_leaves_ends_only_its_own_request() {
     let emulator = started().await;
     let url = proxied(&emulator).await;
     // A caller that leaves during the fetch of the token. The fetch is for all callers and

@@ -9,7 +9,7 @@ use turris_emulator::{Emulator, Endpoint, Fault};
 use turris_test_support::EmulatorExt;
 
 use super::{
-    axum_proxy::{PATIENT, proxied, proxy_to, raw},
+    axum_proxy::{LONG_TIMEOUT, proxied, proxy_to, raw},
     support::{layer, serve, started},
 };
 
@@ -74,7 +74,7 @@ async fn a_token_endpoint_that_hangs_is_a_504() {
         .token_timeout(Duration::from_millis(10))
         .build()
         .unwrap();
-    let url = serve(proxy_to(layer, emulator.environment(), PATIENT).router()).await;
+    let url = serve(proxy_to(layer, emulator.environment(), LONG_TIMEOUT).router()).await;
     let (status, _, object) = parts(&raw(&url, REQUEST).await);
     assert_eq!((status, &object["errorType"]), (504, &"gateway_timeout".into()));
     assert!(object["errorMessage"][0].as_str().unwrap().contains("no access token"), "{object}");
@@ -98,7 +98,7 @@ async fn a_lost_connection_is_a_502() {
 }
 
 #[tokio::test]
-async fn what_turris_itself_says_is_handed_on() {
+async fn an_error_of_turris_is_forwarded() {
     let (status, _, object) =
         with_fault(Endpoint::path("/v1/agencies"), Fault::status(StatusCode::INTERNAL_SERVER_ERROR)).await;
     assert_eq!((status, &object["errorType"]), (500, &"internal_error".into()));
@@ -114,10 +114,10 @@ impl CredentialsProvider for Locked {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_the_proxy_itself_is_a_500() {
+async fn a_fault_of_the_proxy_itself_is_a_500() {
     let emulator: Emulator = started().await;
     let layer = TurrisAuthLayer::new(Locked, emulator.environment());
-    let url = serve(proxy_to(layer, emulator.environment(), PATIENT).router()).await;
+    let url = serve(proxy_to(layer, emulator.environment(), LONG_TIMEOUT).router()).await;
     let (status, _, object) = parts(&raw(&url, REQUEST).await);
     assert_eq!(status, 500);
     assert!(object["errorMessage"][0].as_str().unwrap().contains("the vault is locked"), "{object}");
@@ -129,7 +129,7 @@ async fn no_answer_shows_the_secret() {
     let secret = "a-secret-that-nobody-sees";
     let emulator = started().await;
     let layer = TurrisAuthLayer::new(Credentials::new("client", secret).unwrap(), emulator.environment());
-    let url = serve(proxy_to(layer, emulator.environment(), PATIENT).router()).await;
+    let url = serve(proxy_to(layer, emulator.environment(), LONG_TIMEOUT).router()).await;
     for request in [REQUEST, "GET /health HTTP/1.1"] {
         let answer = raw(&url, request).await;
         assert!(answer.contains("401") && !answer.contains(secret), "{answer}");

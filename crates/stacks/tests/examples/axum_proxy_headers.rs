@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode, Uri};
 use turris_auth::{Credentials, Environment, TurrisAuthLayer};
 
 use super::{
-    axum_proxy::{PATIENT, proxy_to, raw},
+    axum_proxy::{LONG_TIMEOUT, proxy_to, raw},
     support::serve,
 };
 
@@ -42,14 +42,14 @@ async fn exchange(head: &str) -> (String, String) {
 /// Exchanges a request through a proxy to `upstream` whose layer is for `environment`.
 async fn exchange_with(environment: &Environment, upstream: &Environment, head: &str) -> (String, String) {
     let layer = TurrisAuthLayer::new(Credentials::new("client", "secret").unwrap(), environment.clone());
-    let url = serve(proxy_to(layer, upstream.clone(), PATIENT).router()).await;
+    let url = serve(proxy_to(layer, upstream.clone(), LONG_TIMEOUT).router()).await;
     let answer = raw(&url, head).await;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.to_owned(), body.to_owned())
 }
 
 #[tokio::test]
-async fn a_request_loses_what_was_for_the_proxy_only() {
+async fn a_request_loses_the_headers_for_the_proxy() {
     let (head, seen) = exchange(
         "GET /v1/agencies?page=2&q=a%20b HTTP/1.1\r\n\
          authorization: Bearer the-callers-own\r\n\
@@ -87,7 +87,7 @@ async fn a_request_loses_what_was_for_the_proxy_only() {
 }
 
 #[tokio::test]
-async fn a_callers_authorization_does_not_get_through_where_no_other_takes_its_place() {
+async fn a_callers_authorization_is_removed_even_if_the_layer_adds_none() {
     let upstream = Environment::custom(showing().await.to_string()).unwrap();
     let head = "GET /v1/agencies HTTP/1.1\r\nauthorization: Bearer the-callers-own";
     let (head, seen) = exchange_with(&Environment::Sandbox, &upstream, head).await;
@@ -95,7 +95,7 @@ async fn a_callers_authorization_does_not_get_through_where_no_other_takes_its_p
 }
 
 #[tokio::test]
-async fn an_answer_loses_what_was_for_the_proxy_only() {
+async fn a_response_loses_the_headers_for_the_proxy() {
     let (head, _) = exchange("GET /v1/agencies HTTP/1.1").await;
     let mut names: Vec<_> = head.lines().skip(1).filter_map(|line| line.split(':').next()).collect();
     names.sort_unstable();
@@ -106,7 +106,7 @@ async fn an_answer_loses_what_was_for_the_proxy_only() {
 }
 
 #[tokio::test]
-async fn the_length_or_the_chunks_of_a_body_are_made_anew() {
+async fn the_framing_of_a_body_is_made_anew() {
     let chunked = "POST /v1/upload HTTP/1.1\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n3\r\nabc\r\n0";
     let (head, seen) = exchange(chunked).await;
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");

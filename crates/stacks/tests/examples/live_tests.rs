@@ -24,7 +24,7 @@ async fn bad_credentials_are_named_and_not_shown() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_an_error_with_its_causes() {
+async fn an_unreachable_server_is_an_error_with_its_causes() {
     let emulator = Emulator::start().await.unwrap();
     let (credentials, environment) = (emulator.credentials(), emulator.environment());
     emulator.shutdown().await;

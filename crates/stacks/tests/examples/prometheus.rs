@@ -13,7 +13,7 @@ use turris_test_support::EmulatorExt;
 mod server;
 
 #[tokio::test]
-async fn a_scrape_shows_what_has_happened() {
+async fn a_scrape_shows_the_fetches_and_the_401s() {
     let recorder = server::recorder().unwrap();
     let handle = recorder.handle();
     let _guard = metrics::set_default_local_recorder(&recorder);

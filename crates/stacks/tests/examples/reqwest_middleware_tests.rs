@@ -14,7 +14,7 @@ fn layer(emulator: &Emulator, credentials: Credentials) -> TurrisLayer<turris_au
 }
 
 #[tokio::test]
-async fn a_401_and_a_429_are_cured_in_the_chain() {
+async fn a_401_and_a_429_are_handled_in_the_chain() {
     let emulator = Emulator::start().await.unwrap();
     let layer = layer(&emulator, emulator.credentials());
     layer.handle().warm_up().await.unwrap();

@@ -16,7 +16,7 @@ use turris_emulator::{EmulatorError, Endpoint, Fault};
 use super::{emulator, get, json_of, send, status, token, token_request};
 
 #[tokio::test]
-async fn a_fault_lasts_for_so_many_requests_or_until_it_is_cleared() {
+async fn a_fault_lasts_for_its_number_of_requests_or_until_it_is_cleared() {
     let emulator = emulator();
     emulator.fault(Endpoint::Token, Fault::status(StatusCode::SERVICE_UNAVAILABLE).times(2));
     emulator.fault(Endpoint::Token, Fault::status(StatusCode::BAD_GATEWAY));
@@ -33,7 +33,7 @@ async fn a_fault_lasts_for_so_many_requests_or_until_it_is_cleared() {
 }
 
 #[tokio::test]
-async fn a_fault_is_for_its_endpoint() {
+async fn a_fault_applies_to_its_endpoint_only() {
     let emulator = emulator();
     let token = token(&emulator).await;
     let paths = ["/v1/auth/jwt", "/v1/agencies", "/v1/agencies/agency-1", "/v1/agents"];
@@ -159,7 +159,7 @@ async fn a_stalled_body_goes_silent_in_the_middle() {
 }
 
 #[tokio::test]
-async fn a_giant_body_is_as_long_as_asked_for_and_does_not_say_so() {
+async fn a_giant_body_has_the_configured_length_and_does_not_state_it() {
     const LENGTH: u64 = 1_000_003;
     let emulator = emulator();
     emulator.fault(Endpoint::Token, Fault::giant(LENGTH).with_header(CONTENT_LENGTH, HeaderValue::from_static("7")));
@@ -175,7 +175,7 @@ async fn a_giant_body_is_as_long_as_asked_for_and_does_not_say_so() {
 }
 
 #[tokio::test]
-async fn headers_dates_and_redirects() {
+async fn headers_dates_and_redirects_can_be_set() {
     let emulator = emulator();
     let wrong_type = Fault::answer().with_header(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     emulator.fault(Endpoint::Token, wrong_type.with_date_skew(-86_400).times(1));
@@ -205,7 +205,7 @@ async fn headers_dates_and_redirects() {
 }
 
 #[tokio::test]
-async fn every_status_can_be_asked_for() {
+async fn every_status_can_be_configured() {
     let emulator = emulator();
     for code in 100..1000 {
         let asked = StatusCode::from_u16(code).unwrap();

@@ -67,7 +67,7 @@ async fn a_key_that_is_no_uuid_v4_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_not_processed_does_not_use_up_the_key() {
+async fn a_request_that_was_not_processed_does_not_use_up_its_key() {
     let emulator = emulator();
     emulator.set_token_lifetime(Duration::from_secs(100_000));
     let token = token(&emulator).await;

@@ -13,7 +13,7 @@ fn header(headers: &HeaderMap, name: &str) -> Option<u64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_token_requests_a_minute_counted_from_the_first() {
+async fn ten_token_requests_are_accepted_in_the_minute_after_the_first() {
     let start = UNIX_EPOCH + Duration::from_millis(1_700_000_000_250);
     let emulator = builder().started_at(start).build().unwrap();
     for _ in 0..10 {
@@ -48,7 +48,7 @@ async fn limits_are_counted_per_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn mutating_requests_are_limited_and_reading_ones_are_not() {
+async fn mutating_requests_are_limited_and_reading_requests_are_not() {
     let emulator = emulator();
     let token = token(&emulator).await;
     for _ in 0..60 {
@@ -69,7 +69,7 @@ async fn mutating_requests_are_limited_and_reading_ones_are_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_without_a_good_token_uses_up_nothing() {
+async fn a_request_without_a_valid_token_uses_up_no_limit() {
     let emulator = builder().limits(Limits::default().mutating_requests(1)).build().unwrap();
     let token = token(&emulator).await;
     for _ in 0..5 {
@@ -80,7 +80,7 @@ async fn a_request_without_a_good_token_uses_up_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn headers_come_when_they_were_asked_for() {
+async fn rate_limit_headers_follow_the_settings() {
     let cases = [
         (RateLimitHeaders::Always, [Some(4), Some(3), Some(2), Some(1), Some(0), Some(0)]),
         (RateLimitHeaders::Near { remaining_percent: 40 }, [None, None, Some(2), Some(1), Some(0), Some(0)]),

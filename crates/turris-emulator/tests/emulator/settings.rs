@@ -30,7 +30,7 @@ fn a_client_without_a_secret_is_not_added() {
 }
 
 #[tokio::test]
-async fn an_emulator_says_how_it_is_reached() {
+async fn an_emulator_returns_its_address() {
     let in_memory = emulator();
     assert_eq!((in_memory.base_url(), in_memory.address()), ("http://localhost", None));
     let emulator = builder().start().await.unwrap();

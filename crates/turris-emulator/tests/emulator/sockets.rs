@@ -158,7 +158,7 @@ async fn a_port_that_is_taken_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_reset_reaches_the_client_as_one() {
+async fn a_reset_reaches_the_client_as_a_reset() {
     let emulator = started().await;
     emulator.fault(Endpoint::Token, Fault::reset().times(2));
     let mut stream = connected(&emulator).await;
@@ -215,7 +215,7 @@ async fn connections_are_closed_gracefully_while_requests_are_under_way() {
 }
 
 #[tokio::test]
-async fn a_body_is_asked_for_only_when_the_request_is_let_in() {
+async fn a_100_continue_asks_for_the_body_of_an_admitted_request_only() {
     let emulator = started().await;
     let token = token(&emulator).await;
     let head = |token: &str| {

@@ -47,7 +47,7 @@ async fn a_token_expires_when_its_lifetime_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_lifetime_is_for_new_tokens() {
+async fn a_new_lifetime_applies_to_new_tokens_only() {
     let emulator = emulator();
     let long = token(&emulator).await;
     emulator.set_token_lifetime(Duration::from_secs(5));
@@ -68,7 +68,7 @@ async fn a_clock_that_is_set_forward_expires_tokens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn extreme_clocks_and_lifetimes_still_answer() {
+async fn extreme_clocks_and_lifetimes_still_get_responses() {
     for skew in [i64::MIN, -1 << 40, 1 << 40, i64::MAX] {
         let emulator = builder().clock_skew_seconds(skew).token_lifetime(Duration::MAX).build().unwrap();
         let token = token(&emulator).await;
@@ -80,7 +80,7 @@ async fn extreme_clocks_and_lifetimes_still_answer() {
 }
 
 #[tokio::test]
-async fn one_token_or_all_are_revoked() {
+async fn one_token_or_all_tokens_can_be_revoked() {
     let emulator = emulator();
     let (first, second) = (token(&emulator).await, token(&emulator).await);
     assert!(emulator.revoke_token(&first));

@@ -1,4 +1,4 @@
-//! The records of the watch: for each process, for each call, and for all of them.
+//! The records of the checker: of each process, of each call, and of the whole run.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::net::Host;
 
-pub struct Books {
+pub struct Records {
     pub started: Instant,
     pub log: Vec<String>,
     pub violations: Vec<String>,
@@ -21,7 +21,7 @@ pub struct Books {
     pub tokens: Vec<String>,
     pub secrets: Vec<String>,
     /// The number of token requests that arrived after the client had given them up.
-    pub ghosts: usize,
+    pub late_arrivals: usize,
     pub honest_refusals: usize,
     /// Whether a client has got another secret. A failed fetch may then be repeated at once.
     pub has_rotated: bool,
@@ -37,14 +37,14 @@ pub struct Process {
     pub tokens: Vec<Obtained>,
     /// The newest of these tokens that was sent.
     pub newest_sent: Option<usize>,
-    /// The token before this token is used in its place.
+    /// Whether the token before `newest_sent` is used in its place.
     pub has_stepped_back: bool,
     /// When the last fetch was sent.
     pub fetch_sent: Option<Instant>,
     /// When each token was last sent, as a position in the log.
     pub last_sent: BTreeMap<String, usize>,
     /// The tokens that were replaced after a 401, and the tokens that were invalidated.
-    pub struck: Vec<String>,
+    pub retired: Vec<String>,
     /// When the fetch under way was sent, unless its token is invalid already.
     pub fetching_since: Option<Instant>,
     /// When the last fetch failed. `None` after a success.
@@ -88,7 +88,7 @@ pub struct Call {
     pub body: Vec<u8>,
 }
 
-impl Books {
+impl Records {
     pub fn note(&mut self, event: impl Display) {
         let at = self.started.elapsed().as_secs_f64();
         self.log.push(format!("{at:9.3} {event}"));
@@ -115,14 +115,14 @@ impl Books {
             if previous == token {
                 self.violation(format_args!("{call} is sent again with {name}, which was refused"));
             } else if !self.processes[process].steps_back(&previous, token) {
-                self.strike(process, previous, at);
+                self.retire(process, previous, at);
             }
         }
         let position = self.log.len();
-        let books = self.processes.get_mut(process).unwrap();
-        books.last_sent.insert(token.to_owned(), position);
-        let is_struck = books.struck.iter().any(|struck| struck == token);
-        let is_old = !books.may_follow_those_before_it(token);
+        let records = self.processes.get_mut(process).unwrap();
+        records.last_sent.insert(token.to_owned(), position);
+        let is_struck = records.retired.iter().any(|retired| retired == token);
+        let is_old = !records.may_follow_those_before_it(token);
         if is_struck {
             self.violation(format_args!("{name} is used although it was refused or invalidated"));
         }
@@ -133,15 +133,15 @@ impl Books {
 
     /// Records that the library has replaced `token` after a 401 at `at`. The token must not be
     /// sent after that.
-    pub fn strike(&mut self, process: Host, token: String, at: usize) {
+    pub fn retire(&mut self, process: Host, token: String, at: usize) {
         let name = self.name(Some(&token));
-        let books = self.processes.get_mut(process).unwrap();
-        let last = books.last_sent.get(&token).copied().unwrap_or_default();
+        let records = self.processes.get_mut(process).unwrap();
+        let last = records.last_sent.get(&token).copied().unwrap_or_default();
         // If this token was used in place of a newer token, that newer token ends too.
-        let with_it = books.successor_that_stepped_back(&token);
+        let with_it = records.successor_that_stepped_back(&token);
         for token in with_it.into_iter().chain([token]) {
-            if !books.struck.contains(&token) {
-                books.struck.push(token);
+            if !records.retired.contains(&token) {
+                records.retired.push(token);
             }
         }
         if last > at {
@@ -156,7 +156,7 @@ const YOUNG: Duration = Duration::from_secs(60);
 impl Process {
     /// Returns the token that was in use before the token in `position`.
     fn predecessor(&self, position: usize) -> Option<usize> {
-        (0..position).rev().find(|earlier| !self.struck.contains(&self.tokens[*earlier].token))
+        (0..position).rev().find(|earlier| !self.retired.contains(&self.tokens[*earlier].token))
     }
 
     fn position(&self, token: &str) -> Option<usize> {
