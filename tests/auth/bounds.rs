@@ -1,5 +1,5 @@
-//! Tests of trait bounds: the layer requires of the inner service only what it needs, and keeps the
-//! properties of that service.
+//! Tests of trait bounds: the layer requires only the necessary traits of the inner service, and
+//! keeps its auto traits.
 
 use std::{
     cell::Cell,

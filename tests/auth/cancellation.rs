@@ -134,7 +134,7 @@ async fn the_fetch_is_aborted_when_its_last_owner_is_dropped_and_not_before() {
         assert_eq!(dropped.load(Ordering::SeqCst), 0, "owner {kept} keeps the fetch");
         drop((layer, service, handle, future));
         settle().await;
-        assert_eq!(dropped.load(Ordering::SeqCst), 1, "nobody is left, owner {kept} was the last");
+        assert_eq!(dropped.load(Ordering::SeqCst), 1, "owner {kept} was the last owner");
         assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
     }
 }

@@ -3,7 +3,7 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     unreachable_pub,
-    reason = "a panic in a helper fails the test, as it should; nothing here is anybody's API"
+    reason = "a panic in a helper fails the test, as it should; this is no public API"
 )]
 
 mod allowance;

@@ -1,5 +1,5 @@
-//! Tests of Tower's contract: which service is polled ready, which is called, and what is held
-//! during a wait.
+//! Tests of Tower's contract: only a service that was polled ready is called, and no readiness is
+//! held during a wait.
 
 use std::{
     future::poll_fn,

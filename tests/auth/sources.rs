@@ -152,7 +152,7 @@ struct Panicking {
 }
 
 impl Panicking {
-    #[allow(clippy::panic, reason = "what it is for")]
+    #[allow(clippy::panic, reason = "the test needs the panic")]
     fn at(&self, place: Where) {
         if self.place == place && self.armed.load(Ordering::SeqCst) {
             panic!("a scripted panic in {place:?}");

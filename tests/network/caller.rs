@@ -70,8 +70,8 @@ pub enum Outcome {
 impl Caller {
     pub async fn run(self) -> Outcome {
         let started = Instant::now();
-        let patience = self.plan.patience.unwrap_or(Duration::MAX);
-        let outcome = match timeout(patience, self.call()).await {
+        let gives_up_after = self.plan.gives_up_after.unwrap_or(Duration::MAX);
+        let outcome = match timeout(gives_up_after, self.call()).await {
             Ok(outcome) => outcome,
             Err(_) => Outcome::GaveUp,
         };

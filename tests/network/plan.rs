@@ -102,7 +102,7 @@ pub struct CallPlan {
     /// Whether the call goes through the whole stack, which waits out limits.
     pub full: bool,
     /// When the caller gives up.
-    pub patience: Option<Duration>,
+    pub gives_up_after: Option<Duration>,
     pub reading: Reading,
 }
 
@@ -237,11 +237,11 @@ fn calls(rng: &mut Rng, processes: usize, healed: Duration) -> Vec<CallPlan> {
 }
 
 impl CallPlan {
-    /// Changes the call into one that has to queue.
+    /// Changes the call into a call that has to queue.
     fn become_mutating(&mut self, rng: &mut Rng) {
         self.kind = Kind::Echo { size: rng.usize(0..=1_000), streamed: false };
         (self.full, self.process) = (true, 0);
-        self.patience = rng.bool().then(|| seconds(rng, 0, 60));
+        self.gives_up_after = rng.bool().then(|| seconds(rng, 0, 60));
     }
 
     fn new(rng: &mut Rng, number: usize, at: Duration, processes: usize) -> Self {
@@ -264,9 +264,9 @@ impl CallPlan {
             1 => Reading::Not(seconds(rng, 0, 30)),
             _ => Reading::Whole,
         };
-        let patience = (rng.u8(..3) == 0).then(|| Duration::from_millis(1 << rng.u32(0..=15)));
+        let gives_up_after = (rng.u8(..3) == 0).then(|| Duration::from_millis(1 << rng.u32(0..=15)));
         // The numbers begin with 1, because a request without a number is a token request.
         let number = 1 + u32::try_from(number).unwrap();
-        Self { number, at, process: rng.usize(..processes), kind, full: rng.bool(), patience, reading }
+        Self { number, at, process: rng.usize(..processes), kind, full: rng.bool(), gives_up_after, reading }
     }
 }

@@ -126,7 +126,7 @@ impl World {
                     process,
                     kind,
                     full,
-                    patience: None,
+                    gives_up_after: None,
                     reading: Reading::Whole,
                 };
                 let caller = self.caller(plan, bounds);

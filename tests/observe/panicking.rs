@@ -45,9 +45,10 @@ fn subscriber(panics: Panics) -> impl Subscriber {
 
 /// Returns the result of a caller. If the caller waits for ever, the test fails.
 async fn warmed_up(handle: &TokenHandle) -> Result<(), TokenErrorKind> {
-    let patience = Duration::from_secs(24 * 60 * 60);
-    let warmed_up =
-        tokio::time::timeout(patience, handle.warm_up()).await.unwrap_or_else(|_| panic!("the caller waits for ever"));
+    let time_limit = Duration::from_secs(24 * 60 * 60);
+    let warmed_up = tokio::time::timeout(time_limit, handle.warm_up())
+        .await
+        .unwrap_or_else(|_| panic!("the caller waits for ever"));
     warmed_up.map_err(|error| error.kind())
 }
 
@@ -90,8 +91,8 @@ async fn a_subscriber_that_panics_keeps_no_gate_closed() {
     // The first request meets the limit, and ends with the panic. The others wait for the gate.
     let (first, others) = tokio::join!(send(), async {
         tokio::time::sleep(Duration::from_secs(5)).await;
-        let patience = Duration::from_secs(24 * 60 * 60);
-        let others = tokio::time::timeout(patience, join_all((0..5).map(|_| send()))).await;
+        let time_limit = Duration::from_secs(24 * 60 * 60);
+        let others = tokio::time::timeout(time_limit, join_all((0..5).map(|_| send()))).await;
         others.unwrap_or_else(|_| panic!("they wait for ever"))
     });
     assert!(first.is_err());

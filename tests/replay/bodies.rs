@@ -61,7 +61,7 @@ fn wrappers_of_a_body_that_holds_its_content_can_be_copied() {
     twice(Either::<Empty<Bytes>, _>::Right(full()));
 }
 
-/// Clones share one content, like those of a queue's receiver. A copy has its own content.
+/// Clones share one content, like the clones of a queue's receiver. A copy has its own content.
 #[derive(Clone)]
 struct Queue(std::sync::Arc<std::sync::Mutex<Full<Bytes>>>);
 

@@ -78,7 +78,7 @@ fn known(name: &str) -> Result<&'static Contender, Error> {
 }
 
 fn annotate(contender: &Contender) -> Result<(), Error> {
-    for (inclusive, title) in [(false, "each function itself"), (true, "each function with what it calls")] {
+    for (inclusive, title) in [(false, "each function itself"), (true, "each function with its callees")] {
         let (with, without) =
             (callgrind::functions(contender.name, inclusive)?, callgrind::functions(contender.floor, inclusive)?);
         let in_floor = |function: &str| without.get(function).copied().unwrap_or(0);

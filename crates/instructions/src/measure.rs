@@ -64,7 +64,7 @@ fn total(contender: &Contender) -> Result<Total, callgrind::Error> {
 pub fn allocated(contender: &Contender) -> ((f64, f64), Run) {
     const REQUESTS: u32 = 1_000;
     let mut send = (contender.prepare)();
-    // The first request sets up what is set up once for each thread.
+    // The first request makes the allocations that each thread makes once.
     send(1);
     let before = Allocated::so_far();
     let run = send(REQUESTS.into());

@@ -151,7 +151,7 @@ pub fn bless(table: &Table) -> Result<(), callgrind::Error> {
     Ok(fs::write(path(), text)?)
 }
 
-/// Returns the contenders that cost more than in the committed table, and those that it lacks.
+/// Returns the contenders that cost more than in the committed table or are missing in it.
 pub fn rises(table: &Table) -> Result<Vec<String>, callgrind::Error> {
     let text = fs::read_to_string(path()).map_err(|error| format!("baseline.json: {error}; `--bless` writes it"))?;
     let committed: BTreeMap<String, Entry> =

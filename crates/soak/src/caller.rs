@@ -158,13 +158,13 @@ impl Caller {
     async fn call(&mut self, call: &Call, tally: &mut Tally) -> Kind {
         let started = Instant::now();
         let gives_up = self.random.u32(..10) == 0;
-        let patience = match gives_up {
+        let gives_up_after = match gives_up {
             // Half of them give up at the first poll.
             true if self.random.bool() => Duration::ZERO,
             true => Duration::from_millis(self.random.u64(..=200)),
             false => LONGEST_WAIT,
         };
-        let answer = self.head(call, patience).await;
+        let answer = self.head(call, gives_up_after).await;
         if !gives_up {
             tally.waited(started.elapsed());
         }
@@ -185,13 +185,13 @@ impl Caller {
         }
     }
 
-    /// Returns `None` if `patience` ended first.
-    async fn head(&mut self, call: &Call, patience: Duration) -> Option<Result<Response<Incoming>, BoxError>> {
+    /// Returns `None` if there is no response within `gives_up_after`.
+    async fn head(&mut self, call: &Call, gives_up_after: Duration) -> Option<Result<Response<Incoming>, BoxError>> {
         let request = match call.request(&self.environment) {
             Ok(request) => request,
             Err(error) => return Some(Err(error)),
         };
-        timeout(patience, self.stack.clone().oneshot(request)).await.ok()
+        timeout(gives_up_after, self.stack.clone().oneshot(request)).await.ok()
     }
 
     async fn classify(&mut self, call: &Call, response: Response<Incoming>, reads: bool) -> Kind {

@@ -24,16 +24,16 @@ impl Leftovers {
         Self { heap: HEAP.allocated(), tasks: Handle::current().metrics().num_alive_tasks(), sockets }
     }
 
-    /// Waits until the number of tasks and sockets is back at `before`, or for `patience`, and
+    /// Waits until the number of tasks and sockets is back at `before`, or for `time_limit`, and
     /// returns the final state.
     ///
     /// A connection's task ends when the runtime next runs it. A background refresh ends with its
     /// response.
-    pub(crate) async fn settled(before: &Self, patience: Duration) -> Self {
+    pub(crate) async fn settled(before: &Self, time_limit: Duration) -> Self {
         let started = Instant::now();
         loop {
             let left = Self::now();
-            if (left.tasks <= before.tasks && left.sockets <= before.sockets) || started.elapsed() >= patience {
+            if (left.tasks <= before.tasks && left.sockets <= before.sockets) || started.elapsed() >= time_limit {
                 return left;
             }
             sleep(Duration::from_millis(5)).await;

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 /// use turris_emulator::Emulator;
 ///
 /// let emulator = Emulator::builder().build()?;
-/// // After what is to be tested:
+/// // After the code under test:
 /// let counters = emulator.counters();
 /// assert_eq!((counters.token_requests, counters.unauthorized, counters.rate_limited), (0, 0, 0));
 /// # Ok::<(), turris_emulator::SettingsError>(())

@@ -70,8 +70,8 @@ impl Endpoint {
 /// - With all other faults the request is processed as usual, and its response is delayed or
 ///   spoilt.
 ///
-/// The `with_` methods can be combined with every fault. A fault lasts until it is cleared, or
-/// until the number of requests in [`times`](Self::times) is reached.
+/// The `with_` methods change the time and the response of a fault. A fault lasts until it is
+/// cleared, or until the number of requests in [`times`](Self::times) is reached.
 ///
 /// # Examples
 ///
@@ -216,7 +216,8 @@ impl Fault {
         self
     }
 
-    /// Waits this long before any other step.
+    /// Waits this long before any other step. It replaces the wait of [`delay`](Self::delay) and of
+    /// [`hang`](Self::hang).
     pub fn with_delay(mut self, delay: Duration) -> Self {
         self.wait = Wait::For(delay);
         self
@@ -232,7 +233,8 @@ impl Fault {
         self
     }
 
-    /// Replaces the body of the response.
+    /// Replaces the body of the response, including the effect of [`truncated`](Self::truncated),
+    /// [`stalled`](Self::stalled) and [`giant`](Self::giant).
     pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = FaultBody::Replaced(body.into());
         self

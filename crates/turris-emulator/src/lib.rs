@@ -15,11 +15,13 @@
 //! | `POST`, `PUT`, `PATCH`, `DELETE /v1/echo` | 200 with the request's body |
 //! | anything under `/v1/admin/` | 403 |
 //! | `GET /v1/upgrade` with an `upgrade` header | 101, then an echo of every byte |
+//! | any other method on one of these paths | 405 |
 //! | any other path | 404 |
 //!
-//! All paths except the token endpoint and unknown paths require a valid bearer token. Without it
-//! the response is a 401. Every response from 400 on has the documented error object as its body.
-//! Request bodies are read whole: up to 64 KiB by the token endpoint and up to 16 MiB elsewhere.
+//! All requests in the table, except token requests and the last two rows, require a valid bearer
+//! token. Without it the response is a 401. Every response from 400 on has the documented error
+//! object as its body. If the head of a request decides its response, the body is not read.
+//! Otherwise the body is read whole: up to 64 KiB by the token endpoint and up to 16 MiB elsewhere.
 //! The response to a larger body is 413.
 //!
 //! # Time

@@ -46,7 +46,7 @@ async fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {
         "  curl -sS {base_url}/v1/agencies -H \"authorization: Bearer $({} \\\n    | sed 's/.*\"accessToken\":\"\\([^\"]*\\)\".*/\\1/')\"",
         token_command(base_url, &body).trim_start()
     );
-    println!("\nCtrl-C ends it and shows what it saw.");
+    println!("\nCtrl-C ends the emulator and prints its counters.");
     tokio::signal::ctrl_c().await?;
     println!("\n{:#?}", emulator.counters());
     emulator.shutdown().await;

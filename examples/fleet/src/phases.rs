@@ -98,7 +98,7 @@ pub(crate) async fn run(window: Duration, tell: impl Fn(&str)) -> Result<Vec<Pha
     let mut store = Store::start().await?;
     let all = PROCESSES as usize;
     tell(&format!(
-        "{PROCESSES} processes share a store in `{}`; an embedded Turris counts what they send.\n",
+        "{PROCESSES} processes share a store in `{}`; an embedded Turris counts their requests.\n",
         store.program
     ));
 
@@ -125,7 +125,7 @@ pub(crate) async fn run(window: Duration, tell: impl Fn(&str)) -> Result<Vec<Pha
     let bulk = fleet.phase("bulk", BULK_PROCESSES, &[job], ideal).await?.expect_no_429().expect_near_ideal(slack);
     drop(fleet);
 
-    tell("store_lost: all processes send at a steady pace; the store is killed, and starts again with nothing in it.");
+    tell("store_lost: all processes send at a steady pace. The store is killed, and starts again empty.");
     // A new server, whose windows are unused.
     let mut fleet = Fleet::start(&store, window).await?;
     fleet.send(all, &[Load { requests: 1, ..GETS }]).await?;

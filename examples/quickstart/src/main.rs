@@ -85,10 +85,7 @@ async fn run(quiet: bool) -> Result<Vec<Phase>, BoxError> {
         phase
     };
     if !quiet {
-        println!(
-            "An embedded Turris serves at {}; all that follows goes over its sockets.\n",
-            demo.emulator.base_url()
-        );
+        println!("An embedded Turris serves at {}. All requests go over its sockets.\n", demo.emulator.base_url());
     }
     Ok(vec![
         tell(demo.cold(1_000).await?),

@@ -66,8 +66,8 @@ impl Demo {
         let load = self.concurrent(requests).await;
         let phase = self.phase("revoked", &load, before);
         let story = format!(
-            "the server revoked the token, then {} requests at once. {} of them got a 401 and were sent again unseen. {} \
-             succeeded, at the cost of {}.",
+            "the server revoked the token, and {} requests were sent at once. {} of them got a 401 and were sent again \
+             with a new token. {} succeeded, at the cost of {}.",
             phase.requests,
             phase.unauthorized,
             phase.succeeded,
@@ -76,7 +76,7 @@ impl Demo {
         Ok(phase.told(story).expect_one_fetch().expect_no_error(&load))
     }
 
-    /// The token endpoint fails when a new token is needed, and heals.
+    /// The token endpoint fails when a new token is needed, and then recovers.
     pub(crate) async fn outage(&self, requests: usize) -> Result<Phase, BoxError> {
         let before = self.emulator.counters();
         self.emulator.fault(Endpoint::Token, Fault::status(StatusCode::SERVICE_UNAVAILABLE));
@@ -96,9 +96,9 @@ impl Demo {
         let shown = token_errors().next().map_or_else(|| "(none)".to_owned(), ToString::to_string);
         let all_succeeded = healed.errors.is_empty();
         let story = format!(
-            "the server revoked the token and answers 503 to whoever wants a new one. {} of {requests} requests failed, after \
-             {failing_fetches} token fetches for all of them, each with this error:\n    {shown}\n  The server healed; after \
-             {:.1} s, as the error said, {} of {requests} requests succeeded.",
+            "the server revoked the token, and answered token requests with 503. {} of {requests} requests failed, after \
+             {failing_fetches} token fetches for all of them. Each got this error:\n    {shown}\n  Then the server \
+             recovered. After the stated wait of {:.1} s, {} of {requests} requests succeeded.",
             failing.errors.len(),
             wait.as_secs_f64(),
             requests.saturating_sub(healed.errors.len()),
@@ -115,11 +115,11 @@ impl Demo {
         self.emulator.set_token_lifetime(lifetime);
         // No earlier token expires within the hour. The next one expires soon.
         self.api.handle().invalidate();
-        // Beyond the end of the first token, and before the refresh of the second one.
+        // Until after the end of the first token, and before the refresh of the second token.
         let load = Load::steady(&self.api, &self.uri, STEADY_PAUSE, lifetime.mul_f64(1.1)).await;
         let phase = self.phase("expiry", &load, before);
         let story = format!(
-            "tokens live {:.0} s now, and a request is sent every {STEADY_PAUSE:?} until the first one has expired. {} of {} \
+            "tokens live {:.0} s now, and a request is sent every {STEADY_PAUSE:?} until the first token has expired. {} of {} \
              succeeded, at the cost of {}: the token was renewed in the background before its end.",
             lifetime.as_secs_f64(),
             phase.succeeded,
@@ -145,7 +145,7 @@ impl Demo {
         let phase = Phase::new("rate_limited", &load, before, emulator.counters());
         let story = format!(
             "another server allows {ALLOWANCE} `POST`s every {WINDOW:?}, and gets {} with streaming bodies at once. {} \
-             succeeded and arrived whole, the last of them after {:.1} s. It had to refuse {}.",
+             succeeded and arrived whole, the last of them after {:.1} s. The server refused {}.",
             phase.requests,
             phase.succeeded,
             load.latencies.iter().max().copied().unwrap_or_default().as_secs_f64(),

@@ -1,3 +1,5 @@
+//! Tests that the demonstration meets its expectations, and reports a missed expectation.
+
 use std::time::Duration;
 
 use serde_json::Value;

@@ -78,7 +78,7 @@ pub fn a_failure_is_shared() {
 
 /// The runtime of a fetch is shut down. A caller on another runtime gets a token by its own fetch.
 pub fn a_runtime_that_is_shut_down_delays_no_other_caller() {
-    check("a runtime that is shut down holds nobody up", 3, || {
+    check("a runtime that is shut down delays no other caller", 3, || {
         let (cache, server) = start(10, &[Answer::Token]);
         let elsewhere = {
             let (cache, server) = (Arc::clone(&cache), server.clone());

@@ -34,7 +34,7 @@ pub fn no_invalidated_token_is_handed_out() {
 
 /// The same with an existing token, and with another caller that was told of the invalidation.
 pub fn no_caller_that_knows_of_an_invalidation_gets_the_old_token() {
-    check("nobody who knows of an invalidation gets the old token", 2, || {
+    check("no caller that knows of an invalidation gets the old token", 2, || {
         let (cache, server) = start(10, &[Answer::Token]);
         let first = in_one_thread(|| server.request(&cache)).unwrap();
         assert_eq!(number(&first), 1);

@@ -97,7 +97,7 @@ async fn a_request_that_its_connection_never_begins_is_lost_and_an_unanswered_re
     );
     assert!(answered_never.is_none() && waits_its_turn.is_none(), "{answered_never:?}, {waits_its_turn:?}");
     for lost in [lost, lost_too] {
-        let error = lost.expect("a lost request is ended").expect_err("nobody answers");
+        let error = lost.expect("a lost request is ended").expect_err("no server answers");
         assert!(error.is::<NeverBegun>(), "{error:?}");
     }
     assert_eq!(far_ends.lock().unwrap().len(), 1);

@@ -5,7 +5,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     unreachable_pub,
-    reason = "a panic in a helper fails the test, as it should; nothing here is anybody's API"
+    reason = "a panic in a helper fails the test, as it should; this is no public API"
 )]
 
 mod calls;

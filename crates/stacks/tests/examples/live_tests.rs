@@ -1,3 +1,5 @@
+//! Tests of `examples/live.rs` against an emulator.
+
 use turris_auth::Credentials;
 use turris_emulator::Emulator;
 use turris_test_support::EmulatorExt;

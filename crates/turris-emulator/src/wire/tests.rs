@@ -1,3 +1,5 @@
+//! Tests of the emulator's output and of its accepted input.
+
 use super::*;
 
 const REQUEST_ID: &str = "dev-2c5e7cf2-9acf-4c8c-ab2f-b81f39d775a8";

@@ -43,7 +43,7 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Reduces a caller's headers to those that Turris is to see.
+/// Reduces a caller's headers to the headers for Turris.
 pub(super) fn prepare_request(headers: &mut HeaderMap, version: Version) {
     remove_hop_by_hop(headers);
     // The caller's credentials are for the proxy only, even if the layer adds no credentials.
