@@ -1,47 +1,23 @@
 //! Tests of the metrics, as a recorder receives them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use futures_util::future::join_all;
-use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
+use metrics::Unit;
 use tower::{Layer, ServiceExt};
 use turris_auth::TurrisBackoffLayer;
 
-use super::{capture::Capture, limited::limited, support::*};
-
-/// Returns the values since the previous call, by name and label. The values of a histogram are
-/// sorted.
-fn taken(snapshotter: &Snapshotter) -> BTreeMap<String, Vec<f64>> {
-    let mut taken = BTreeMap::new();
-    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
-        let (_, key) = key.into_parts();
-        let labels: Vec<_> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
-        let mut values: Vec<f64> = match value {
-            // Unchanged since the previous call.
-            DebugValue::Counter(0) => continue,
-            DebugValue::Counter(count) => vec![count as f64],
-            DebugValue::Gauge(value) => vec![*value],
-            DebugValue::Histogram(values) => values.into_iter().map(|value| *value).collect(),
-        };
-        values.sort_by(f64::total_cmp);
-        taken.insert(
-            format!("{}{}", key.name(), labels.iter().map(|label| format!(" {label}")).collect::<String>()),
-            values,
-        );
-    }
-    taken
-}
+use super::{capture::Capture, limited::limited, recorder::MetricsRecorder, support::*};
 
 #[tokio::test(start_paused = true)]
 async fn a_cold_start_and_the_age_of_its_token_are_measured() {
-    let recorder = DebuggingRecorder::new();
-    let snapshotter = recorder.snapshotter();
+    let recorder = MetricsRecorder::default();
     let _guard = metrics::set_default_local_recorder(&recorder);
     // A thread without a subscriber can disable events for tests that run on other threads.
     let (_capture, _subscriber) = Capture::start();
     let service = layer(&Script::issuing(Duration::from_secs(2))).layer(Api::accepting_all());
     join_all((0..3).map(|_| carried(&service))).await;
-    let first = taken(&snapshotter);
+    let first = recorder.taken();
     assert_eq!(first["turris_auth_token_fetches_total outcome=token"], [1.0]);
     assert_eq!(first["turris_auth_token_fetch_waiters"], [3.0]);
     assert_eq!(first["turris_auth_token_wait_seconds"], [2.0; 3]);
@@ -52,15 +28,14 @@ async fn a_cold_start_and_the_age_of_its_token_are_measured() {
 
     tokio::time::advance(Duration::from_secs(100)).await;
     carried(&service).await.unwrap();
-    let second = taken(&snapshotter);
+    let second = recorder.taken();
     assert_eq!(second["turris_auth_token_age_seconds"], [102.0]);
-    assert_eq!(second["turris_auth_token_wait_seconds"], [0.0; 0]);
+    assert_eq!(second.get("turris_auth_token_wait_seconds"), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn fetches_are_counted_by_outcome() {
-    let recorder = DebuggingRecorder::new();
-    let snapshotter = recorder.snapshotter();
+    let recorder = MetricsRecorder::default();
     let _guard = metrics::set_default_local_recorder(&recorder);
     // A thread without a subscriber can disable events for tests that run on other threads.
     let (_capture, _subscriber) = Capture::start();
@@ -75,7 +50,7 @@ async fn fetches_are_counted_by_outcome() {
     ] {
         switch.to(answering);
         handle.warm_up().await.unwrap_err();
-        assert_eq!(taken(&snapshotter)[&format!("turris_auth_token_fetches_total outcome={outcome}")], [1.0]);
+        assert_eq!(recorder.taken()[&format!("turris_auth_token_fetches_total outcome={outcome}")], [1.0]);
         tokio::time::sleep(Duration::from_secs(300)).await;
     }
     switch.to(Answering::Tokens);
@@ -86,7 +61,7 @@ async fn fetches_are_counted_by_outcome() {
     settle().await;
     handle.invalidate();
     waiting.await.unwrap().unwrap();
-    let taken = taken(&snapshotter);
+    let taken = recorder.taken();
     assert_eq!(taken["turris_auth_token_fetches_total outcome=discarded"], [1.0]);
     assert_eq!(taken["turris_auth_token_fetches_total outcome=token"], [1.0]);
     assert_eq!(taken["turris_auth_token_wait_seconds"], [1.0, 1.0]);
@@ -94,27 +69,24 @@ async fn fetches_are_counted_by_outcome() {
 
 #[tokio::test(start_paused = true)]
 async fn a_401_is_counted_by_the_layers_action() {
-    let recorder = DebuggingRecorder::new();
-    let snapshotter = recorder.snapshotter();
+    let recorder = MetricsRecorder::default();
     let _guard = metrics::set_default_local_recorder(&recorder);
     // A thread without a subscriber can disable events for tests that run on other threads.
     let (_capture, _subscriber) = Capture::start();
-    let only = |snapshotter: &Snapshotter| -> Vec<String> {
-        let taken = taken(snapshotter).into_iter();
-        taken
-            .filter_map(|(name, _)| Some(name.strip_prefix("turris_auth_unauthorized_total action=")?.to_owned()))
-            .collect()
+    let only = || -> Vec<String> {
+        let taken = recorder.taken().into_keys();
+        taken.filter_map(|name| Some(name.strip_prefix("turris_auth_unauthorized_total action=")?.to_owned())).collect()
     };
 
     let effective = layer(&Script::issuing(Duration::ZERO)).layer(Api::accepting(|token| token != "token-1"));
     carried(&effective).await.unwrap();
-    assert_eq!(only(&snapshotter), ["token_replaced"]);
+    assert_eq!(only(), ["token_replaced"]);
 
     let ineffective = layer(&Script::issuing(Duration::ZERO)).layer(Api::accepting(|_| false));
     carried(&ineffective).await.unwrap_err();
-    assert_eq!(only(&snapshotter), ["ineffective", "token_replaced"]);
+    assert_eq!(only(), ["ineffective", "token_replaced"]);
     carried(&ineffective).await.unwrap_err();
-    assert_eq!(only(&snapshotter), ["paused"]);
+    assert_eq!(only(), ["paused"]);
 
     let one = builder()
         .rate_limit(1, Duration::from_secs(60))
@@ -122,7 +94,7 @@ async fn a_401_is_counted_by_the_layers_action() {
         .build()
         .unwrap();
     carried(&one.layer(Api::accepting(|_| false))).await.unwrap_err();
-    assert_eq!(only(&snapshotter), ["no_fetch_possible"]);
+    assert_eq!(only(), ["no_fetch_possible"]);
 
     // Two requests are on their way with the same token.
     let api = Recorder::turris(&["token-2"]);
@@ -132,19 +104,18 @@ async fn a_401_is_counted_by_the_layers_action() {
     });
     let both = layer(&Script::issuing(Duration::ZERO)).layer(slow);
     join_all([both.clone().oneshot(get(API)), both.oneshot(get(API))]).await;
-    assert_eq!(only(&snapshotter), ["newer_token", "token_replaced"]);
+    assert_eq!(only(), ["newer_token", "token_replaced"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_429_is_counted_by_the_layers_action_and_the_wait_is_timed() {
-    let recorder = DebuggingRecorder::new();
-    let snapshotter = recorder.snapshotter();
+    let recorder = MetricsRecorder::default();
     let _guard = metrics::set_default_local_recorder(&recorder);
     // A thread without a subscriber can disable events for tests that run on other threads.
     let (_capture, _subscriber) = Capture::start();
     let service = TurrisBackoffLayer::new().layer(limited(&["30", "3000"]));
     assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 429);
-    let taken = taken(&snapshotter);
+    let taken = recorder.taken();
     assert_eq!(taken["turris_auth_rate_limited_total action=retried"], [1.0]);
     assert_eq!(taken["turris_auth_rate_limited_total action=returned"], [1.0]);
     let [waited] = taken["turris_auth_gate_wait_seconds"][..] else { panic!("{taken:?}") };
@@ -153,48 +124,14 @@ async fn a_429_is_counted_by_the_layers_action_and_the_wait_is_timed() {
 
 #[test]
 fn all_metrics_are_described_with_their_units() {
-    let described = Described::default();
-    metrics::with_local_recorder(&described, turris_auth::observe::describe_metrics);
-    let described = described.0.into_inner().unwrap();
-    assert_eq!(described.len(), 14);
-    for (name, unit) in described {
-        let expected = if name.ends_with("_seconds") { metrics::Unit::Seconds } else { metrics::Unit::Count };
+    let recorder = MetricsRecorder::default();
+    metrics::with_local_recorder(&recorder, turris_auth::observe::describe_metrics);
+    let descriptions = recorder.descriptions();
+    assert_eq!(descriptions.len(), 14);
+    assert_eq!(descriptions["turris_auth_rate_limited_total"].1, "429s, by what was done about them");
+    for (name, (unit, description)) in descriptions {
+        let expected = if name.ends_with("_seconds") { Unit::Seconds } else { Unit::Count };
         assert_eq!(unit, Some(expected), "{name}");
-    }
-}
-
-/// Records descriptions.
-#[derive(Default)]
-struct Described(std::sync::Mutex<Vec<(String, Option<metrics::Unit>)>>);
-
-impl Described {
-    fn add(&self, name: &metrics::KeyName, unit: Option<metrics::Unit>) {
-        self.0.lock().unwrap().push((name.as_str().to_owned(), unit));
-    }
-}
-
-impl metrics::Recorder for Described {
-    fn describe_counter(&self, name: metrics::KeyName, unit: Option<metrics::Unit>, _: metrics::SharedString) {
-        self.add(&name, unit);
-    }
-
-    fn describe_gauge(&self, name: metrics::KeyName, unit: Option<metrics::Unit>, _: metrics::SharedString) {
-        self.add(&name, unit);
-    }
-
-    fn describe_histogram(&self, name: metrics::KeyName, unit: Option<metrics::Unit>, _: metrics::SharedString) {
-        self.add(&name, unit);
-    }
-
-    fn register_counter(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Counter {
-        metrics::Counter::noop()
-    }
-
-    fn register_gauge(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
-        metrics::Gauge::noop()
-    }
-
-    fn register_histogram(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Histogram {
-        metrics::Histogram::noop()
+        assert!(!description.is_empty(), "{name}");
     }
 }

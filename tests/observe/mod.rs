@@ -15,6 +15,7 @@ mod limited;
 mod limits;
 mod metrics;
 mod panicking;
+mod recorder;
 mod secrets;
 mod silence;
 mod token_fetch;

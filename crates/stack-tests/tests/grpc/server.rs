@@ -1,5 +1,5 @@
-//! A tonic server that requires a bearer token. It has health, reflection, and its own service for
-//! the calls that those two lack.
+//! A tonic server that requires a bearer token. It has the health service, and its own service for
+//! the kinds of call that the health service lacks.
 
 use std::{
     collections::HashSet,
@@ -40,14 +40,9 @@ impl GrpcServer {
         let gate = Gate::default();
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_service_status("payments", ServingStatus::NotServing).await;
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .unwrap();
         let server = Server::builder()
             .layer(InterceptorLayer::new(gate.clone()))
             .add_service(health)
-            .add_service(reflection)
             .add_service(Words)
             .serve_with_incoming(TcpIncoming::from(listener));
         let task = tokio::spawn(async move { server.await.unwrap() });
@@ -153,6 +148,7 @@ impl Service<http::Request<Body>> for Words {
             let mut grpc = Grpc::new(ProstCodec::<String, String>::default());
             Ok(match request.uri().path() {
                 "/test.Words/Join" => grpc.client_streaming(Join, request).await,
+                "/test.Words/Double" => grpc.streaming(Double, request).await,
                 "/test.Words/BreakOff" => grpc.server_streaming(BreakOff, request).await,
                 "/test.Words/Malformed" => http::Response::builder()
                     .header("content-type", "application/grpc")
@@ -180,6 +176,24 @@ impl Service<Request<Streaming<String>>> for Join {
 
     fn call(&mut self, request: Request<Streaming<String>>) -> Self::Future {
         Box::pin(async { Ok(Response::new(request.into_inner().try_collect::<Vec<_>>().await?.join(" "))) })
+    }
+}
+
+/// Answers each word, when it arrives, with the word twice.
+#[derive(Clone)]
+struct Double;
+
+impl Service<Request<Streaming<String>>> for Double {
+    type Response = Response<BoxStream<'static, Result<String, Status>>>;
+    type Error = Status;
+    type Future = Ready<Result<Self::Response, Status>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Streaming<String>>) -> Self::Future {
+        ready(Ok(Response::new(request.into_inner().map_ok(|word| word.repeat(2)).boxed())))
     }
 }
 
