@@ -124,7 +124,7 @@ fn an_endless_response_that_the_http_library_keeps_is_given_up_in_time() {
     all_are_given_up(floods, u64::MAX);
 }
 
-fn all_are_given_up(floods: Vec<(&'static str, Vec<u8>, Vec<u8>)>, most_memory: u64) {
+fn all_are_given_up(floods: Vec<(&'static str, Vec<u8>, Vec<u8>)>, max_memory: u64) {
     thread::scope(|scope| {
         for (name, beginning, flood) in floods {
             scope.spawn(move || {
@@ -132,7 +132,7 @@ fn all_are_given_up(floods: Vec<(&'static str, Vec<u8>, Vec<u8>)>, most_memory: 
                 let layer = server.layer(Duration::from_millis(900));
                 let (error, memory) = refused(|| layer.layer(client(Version::HTTP_2)).handle());
                 assert_given_up(&error, name.ends_with("of a refusal"), name);
-                assert!(memory < most_memory, "{name}: {memory} bytes at once");
+                assert!(memory < max_memory, "{name}: {memory} bytes at once");
             });
         }
     });

@@ -25,7 +25,7 @@ fn in_steps() -> Script {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_dropped_at_any_await_point_neither_stops_nor_repeats_the_fetch() {
+async fn a_drop_of_the_first_caller_at_any_await_point_neither_stops_nor_repeats_the_fetch() {
     for polls in 0..9 {
         let script = in_steps();
         let service = layer(&script).layer(Api::accepting_all());

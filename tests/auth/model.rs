@@ -38,7 +38,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Calls, each through a clone of its own.
+    /// Calls, each through a separate clone.
     Call(usize),
     /// Calls through one service, which all calls of this kind share.
     Burst(usize),

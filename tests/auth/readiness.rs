@@ -162,7 +162,7 @@ async fn the_very_instance_that_was_polled_ready_is_called() {
         assert_eq!(ready, called);
     }
     assert_eq!(calls[0].0.len(), 2);
-    assert_ne!(calls[0].0[0], calls[0].0[1], "the second attempt has a service of its own");
+    assert_ne!(calls[0].0[0], calls[0].0[1], "the second attempt has another service");
     assert_eq!((&calls[1].0, &calls[2].0), (&vec![0], &vec![0]));
 }
 

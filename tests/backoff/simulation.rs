@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use scenarios::{Client, Outcome, Scenario};
-use servers::{Counting, RateLimit, Saying, Server};
+use servers::{Counting, RateLimit, Server, Statement};
 use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceExt, util::BoxCloneSyncService};
 use turris_auth::backoff::TurrisBackoffLayer;
@@ -95,8 +95,10 @@ async fn send_all(client: &servers::Client, requests: usize) -> Duration {
 /// state.
 fn servers_of_sixty_a_minute() -> impl Iterator<Item = Server> {
     let countings = [Counting::Fixed { phase: 0.3 }, Counting::Sliding];
-    let sayings = [Saying::Nothing, Saying::RetryAfterWhole, Saying::ResetEpoch, Saying::Draft8];
-    countings.into_iter().flat_map(move |counting| sayings.map(|saying| Server::new(A_MINUTE, counting, saying)))
+    let statements = [Statement::Nothing, Statement::RetryAfterWhole, Statement::ResetEpoch, Statement::Draft8];
+    countings
+        .into_iter()
+        .flat_map(move |counting| statements.map(|statement| Server::new(A_MINUTE, counting, statement)))
 }
 
 /// The server counts a request when it arrives, and answers later.
@@ -111,7 +113,7 @@ async fn slow_answers_do_not_slow_down_a_job() {
         let client = BoxCloneSyncService::new(TurrisBackoffLayer::new().layer(server.start().client()));
         let (took, ideal) = (send_all(&client, 300).await, server.ideal(300, Some(A_MINUTE)));
         if took > ideal.mul_f64(1.3) {
-            slow.push(format!("{seconds} s, {}, {}: {took:?} of {ideal:?}", server.counting, server.saying));
+            slow.push(format!("{seconds} s, {}, {}: {took:?} of {ideal:?}", server.counting, server.statement));
         }
     }
     assert!(slow.is_empty(), "{slow:#?}");
@@ -137,7 +139,7 @@ async fn a_process_that_has_stopped_is_forgotten_within_two_windows() {
         busy.await.unwrap();
         let (took, ideal) = (send_all(&light, 180).await, server.ideal(180, Some(A_MINUTE)));
         if took > ideal + 2 * A_MINUTE.window {
-            slow.push(format!("{}, {}: {took:?} of {ideal:?}", server.counting, server.saying));
+            slow.push(format!("{}, {}: {took:?} of {ideal:?}", server.counting, server.statement));
         }
     }
     assert!(slow.is_empty(), "{slow:#?}");
@@ -149,7 +151,7 @@ async fn a_process_that_has_stopped_is_forgotten_within_two_windows() {
 async fn bulk_jobs_end_in_time_however_a_server_counts_and_whichever_headers_it_sends() {
     let is_quick = |job: &matrix::Job| job.requests <= 120;
     let jobs: Vec<_> = matrix::Job::all().into_iter().filter(is_quick).collect();
-    assert!(jobs.len() >= 180 && jobs.len() <= matrix::LEAST_GOOD);
+    assert!(jobs.len() >= 180 && jobs.len() <= matrix::MIN_GOOD);
     let mut slow = Vec::new();
     for job in jobs {
         let outcome = job.run().await;

@@ -212,7 +212,7 @@ impl Process {
         Self::with(turris, network, credentials, &fleet)
     }
 
-    /// Returns a process with a layer of its own and with `fleet`.
+    /// Returns a process with a separate layer that shares through `fleet`.
     pub fn with(turris: &Emulator, network: Network, credentials: Credentials, fleet: &SharedState) -> Self {
         let environment = turris.environment();
         let first_secret = turris.client_secret();

@@ -300,8 +300,9 @@ impl Checker {
     pub fn finish(&self, honest: bool, forgets: bool, limit_retries: usize) -> Run {
         let mut records = self.records();
         for (number, call) in std::mem::take(&mut records.calls) {
-            // A call passes the limit once, once more for each retry, and once more for each
-            // refusal that states no time, since a refused probe of the gate uses up no retry.
+            // A call passes the limit once, and once more for each retry. A refused probe of the
+            // gate uses up no retry, so the call also passes once more for each refusal that states
+            // no time.
             let passes = 1 + limit_retries + call.silent_refusals;
             // Each pass sends the request up to three times because of 401s: with a token that is
             // too young, with the token before it, and with a newer token. A redirect is a second

@@ -6,13 +6,13 @@
 
 mod caller;
 mod checker;
+mod connection;
 mod faults;
 mod net;
 mod plan;
 mod process;
 mod records;
 mod server;
-mod wire;
 mod world;
 
 use std::{

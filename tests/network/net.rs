@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::wire::{Pipe, Stream};
+use super::connection::{Pipe, Stream};
 
 pub type Host = &'static str;
 

@@ -26,10 +26,10 @@ use turris_emulator::{Emulator, EmulatorError, RateLimitHeaders};
 
 use super::{
     checker::{Checker, call_of},
+    connection::Stream,
     net::{Host, Network},
     plan::{DECOY, SERVERS, TOKEN_PATH},
     process::token_in,
-    wire::Stream,
 };
 
 /// The server's date at the beginning of every run, as the time since 1970.

@@ -17,15 +17,15 @@ use turris_auth::{Credentials, Environment, TurrisAuthLayer, TurrisBackoffLayer,
 use super::support::Body;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Does {
-    Answers(u16),
+enum Reaction {
+    Answer(u16),
     /// Resets the stream with REFUSED_STREAM.
-    Refuses,
+    Refuse,
     /// Resets the stream with INTERNAL_ERROR.
-    Fails,
+    Fail,
 }
 
-type Script = Arc<Mutex<(VecDeque<Does>, usize)>>;
+type Script = Arc<Mutex<(VecDeque<Reaction>, usize)>>;
 
 async fn serve(listener: TcpListener, script: Script) {
     loop {
@@ -44,12 +44,12 @@ async fn serve(listener: TcpListener, script: Script) {
                 let step = {
                     let mut script = script.lock().unwrap();
                     script.1 += 1;
-                    script.0.pop_front().unwrap_or(Does::Answers(200))
+                    script.0.pop_front().unwrap_or(Reaction::Answer(200))
                 };
                 match step {
-                    Does::Answers(status) => drop(respond.send_response(answer(status), true).unwrap()),
-                    Does::Refuses => respond.send_reset(h2::Reason::REFUSED_STREAM),
-                    Does::Fails => respond.send_reset(h2::Reason::INTERNAL_ERROR),
+                    Reaction::Answer(status) => drop(respond.send_response(answer(status), true).unwrap()),
+                    Reaction::Refuse => respond.send_reset(h2::Reason::REFUSED_STREAM),
+                    Reaction::Fail => respond.send_reset(h2::Reason::INTERNAL_ERROR),
                 }
             }
         });
@@ -90,9 +90,9 @@ async fn send(environment: &Environment, api: Api) -> Result<u16, BoxError> {
 async fn a_refused_stream_is_sent_again_once_for_every_method() {
     for layer in 0..3 {
         for (script, expected, requests) in [
-            (&[Does::Refuses][..], Some(200), 2),
-            (&[Does::Refuses, Does::Refuses], None, 2),
-            (&[Does::Fails], None, 1),
+            (&[Reaction::Refuse][..], Some(200), 2),
+            (&[Reaction::Refuse, Reaction::Refuse], None, 2),
+            (&[Reaction::Fail], None, 1),
         ] {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let environment = environment(&listener).await;
@@ -111,7 +111,7 @@ async fn the_retry_after_a_401_that_is_refused_unprocessed_is_sent_again_too() {
     for layer in [0, 2] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let environment = environment(&listener).await;
-        let script = VecDeque::from([Does::Answers(401), Does::Refuses]);
+        let script = VecDeque::from([Reaction::Answer(401), Reaction::Refuse]);
         let shared: Script = Arc::new(Mutex::new((script, 0)));
         tokio::spawn(serve(listener, Arc::clone(&shared)));
         let (name, api) = layered(&environment)[layer].clone();
@@ -124,7 +124,7 @@ async fn the_retry_after_a_401_that_is_refused_unprocessed_is_sent_again_too() {
 async fn without_a_copy_the_error_goes_back() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let environment = environment(&listener).await;
-    let shared: Script = Arc::new(Mutex::new((VecDeque::from([Does::Refuses]), 0)));
+    let shared: Script = Arc::new(Mutex::new((VecDeque::from([Reaction::Refuse]), 0)));
     tokio::spawn(serve(listener, Arc::clone(&shared)));
     let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http::<Full<Bytes>>();
     let credentials = Credentials::new("id", "secret").unwrap();

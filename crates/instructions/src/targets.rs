@@ -85,13 +85,13 @@ pub fn targets(table: &Table) -> Vec<Target> {
         },
         Target { what: "allocations with retry", measured: allocations(AUTH), at_most: 4.0, out_of_reach: false },
         Target {
-            what: "backoff but for its copy, not limited, to the static header",
+            what: "backoff without retry, a `GET`, to the static header",
             measured: instructions(READ_BACKOFF_WITHOUT_RETRY) / instructions(STATIC_HEADER),
             at_most: 0.35,
             out_of_reach: false,
         },
         Target {
-            what: "backoff over auth, not limited, to two of tower's retries",
+            what: "backoff over auth, a `GET`, to two of tower's retries",
             measured: instructions(READ_BACKOFF_AUTH) / instructions(TWO_TOWER_RETRIES),
             at_most: 0.80,
             out_of_reach: true,

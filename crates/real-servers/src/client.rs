@@ -1,4 +1,4 @@
-//! Clients of two libraries, with three ways to use HTTP, as one type.
+//! Clients of two libraries, with three protocols, as one type.
 
 use std::{
     convert::Infallible,
@@ -33,9 +33,9 @@ type AnswerBody = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
 /// A client, or the layers over a client.
 pub type Api = BoxCloneSyncService<Request<Body>, Response<AnswerBody>, BoxError>;
 
-/// The way in which a client connects to a server.
+/// The version of HTTP that a client uses, and whether it uses TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wire {
+pub enum Protocol {
     /// HTTP/1.1 over TCP.
     Http1,
     /// HTTP/2 over TCP, by prior knowledge (RFC 9113, section 3.3).
@@ -53,8 +53,8 @@ pub enum Library {
     Reqwest,
 }
 
-impl Wire {
-    /// All ways.
+impl Protocol {
+    /// All protocols.
     pub const ALL: [Self; 3] = [Self::Http1, Self::Http2, Self::Http2OverTls];
 
     /// Returns the HTTP version of a response.
@@ -67,12 +67,12 @@ impl Wire {
     }
 }
 
-/// Returns each library with each way to connect.
+/// Returns each library with each protocol.
 #[must_use]
-pub fn all_clients() -> Vec<(Library, Wire)> {
+pub fn all_clients() -> Vec<(Library, Protocol)> {
     [Library::HyperUtil, Library::Reqwest]
         .into_iter()
-        .flat_map(|library| Wire::ALL.map(|wire| (library, wire)))
+        .flat_map(|library| Protocol::ALL.map(|protocol| (library, protocol)))
         .collect()
 }
 
@@ -88,23 +88,23 @@ fn trusting(root: &CertificateDer<'static>) -> ClientConfig {
 
 /// Creates a client without any layer. Over TLS it trusts only `root`.
 #[must_use]
-pub fn client(library: Library, wire: Wire, root: &CertificateDer<'static>) -> Api {
+pub fn client(library: Library, protocol: Protocol, root: &CertificateDer<'static>) -> Api {
     match library {
         Library::HyperUtil => {
             let connector = HttpsConnectorBuilder::new().with_tls_config(trusting(root)).https_or_http();
-            let connector = match wire {
-                Wire::Http1 => connector.enable_http1().build(),
+            let connector = match protocol {
+                Protocol::Http1 => connector.enable_http1().build(),
                 // As in the README: ALPN chooses.
-                Wire::Http2 | Wire::Http2OverTls => connector.enable_all_versions().build(),
+                Protocol::Http2 | Protocol::Http2OverTls => connector.enable_all_versions().build(),
             };
-            boxed(Client::builder(TokioExecutor::new()).http2_only(wire == Wire::Http2).build(connector))
+            boxed(Client::builder(TokioExecutor::new()).http2_only(protocol == Protocol::Http2).build(connector))
         }
         Library::Reqwest => {
             let builder = reqwest::Client::builder().no_proxy();
-            let builder = match wire {
-                Wire::Http1 => builder.http1_only().tls_backend_preconfigured(trusting(root)),
-                Wire::Http2 => builder.http2_prior_knowledge().tls_backend_preconfigured(trusting(root)),
-                Wire::Http2OverTls => {
+            let builder = match protocol {
+                Protocol::Http1 => builder.http1_only().tls_backend_preconfigured(trusting(root)),
+                Protocol::Http2 => builder.http2_prior_knowledge().tls_backend_preconfigured(trusting(root)),
+                Protocol::Http2OverTls => {
                     let mut config = trusting(root);
                     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
                     builder.tls_backend_preconfigured(config)
@@ -223,7 +223,9 @@ pub fn layered(credentials: Credentials, environment: Environment, client: Api) 
 
 /// Returns each stack over each client.
 #[must_use]
-pub fn all_stacks() -> Vec<(Stack, Library, Wire)> {
+pub fn all_stacks() -> Vec<(Stack, Library, Protocol)> {
     let stacks = STACKS.into_iter();
-    stacks.flat_map(|stack| all_clients().into_iter().map(move |(library, wire)| (stack, library, wire))).collect()
+    stacks
+        .flat_map(|stack| all_clients().into_iter().map(move |(library, protocol)| (stack, library, protocol)))
+        .collect()
 }

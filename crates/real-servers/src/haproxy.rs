@@ -9,7 +9,7 @@ use turris_auth::Environment;
 
 use crate::{
     certificates::Certificates,
-    client::Wire,
+    client::Protocol,
     nginx::base_url,
     process::{Process, free_addresses, start_on_free_ports},
 };
@@ -17,7 +17,7 @@ use crate::{
 /// The command that installs it.
 pub const INSTALL: &str = "apt-get install haproxy";
 
-/// A running HAProxy that proxies to an upstream on three ports, one for each [`Wire`].
+/// A running HAProxy that proxies to an upstream on three ports, one for each [`Protocol`].
 #[derive(Debug)]
 pub struct Haproxy {
     process: Process,
@@ -80,8 +80,8 @@ backend upstream
 
     /// Returns the environment in which this server is Turris.
     #[must_use]
-    pub fn environment(&self, wire: Wire) -> Environment {
-        Environment::custom(base_url(self.addresses, wire)).unwrap()
+    pub fn environment(&self, protocol: Protocol) -> Environment {
+        Environment::custom(base_url(self.addresses, protocol)).unwrap()
     }
 
     /// Starts a new worker. The old worker ends when its connections end.

@@ -9,14 +9,14 @@ use turris_auth::Environment;
 
 use crate::{
     certificates::Certificates,
-    client::Wire,
+    client::Protocol,
     process::{Process, free_addresses, start_on_free_ports},
 };
 
 /// The command that installs it.
 pub const INSTALL: &str = "apt-get install nginx";
 
-/// A running nginx that proxies to an upstream on three ports, one for each [`Wire`].
+/// A running nginx that proxies to an upstream on three ports, one for each [`Protocol`].
 #[derive(Debug)]
 pub struct Nginx {
     /// `None` while it is stopped.
@@ -28,7 +28,7 @@ pub struct Nginx {
 
 impl Nginx {
     /// Starts nginx in front of `upstream`, with `http` among the directives of its `http` block.
-    /// `location` is added to its one `location` block, besides `proxy_pass`.
+    /// `location` is added to its only `location` block, in addition to `proxy_pass`.
     ///
     /// # Panics
     ///
@@ -57,8 +57,8 @@ impl Nginx {
 
     /// Returns the environment in which this server is Turris.
     #[must_use]
-    pub fn environment(&self, wire: Wire) -> Environment {
-        Environment::custom(crate::nginx::base_url(self.addresses, wire)).unwrap()
+    pub fn environment(&self, protocol: Protocol) -> Environment {
+        Environment::custom(crate::nginx::base_url(self.addresses, protocol)).unwrap()
     }
 
     /// Reloads nginx like `nginx -s reload`: new workers start, and the old workers end gracefully.
@@ -97,12 +97,12 @@ impl Nginx {
     }
 }
 
-/// Returns the base URL on the port for `wire`.
-pub(crate) fn base_url([http1, http2, http2_over_tls]: [SocketAddr; 3], wire: Wire) -> String {
-    match wire {
-        Wire::Http1 => format!("http://{http1}"),
-        Wire::Http2 => format!("http://{http2}"),
-        Wire::Http2OverTls => format!("https://{http2_over_tls}"),
+/// Returns the base URL on the port for `protocol`.
+pub(crate) fn base_url([http1, http2, http2_over_tls]: [SocketAddr; 3], protocol: Protocol) -> String {
+    match protocol {
+        Protocol::Http1 => format!("http://{http1}"),
+        Protocol::Http2 => format!("http://{http2}"),
+        Protocol::Http2OverTls => format!("https://{http2_over_tls}"),
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How long a caller reads an endless body.
 const LONGEST_READ: Duration = Duration::from_secs(2);
 /// The largest body that is read. It is larger than the echo of the longest body.
-const LARGEST_ANSWER: usize = 256 * 1024;
+const MAX_RESPONSE_SIZE: usize = 256 * 1024;
 const LONGEST_PAUSE_MS: u64 = 500;
 
 pub(crate) struct Caller {
@@ -205,7 +205,7 @@ impl Caller {
         }
         let marked = head.headers.contains_key(MARK);
         let spoilt = |otherwise| if marked { Kind::FaultBody } else { otherwise };
-        let read = timeout(LONGEST_READ, Limited::new(body, LARGEST_ANSWER).collect()).await;
+        let read = timeout(LONGEST_READ, Limited::new(body, MAX_RESPONSE_SIZE).collect()).await;
         let read = read.map(|read| read.map(|body| body.to_bytes()));
         decided.unwrap_or_else(|| match read {
             Ok(Ok(body)) if call.is_answered_by(&body) => Kind::Answered,

@@ -41,7 +41,7 @@ static HEAP: Cap<System> = Cap::new(System, usize::MAX);
 
 /// The smallest number of rounds for a check of the heap. A round with a slow recovery can take
 /// much longer than planned.
-const FEWEST_ROUNDS: usize = 4;
+const MIN_ROUNDS: usize = 4;
 
 fn main() -> ExitCode {
     let options = match Options::read() {
@@ -81,13 +81,13 @@ async fn soak(options: &Options) -> Vec<String> {
         options.seed
     );
     let before = Leftovers::now();
-    let mut report = Report::new(before, options.most_rounds());
+    let mut report = Report::new(before, options.max_rounds());
     let mut lanes = match tokio::try_join!(Lane::start(false, options.seed), Lane::start(true, options.seed)) {
         Ok((http1, http2)) => [http1, http2],
         Err(error) => return vec![format!("it could not be started: {error}")],
     };
     report::print_head();
-    while (started.elapsed() < options.length() || report.rounds() < FEWEST_ROUNDS) && !report.is_hopeless() {
+    while (started.elapsed() < options.length() || report.rounds() < MIN_ROUNDS) && !report.is_hopeless() {
         let [http1, http2] = &mut lanes;
         let round = report.rounds();
         tokio::join!(http1.round(round, round_length), http2.round(round, round_length));

@@ -48,7 +48,7 @@ impl Options {
         (self.length() / 10).clamp(Duration::from_secs(2), Duration::from_secs(60))
     }
 
-    pub(crate) fn most_rounds(&self) -> usize {
+    pub(crate) fn max_rounds(&self) -> usize {
         (self.length().as_secs() / self.round_length().as_secs().max(1)) as usize + 1
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The number of problems after which the run ends.
-const HOPELESS: usize = 20;
+const MAX_PROBLEMS: usize = 20;
 /// The largest permitted growth of the heap. The heap varies by less than a kilobyte in the long
 /// run. In runs of a few rounds some buffers reach their final size late, which takes up to 10 KiB.
 /// A leak of 64 bytes for each caller that gives up exceeds this bound within five minutes.
@@ -35,12 +35,12 @@ pub(crate) fn print_head() {
 }
 
 impl Report {
-    pub(crate) fn new(before: Leftovers, most_rounds: usize) -> Self {
+    pub(crate) fn new(before: Leftovers, max_rounds: usize) -> Self {
         Self {
             before,
-            heap: Vec::with_capacity(most_rounds + 1),
+            heap: Vec::with_capacity(max_rounds + 1),
             unexpected: 0,
-            problems: Vec::with_capacity(HOPELESS),
+            problems: Vec::with_capacity(MAX_PROBLEMS),
         }
     }
 
@@ -49,7 +49,7 @@ impl Report {
     }
 
     pub(crate) fn is_hopeless(&self) -> bool {
-        self.problems.len() >= HOPELESS
+        self.problems.len() >= MAX_PROBLEMS
     }
 
     pub(crate) fn round_ended(&mut self, left: Leftovers, lanes: &mut [Lane; 2]) {

@@ -39,7 +39,7 @@ use turris_auth::{
 use turris_emulator::Emulator;
 
 /// Far larger than any expected response.
-const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
+const MAX_RESPONSE_SIZE: usize = 16 * 1024 * 1024;
 
 type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 /// `TraceLayer` changes the type of the response's body, so it stands below `Turris` and is part of
@@ -72,7 +72,8 @@ impl App {
         let response = self.turris.clone().oneshot(request).await?;
         match response.status() {
             StatusCode::OK => {
-                let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await.map_err(Failed::Body)?;
+                let body =
+                    Limited::new(response.into_body(), MAX_RESPONSE_SIZE).collect().await.map_err(Failed::Body)?;
                 Ok(body.to_bytes())
             }
             StatusCode::NOT_FOUND => Err(Failed::NotFound),

@@ -17,7 +17,7 @@ use turris_auth::{BoxError, Credentials, Environment, TurrisAuthLayer};
 
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// Far larger than the documented response.
-const LARGEST_ANSWER: usize = 64 * 1024;
+const MAX_RESPONSE_SIZE: usize = 64 * 1024;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -59,7 +59,7 @@ pub(crate) async fn ask(credentials: Credentials, environment: Environment) -> R
 
     let response = api.oneshot(Request::get(url).body(Full::<Bytes>::default())?).await?;
     let status = response.status();
-    let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await?.to_bytes();
+    let body = Limited::new(response.into_body(), MAX_RESPONSE_SIZE).collect().await?.to_bytes();
     let body = String::from_utf8_lossy(&body).into_owned();
     if status.is_success() {
         Ok(body)

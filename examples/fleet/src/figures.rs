@@ -67,8 +67,7 @@ pub(crate) async fn run() -> Result<String, BoxError> {
     let mut all = Vec::new();
     for processes in SIMULATED {
         for has_store in [true, false] {
-            // On a thread of its own, because a runtime with paused time cannot run inside this
-            // runtime.
+            // On a separate thread, because a runtime with paused time cannot run inside this runtime.
             let simulated = std::thread::spawn(move || -> Result<Figures, BoxError> {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
                 runtime.block_on(simulate(processes, has_store))

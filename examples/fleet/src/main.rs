@@ -62,9 +62,9 @@ async fn main() -> ExitCode {
         }
     };
     // Several times the usual duration, so that the program ends even if a request hangs.
-    let most_time = options.window * 10 + Duration::from_secs(120);
-    let late = |_| Err(format!("it was not over within {} s", most_time.as_secs()).into());
-    match tokio::time::timeout(most_time, demonstrate(&options)).await.unwrap_or_else(late) {
+    let time_limit = options.window * 10 + Duration::from_secs(120);
+    let late = |_| Err(format!("it was not over within {} s", time_limit.as_secs()).into());
+    match tokio::time::timeout(time_limit, demonstrate(&options)).await.unwrap_or_else(late) {
         Ok(problems) if problems.is_empty() => ExitCode::SUCCESS,
         Ok(problems) => {
             problems.iter().for_each(|problem| eprintln!("problem: {problem}"));

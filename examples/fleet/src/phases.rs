@@ -28,7 +28,8 @@ const GETS: Load = Load { posts: false, requests: 25, every: Duration::ZERO };
 /// The bulk job: four processes with 75 `POST`s each, together five full windows.
 const BULK_PROCESSES: usize = 4;
 const BULK_POSTS: u32 = 75;
-/// Extra time for each further window, besides the 3 %, if the window is shorter than Turris' own.
+/// Extra time for each further window, in addition to the 3 %, if the window is shorter than
+/// Turris' own.
 const SLACK: Duration = Duration::from_millis(500);
 
 /// Duration of the steady load, during which the store is lost and comes back. A process sends no

@@ -1,8 +1,8 @@
-//! Jobs in paused time: against an emulated Turris, beside alternatives, and against 450 servers of
-//! other kinds.
+//! Jobs in paused time: against an emulated Turris, compared with alternatives, and against 450
+//! servers of other kinds.
 //!
-//! `cargo run --release -p simulation` prints two tables. All servers answer after 50 ms.
-//! The ideal is the time of a client that knows the server's limit and keeps to it.
+//! `cargo run --release -p simulation` prints two tables. All servers answer after 50 ms. The ideal
+//! is the time of a client that knows the server's limit and keeps to it.
 //!
 //! - The first table has the jobs against Turris, whose windows begin with their first request.
 //!   Overtakers are requests that were answered before an earlier request.
@@ -46,7 +46,7 @@ async fn main() -> ExitCode {
 
 /// Runs the matrix and prints it. Returns whether all jobs keep to their bounds.
 async fn run_matrix(all: bool) -> bool {
-    println!("Bulk jobs: quota, counting, saying, method, requests; makespan, ideal, ratio, refused, failed");
+    println!("Bulk jobs: quota, counting, statement, method, requests; makespan, ideal, ratio, refused, failed");
     let jobs = matrix::Job::all();
     let (mut good, mut tolerable, mut held, mut good_beside_own) = (0, 0, 0, 0);
     for job in &jobs {
@@ -64,10 +64,10 @@ async fn run_matrix(all: bool) -> bool {
         "{good} of {count} within 1.5 of the ideal, a window and 5 s; {tolerable} within 4, a window and a minute"
     );
     println!(
-        "{held} were held to the documented minute by a silent server that allows more; beside a client that knows its limit \
-         {good_beside_own} are within 1.5, a window and 5 s"
+        "{held} kept to the documented minute at a silent server that allows more. Compared with a client that knows the \
+         server's limit, {good_beside_own} are within 1.5, a window and 5 s"
     );
-    good >= matrix::LEAST_GOOD && tolerable == count
+    good >= matrix::MIN_GOOD && tolerable == count
 }
 
 fn print(name: &str, outcome: &Outcome, ideal: Duration) {

@@ -9,13 +9,13 @@ use tokio::time::Instant;
 use tower::{Layer, ServiceExt, util::BoxCloneSyncService};
 use turris_auth::backoff::TurrisBackoffLayer;
 
-use super::servers::{Client, Counting, RateLimit, Saying, Server};
+use super::servers::{Client, Counting, RateLimit, Server, Statement};
 
 /// The layer's limit for `POST`s before a server states another.
 const DOCUMENTED: RateLimit = RateLimit::new(60, 60);
 
 /// The number of jobs of the whole matrix that have to be good.
-pub(crate) const LEAST_GOOD: usize = 440;
+pub(crate) const MIN_GOOD: usize = 440;
 
 /// A job of the matrix.
 #[derive(Clone, Copy, Debug)]
@@ -36,9 +36,9 @@ impl Job {
             let countings =
                 [Counting::Fixed { phase: 0.0 }, Counting::Sliding, bucket(1), bucket(requests / 4), bucket(requests)];
             for counting in countings {
-                for saying in Saying::ALL {
+                for statement in Statement::ALL {
                     for post in [false, true] {
-                        let server = Server::new(rate_limit, counting, saying);
+                        let server = Server::new(rate_limit, counting, statement);
                         jobs.push(Self { server, post, requests: requests * times });
                     }
                 }
@@ -63,8 +63,8 @@ impl Job {
     /// Returns whether the server states no limit. It may state when to ask again.
     fn is_silent(&self) -> bool {
         matches!(
-            self.server.saying,
-            Saying::Nothing | Saying::RetryAfterWhole | Saying::RetryAfterFraction | Saying::RetryAfterDate
+            self.server.statement,
+            Statement::Nothing | Statement::RetryAfterWhole | Statement::RetryAfterFraction | Statement::RetryAfterDate
         )
     }
 
@@ -101,13 +101,13 @@ impl Job {
 impl fmt::Display for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let method = if self.post { "POST" } else { "GET" };
-        let Server { rate_limit, counting, saying, .. } = self.server;
+        let Server { rate_limit, counting, statement, .. } = self.server;
         write!(
             f,
             "{:<12} {:<13} {:<13} {method:<4} {:>5}",
             rate_limit.to_string(),
             counting.to_string(),
-            saying.to_string(),
+            statement.to_string(),
             self.requests
         )
     }

@@ -65,7 +65,7 @@ impl fmt::Display for Counting {
 
 /// The way in which a server states its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Saying {
+pub(crate) enum Statement {
     Nothing,
     RetryAfterWhole,
     RetryAfterFraction,
@@ -79,7 +79,7 @@ pub(crate) enum Saying {
     Draft8,
 }
 
-impl Saying {
+impl Statement {
     pub(crate) const ALL: [Self; 9] = [
         Self::Nothing,
         Self::RetryAfterWhole,
@@ -94,7 +94,7 @@ impl Saying {
 
     /// Returns the time between two openings that a client must keep if the server states
     /// `seconds`.
-    fn said(self, seconds: f64) -> f64 {
+    fn stated(self, seconds: f64) -> f64 {
         match self {
             Self::Nothing | Self::RetryAfterFraction | Self::ResetFraction => seconds,
             _ => seconds.ceil(),
@@ -102,12 +102,12 @@ impl Saying {
     }
 
     /// Returns whether responses other than refusals also state the limit.
-    fn is_always_said(self) -> bool {
+    fn is_always_stated(self) -> bool {
         !matches!(self, Self::Nothing | Self::RetryAfterWhole | Self::RetryAfterFraction | Self::RetryAfterDate)
     }
 }
 
-impl fmt::Display for Saying {
+impl fmt::Display for Statement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Nothing => "nothing",
@@ -128,15 +128,15 @@ impl fmt::Display for Saying {
 pub(crate) struct Server {
     pub(crate) rate_limit: RateLimit,
     pub(crate) counting: Counting,
-    pub(crate) saying: Saying,
+    pub(crate) statement: Statement,
     pub(crate) there: Duration,
     pub(crate) back: Duration,
 }
 
 impl Server {
-    pub(crate) const fn new(rate_limit: RateLimit, counting: Counting, saying: Saying) -> Self {
+    pub(crate) const fn new(rate_limit: RateLimit, counting: Counting, statement: Statement) -> Self {
         let half = Duration::from_millis(25);
-        Self { rate_limit, counting, saying, there: half, back: half }
+        Self { rate_limit, counting, statement, there: half, back: half }
     }
 
     /// Returns how long `requests` take a client that sends everything as soon as allowed, and
@@ -157,7 +157,7 @@ impl Server {
             Counting::Fixed { .. } | Counting::Sliding => more_windows * window,
             Counting::Bucket { burst } => {
                 // The bucket fills while the client waits as long as it was told.
-                let step = self.saying.said(1.0 / self.rate_limit.per_second());
+                let step = self.statement.stated(1.0 / self.rate_limit.per_second());
                 let refilled = (step * self.rate_limit.per_second()).min(burst as f64).max(1.0);
                 requests.saturating_sub(burst) as f64 / refilled * step
             }
@@ -233,7 +233,7 @@ impl State {
             *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
         }
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000) + self.began.elapsed();
-        self.say(&decision, now, response.headers_mut());
+        self.add_headers(&decision, now, response.headers_mut());
         response
     }
 
@@ -276,9 +276,9 @@ impl State {
         }
     }
 
-    fn say(&self, decision: &Decision, now: SystemTime, headers: &mut HeaderMap) {
-        let saying = self.server.saying;
-        if decision.accepted && !saying.is_always_said() {
+    fn add_headers(&self, decision: &Decision, now: SystemTime, headers: &mut HeaderMap) {
+        let statement = self.server.statement;
+        if decision.accepted && !statement.is_always_stated() {
             return;
         }
         let limit = self.server.rate_limit.requests;
@@ -297,20 +297,20 @@ impl State {
             }
         };
         const X: [&str; 3] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
-        match saying {
-            Saying::Nothing => {}
-            Saying::RetryAfterWhole => put("retry-after", whole.to_string()),
-            Saying::RetryAfterFraction => put("retry-after", format!("{:.3}", reset.as_secs_f64() + 0.0005)),
-            Saying::RetryAfterDate => {
+        match statement {
+            Statement::Nothing => {}
+            Statement::RetryAfterWhole => put("retry-after", whole.to_string()),
+            Statement::RetryAfterFraction => put("retry-after", format!("{:.3}", reset.as_secs_f64() + 0.0005)),
+            Statement::RetryAfterDate => {
                 put("retry-after", httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(ends_whole)));
             }
-            Saying::ResetEpoch => counts(X, ends_whole.to_string()),
-            Saying::ResetDelta => counts(X, whole.to_string()),
-            Saying::ResetFraction => counts(X, format!("{:.3}", reset.as_secs_f64() + 0.0005)),
-            Saying::Draft6 => {
+            Statement::ResetEpoch => counts(X, ends_whole.to_string()),
+            Statement::ResetDelta => counts(X, whole.to_string()),
+            Statement::ResetFraction => counts(X, format!("{:.3}", reset.as_secs_f64() + 0.0005)),
+            Statement::Draft6 => {
                 counts(["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"], whole.to_string());
             }
-            Saying::Draft8 => {
+            Statement::Draft8 => {
                 put(
                     "ratelimit-policy",
                     format!(r#""default";q={limit};w={}"#, self.server.rate_limit.window.as_secs()),

@@ -13,7 +13,7 @@ mod answers;
 mod any_server;
 mod schema;
 mod server;
-#[allow(dead_code, reason = "what the other tests of TLS need besides")]
+#[allow(dead_code, reason = "`stack-tests` uses the rest of this file")]
 #[path = "../../../stack-tests/tests/stacks/tls.rs"]
 mod tls;
 mod wire;

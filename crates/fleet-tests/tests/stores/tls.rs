@@ -1,5 +1,5 @@
 //! TLS to a real server. The trusted certificates come from the environment, so each trial runs in
-//! a process of its own.
+//! a separate process.
 
 use std::{env, fs, process::Command};
 

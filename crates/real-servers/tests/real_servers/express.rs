@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 use turris_auth_real_servers::{
     certificates::Certificates,
-    client::{Library, Wire, client, layered},
+    client::{Library, Protocol, client, layered},
     express::{Express, Form},
     jobs::{self, request, send},
 };
@@ -16,7 +16,7 @@ async fn a_job_of_four_times_the_limit(form: Form, library: Library) {
     let environment = express.environment();
     let url = environment.url("/v1/work").unwrap().to_string();
     let root = Certificates::new().root;
-    let api = layered(express.credentials(), environment, client(library, Wire::Http1, &root));
+    let api = layered(express.credentials(), environment, client(library, Protocol::Http1, &root));
     let outcome = jobs::run(&api, &Method::POST, &url, 4 * LIMIT, 4 * LIMIT, |_| {}).await;
     let counts = express.counts().await;
     println!("{form:?}: {} refused", counts.refused);

@@ -4,7 +4,7 @@
 
 use http::Method;
 use turris_auth_real_servers::{
-    client::{Library, STACKS_WITHOUT_PACING, Wire, client},
+    client::{Library, Protocol, STACKS_WITHOUT_PACING, client},
     jobs,
     nginx::Nginx,
     upstream::Upstream,
@@ -13,20 +13,20 @@ use turris_auth_real_servers::{
 async fn every_request_succeeds(method: &Method, path: &str) {
     const COUNT: usize = 300;
     for stack in STACKS_WITHOUT_PACING {
-        for (library, wire) in [
-            (Library::HyperUtil, Wire::Http2),
-            (Library::HyperUtil, Wire::Http2OverTls),
-            (Library::Reqwest, Wire::Http2),
-            (Library::Reqwest, Wire::Http2OverTls),
+        for (library, protocol) in [
+            (Library::HyperUtil, Protocol::Http2),
+            (Library::HyperUtil, Protocol::Http2OverTls),
+            (Library::Reqwest, Protocol::Http2),
+            (Library::Reqwest, Protocol::Http2OverTls),
         ] {
             let upstream = Upstream::start().await;
             let nginx = Nginx::start(upstream.address, "keepalive_requests 50;", "");
-            let environment = nginx.environment(wire);
+            let environment = nginx.environment(protocol);
             let url = environment.url(path).unwrap().to_string();
-            let api = stack(upstream.credentials(), environment, client(library, wire, nginx.root()));
+            let api = stack(upstream.credentials(), environment, client(library, protocol, nginx.root()));
             let outcome = jobs::run(&api, method, &url, COUNT, 12, |_| {}).await;
             outcome.assert_all_processed_once(COUNT, &upstream.processed());
-            assert_eq!(upstream.emulator.counters().token_requests, 1, "{library:?} {wire:?}");
+            assert_eq!(upstream.emulator.counters().token_requests, 1, "{library:?} {protocol:?}");
         }
     }
 }

@@ -5,43 +5,43 @@ use std::time::Duration;
 use http::Method;
 use tokio::time::timeout;
 use turris_auth_real_servers::{
-    client::{Library, Wire, all_stacks, client, layered},
+    client::{Library, Protocol, all_stacks, client, layered},
     jobs::{self, request, send},
     nginx::Nginx,
     upstream::Upstream,
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cold_callers_cost_one_token_with_every_client_and_wire() {
+async fn cold_callers_cost_one_token_with_every_client_and_protocol() {
     let upstream = Upstream::start().await;
     let nginx = Nginx::start(upstream.address, "", "");
-    for (fetched, (stack, library, wire)) in (1..).zip(all_stacks()) {
-        let environment = nginx.environment(wire);
+    for (fetched, (stack, library, protocol)) in (1..).zip(all_stacks()) {
+        let environment = nginx.environment(protocol);
         let url = environment.url("/v1/agencies").unwrap().to_string();
-        let api = stack(upstream.credentials(), environment, client(library, wire, nginx.root()));
+        let api = stack(upstream.credentials(), environment, client(library, protocol, nginx.root()));
         let outcome = jobs::run(&api, &Method::GET, &url, 50, 50, |_| {}).await;
-        assert!(outcome.failed.is_empty() && outcome.refused.is_empty(), "{library:?} {wire:?}: {outcome:?}");
-        assert_eq!(send(&api, request(Method::GET, &url, "one more")).await.unwrap().version(), wire.version());
-        assert_eq!(upstream.emulator.counters().token_requests, fetched, "{library:?} {wire:?}");
+        assert!(outcome.failed.is_empty() && outcome.refused.is_empty(), "{library:?} {protocol:?}: {outcome:?}");
+        assert_eq!(send(&api, request(Method::GET, &url, "one more")).await.unwrap().version(), protocol.version());
+        assert_eq!(upstream.emulator.counters().token_requests, fetched, "{library:?} {protocol:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_token_costs_one_fetch_and_each_request_one_retry() {
-    for (stack, library, wire) in all_stacks() {
+    for (stack, library, protocol) in all_stacks() {
         let upstream = Upstream::start().await;
         let nginx = Nginx::start(upstream.address, "", "");
-        let environment = nginx.environment(wire);
+        let environment = nginx.environment(protocol);
         let url = environment.url("/v1/echo").unwrap().to_string();
-        let api = stack(upstream.credentials(), environment, client(library, wire, nginx.root()));
+        let api = stack(upstream.credentials(), environment, client(library, protocol, nginx.root()));
         send(&api, request(Method::POST, &url, "before")).await.unwrap();
         upstream.emulator.revoke_all_tokens();
         let outcome = jobs::run(&api, &Method::POST, &url, 20, 20, |_| {}).await;
         outcome.assert_all_processed_once(20, &upstream.processed());
         let counters = upstream.emulator.counters();
-        assert_eq!(counters.tokens_issued, 2, "{library:?} {wire:?}");
+        assert_eq!(counters.tokens_issued, 2, "{library:?} {protocol:?}");
         // The first request, the job, and a retry of each refused request.
-        assert_eq!(counters.requests - counters.token_requests, 21 + counters.unauthorized, "{library:?} {wire:?}");
+        assert_eq!(counters.requests - counters.token_requests, 21 + counters.unauthorized, "{library:?} {protocol:?}");
         assert!((1..=20).contains(&counters.unauthorized), "{counters:?}");
     }
 }
@@ -57,10 +57,10 @@ const BUCKET: &str = r#"
 async fn a_job_of_six_times_the_burst(location: &str) {
     let upstream = Upstream::start().await;
     let nginx = Nginx::start(upstream.address, BUCKET, location);
-    let (library, wire) = (Library::HyperUtil, Wire::Http2);
-    let environment = nginx.environment(wire);
+    let (library, protocol) = (Library::HyperUtil, Protocol::Http2);
+    let environment = nginx.environment(protocol);
     let url = environment.url("/v1/echo").unwrap().to_string();
-    let api = layered(upstream.credentials(), environment, client(library, wire, nginx.root()));
+    let api = layered(upstream.credentials(), environment, client(library, protocol, nginx.root()));
     let outcome = jobs::run(&api, &Method::POST, &url, 60, 60, |_| {}).await;
     outcome.assert_all_processed_once(60, &upstream.processed());
     let refused = nginx.log().matches("limiting requests").count();
@@ -105,10 +105,10 @@ const ONE_A_SECOND: &str = r#"
 async fn a_job_at_one_a_second(location: &str, requests: usize) {
     let upstream = Upstream::start().await;
     let nginx = Nginx::start(upstream.address, ONE_A_SECOND, location);
-    let (library, wire) = (Library::HyperUtil, Wire::Http2);
-    let environment = nginx.environment(wire);
+    let (library, protocol) = (Library::HyperUtil, Protocol::Http2);
+    let environment = nginx.environment(protocol);
     let url = environment.url("/v1/echo").unwrap().to_string();
-    let api = layered(upstream.credentials(), environment, client(library, wire, nginx.root()));
+    let api = layered(upstream.credentials(), environment, client(library, protocol, nginx.root()));
     let job = jobs::run(&api, &Method::POST, &url, requests, requests, |_| {});
     let outcome = timeout(Duration::from_secs(180), job).await.expect("the rate is found");
     outcome.assert_all_processed_once(requests, &upstream.processed());

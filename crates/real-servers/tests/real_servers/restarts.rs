@@ -23,56 +23,56 @@ fn assert_only_connections_failed(outcome: &Outcome) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nginx_reloads_in_the_middle_and_nothing_is_processed_twice() {
-    for (library, wire) in all_clients() {
+    for (library, protocol) in all_clients() {
         let upstream = Upstream::start().await;
         let nginx = Nginx::start(upstream.address, "", "");
-        let environment = nginx.environment(wire);
+        let environment = nginx.environment(protocol);
         let url = environment.url("/v1/echo").unwrap().to_string();
-        let api = layered(upstream.credentials(), environment, client(library, wire, nginx.root()));
+        let api = layered(upstream.credentials(), environment, client(library, protocol, nginx.root()));
         let reload_now_and_then = |ended: usize| {
             if ended.is_multiple_of(10) {
                 nginx.reload();
             }
         };
         let outcome = jobs::run(&api, &Method::POST, &url, COUNT, 8, reload_now_and_then).await;
-        println!("{library:?} {wire:?}: {} failed", outcome.failed.len());
+        println!("{library:?} {protocol:?}: {} failed", outcome.failed.len());
         assert_only_connections_failed(&outcome);
         outcome.assert_none_processed_twice(&upstream.processed());
         let answer = send_until_answered(&api, request(Method::GET, &url.replace("echo", "agencies"), "after")).await;
         assert_eq!(answer.status(), StatusCode::OK);
-        assert_eq!(upstream.emulator.counters().token_requests, 1, "{library:?} {wire:?}");
+        assert_eq!(upstream.emulator.counters().token_requests, 1, "{library:?} {protocol:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn haproxy_reloads_in_the_middle_and_nothing_is_processed_twice() {
-    for (library, wire) in all_clients() {
+    for (library, protocol) in all_clients() {
         let upstream = Upstream::start().await;
         let haproxy = Haproxy::start(upstream.address, "");
-        let environment = haproxy.environment(wire);
+        let environment = haproxy.environment(protocol);
         let url = environment.url("/v1/echo").unwrap().to_string();
-        let api = layered(upstream.credentials(), environment, client(library, wire, haproxy.root()));
+        let api = layered(upstream.credentials(), environment, client(library, protocol, haproxy.root()));
         let reload_once = |ended: usize| {
             if ended == COUNT / 2 {
                 haproxy.reload();
             }
         };
         let outcome = jobs::run(&api, &Method::POST, &url, COUNT, 8, reload_once).await;
-        println!("{library:?} {wire:?}: {} failed", outcome.failed.len());
+        println!("{library:?} {protocol:?}: {} failed", outcome.failed.len());
         assert_only_connections_failed(&outcome);
         outcome.assert_none_processed_twice(&upstream.processed());
-        assert_eq!(upstream.emulator.counters().token_requests, 1, "{library:?} {wire:?}");
+        assert_eq!(upstream.emulator.counters().token_requests, 1, "{library:?} {protocol:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nginx_restarts_in_the_middle_and_the_token_is_still_good() {
-    for (library, wire) in all_clients() {
+    for (library, protocol) in all_clients() {
         let upstream = Upstream::start().await;
         let mut nginx = Nginx::start(upstream.address, "", "");
-        let environment = nginx.environment(wire);
+        let environment = nginx.environment(protocol);
         let url = environment.url("/v1/echo").unwrap().to_string();
-        let api = layered(upstream.credentials(), environment, client(library, wire, nginx.root()));
+        let api = layered(upstream.credentials(), environment, client(library, protocol, nginx.root()));
         let stop_in_the_middle = |ended: usize| {
             if ended == COUNT / 2 {
                 nginx.stop();
@@ -86,7 +86,7 @@ async fn nginx_restarts_in_the_middle_and_the_token_is_still_good() {
         nginx.start_again();
         let answer = send_until_answered(&api, request(Method::GET, &url.replace("echo", "agencies"), "after")).await;
         assert_eq!(answer.status(), StatusCode::OK);
-        assert_eq!(upstream.emulator.counters().token_requests, 1, "{library:?} {wire:?}");
+        assert_eq!(upstream.emulator.counters().token_requests, 1, "{library:?} {protocol:?}");
     }
 }
 
@@ -95,12 +95,12 @@ async fn nginx_restarts_in_the_middle_and_the_token_is_still_good() {
 #[tokio::test(flavor = "multi_thread")]
 async fn processed_requests_that_lost_their_responses_fail_and_are_not_repeated() {
     const LOST: usize = 5;
-    for (stack, library, wire) in all_stacks() {
+    for (stack, library, protocol) in all_stacks() {
         let upstream = Upstream::start().await;
         let nginx = Nginx::start(upstream.address, "", "");
-        let environment = nginx.environment(wire);
+        let environment = nginx.environment(protocol);
         let url = environment.url("/v1/echo").unwrap().to_string();
-        let api = stack(upstream.credentials(), environment, client(library, wire, nginx.root()));
+        let api = stack(upstream.credentials(), environment, client(library, protocol, nginx.root()));
         send_until_answered(&api, request(Method::POST, &url, "before")).await;
 
         upstream.hold_first_answers();
@@ -112,7 +112,7 @@ async fn processed_requests_that_lost_their_responses_fail_and_are_not_repeated(
         nginx.reload();
         let outcome = job.await.unwrap();
         assert_only_connections_failed(&outcome);
-        assert_eq!(outcome.failed.len(), LOST, "{library:?} {wire:?}: {outcome:?}");
+        assert_eq!(outcome.failed.len(), LOST, "{library:?} {protocol:?}: {outcome:?}");
         outcome.assert_none_processed_twice(&upstream.processed());
     }
 }
