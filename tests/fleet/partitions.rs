@@ -7,11 +7,10 @@ use fastrand::Rng;
 use tokio::time::{Instant, sleep, sleep_until};
 use turris_auth::fleet::MemoryStore;
 use turris_emulator::{Emulator, Endpoint, Fault};
-use turris_test_support::EmulatorExt;
+use turris_test_support::{EmulatorExt, cases};
 
 use super::support::{Process, all_work};
 
-const SEEDS: u64 = 150;
 const MINUTE: Duration = Duration::from_secs(60);
 const CHAOS: Duration = Duration::from_secs(20 * 60);
 
@@ -102,7 +101,7 @@ async fn run(seed: u64) {
 
 #[test]
 fn a_store_that_is_cut_off_from_some_processes_and_comes_back_fails_no_request() {
-    for seed in 0..SEEDS {
+    for seed in 0..cases(50, 150) {
         fastrand::seed(seed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(run(seed));

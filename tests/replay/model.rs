@@ -8,6 +8,7 @@ use http_body::Body;
 use proptest::{collection::vec, prelude::*};
 use tokio_test::task::Spawn;
 use turris_auth::replay::{ReplayBody, ReplayBodyError, TryCloneBody};
+use turris_test_support::cases;
 
 use super::{
     attempt, poll,
@@ -287,7 +288,7 @@ impl Copy {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(1_000, 2_000), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_permitted_replay_equals_the_original(
