@@ -12,7 +12,7 @@ use turris_auth::{TurrisBackoffLayer, replay::ReplayBodyLayer};
 
 use super::{capture::*, limited::limited, support::*};
 
-fn told(capture: &Capture) -> Vec<String> {
+fn logged(capture: &Capture) -> Vec<String> {
     let events = capture.events(Level::TRACE).into_iter();
     events.map(|event| format!("{} {}", event.level, event.message())).collect()
 }
@@ -34,7 +34,7 @@ async fn a_gate_that_closes_is_a_warning_and_a_gate_that_opens_is_an_info() {
     let (first, others) = tokio::join!(service.clone().oneshot(get(API)), futures_util::future::join_all(others));
     assert_eq!(first.unwrap().status(), 200);
     assert!(others.iter().all(|status| *status == 200));
-    assert_eq!(told(&capture), [CLOSED, OPENED]);
+    assert_eq!(logged(&capture), [CLOSED, OPENED]);
     let wait: f64 = capture.events(Level::WARN)[0].fields.get("wait").unwrap().parse().unwrap();
     assert!((30.0..=31.0).contains(&wait), "{wait}");
 }
@@ -48,7 +48,7 @@ async fn a_gate_that_a_newcomer_opens_is_logged_once() {
     for _ in 0..3 {
         assert_eq!(service.clone().oneshot(get(API)).await.unwrap().status(), 200);
     }
-    assert_eq!(told(&capture), [CLOSED, OPENED]);
+    assert_eq!(logged(&capture), [CLOSED, OPENED]);
 }
 
 const HELD: &str = "INFO requests are held back to keep to a rate limit";
@@ -68,7 +68,7 @@ async fn requests_that_are_held_back_are_logged_once_a_window_with_their_number_
     let (capture, _guard) = Capture::start();
     send_all(TurrisBackoffLayer::builder(), 200).await;
     // 60 requests are sent at once, and 60 more after each minute.
-    assert_eq!(told(&capture), [HELD; 3]);
+    assert_eq!(logged(&capture), [HELD; 3]);
     let events = capture.events(Level::INFO);
     for (event, (waiting, wait)) in events.iter().zip([("140", 59.0), ("80", 60.0), ("20", 60.0)]) {
         assert_eq!(event.fields.get("waiting"), Some(waiting), "{event:?}");
@@ -82,14 +82,14 @@ async fn short_windows_do_not_fill_the_log() {
     let (capture, _guard) = Capture::start();
     // Half a minute, in windows of a second.
     send_all(TurrisBackoffLayer::builder().rate_limit(2, Duration::from_secs(1)), 62).await;
-    assert_eq!(told(&capture), [HELD; 3]);
+    assert_eq!(logged(&capture), [HELD; 3]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn requests_that_wait_for_less_than_a_second_are_not_logged() {
     let (capture, _guard) = Capture::start();
     send_all(TurrisBackoffLayer::builder().rate_limit(2, Duration::from_millis(900)), 4).await;
-    assert_eq!(told(&capture), [""; 0]);
+    assert_eq!(logged(&capture), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,7 +102,7 @@ async fn short_waits_of_two_bursts_are_not_added_up() {
         futures_util::future::join_all((0..4).map(|_| service.clone().oneshot(post()))).await;
         tokio::time::sleep(Duration::from_secs(60)).await;
     }
-    assert_eq!(told(&capture), [""; 0]);
+    assert_eq!(logged(&capture), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,7 +120,7 @@ async fn a_response_in_the_middle_of_a_window_causes_no_second_notice() {
     }));
     let post = || Request::post(API).body(Body::default()).unwrap();
     futures_util::future::join_all((0..3).map(|_| service.clone().oneshot(post()))).await;
-    assert_eq!(told(&capture), [HELD]);
+    assert_eq!(logged(&capture), [HELD]);
 }
 
 const TOO_LONG: &str = "DEBUG a request body is too long to be kept, the request will not be sent again";
@@ -149,12 +149,12 @@ async fn a_body_that_is_or_grows_too_long_is_logged_once_at_debug() {
     for (told_of, body) in [(0, &["1234", "5678"][..]), (1, &["1234", "5678", "9", "0"])] {
         let (capture, _guard) = Capture::start();
         send(streamed(body)).await;
-        assert_eq!(told(&capture), vec![TOO_LONG; told_of]);
+        assert_eq!(logged(&capture), vec![TOO_LONG; told_of]);
     }
     let (capture, _guard) = Capture::start();
     send(Full::from("12345678")).await;
-    assert_eq!(told(&capture), [""; 0]);
+    assert_eq!(logged(&capture), [""; 0]);
     send(Full::from("123456789")).await;
-    assert_eq!(told(&capture), [TOO_LONG]);
+    assert_eq!(logged(&capture), [TOO_LONG]);
     assert_eq!(capture.event(&TOO_LONG["DEBUG ".len()..]).fields.listed(), ["limit=8"]);
 }

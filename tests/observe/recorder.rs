@@ -51,7 +51,8 @@ impl HistogramFn for Metric {
     }
 }
 
-/// What a recorder was told. A metric has a name, and after it its labels.
+/// A recorder that keeps values and descriptions. The key of a metric is its name, followed by its
+/// labels.
 #[derive(Default)]
 pub struct MetricsRecorder {
     metrics: Mutex<BTreeMap<String, Arc<Metric>>>,

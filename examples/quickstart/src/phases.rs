@@ -56,7 +56,7 @@ impl Demo {
             phase.succeeded,
             fetches(&phase)
         );
-        Ok(phase.told(story).expect_one_fetch().expect_no_error(&load))
+        Ok(phase.with_story(story).expect_one_fetch().expect_no_error(&load))
     }
 
     /// The server revokes the token that all callers use.
@@ -73,7 +73,7 @@ impl Demo {
             phase.succeeded,
             fetches(&phase)
         );
-        Ok(phase.told(story).expect_one_fetch().expect_no_error(&load))
+        Ok(phase.with_story(story).expect_one_fetch().expect_no_error(&load))
     }
 
     /// The token endpoint fails when a new token is needed, and then recovers.
@@ -103,7 +103,7 @@ impl Demo {
             wait.as_secs_f64(),
             requests.saturating_sub(healed.errors.len()),
         );
-        let phase = self.phase("outage", &failing.and(healed), before).told(story);
+        let phase = self.phase("outage", &failing.and(healed), before).with_story(story);
         Ok(phase
             .expect(all_failed_for_want_of_a_token, "every request during the outage to fail with a `TokenError`")
             .expect(all_succeeded, "every request after the outage to succeed"))
@@ -127,7 +127,7 @@ impl Demo {
             fetches(&phase)
         );
         let renewed = phase.token_fetches >= 2;
-        Ok(phase.told(story).expect(renewed, "at least 2 token fetches").expect_no_error(&load))
+        Ok(phase.with_story(story).expect(renewed, "at least 2 token fetches").expect_no_error(&load))
     }
 
     /// A bulk job with more requests at once than the server allows in a window.
@@ -151,7 +151,7 @@ impl Demo {
             load.latencies.iter().max().copied().unwrap_or_default().as_secs_f64(),
             phase.rate_limited,
         );
-        Ok(phase.told(story).expect_one_fetch().expect_no_error(&load))
+        Ok(phase.with_story(story).expect_one_fetch().expect_no_error(&load))
     }
 
     async fn concurrent(&self, requests: usize) -> Load {

@@ -49,7 +49,7 @@ impl Phase {
     }
 
     /// Adds a description in a sentence or two.
-    pub(crate) fn told(mut self, story: String) -> Self {
+    pub(crate) fn with_story(mut self, story: String) -> Self {
         self.story = story;
         self
     }

@@ -179,7 +179,7 @@ impl Service<Request<Streaming<String>>> for Join {
     }
 }
 
-/// Answers each word, when it arrives, with the word twice.
+/// Answers each word, as soon as it arrives, with the doubled word.
 #[derive(Clone)]
 struct Double;
 
