@@ -122,8 +122,8 @@ async fn a_store_that_never_answers_costs_one_deadline_and_leaves_each_process_i
     assert!(first <= seconds(0.6), "{first:?}");
     let took = all(workers.iter().flat_map(|worker| worker.posts(29)).collect()).await - start;
     assert_eq!(turris.counters().rate_limited, 0);
-    // Two windows with a fourth of the job each. The requests keep a gap, since the window is known
-    // to be shared.
+    // Two windows, in each of which every process sends a quarter of the limit. The requests keep a
+    // gap, because the processes know that they share the window.
     assert!((seconds(60.0)..seconds(80.0)).contains(&took), "{took:?}");
 }
 

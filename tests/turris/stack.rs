@@ -72,7 +72,6 @@ async fn a_429_and_a_401_may_come_to_one_request_in_any_order() {
     }
 }
 
-/// One layer sends the same requests as the two separate layers.
 #[tokio::test(start_paused = true)]
 async fn the_layer_sends_the_same_requests_as_the_two_separate_layers() {
     let statuses = [200, 401, 403, 429, 503];

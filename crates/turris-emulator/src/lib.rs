@@ -20,9 +20,9 @@
 //!
 //! All requests in the table, except token requests and the last two rows, require a valid bearer
 //! token. Without it the response is a 401. Every response from 400 on has the documented error
-//! object as its body. If the head of a request decides its response, the body is not read.
-//! Otherwise the body is read whole: up to 64 KiB by the token endpoint and up to 16 MiB elsewhere.
-//! The response to a larger body is 413.
+//! object as its body. If the head of a request or a [`Fault`] decides the response, the body is not
+//! read. Otherwise the body is read whole: up to 64 KiB by the token endpoint and up to 16 MiB
+//! elsewhere. The response to a larger body is 413.
 //!
 //! # Time
 //!
