@@ -154,8 +154,8 @@ async fn bulk_jobs_end_in_time_however_a_server_counts_and_whichever_headers_it_
     let jobs: Vec<_> = matrix::Job::all().into_iter().filter(is_quick).collect();
     assert!(jobs.len() >= 180 && jobs.len() <= matrix::MIN_GOOD);
     let mut slow = Vec::new();
-    // In every fifth job each limit meets each kind of headers and each method once, and the ways
-    // to count take turns, because a way to count has 18 jobs in a row.
+    // Every fifth job: each limit meets each of the 18 pairs of headers and method once. The pairs
+    // repeat for each way to count, and 5 and 18 have no common factor.
     for job in jobs.into_iter().step_by(cases(5, 1)) {
         let outcome = job.run().await;
         assert_eq!(outcome.failed, 0, "{job} {outcome}");

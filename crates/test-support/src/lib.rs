@@ -10,8 +10,8 @@ use http::Uri;
 use turris_auth::{Credentials, Environment};
 use turris_emulator::Emulator;
 
-/// Returns how many random cases a test tries: `all` if the variable `ALL_CASES` is set, as `.ci/run`
-/// does, and otherwise `some`, so that `cargo test` stays short.
+/// Returns the number of cases of a random test: `all` if the environment variable `ALL_CASES` is
+/// set, as in `.ci/run`, and `some` otherwise, so that `cargo test` stays short.
 pub fn cases<N>(some: N, all: N) -> N {
     if env::var_os("ALL_CASES").is_some() { all } else { some }
 }
