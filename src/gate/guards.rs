@@ -24,10 +24,10 @@ impl Admission {
     #[inline(always)]
     pub(crate) fn at(gate: Arc<Gate>) -> Self {
         if let Some(record) = gate.admit_uncounted() {
-            return Self::Send(InFlightGuard { gate, record: Some(record) });
+            return Self::Send(InFlightGuard { gate, record });
         }
         match gate.admit_counted(Instant::now()) {
-            CountedAdmission::Send(record) => Self::Send(InFlightGuard { gate, record: Some(record) }),
+            CountedAdmission::Send(record) => Self::Send(InFlightGuard { gate, record }),
             CountedAdmission::Wait(position) => Self::Wait(Box::new(QueueGuard { gate, position, queued: true })),
         }
     }
@@ -53,7 +53,7 @@ pub(crate) struct InFlightGuard {
     gate: Arc<Gate>,
     /// Taken when the outcome is known. For an uncounted request the gate is told only two
     /// outcomes: a refusal, and that it was not sent.
-    record: Option<SendRecord>,
+    record: SendRecord,
 }
 
 impl InFlightGuard {
@@ -66,7 +66,7 @@ impl InFlightGuard {
 
     /// Records a refusal. `first` says that it is the first refusal of this request.
     pub(crate) fn refused(mut self, headers: &HeaderMap, first: bool) -> RefusedRequest {
-        let record = self.record.take().unwrap_or_default();
+        let record = std::mem::take(&mut self.record);
         let limits = read(headers);
         let refused = self.gate.refused(record, &limits);
         RefusedRequest {
@@ -79,7 +79,7 @@ impl InFlightGuard {
     /// Records that the request was not sent or not processed. Its new position is before the
     /// newcomers.
     pub(crate) fn not_sent(mut self) -> QueueGuard {
-        let record = self.record.take().unwrap_or_default();
+        let record = std::mem::take(&mut self.record);
         let position = self.gate.not_sent(record);
         self.requeue(position)
     }
@@ -96,8 +96,8 @@ impl InFlightGuard {
 
     #[inline]
     fn returned(&mut self, outcome: impl FnOnce() -> Outcome) {
-        if let Some(record) = self.record.take_if(|record| record.is_counted()) {
-            self.gate.returned(record, &outcome());
+        if self.record.is_counted() {
+            self.gate.returned(std::mem::take(&mut self.record), &outcome());
         }
     }
 }
@@ -141,7 +141,7 @@ impl QueueGuard {
     pub(crate) fn try_send(&mut self, now: Instant, waker: &Waker) -> Option<InFlightGuard> {
         let record = self.gate.try_send(self.position, now, waker)?;
         self.queued = false;
-        Some(InFlightGuard { gate: Arc::clone(&self.gate), record: Some(record) })
+        Some(InFlightGuard { gate: Arc::clone(&self.gate), record })
     }
 
     /// Returns the settings of the layer.

@@ -6,10 +6,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-use http::{
-    Request, Uri,
-    uri::{Authority, Scheme},
-};
+use http::{Request, Uri, uri::Authority};
 use tokio::time::Instant;
 
 use super::{Gate, LimitSettings, RequestClass};
@@ -52,9 +49,9 @@ struct Key {
     class: RequestClass,
 }
 
-/// A gate, with the scheme and the authority exactly as the request spelled them.
+/// A gate, with the authority exactly as the request spelled it.
 struct CachedGate {
-    scheme: Option<Scheme>,
+    default_port: Option<u16>,
     authority: Option<Authority>,
     class: RequestClass,
     gate: Arc<Gate>,
@@ -65,7 +62,7 @@ impl CachedGate {
     fn is_for(&self, uri: &Uri, class: RequestClass) -> bool {
         self.class == class
             && self.authority.as_ref().map(Authority::as_str) == uri.authority().map(Authority::as_str)
-            && self.scheme.as_ref() == uri.scheme()
+            && self.default_port == default_port(uri)
     }
 }
 
@@ -103,8 +100,8 @@ impl GateRegistry {
         // Another thread may have filled a slot for this gate meanwhile.
         let slot = self.cache.iter().find(|slot| slot.get().is_none_or(|cached| cached.is_for(uri, class)));
         if let Some(slot) = slot {
-            let (scheme, authority) = (uri.scheme().cloned(), uri.authority().cloned());
-            slot.get_or_init(|| CachedGate { scheme, authority, class, gate: Arc::clone(&gate) });
+            let (default_port, authority) = (default_port(uri), uri.authority().cloned());
+            slot.get_or_init(|| CachedGate { default_port, authority, class, gate: Arc::clone(&gate) });
         }
         gate
     }
@@ -138,15 +135,20 @@ impl GateRegistry {
     }
 }
 
-fn normalised(uri: &Uri) -> Box<str> {
-    let Some(authority) = uri.authority() else { return Box::default() };
-    let default = match uri.scheme_str() {
+/// Returns the port of a URI whose authority states none (RFC 9110, section 4.2).
+#[inline]
+fn default_port(uri: &Uri) -> Option<u16> {
+    match uri.scheme_str() {
         Some("http") => Some(80),
         Some("https") => Some(443),
         _ => None,
-    };
+    }
+}
+
+fn normalised(uri: &Uri) -> Box<str> {
+    let Some(authority) = uri.authority() else { return Box::default() };
     let host = authority.host().to_ascii_lowercase();
-    match authority.port_u16().or(default) {
+    match authority.port_u16().or_else(|| default_port(uri)) {
         Some(port) => format!("{host}:{port}").into(),
         None => host.into(),
     }
