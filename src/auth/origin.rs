@@ -66,12 +66,16 @@ impl Origin {
         if self.is_https { Scheme::HTTPS } else { Scheme::HTTP }
     }
 
-    /// Whether `authority` has the host and port of this origin, under its scheme.
-    pub(super) fn has_authority(&self, authority: &Authority) -> bool {
-        self.matches(&self.scheme(), authority)
+    /// Whether the value of a `Host` field names the host and port of this origin, under its
+    /// scheme.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn matches_host(&self, host: &[u8]) -> bool {
+        Authority::try_from(host).is_ok_and(|host| self.matches(&self.scheme(), &host))
     }
 
     #[cold]
+    #[inline(never)]
     fn matches_normalised(&self, scheme: &Scheme, authority: &Authority) -> bool {
         // RFC 9110, section 4.2.4: an `http` URI must not carry user information. Its effect on a
         // server is unknown.

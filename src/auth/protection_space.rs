@@ -8,7 +8,7 @@ use std::{
 use http::{
     HeaderMap, Method, Request, Uri,
     header::{AUTHORIZATION, HOST},
-    uri::Authority,
+    uri::{Authority, Scheme},
 };
 
 use super::origin::Origin;
@@ -58,7 +58,8 @@ pub(super) struct ProtectionSpace {
 }
 
 impl ProtectionSpace {
-    #[inline]
+    // Never inlined: the caller needs its registers for the request.
+    #[inline(never)]
     pub(super) fn coverage<B>(&self, request: &Request<B>) -> Coverage {
         // RFC 9110, section 9.3.8: the response to a `TRACE` shows its request, so the request must
         // hold no secret. A `CONNECT` is addressed to the proxy.
@@ -66,28 +67,27 @@ impl ProtectionSpace {
             return Coverage::Skipped;
         }
         if !self.is_own_origin(request.uri(), request.headers()) {
-            observe::passed_without_token(request.uri());
-            return if self.is_skipped(request) { Coverage::Skipped } else { Coverage::Foreign };
+            return self.outside(request);
         }
-        // A token request that passes through this layer must not wait for a token: it would wait
-        // for itself.
+        // A token request needs no token. If it passes through this layer, it would wait for
+        // itself.
         let skipped = *request.uri().path() == *self.token_path || self.is_skipped(request);
         if skipped { Coverage::Skipped } else { Coverage::Covered }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn outside<B>(&self, request: &Request<B>) -> Coverage {
+        observe::passed_without_token(request.uri());
+        if self.is_skipped(request) { Coverage::Skipped } else { Coverage::Foreign }
     }
 
     #[inline(always)]
     fn is_own_origin(&self, uri: &Uri, headers: &HeaderMap) -> bool {
         match (uri.scheme(), uri.authority()) {
             (Some(scheme), Some(authority)) => {
-                for origin in &self.origins {
-                    if origin.matches(scheme, authority) {
-                        return all_hosts(headers, |host| {
-                            host == authority.as_str().as_bytes()
-                                || Authority::try_from(host).is_ok_and(|host| origin.matches(scheme, &host))
-                        });
-                    }
-                }
-                false
+                let Some(origin) = self.origin_of(scheme, authority) else { return false };
+                all_hosts(headers, |host| host == authority.as_str().as_bytes() || origin.matches_host(host))
             }
             (None, None) => self.authorize_relative_uris && self.is_own_host(headers),
             // The authority form, which only `CONNECT` uses.
@@ -95,14 +95,27 @@ impl ProtectionSpace {
         }
     }
 
+    #[inline(always)]
+    fn origin_of(&self, scheme: &Scheme, authority: &Authority) -> Option<&Origin> {
+        match self.origins.first() {
+            // Nearly every request goes to the origin of the environment, which is the first.
+            Some(origin) if origin.matches(scheme, authority) => Some(origin),
+            _ => self.other_origin_of(scheme, authority),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn other_origin_of(&self, scheme: &Scheme, authority: &Authority) -> Option<&Origin> {
+        self.origins.iter().skip(1).find(|origin| origin.matches(scheme, authority))
+    }
+
     /// Whether a request with a relative URI gets the token. Its origin is unknown, so its `Host`
     /// field may name any allowed origin.
     #[cold]
     #[inline(never)]
     fn is_own_host(&self, headers: &HeaderMap) -> bool {
-        all_hosts(headers, |host| {
-            Authority::try_from(host).is_ok_and(|host| self.origins.iter().any(|origin| origin.has_authority(&host)))
-        })
+        all_hosts(headers, |host| self.origins.iter().any(|origin| origin.matches_host(host)))
     }
 
     #[inline]
