@@ -85,5 +85,5 @@ pub fn exponential_wait(refusals: u32, base: Duration, max_wait: Duration, share
 
 /// Returns the request that a retry would send.
 pub fn retry_copy(request: &Request<Full<Bytes>>) -> Option<Request<Full<Bytes>>> {
-    RetryCopy::of(request).filter(RetryCopy::is_replayable)?.into_request()
+    RetryCopy::of(request, || {}).filter(RetryCopy::is_replayable)?.into_request()
 }

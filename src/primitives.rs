@@ -8,7 +8,7 @@ pub(crate) use std::sync::{
     atomic::{AtomicBool, AtomicU64, AtomicUsize},
 };
 
-pub(crate) use arc_swap::{ArcSwapOption, Guard};
+pub(crate) use arc_swap::{ArcSwapOption, Guard, cache::Cache};
 pub(crate) use tokio::{
     runtime::{Handle, Id},
     sync::{Notify, futures::OwnedNotified},

@@ -22,14 +22,14 @@ use crate::{
     classify::{Classifier, proves_token},
     engine::{Admit, FailedPart, History, NotAdmitted, Policy},
     observe,
-    token::{Acquire, AfterRefusal, Instant, Token, TokenCache, TokenSettings, TokenSource},
+    token::{Acquire, AfterRefusal, Instant, Token, TokenCache, TokenReader, TokenSettings, TokenSource},
     token_endpoint::TokenEndpoint,
 };
 
 /// State that all services of one layer share. It contains no wrapped service.
 pub(crate) struct AuthState<T> {
     pub(super) settings: TokenSettings,
-    pub(super) cache: Arc<TokenCache>,
+    pub(crate) cache: Arc<TokenCache>,
     pub(super) endpoint: Arc<TokenEndpoint>,
     pub(super) transport: T,
     pub(super) protection_space: ProtectionSpace,
@@ -122,7 +122,7 @@ impl<T> AuthState<T> {
 
     /// Returns `AttachedToken::Nothing` for a request that the layer does not cover, and `None` for
     /// all other requests.
-    #[inline(never)]
+    #[inline]
     pub(crate) fn skipped<B>(&self, request: &Request<B>) -> Option<AttachedToken> {
         match self.protection_space.coverage(request) {
             Coverage::Covered => None,
@@ -131,10 +131,11 @@ impl<T> AuthState<T> {
         }
     }
 
-    /// Calls `keep` and attaches the current token. Returns `None` if there is no usable token.
+    /// Calls `keep` and attaches the current token. Returns `None` if `current` is not usable.
     #[inline]
     pub(crate) fn attach_current<S, B>(
         &self,
+        current: Option<&Arc<Token>>,
         request: &mut Request<B>,
         inner: &S,
         keep: impl FnOnce(&Request<B>),
@@ -143,8 +144,7 @@ impl<T> AuthState<T> {
         T: TokenTransport<S, B>,
     {
         let now = Instant::now();
-        let current = self.cache.load();
-        let token = current.as_ref().filter(|token| self.cache.usable(token, now, || self.source(inner)))?;
+        let token = current.filter(|token| self.cache.usable(token, now, || self.source(inner)))?;
         keep(request);
         Some(attach(request, token, false))
     }
@@ -294,6 +294,7 @@ impl<T> Clone for TokenPolicy<T> {
 
 impl<T> Policy for TokenPolicy<T> {
     type Permit = AttachedToken;
+    type Reader = TokenReader;
     type Wait = TokenWait;
     type Error = BoxError;
 
@@ -347,6 +348,7 @@ where
     #[inline]
     fn admit(
         &self,
+        reader: &mut TokenReader,
         request: &mut Request<B>,
         inner: &S,
         keep: impl FnOnce(&Request<B>),
@@ -359,7 +361,7 @@ where
                 keep(request);
             }
         };
-        match self.0.attach_current(request, inner, keep) {
+        match self.0.attach_current(reader.read(), request, inner, keep) {
             Some(Ok(attached)) => Ok(attached),
             None => Err(Box::new(NotAdmitted::Wait(TokenWait::new(false)))),
             Some(Err(error)) => Err(Box::new(NotAdmitted::Fail(error))),

@@ -17,13 +17,14 @@ use super::{
     policy::{AuthState, TokenPolicy},
     transport::{ThroughInner, TokenTransport},
 };
-use crate::{BoxError, TokenService, engine::Engine, replay::TryCloneBody};
+use crate::{BoxError, TokenService, engine::Engine, replay::TryCloneBody, token::TokenReader};
 
 /// Service that attaches an access token to each request, sends it through the wrapped service, and
 /// renews the token.
 ///
 /// [`TurrisAuthLayer`](crate::TurrisAuthLayer) makes it. The [module](crate::auth) describes what
-/// it does.
+/// it does. A service keeps the token of its last request in memory, even after the token has been
+/// replaced, until its next request or until it is dropped.
 ///
 /// # Errors
 ///
@@ -48,11 +49,12 @@ use crate::{BoxError, TokenService, engine::Engine, replay::TryCloneBody};
 pub struct TurrisAuth<S, T = ThroughInner> {
     inner: S,
     policy: TokenPolicy<T>,
+    token: TokenReader,
 }
 
 impl<S, T> TurrisAuth<S, T> {
     pub(super) fn new(inner: S, shared: Arc<AuthState<T>>) -> Self {
-        Self { inner, policy: TokenPolicy(shared) }
+        Self { inner, token: shared.cache.reader(), policy: TokenPolicy(shared) }
     }
 
     /// Returns the wrapped service.
@@ -113,13 +115,13 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        ResponseFuture::new(Engine::call(&mut self.inner, &self.policy, request))
+        ResponseFuture::new(Engine::call(&mut self.inner, &self.policy, &mut self.token, request))
     }
 }
 
 impl<S: Clone, T> Clone for TurrisAuth<S, T> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), policy: self.policy.clone() }
+        Self { inner: self.inner.clone(), policy: self.policy.clone(), token: self.token.clone() }
     }
 }
 

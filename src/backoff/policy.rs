@@ -148,6 +148,7 @@ pub(super) struct LimitPolicy(pub(super) Arc<GateRegistry>);
 impl Policy for LimitPolicy {
     /// `None` for a request that skips the gate.
     type Permit = Option<InFlightGuard>;
+    type Reader = ();
     type Wait = LimitWait;
     type Error = BoxError;
 
@@ -204,6 +205,7 @@ impl<S, B> Admit<S, B> for LimitPolicy {
     #[inline]
     fn admit(
         &self,
+        _reader: &mut (),
         request: &mut Request<B>,
         _inner: &S,
         keep: impl FnOnce(&Request<B>),

@@ -87,7 +87,7 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ResponseFuture::new(Engine::call(&mut self.inner, &self.policy, request))
+        ResponseFuture::new(Engine::call(&mut self.inner, &self.policy, &mut (), request))
     }
 }
 

@@ -12,11 +12,11 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    attempt::{Attempt, is_unprocessed},
     deadline::Deadline,
     policy::{Admit, FailedPart, History, NotAdmitted, Policy},
     retry_copy::RetryCopy,
-    waiting::WaitingRequest,
+    unprocessed::is_unprocessed,
+    waiting::{SentRequest, WaitingRequest},
 };
 use crate::{BoxError, ResponseClass, replay::TryCloneBody};
 
@@ -36,7 +36,16 @@ pin_project! {
         P: Policy,
     {
         // An attempt is in flight.
-        Sent { #[pin] response: S::Future, attempt: Attempt<S, P, B> },
+        Sent {
+            #[pin]
+            response: S::Future,
+            policy: P,
+            permit: P::Permit,
+            // The copy, and the service to send it on. `None` if the request will not be sent again.
+            copy: Option<(RetryCopy<B>, S)>,
+            // `None` for a first attempt that was sent at once and has no deadline.
+            history: Option<Box<History>>,
+        },
         // Nothing of the request is in flight.
         Waiting { #[pin] waiting: WaitingRequest<S, P, B, R> },
         // The request could not be sent.
@@ -63,11 +72,15 @@ where
     // Never inlined, and the values of a sent request are built last, so the compiler writes them
     // in their final place. If inlined, it builds them elsewhere and moves them.
     #[inline(never)]
-    pub(crate) fn call(inner: &mut S, policy: &P, mut request: Request<B>) -> Self {
-        // The clone need not be ready: the call goes to the service that was polled ready.
-        let mut copy = None;
-        let keep = |request: &Request<B>| copy = RetryCopy::of(request).map(|copy| (copy, inner.clone()));
-        let permit = match policy.admit(&mut request, inner, keep) {
+    pub(crate) fn call(inner: &mut S, policy: &P, reader: &mut P::Reader, mut request: Request<B>) -> Self {
+        let (mut copy, mut history) = (None, None);
+        let keep = |request: &Request<B>| {
+            // The engine needs the deadline only if another attempt can follow. A single attempt
+            // carries the caller's own `grpc-timeout` to the client, which enforces it. The clone
+            // need not be ready: the call goes to the service that was polled ready.
+            copy = RetryCopy::of(request, || history = with_deadline(request)).map(|copy| (copy, inner.clone()));
+        };
+        let permit = match policy.admit(reader, &mut request, inner, keep) {
             Ok(permit) => permit,
             Err(not_admitted) => {
                 return match *not_admitted {
@@ -76,14 +89,8 @@ where
                 };
             }
         };
-        // The engine needs the deadline only if another attempt can follow. A single attempt
-        // carries the caller's own `grpc-timeout` to the client, which enforces it.
-        let history = match &copy {
-            Some((copy, _)) if copy.may_have_grpc_timeout() => with_deadline(&request),
-            _ => None,
-        };
         let response = inner.call(request);
-        Self::Sent { response, attempt: Attempt { policy: policy.clone(), permit, copy, history } }
+        Self::Sent { response, policy: policy.clone(), permit, copy, history }
     }
 
     #[cold]
@@ -121,24 +128,26 @@ where
     // Always inlined: a separate call costs two more moves of the response.
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let EngineProj::Sent { response, attempt } = self.as_mut().project() else { return self.poll_rest(cx) };
+        let EngineProj::Sent { response, policy, permit, history, .. } = self.as_mut().project() else {
+            return self.poll_rest(cx);
+        };
         let polled = response.poll(cx);
         let class = match &polled {
-            Poll::Ready(Ok(response)) => attempt.policy.classify(&mut attempt.permit, response),
+            Poll::Ready(Ok(response)) => policy.classify(permit, response),
             _ => None,
         };
         match polled {
-            Poll::Ready(Ok(response)) if class.is_none() && attempt.history.is_none() => {
+            Poll::Ready(Ok(response)) if class.is_none() && history.is_none() => {
                 self.set(Self::Done);
                 Poll::Ready(Ok(response))
             }
             Poll::Ready(result) => self.poll_after_attempt(result.map(|response| (response, class)), cx),
             Poll::Pending => {
-                let over = attempt.poll_deadline(cx);
+                let over = history.as_mut().map_or(Poll::Pending, |history| history.poll_deadline(cx));
                 if over.is_ready() {
                     self.set(Self::Done);
                 }
-                over.map(Err)
+                over.map(|error| Err(P::error(FailedPart::Deadline, error)))
             }
         }
     }
@@ -178,7 +187,9 @@ where
                 // as the number of attempts.
                 EngineProj::Sent { .. } => return self.poll(cx),
                 EngineProj::Waiting { waiting } => match ready!(waiting.poll_send(cx)) {
-                    Ok((response, attempt)) => self.set(Self::Sent { response, attempt }),
+                    Ok(SentRequest { response, policy, permit, copy, history }) => {
+                        self.set(Self::Sent { response, policy, permit, copy, history: Some(history) });
+                    }
                     Err(error) => break error,
                 },
                 EngineProj::Failed { error } => break error.take().unwrap_or_else(|| polled_after_completion()),
@@ -199,8 +210,9 @@ where
 {
     /// Lets the policy decide how the request goes on after an attempt.
     fn after_attempt(self: Pin<&mut Self>, result: Result<Classified<R>, BoxError>) -> AfterAttempt<S, P, B, R> {
-        let EngineOwn::Sent { attempt, .. } = self.project_replace(Self::Done) else { polled_after_completion() };
-        let Attempt { policy, permit, copy, history } = attempt;
+        let EngineOwn::Sent { policy, permit, copy, history, .. } = self.project_replace(Self::Done) else {
+            polled_after_completion()
+        };
         let mut history = history.map_or_else(History::of_first_attempt, |history| *history);
         let repeatable = copy.as_ref().is_some_and(|(copy, _)| copy.is_replayable());
         let (wait, answer) = match result {

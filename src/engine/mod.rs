@@ -14,18 +14,18 @@
 //! | --- | --- |
 //! | `policy.rs` | the questions that the engine asks |
 //! | `future.rs` | the state machine: one `loop` over one enum |
-//! | `attempt.rs` | an attempt in flight, and the errors of attempts that the server did not process |
 //! | `waiting.rs` | a request that waits, and its way back into flight |
 //! | `retry_copy.rs` | the copy that is kept for the next attempt |
 //! | `drain.rs` | reads a discarded response to its end |
 //! | `deadline.rs` | the deadline of a gRPC call |
+//! | `unprocessed.rs` | the errors of requests that the server did not process |
 
-mod attempt;
 mod deadline;
 mod drain;
 mod future;
 mod policy;
 mod retry_copy;
+mod unprocessed;
 mod waiting;
 
 pub use self::deadline::DeadlineExceeded;

@@ -53,6 +53,8 @@ pub(crate) enum NotAdmitted<P: Policy> {
 pub(crate) trait Policy: Clone {
     /// State of a request in flight. To drop it means that no response came.
     type Permit;
+    /// State of one service: with it the service reads the shared state for a new request.
+    type Reader;
     /// State of a waiting request. To drop it gives up the request's place in the queue.
     type Wait;
     /// The error of the service.
@@ -107,6 +109,7 @@ pub(crate) trait Admit<S, B>: Policy {
     /// skips the layer.
     fn admit(
         &self,
+        reader: &mut Self::Reader,
         request: &mut Request<B>,
         inner: &S,
         keep: impl FnOnce(&Request<B>),
@@ -158,6 +161,12 @@ pub(crate) struct History {
 }
 
 impl History {
+    /// Completes when the deadline has passed.
+    #[inline]
+    pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<BoxError> {
+        self.deadline.as_mut().map_or(Poll::Pending, |deadline| deadline.poll_over(cx))
+    }
+
     /// The history of a request that is in flight for the first time.
     pub(super) fn of_first_attempt() -> Self {
         Self { attempts: 1, ..Self::default() }

@@ -19,19 +19,17 @@ pub(crate) struct RetryCopy<B> {
 }
 
 impl<B: TryCloneBody> RetryCopy<B> {
-    /// `None` if the body can be sent only once, or if the HTTP version of the request is unknown.
-    #[inline]
-    pub(crate) fn of(request: &Request<B>) -> Option<Self> {
+    /// Returns `None` if the body can be sent only once, or if the HTTP version of the request is
+    /// unknown. Calls `on_timeout` for a request that may have a header `grpc-timeout`: noticing the
+    /// header here costs less than a look-up.
+    // Always inlined, so the compiler writes the copy in its final place.
+    #[inline(always)]
+    pub(crate) fn of(request: &Request<B>, on_timeout: impl FnMut()) -> Option<Self> {
         Some(Self {
             body: request.body().try_clone()?,
-            head: PackedHead::pack(request.method(), request.version(), request.uri(), request.headers())?,
+            head: PackedHead::pack(request.method(), request.version(), request.uri(), request.headers(), on_timeout)?,
             extensions: request.extensions().clone(),
         })
-    }
-
-    #[inline]
-    pub(super) fn may_have_grpc_timeout(&self) -> bool {
-        self.head.may_have_grpc_timeout()
     }
 
     pub(crate) fn is_replayable(&self) -> bool {
@@ -80,11 +78,6 @@ const HTTP: u32 = u32::MAX - 1;
 const METHOD_SHIFT: u32 = 8;
 
 const GRPC_TIMEOUT: &[u8; 12] = b"grpc-timeout";
-
-/// The index of the highest byte of the first number, on machines of both byte orders. Neither the
-/// version nor the method uses that byte, since there are fewer than 256 of each.
-const FLAGS: usize = if cfg!(target_endian = "little") { 3 } else { 0 };
-const MAY_HAVE_GRPC_TIMEOUT: u8 = 1;
 
 /// The most frequent version comes first.
 const VERSIONS: [Version; 5] = [Version::HTTP_11, Version::HTTP_2, Version::HTTP_3, Version::HTTP_10, Version::HTTP_09];
@@ -135,7 +128,13 @@ impl Lengths {
 
 impl PackedHead {
     #[inline(always)]
-    fn pack(method: &Method, version: Version, uri: &Uri, headers: &HeaderMap) -> Option<Self> {
+    fn pack(
+        method: &Method,
+        version: Version,
+        uri: &Uri,
+        headers: &HeaderMap,
+        mut on_timeout: impl FnMut(),
+    ) -> Option<Self> {
         let version = VERSIONS.iter().position(|known| *known == version)?;
         let known = METHODS.iter().position(|known| known == method);
         let (method, name) = known.map_or((METHODS.len(), method.as_str()), |method| (method, ""));
@@ -153,33 +152,24 @@ impl PackedHead {
         let name_length = u32::try_from(name.len()).ok()?;
         let start: Start =
             [version as u32 | (method as u32) << METHOD_SHIFT, scheme_length, name_length, authority?, path?];
-        packed.extend_from_slice(start.map(u32::to_ne_bytes).as_flattened());
+        append(&mut packed, start.map(u32::to_ne_bytes).as_flattened());
         for part in target {
-            packed.extend_from_slice(part.as_bytes());
+            append(&mut packed, part.as_bytes());
         }
         if !(scheme.is_empty() && name.is_empty()) {
-            packed.extend_from_slice(scheme.as_bytes());
-            packed.extend_from_slice(name.as_bytes());
+            append(&mut packed, scheme.as_bytes());
+            append(&mut packed, name.as_bytes());
         }
-        let mut may_have_grpc_timeout = false;
         for (name, value) in headers {
             let name = name.as_str().as_bytes();
-            may_have_grpc_timeout |= name.len() == GRPC_TIMEOUT.len() && name.first() == GRPC_TIMEOUT.first();
-            packed.extend_from_slice(&Lengths::of(name.len(), value.len(), value.is_sensitive()));
-            packed.extend_from_slice(name);
-            packed.extend_from_slice(value.as_bytes());
-        }
-        if may_have_grpc_timeout && let Some(flags) = packed.get_mut(FLAGS) {
-            *flags = MAY_HAVE_GRPC_TIMEOUT;
+            if name.len() == GRPC_TIMEOUT.len() && name.first() == GRPC_TIMEOUT.first() {
+                on_timeout();
+            }
+            append(&mut packed, &Lengths::of(name.len(), value.len(), value.is_sensitive()));
+            append(&mut packed, name);
+            append(&mut packed, value.as_bytes());
         }
         Some(Self(packed))
-    }
-
-    /// Whether there may be a header `grpc-timeout`. The check is part of packing, which costs less
-    /// than a look-up.
-    #[inline]
-    fn may_have_grpc_timeout(&self) -> bool {
-        self.0.get(FLAGS) == Some(&MAY_HAVE_GRPC_TIMEOUT)
     }
 
     /// Returns the packed request. All parts were valid when they were packed, so it is never
@@ -214,7 +204,7 @@ impl PackedHead {
         }
         let mut request = Request::new(());
         *request.version_mut() = *VERSIONS.get(version_and_method as usize % (1 << METHOD_SHIFT))?;
-        *request.method_mut() = match METHODS.get(version_and_method as usize >> METHOD_SHIFT & 0xff) {
+        *request.method_mut() = match METHODS.get(version_and_method as usize >> METHOD_SHIFT) {
             Some(method) => method.clone(),
             None => Method::from_bytes(&name).ok()?,
         };
@@ -227,6 +217,24 @@ impl PackedHead {
         }
         Some(request)
     }
+}
+
+/// Appends `bytes`. The vector grows out of line, so the compiler keeps its parts in registers.
+#[inline(always)]
+fn append(packed: &mut Vec<u8>, bytes: &[u8]) {
+    // The condition of `extend_from_slice`, which therefore does not check again.
+    if bytes.len() > packed.capacity().wrapping_sub(packed.len()) {
+        *packed = grow(std::mem::take(packed), bytes);
+    } else {
+        packed.extend_from_slice(bytes);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn grow(mut packed: Vec<u8>, bytes: &[u8]) -> Vec<u8> {
+    packed.extend_from_slice(bytes);
+    packed
 }
 
 /// Takes the next header: its name, whether its value is sensitive, and its value.

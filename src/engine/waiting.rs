@@ -12,7 +12,6 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    attempt::Attempt,
     drain::Drain,
     policy::{Admit, FailedPart, History, Policy},
     retry_copy::RetryCopy,
@@ -50,7 +49,13 @@ struct PendingRequest<S, B> {
 }
 
 /// The parts of a request that has just been sent.
-pub(super) type SentRequest<S, P, B> = (<S as Service<Request<B>>>::Future, Attempt<S, P, B>);
+pub(super) struct SentRequest<S: Service<Request<B>>, P: Policy, B> {
+    pub(super) response: S::Future,
+    pub(super) policy: P,
+    pub(super) permit: P::Permit,
+    pub(super) copy: Option<(RetryCopy<B>, S)>,
+    pub(super) history: Box<History>,
+}
 
 impl<S, P: Policy, B, R> WaitingRequest<S, P, B, R> {
     /// `discarded` is the body of the discarded response, if there was a response.
@@ -92,9 +97,7 @@ where
         loop {
             let Some(pending) = this.pending.as_mut() else { already_sent() };
             let PendingRequest { request, service, history } = &mut **pending;
-            if let Some(deadline) = &mut history.deadline
-                && let Poll::Ready(error) = deadline.poll_over(cx)
-            {
+            if let Poll::Ready(error) = history.poll_deadline(cx) {
                 return Poll::Ready(Err(P::error(FailedPart::Deadline, error)));
             }
             if let Some(drain) = this.drain {
@@ -118,7 +121,7 @@ where
             if let Some(deadline) = &history.deadline {
                 deadline.write(request, history.attempts);
             }
-            let keep = |request: &Request<B>| copy = RetryCopy::of(request);
+            let keep = |request: &Request<B>| copy = RetryCopy::of(request, || {});
             let left = this.policy.admit_after_wait(this.wait.as_mut(), request, service, history, keep, cx);
             let Some(permit) = left else {
                 give_readiness_back(service, this.was_polled);
@@ -131,9 +134,8 @@ where
             history.attempts = history.attempts.saturating_add(1);
             let response = service.call(request);
             let copy = copy.map(|copy| (copy, service));
-            let policy = this.policy.clone();
-            let history = Some(Box::new(history));
-            return Poll::Ready(Ok((response, Attempt { policy, permit, copy, history })));
+            let (policy, history) = (this.policy.clone(), Box::new(history));
+            return Poll::Ready(Ok(SentRequest { response, policy, permit, copy, history }));
         }
     }
 }

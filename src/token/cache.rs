@@ -6,7 +6,7 @@ use super::{
     flight::{FetchOutcome, Flight},
     source::TokenRequestPermit,
     state::{CacheState, Replacement, TokenSettings, UnderWay, allowance_used_up},
-    sync::{Instant, Loaded, Lock, Published, Runtime},
+    sync::{Instant, Loaded, Lock, Published, Reader, Runtime},
     value::{IssuedToken, Token},
 };
 use crate::{
@@ -32,6 +32,9 @@ pub(crate) struct TokenCache {
     state: Lock<CacheState>,
     settings: TokenSettings,
 }
+
+/// A reader of the current token, see [`TokenCache::reader`].
+pub(crate) type TokenReader = Reader<Token>;
 
 /// The result of [`TokenCache::join`].
 pub(super) enum Joined {
@@ -85,6 +88,12 @@ impl TokenCache {
     #[inline]
     pub(crate) fn load(&self) -> Loaded<Token> {
         self.current.load()
+    }
+
+    /// Returns a reader of the current token. A reader keeps the token that it has read, so it
+    /// belongs into a service, which is called often or dropped soon.
+    pub(crate) fn reader(&self) -> TokenReader {
+        self.current.reader()
     }
 
     /// Returns the refresh of `token`, which the caller has to start. `None` if the refresh is not

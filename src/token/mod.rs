@@ -38,7 +38,7 @@ mod value;
 pub(crate) use self::{
     acquire::Acquire,
     allowance::{DOCUMENTED_LIMIT, DOCUMENTED_WINDOW},
-    cache::{AfterRefusal, TokenCache},
+    cache::{AfterRefusal, TokenCache, TokenReader},
     fetch::until,
     source::{ResponseHead, SourceFuture, TokenRequestPermit, TokenSource},
     state::TokenSettings,

@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::primitives::{
-    AbortHandle, ArcSwapOption, AtomicBool, AtomicU64, AtomicUsize, Guard, Handle, Mutex, MutexGuard, Notify, OnceLock,
-    OwnedNotified,
+    AbortHandle, ArcSwapOption, AtomicBool, AtomicU64, AtomicUsize, Cache, Guard, Handle, Mutex, MutexGuard, Notify,
+    OnceLock, OwnedNotified,
 };
 pub(crate) use crate::primitives::{Id as RuntimeId, Instant};
 pub(super) use crate::timer::{NoTimers, Timer};
@@ -28,7 +28,7 @@ impl<T> Lock<T> {
 }
 
 /// A value that is replaced as a whole and read without a lock.
-pub(super) struct Published<T>(ArcSwapOption<T>);
+pub(super) struct Published<T>(Arc<ArcSwapOption<T>>);
 
 /// A read of a [`Published`] value. Drop it soon, because each thread has only a few fast slots for
 /// such reads.
@@ -36,15 +36,36 @@ pub(crate) type Loaded<T> = Guard<Option<Arc<T>>>;
 
 impl<T> Published<T> {
     pub(super) fn empty() -> Self {
-        Self(ArcSwapOption::empty())
+        Self(Arc::new(ArcSwapOption::empty()))
     }
 
     pub(super) fn load(&self) -> Loaded<T> {
         self.0.load()
     }
 
+    pub(super) fn reader(&self) -> Reader<T> {
+        Reader(Cache::new(Arc::clone(&self.0)))
+    }
+
     pub(super) fn store(&self, value: Option<Arc<T>>) {
         self.0.store(value);
+    }
+}
+
+/// A reader of a [`Published`] value. It keeps the value that it has read, and reads again only if
+/// the value has been replaced. This takes a quarter of the instructions of a [`Loaded`] read.
+pub(crate) struct Reader<T>(Cache<Arc<ArcSwapOption<T>>, Option<Arc<T>>>);
+
+impl<T> Reader<T> {
+    #[inline]
+    pub(crate) fn read(&mut self) -> Option<&Arc<T>> {
+        self.0.load().as_ref()
+    }
+}
+
+impl<T> Clone for Reader<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
     }
 }
 

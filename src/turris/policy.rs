@@ -30,6 +30,7 @@ use crate::{
     classify::Classifier,
     engine::{Admit, FailedPart, History, NotAdmitted, Policy},
     gate::{self, GateRegistry, InFlightGuard},
+    token::{Token, TokenReader},
 };
 
 /// State that all services of one layer share. It contains no wrapped service.
@@ -125,6 +126,7 @@ impl<T> StackPolicy<T> {
     #[inline]
     fn attach<S, B>(
         &self,
+        current: Option<&Arc<Token>>,
         in_flight: Option<InFlightGuard>,
         request: &mut Request<B>,
         inner: &S,
@@ -144,7 +146,7 @@ impl<T> StackPolicy<T> {
                 keep(request);
             }
         };
-        match self.0.auth.attach_current(request, inner, keep_if) {
+        match self.0.auth.attach_current(current, request, inner, keep_if) {
             Some(Ok(attached)) => Ok(StackPermit { in_flight, attached }),
             Some(Err(error)) => {
                 release(in_flight);
@@ -157,6 +159,7 @@ impl<T> StackPolicy<T> {
 
 impl<T> Policy for StackPolicy<T> {
     type Permit = StackPermit;
+    type Reader = TokenReader;
     type Wait = StackWait;
     type Error = Error;
 
@@ -244,6 +247,7 @@ where
     #[inline]
     fn admit(
         &self,
+        reader: &mut TokenReader,
         request: &mut Request<B>,
         inner: &S,
         keep: impl FnOnce(&Request<B>),
@@ -259,7 +263,7 @@ where
                 }
             }
         };
-        self.attach(in_flight, request, inner, keep)
+        self.attach(reader.read(), in_flight, request, inner, keep)
     }
 
     fn poll_wait(
@@ -306,10 +310,11 @@ where
         match wait.as_mut().project() {
             StackWaitProj::Limit { wait: queued } => {
                 let in_flight = queued.try_send(history, cx)?;
-                let not_admitted = match self.attach(Some(in_flight), request, inner, keep) {
-                    Ok(permit) => return Some(Ok(permit)),
-                    Err(not_admitted) => not_admitted,
-                };
+                let not_admitted =
+                    match self.attach(self.0.auth.cache.load().as_ref(), Some(in_flight), request, inner, keep) {
+                        Ok(permit) => return Some(Ok(permit)),
+                        Err(not_admitted) => not_admitted,
+                    };
                 match *not_admitted {
                     NotAdmitted::Fail(error) => Some(Err(error)),
                     NotAdmitted::Wait(next) => {

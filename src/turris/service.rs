@@ -21,13 +21,15 @@ use crate::{
     auth::{ThroughInner, TokenTransport},
     engine::{Engine, FailedPart},
     replay::TryCloneBody,
+    token::TokenReader,
 };
 
 /// Service that sends the requests of your client to the Turris API: with an access token, and
 /// within its rate limits.
 ///
 /// [`TurrisLayer`](super::TurrisLayer) makes it. The [module](super) describes what it does. A
-/// clone is cheap, and shares the token and the limits.
+/// clone is cheap, and shares the token and the limits. A service keeps the token of its last request
+/// in memory, even after the token has been replaced, until its next request or until it is dropped.
 ///
 /// # Errors
 ///
@@ -49,11 +51,12 @@ use crate::{
 pub struct Turris<S, T = ThroughInner> {
     inner: S,
     policy: StackPolicy<T>,
+    token: TokenReader,
 }
 
 impl<S, T> Turris<S, T> {
     pub(super) fn new(inner: S, shared: Arc<StackState<T>>) -> Self {
-        Self { inner, policy: StackPolicy(shared) }
+        Self { inner, token: shared.auth.cache.reader(), policy: StackPolicy(shared) }
     }
 
     /// Returns the wrapped client.
@@ -115,13 +118,13 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        ResponseFuture::new(Engine::call(&mut self.inner, &self.policy, request))
+        ResponseFuture::new(Engine::call(&mut self.inner, &self.policy, &mut self.token, request))
     }
 }
 
 impl<S: Clone, T> Clone for Turris<S, T> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), policy: self.policy.clone() }
+        Self { inner: self.inner.clone(), policy: self.policy.clone(), token: self.token.clone() }
     }
 }
 

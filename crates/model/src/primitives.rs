@@ -101,6 +101,12 @@ impl<T> ArcSwapOption<T> {
         Guard { value: self.written.lock().unwrap()[latest].clone(), stored: Arc::clone(&self.stored) }
     }
 
+    /// Returns the value without an order between its write and this read.
+    fn peek(&self) -> Option<Arc<T>> {
+        let latest = self.latest.load(Ordering::Relaxed);
+        self.written.lock().unwrap()[latest].clone()
+    }
+
     pub(crate) fn store(&self, value: Option<Arc<T>>) {
         let latest = {
             let mut written = self.written.lock().unwrap();
@@ -110,6 +116,29 @@ impl<T> ArcSwapOption<T> {
         self.latest.swap(latest, Ordering::AcqRel);
         // No other thread runs between the two steps.
         self.stored.lock().unwrap().push(value);
+    }
+}
+
+/// The cache of `arc_swap`. It reads the cell again if the cell holds another value than the cache.
+/// The comparison is relaxed, as in the original.
+#[derive(Clone)]
+pub(crate) struct Cache<C, V> {
+    cell: C,
+    cached: V,
+}
+
+impl<T> Cache<Arc<ArcSwapOption<T>>, Option<Arc<T>>> {
+    pub(crate) fn new(cell: Arc<ArcSwapOption<T>>) -> Self {
+        let cached = cell.load().clone();
+        Self { cell, cached }
+    }
+
+    pub(crate) fn load(&mut self) -> &Option<Arc<T>> {
+        let latest = self.cell.peek();
+        if self.cached.as_ref().map(Arc::as_ptr) != latest.as_ref().map(Arc::as_ptr) {
+            self.cached = self.cell.load().clone();
+        }
+        &self.cached
     }
 }
 

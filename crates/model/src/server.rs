@@ -1,7 +1,7 @@
 //! A token endpoint that checks its requests, and callers of a cache.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     future::{pending, poll_fn},
     pin::pin,
     sync::Arc,
@@ -19,7 +19,7 @@ use crate::{
     runtime::block_on,
     token::{
         Acquire, AfterRefusal, Instant, IssuedToken, ResponseHead as Response, SourceFuture, Token, TokenCache,
-        TokenRequestPermit, TokenSettings, TokenSource,
+        TokenReader, TokenRequestPermit, TokenSettings, TokenSource,
     },
 };
 
@@ -37,6 +37,8 @@ pub(crate) struct Server {
     latest: Cell<u64>,
     /// The highest generation that this thread has refused or invalidated.
     discarded: Cell<u64>,
+    /// The reader of this thread's service, from its first request on.
+    reader: RefCell<Option<TokenReader>>,
 }
 
 struct Inner {
@@ -69,13 +71,15 @@ pub(crate) fn start_with(limit: u32, answers: &'static [Answer], one_at_a_time: 
         one_at_a_time,
         limit: limit as usize,
     };
-    (cache, Server { inner: Arc::new(inner), latest: Cell::new(0), discarded: Cell::new(0) })
+    let server =
+        Server { inner: Arc::new(inner), latest: Cell::new(0), discarded: Cell::new(0), reader: RefCell::default() };
+    (cache, server)
 }
 
 impl Clone for Server {
     fn clone(&self) -> Self {
         let (inner, latest, discarded) = (Arc::clone(&self.inner), self.latest.clone(), self.discarded.clone());
-        Self { inner, latest, discarded }
+        Self { inner, latest, discarded, reader: RefCell::default() }
     }
 }
 
@@ -107,9 +111,10 @@ impl Server {
     /// [`acquire`](Self::acquire).
     pub(crate) fn request(&self, cache: &Arc<TokenCache>) -> Result<Arc<Token>, TokenError> {
         let now = Instant::now();
-        let current = cache.load().as_ref().filter(|token| cache.usable(token, now, || self.source())).cloned();
-        match current {
-            Some(token) => self.handed(Ok(token)),
+        let mut reader = self.reader.borrow_mut();
+        let reader = reader.get_or_insert_with(|| cache.reader());
+        match reader.read().filter(|token| cache.usable(token, now, || self.source())) {
+            Some(token) => self.handed(Ok(Arc::clone(token))),
             None => self.acquire(cache),
         }
     }

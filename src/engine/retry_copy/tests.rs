@@ -65,7 +65,7 @@ fn in_order(headers: &HeaderMap) -> Vec<(String, Vec<u8>, bool)> {
 }
 
 fn pack(uri: &Uri, headers: &HeaderMap) -> PackedHead {
-    PackedHead::pack(&Method::PUT, Version::HTTP_11, uri, headers).unwrap()
+    PackedHead::pack(&Method::PUT, Version::HTTP_11, uri, headers, || {}).unwrap()
 }
 
 fn unpacked(headers: &HeaderMap) -> HeaderMap {
@@ -77,7 +77,7 @@ proptest! {
 
     #[test]
     fn an_unpacked_request_equals_the_packed_request(request in request()) {
-        let copy = RetryCopy::of(&request).unwrap().into_request().unwrap();
+        let copy = RetryCopy::of(&request, || {}).unwrap().into_request().unwrap();
         prop_assert_eq!(copy.method(), request.method());
         prop_assert_eq!(copy.uri(), request.uri());
         prop_assert_eq!(copy.version(), request.version());

@@ -1,34 +1,6 @@
-//! [`Attempt`]: an attempt in flight, and the errors of attempts that the server did not process.
+//! The errors of requests that the server did not process.
 
-use std::{
-    error::Error,
-    task::{Context, Poll},
-};
-
-use super::{
-    policy::{FailedPart, History, Policy},
-    retry_copy::RetryCopy,
-};
-
-/// An attempt in flight.
-pub(super) struct Attempt<S, P: Policy, B> {
-    pub(super) policy: P,
-    pub(super) permit: P::Permit,
-    /// The copy, and the service to send it on. `None` if the request will not be sent again.
-    pub(super) copy: Option<(RetryCopy<B>, S)>,
-    /// `None` for a first attempt that was sent at once and has no deadline.
-    pub(super) history: Option<Box<History>>,
-}
-
-impl<S, P: Policy, B> Attempt<S, P, B> {
-    #[inline]
-    pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<P::Error> {
-        let Some(deadline) = self.history.as_mut().and_then(|history| history.deadline.as_mut()) else {
-            return Poll::Pending;
-        };
-        deadline.poll_over(cx).map(|error| P::error(FailedPart::Deadline, error))
-    }
-}
+use std::error::Error;
 
 /// Whether an HTTP/2 server has said that it did not process the request. Such a request can be
 /// sent again, whatever its method. The server says so in two ways:
