@@ -29,7 +29,7 @@ use crate::{
 /// State that all services of one layer share. It contains no wrapped service.
 pub(crate) struct AuthState<T> {
     pub(super) settings: TokenSettings,
-    pub(crate) cache: Arc<TokenCache>,
+    pub(super) cache: Arc<TokenCache>,
     pub(super) endpoint: Arc<TokenEndpoint>,
     pub(super) transport: T,
     pub(super) protection_space: ProtectionSpace,
@@ -131,11 +131,11 @@ impl<T> AuthState<T> {
         }
     }
 
-    /// Calls `keep` and attaches the current token. Returns `None` if `current` is not usable.
+    /// Calls `keep` and attaches the current token. Returns `None` if there is no usable token.
     #[inline]
     pub(crate) fn attach_current<S, B>(
         &self,
-        current: Option<&Arc<Token>>,
+        reader: &mut TokenReader,
         request: &mut Request<B>,
         inner: &S,
         keep: impl FnOnce(&Request<B>),
@@ -144,7 +144,8 @@ impl<T> AuthState<T> {
         T: TokenTransport<S, B>,
     {
         let now = Instant::now();
-        let token = current.filter(|token| self.cache.usable(token, now, || self.source(inner)))?;
+        let current = self.cache.read(reader);
+        let token = current.get().filter(|token| self.cache.usable(token, now, || self.source(inner)))?;
         keep(request);
         Some(attach(request, token, false))
     }
@@ -361,7 +362,7 @@ where
                 keep(request);
             }
         };
-        match self.0.attach_current(reader.read(), request, inner, keep) {
+        match self.0.attach_current(reader, request, inner, keep) {
             Some(Ok(attached)) => Ok(attached),
             None => Err(Box::new(NotAdmitted::Wait(TokenWait::new(false)))),
             Some(Err(error)) => Err(Box::new(NotAdmitted::Fail(error))),

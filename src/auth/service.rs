@@ -23,8 +23,8 @@ use crate::{BoxError, TokenService, engine::Engine, replay::TryCloneBody, token:
 /// renews the token.
 ///
 /// [`TurrisAuthLayer`](crate::TurrisAuthLayer) makes it. The [module](crate::auth) describes what
-/// it does. A service keeps the token of its last request in memory, even after the token has been
-/// replaced, until its next request or until it is dropped.
+/// it does. A service that sends more than one request keeps the token that it has read, until it reads
+/// another token or is dropped.
 ///
 /// # Errors
 ///
@@ -54,7 +54,7 @@ pub struct TurrisAuth<S, T = ThroughInner> {
 
 impl<S, T> TurrisAuth<S, T> {
     pub(super) fn new(inner: S, shared: Arc<AuthState<T>>) -> Self {
-        Self { inner, token: shared.cache.reader(), policy: TokenPolicy(shared) }
+        Self { inner, policy: TokenPolicy(shared), token: TokenReader::default() }
     }
 
     /// Returns the wrapped service.

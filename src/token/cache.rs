@@ -6,7 +6,7 @@ use super::{
     flight::{FetchOutcome, Flight},
     source::TokenRequestPermit,
     state::{CacheState, Replacement, TokenSettings, UnderWay, allowance_used_up},
-    sync::{Instant, Loaded, Lock, Published, Reader, Runtime},
+    sync::{Instant, Loaded, Lock, Published, Read, Reader, Runtime},
     value::{IssuedToken, Token},
 };
 use crate::{
@@ -33,7 +33,7 @@ pub(crate) struct TokenCache {
     settings: TokenSettings,
 }
 
-/// A reader of the current token, see [`TokenCache::reader`].
+/// A reader of the current token.
 pub(crate) type TokenReader = Reader<Token>;
 
 /// The result of [`TokenCache::join`].
@@ -90,10 +90,10 @@ impl TokenCache {
         self.current.load()
     }
 
-    /// Returns a reader of the current token. A reader keeps the token that it has read, so it
-    /// belongs into a service, which is called often or dropped soon.
-    pub(crate) fn reader(&self) -> TokenReader {
-        self.current.reader()
+    /// Returns the current token, as [`load`](Self::load) does, through the reader of a service.
+    #[inline]
+    pub(crate) fn read<'a>(&self, reader: &'a mut TokenReader) -> Read<'a, Token> {
+        self.current.read(reader)
     }
 
     /// Returns the refresh of `token`, which the caller has to start. `None` if the refresh is not

@@ -43,8 +43,21 @@ impl<T> Published<T> {
         self.0.load()
     }
 
-    pub(super) fn reader(&self) -> Reader<T> {
-        Reader(Cache::new(Arc::clone(&self.0)))
+    /// Reads through `reader`, which may have kept the value.
+    #[inline]
+    pub(super) fn read<'a>(&self, reader: &'a mut Reader<T>) -> Read<'a, T> {
+        match reader {
+            Reader::New => {
+                *reader = Reader::Used;
+                return Read::Loaded(self.load());
+            }
+            Reader::Used => *reader = Reader::Keeps(Cache::new(Arc::clone(&self.0))),
+            Reader::Keeps(_) => {}
+        }
+        match reader {
+            Reader::Keeps(cache) => Read::Kept(cache.load()),
+            Reader::New | Reader::Used => Read::Loaded(self.load()),
+        }
     }
 
     pub(super) fn store(&self, value: Option<Arc<T>>) {
@@ -52,20 +65,39 @@ impl<T> Published<T> {
     }
 }
 
-/// A reader of a [`Published`] value. It keeps the value that it has read, and reads again only if
-/// the value has been replaced. This takes a quarter of the instructions of a [`Loaded`] read.
-pub(crate) struct Reader<T>(Cache<Arc<ArcSwapOption<T>>, Option<Arc<T>>>);
-
-impl<T> Reader<T> {
-    #[inline]
-    pub(crate) fn read(&mut self) -> Option<&Arc<T>> {
-        self.0.load().as_ref()
-    }
+/// A reader of a [`Published`] value.
+///
+/// 1. From its second read on it keeps the value, and reads again only if the value has been
+///    replaced. That takes a quarter of the instructions of a [`Loaded`] read.
+/// 2. The first read keeps nothing, and a clone is new. So a service that is cloned for each request
+///    does not touch the value's reference count, for which all threads would compete.
+#[derive(Default)]
+pub(crate) enum Reader<T> {
+    #[default]
+    New,
+    Used,
+    Keeps(Cache<Arc<ArcSwapOption<T>>, Option<Arc<T>>>),
 }
 
 impl<T> Clone for Reader<T> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self::New
+    }
+}
+
+/// A value that was read through a [`Reader`].
+pub(crate) enum Read<'a, T> {
+    Kept(&'a Option<Arc<T>>),
+    Loaded(Loaded<T>),
+}
+
+impl<T> Read<'_, T> {
+    #[inline]
+    pub(crate) fn get(&self) -> Option<&Arc<T>> {
+        match self {
+            Self::Kept(value) => value.as_ref(),
+            Self::Loaded(value) => value.as_ref(),
+        }
     }
 }
 
@@ -182,3 +214,6 @@ impl Task {
         self.0.abort();
     }
 }
+
+#[cfg(test)]
+mod tests;

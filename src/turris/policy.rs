@@ -30,7 +30,7 @@ use crate::{
     classify::Classifier,
     engine::{Admit, FailedPart, History, NotAdmitted, Policy},
     gate::{self, GateRegistry, InFlightGuard},
-    token::{Token, TokenReader},
+    token::TokenReader,
 };
 
 /// State that all services of one layer share. It contains no wrapped service.
@@ -126,7 +126,7 @@ impl<T> StackPolicy<T> {
     #[inline]
     fn attach<S, B>(
         &self,
-        current: Option<&Arc<Token>>,
+        reader: &mut TokenReader,
         in_flight: Option<InFlightGuard>,
         request: &mut Request<B>,
         inner: &S,
@@ -146,7 +146,7 @@ impl<T> StackPolicy<T> {
                 keep(request);
             }
         };
-        match self.0.auth.attach_current(current, request, inner, keep_if) {
+        match self.0.auth.attach_current(reader, request, inner, keep_if) {
             Some(Ok(attached)) => Ok(StackPermit { in_flight, attached }),
             Some(Err(error)) => {
                 release(in_flight);
@@ -263,7 +263,7 @@ where
                 }
             }
         };
-        self.attach(reader.read(), in_flight, request, inner, keep)
+        self.attach(reader, in_flight, request, inner, keep)
     }
 
     fn poll_wait(
@@ -310,11 +310,11 @@ where
         match wait.as_mut().project() {
             StackWaitProj::Limit { wait: queued } => {
                 let in_flight = queued.try_send(history, cx)?;
-                let not_admitted =
-                    match self.attach(self.0.auth.cache.load().as_ref(), Some(in_flight), request, inner, keep) {
-                        Ok(permit) => return Some(Ok(permit)),
-                        Err(not_admitted) => not_admitted,
-                    };
+                let not_admitted = match self.attach(&mut TokenReader::default(), Some(in_flight), request, inner, keep)
+                {
+                    Ok(permit) => return Some(Ok(permit)),
+                    Err(not_admitted) => not_admitted,
+                };
                 match *not_admitted {
                     NotAdmitted::Fail(error) => Some(Err(error)),
                     NotAdmitted::Wait(next) => {

@@ -28,8 +28,8 @@ use crate::{
 /// within its rate limits.
 ///
 /// [`TurrisLayer`](super::TurrisLayer) makes it. The [module](super) describes what it does. A
-/// clone is cheap, and shares the token and the limits. A service keeps the token of its last request
-/// in memory, even after the token has been replaced, until its next request or until it is dropped.
+/// clone is cheap, and shares the token and the limits. A service that sends more than one
+/// request keeps the token that it has read, until it reads another token or is dropped.
 ///
 /// # Errors
 ///
@@ -56,7 +56,7 @@ pub struct Turris<S, T = ThroughInner> {
 
 impl<S, T> Turris<S, T> {
     pub(super) fn new(inner: S, shared: Arc<StackState<T>>) -> Self {
-        Self { inner, token: shared.auth.cache.reader(), policy: StackPolicy(shared) }
+        Self { inner, policy: StackPolicy(shared), token: TokenReader::default() }
     }
 
     /// Returns the wrapped client.
