@@ -8,6 +8,7 @@ use std::{
 use tokio::time::{Instant, sleep};
 use tower::Layer;
 use turris_auth::{TokenErrorKind, TokenService, TurrisAuthLayer};
+use turris_test_support::cases;
 
 use super::support::*;
 
@@ -135,7 +136,8 @@ async fn absurd_values_delay_callers_by_at_most_five_minutes() {
         "Fri, 31 Dec 9999 23:59:59 GMT",
     ];
     let names = ["retry-after", "x-ratelimit-reset", "x-ratelimit-remaining", "x-ratelimit-limit", "date"];
-    for (first, second) in names.into_iter().flat_map(|first| names.map(|second| (first, second))) {
+    let pairs = names.into_iter().flat_map(|first| names.map(|second| (first, second)));
+    for (first, second) in pairs.filter(|(first, second)| cases(first <= second, true)) {
         for (one, other) in values.into_iter().flat_map(|one| values.map(|other| (one, other))) {
             for code in [429, 503, 201] {
                 let script = Script::new(move |n| async move {

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 use tower::ServiceExt;
 use turris_auth::backoff::TurrisBackoffLayer;
+use turris_test_support::cases;
 
 use super::support::*;
 
@@ -164,7 +165,8 @@ async fn absurd_values_delay_a_request_by_at_most_the_longest_wait() {
         "Mon, 30 Feb 2026 25:61:61 GMT",
     ];
     let names = ["retry-after", "x-ratelimit-reset", "x-ratelimit-remaining", "x-ratelimit-limit", "date"];
-    for (first, second) in names.into_iter().flat_map(|first| names.map(|second| (first, second))) {
+    let pairs = names.into_iter().flat_map(|first| names.map(|second| (first, second)));
+    for (first, second) in pairs.filter(|(first, second)| cases(first <= second, true)) {
         for (one, other) in values.into_iter().flat_map(|one| values.map(|other| (one, other))) {
             let server = Server::new([refused(&[(first, one), (second, other)])]);
             let service = server.layered(&TurrisBackoffLayer::new());

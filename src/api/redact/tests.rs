@@ -102,7 +102,8 @@ fn every_occurrence_is_hidden_and_nothing_else() {
 
 #[test]
 fn a_text_of_nothing_but_escapes_is_read_in_a_bounded_time() {
-    for text in ["\\".repeat(4 * 1024), "%25".repeat(2_000), "&amp;".repeat(2_000), "+".repeat(4_000)] {
+    let size = turris_test_support::cases(1_024, 2_048);
+    for text in ["\\".repeat(2 * size), "%25".repeat(size), "&amp;".repeat(size), "+".repeat(2 * size)] {
         for secret in ["\\".repeat(12), "%".repeat(12), "&".repeat(12), " ".repeat(12), format!("{}x", "\\".repeat(12))]
         {
             let redacted = redact(&text, &[&secret]);
