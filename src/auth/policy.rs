@@ -114,6 +114,11 @@ impl<T> AuthState<T> {
         TokenHandle { cache: Arc::clone(&self.cache), endpoint: Arc::clone(&self.endpoint), tokens }
     }
 
+    /// Returns the token reader of a new service.
+    pub(crate) fn reader(&self) -> TokenReader {
+        self.cache.reader()
+    }
+
     /// Whether a 401 is retried. If it is, a copy of each request is kept.
     #[inline]
     pub(crate) fn retries(&self) -> bool {

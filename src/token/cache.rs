@@ -90,6 +90,11 @@ impl TokenCache {
         self.current.load()
     }
 
+    /// Returns a reader that keeps the token it has read.
+    pub(crate) fn reader(&self) -> TokenReader {
+        self.current.reader()
+    }
+
     /// Returns the current token, as [`load`](Self::load) does, through the reader of a service.
     #[inline]
     pub(crate) fn read<'a>(&self, reader: &'a mut TokenReader) -> Read<'a, Token> {

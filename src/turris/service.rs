@@ -28,8 +28,9 @@ use crate::{
 /// within its rate limits.
 ///
 /// [`TurrisLayer`](super::TurrisLayer) makes it. The [module](super) describes what it does. A
-/// clone is cheap, and shares the token and the limits. A service that sends more than one
-/// request keeps the token that it has read, until it reads another token or is dropped.
+/// clone is cheap, and shares the token and the limits. The service that the layer makes
+/// keeps the token that it has read, until it reads another token or is dropped. A clone keeps no
+/// token.
 ///
 /// # Errors
 ///
@@ -56,7 +57,7 @@ pub struct Turris<S, T = ThroughInner> {
 
 impl<S, T> Turris<S, T> {
     pub(super) fn new(inner: S, shared: Arc<StackState<T>>) -> Self {
-        Self { inner, policy: StackPolicy(shared), token: TokenReader::default() }
+        Self { inner, token: shared.auth.reader(), policy: StackPolicy(shared) }
     }
 
     /// Returns the wrapped client.

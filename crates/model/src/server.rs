@@ -37,8 +37,8 @@ pub(crate) struct Server {
     latest: Cell<u64>,
     /// The highest generation that this thread has refused or invalidated.
     discarded: Cell<u64>,
-    /// The reader of this thread's service.
-    reader: RefCell<TokenReader>,
+    /// The reader of this thread's service, from its first request on.
+    reader: RefCell<Option<TokenReader>>,
 }
 
 struct Inner {
@@ -112,7 +112,8 @@ impl Server {
     pub(crate) fn request(&self, cache: &Arc<TokenCache>) -> Result<Arc<Token>, TokenError> {
         let now = Instant::now();
         let mut reader = self.reader.borrow_mut();
-        match cache.read(&mut reader).get().filter(|token| cache.usable(token, now, || self.source())) {
+        let reader = reader.get_or_insert_with(|| cache.reader());
+        match cache.read(reader).get().filter(|token| cache.usable(token, now, || self.source())) {
             Some(token) => self.handed(Ok(Arc::clone(token))),
             None => self.acquire(cache),
         }
