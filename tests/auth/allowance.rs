@@ -137,7 +137,7 @@ async fn absurd_values_delay_callers_by_at_most_five_minutes() {
     ];
     let names = ["retry-after", "x-ratelimit-reset", "x-ratelimit-remaining", "x-ratelimit-limit", "date"];
     let pairs = names.into_iter().flat_map(|first| names.map(|second| (first, second)));
-    for (first, second) in pairs.filter(|(first, second)| cases(first <= second, true)) {
+    for (first, second) in pairs.filter(|(first, second)| cases(first == second || *first == "retry-after", true)) {
         for (one, other) in values.into_iter().flat_map(|one| values.map(|other| (one, other))) {
             for code in [429, 503, 201] {
                 let script = Script::new(move |n| async move {

@@ -166,7 +166,7 @@ async fn absurd_values_delay_a_request_by_at_most_the_longest_wait() {
     ];
     let names = ["retry-after", "x-ratelimit-reset", "x-ratelimit-remaining", "x-ratelimit-limit", "date"];
     let pairs = names.into_iter().flat_map(|first| names.map(|second| (first, second)));
-    for (first, second) in pairs.filter(|(first, second)| cases(first <= second, true)) {
+    for (first, second) in pairs.filter(|(first, second)| cases(first == second || *first == "retry-after", true)) {
         for (one, other) in values.into_iter().flat_map(|one| values.map(|other| (one, other))) {
             let server = Server::new([refused(&[(first, one), (second, other)])]);
             let service = server.layered(&TurrisBackoffLayer::new());

@@ -29,7 +29,7 @@ use turris_test_support::cases;
 /// The seeds to run: a single seed (`42`), or a range without its end (`0..5000`).
 const SEEDS: &str = "SIMULATION_SEEDS";
 /// `.ci/run` runs ten times as many.
-const BY_DEFAULT: Range<u64> = 0..100;
+const BY_DEFAULT: Range<u64> = 0..50;
 
 fn seeds() -> Range<u64> {
     let Ok(text) = env::var(SEEDS) else { return BY_DEFAULT };
@@ -86,7 +86,7 @@ fn every_guarantee_holds_at_each_step_of_each_seed() {
 /// Without this property a failed seed could not be run again.
 #[test]
 fn a_seed_is_the_same_run_every_time() {
-    for seed in 0..cases(10, 40) {
+    for seed in 0..cases(5, 40) {
         let (first, second) = (world::run(seed), world::run(seed));
         let differ = first.log.iter().zip(&second.log).find(|(first, second)| first != second);
         assert_eq!((first.hash, differ), (second.hash, None), "seed {seed}");

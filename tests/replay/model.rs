@@ -288,7 +288,7 @@ impl Copy {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(1_000, 2_000), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(500, 2_000), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_permitted_replay_equals_the_original(

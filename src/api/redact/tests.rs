@@ -102,7 +102,7 @@ fn every_occurrence_is_hidden_and_nothing_else() {
 
 #[test]
 fn a_text_of_nothing_but_escapes_is_read_in_a_bounded_time() {
-    let size = turris_test_support::cases(1_024, 2_048);
+    let size = turris_test_support::cases(512, 2_048);
     for text in ["\\".repeat(2 * size), "%25".repeat(size), "&amp;".repeat(size), "+".repeat(2 * size)] {
         for secret in ["\\".repeat(12), "%".repeat(12), "&".repeat(12), " ".repeat(12), format!("{}x", "\\".repeat(12))]
         {

@@ -73,7 +73,7 @@ fn unpacked(headers: &HeaderMap) -> HeaderMap {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(turris_test_support::cases(32, 64)))]
+    #![proptest_config(ProptestConfig::with_cases(turris_test_support::cases(16, 64)))]
 
     #[test]
     fn an_unpacked_request_equals_the_packed_request(request in request()) {
