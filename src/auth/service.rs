@@ -23,9 +23,8 @@ use crate::{BoxError, TokenService, engine::Engine, replay::TryCloneBody, token:
 /// renews the token.
 ///
 /// [`TurrisAuthLayer`](crate::TurrisAuthLayer) makes it. The [module](crate::auth) describes what
-/// it does. The service that
-/// the layer makes keeps the token that it has read, until it reads another token or is dropped. A
-/// clone keeps no token.
+/// it does. The service that the layer makes keeps the token that it has read, until it reads
+/// another token or is dropped. A clone keeps no token.
 ///
 /// # Errors
 ///
@@ -55,7 +54,7 @@ pub struct TurrisAuth<S, T = ThroughInner> {
 
 impl<S, T> TurrisAuth<S, T> {
     pub(super) fn new(inner: S, shared: Arc<AuthState<T>>) -> Self {
-        Self { inner, token: shared.cache.reader(), policy: TokenPolicy(shared) }
+        Self { inner, token: shared.reader(), policy: TokenPolicy(shared) }
     }
 
     /// Returns the wrapped service.

@@ -28,9 +28,8 @@ use crate::{
 /// within its rate limits.
 ///
 /// [`TurrisLayer`](super::TurrisLayer) makes it. The [module](super) describes what it does. A
-/// clone is cheap, and shares the token and the limits. The service that the layer makes
-/// keeps the token that it has read, until it reads another token or is dropped. A clone keeps no
-/// token.
+/// clone is cheap, and shares the token and the limits. The service that the layer makes keeps the
+/// token that it has read, until it reads another token or is dropped. A clone keeps no token.
 ///
 /// # Errors
 ///
